@@ -1,0 +1,4 @@
+//! An encrypting gateway proxy for APIs that accept JWE request bodies.
+
+pub mod clock;
+pub mod secret;

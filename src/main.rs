@@ -1,0 +1,3 @@
+//! The `jwe-gateway` process.
+
+fn main() {}
