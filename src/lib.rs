@@ -1,4 +1,5 @@
 //! An encrypting gateway proxy for APIs that accept JWE request bodies.
 
 pub mod clock;
+pub mod jose;
 pub mod secret;

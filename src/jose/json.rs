@@ -1,0 +1,246 @@
+//! A body that is JSON, and stays byte for byte what it was.
+//!
+//! The text is checked and never parsed into values: `1.10`, `1e400`, a member named twice or
+//! a lone surrogate escape mean what the provider takes them to mean, and only the bytes
+//! that came can say that. Rejected: `serde_json::Value`, which refuses or rewrites all four and
+//! is several times slower. serde_json skips a raw value without recursion, so a million
+//! brackets do not overflow the stack here; the limit on depth is for whoever parses next.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+/// How deep arrays and objects may nest: the limit at which common parsers stop by default
+/// (serde_json at 128, Ruby at 100, .NET at 64), and far beyond any documented body.
+pub const MAX_DEPTH: usize = 128;
+
+/// A body that was checked to be JSON and has not been sealed yet. Its `Debug` shows the length
+/// alone. The bytes are the caller's and shared, so they are not wiped when this is dropped.
+#[derive(Clone)]
+pub struct Plaintext(Bytes);
+
+impl Plaintext {
+    /// Checks that `body` is one JSON text (RFC 8259) in UTF-8, with neither a byte order
+    /// mark nor anything behind it, at most [`MAX_DEPTH`] deep.
+    ///
+    /// # Errors
+    /// The caller's fault, in all cases: see [`NotJson`].
+    pub fn json(body: Bytes) -> Result<Self, NotJson> {
+        if body.is_empty() {
+            return Err(NotJson::Empty);
+        }
+        let text = std::str::from_utf8(&body).map_err(|_| NotJson::NotUtf8)?;
+        // Before the syntax, because checking that takes memory in proportion to the depth.
+        if !is_within_depth(&body) {
+            return Err(NotJson::TooDeep);
+        }
+        serde_json::from_str::<&RawValue>(text)
+            .map_err(|error| NotJson::Syntax { line: error.line(), column: error.column() })?;
+        Ok(Self(body))
+    }
+
+    /// Bytes of the body.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never: a body without bytes is not JSON.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plaintext({} bytes)", self.len())
+    }
+}
+
+/// Why a body is not JSON. Says where at most, never what stands there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotJson {
+    /// The body has no bytes.
+    #[error("the body is empty")]
+    Empty,
+    /// The body is not UTF-8 (RFC 8259 section 8.1).
+    #[error("the body is not UTF-8")]
+    NotUtf8,
+    /// The body breaks the grammar, ends early or goes on after its end.
+    #[error("the body is not JSON: line {line}, column {column}")]
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// In bytes, counted from 1; 0 where the line had not begun.
+        column: usize,
+    },
+    /// Arrays and objects nest deeper than [`MAX_DEPTH`].
+    #[error("the body nests deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+}
+
+/// Whether brackets outside of strings nest at most [`MAX_DEPTH`] deep. Does not care whether
+/// they match: that is the grammar's business.
+fn is_within_depth(json: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(byte) = json.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at = after_string(json, at),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return false;
+        }
+    }
+    true
+}
+
+/// Where the string ends that begins at `at`, behind its closing quote. Most of a large body
+/// is one long string, so blocks without a quote or backslash are passed over at once.
+fn after_string(json: &[u8], mut at: usize) -> usize {
+    const BLOCK: usize = 32;
+    let ends_or_escapes = |byte: &u8| matches!(byte, b'"' | b'\\');
+    loop {
+        while json.get(at..at + BLOCK).is_some_and(|block| !block.iter().fold(false, |any, b| any | ends_or_escapes(b)))
+        {
+            at += BLOCK;
+        }
+        match json.get(at..).unwrap_or_default().iter().position(ends_or_escapes) {
+            None => return json.len(),
+            Some(found) if json[at + found] == b'"' => return at + found + 1,
+            Some(backslash) => at += backslash + 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn check(body: impl AsRef<[u8]>) -> Result<(), NotJson> {
+        let body = Bytes::copy_from_slice(body.as_ref());
+        Plaintext::json(body.clone()).map(|plaintext| assert_eq!(plaintext.bytes(), &body))
+    }
+
+    #[test]
+    fn json_that_a_value_would_refuse_or_rewrite_passes_untouched() {
+        for body in [
+            "1e400",
+            "1.10",
+            "123456789012345678901234567890",
+            r#"{"a":1,"a":2}"#,
+            r#""\ud800""#,
+            "\"\u{feff}\"",
+            " \t\r\nnull \n",
+            "{}",
+            "\"\"",
+        ] {
+            assert_eq!(check(body), Ok(()), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_json_text_is_refused_with_its_reason() {
+        assert_eq!(check(""), Err(NotJson::Empty));
+        assert_eq!(check(b"\"\xff\""), Err(NotJson::NotUtf8));
+        assert_eq!(check(b"\"\xed\xa0\x80\""), Err(NotJson::NotUtf8));
+        assert_eq!(check("{\"a\":1}\n }"), Err(NotJson::Syntax { line: 2, column: 2 }));
+        for body in
+            ["\u{feff}{}", " ", "{", "[1,]", "{'a':1}", "nul", "01", "\"a\nb\"", "\"\\x\"", "NaN", "1 2", "{}\0"]
+        {
+            assert!(matches!(check(body), Err(NotJson::Syntax { .. })), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn depth_is_counted_outside_of_strings_only() {
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(check(nested(MAX_DEPTH)), Ok(()));
+        assert_eq!(check(nested(MAX_DEPTH + 1)), Err(NotJson::TooDeep));
+        assert_eq!(check(nested(1_000_000)), Err(NotJson::TooDeep));
+        assert_eq!(check("[".repeat(1_000_000)), Err(NotJson::TooDeep));
+        assert_eq!(check(format!("[{}]", vec!["[]"; 1000].join(","))), Ok(()));
+        for length in 0..100 {
+            let filler = "x".repeat(length);
+            let brackets = "[".repeat(200);
+            assert_eq!(check(format!(r#"["{filler}\"{brackets}",{{"a":[]}}]"#)), Ok(()), "{length}");
+            let deep = nested(MAX_DEPTH);
+            assert_eq!(check(format!(r#"["{filler}\\",{deep}]"#)), Err(NotJson::TooDeep), "{length}");
+        }
+    }
+
+    #[test]
+    fn no_formatting_shows_a_byte_of_the_body() {
+        let plaintext = Plaintext::json(Bytes::from_static(b"\"canary\"")).unwrap();
+        assert_eq!(format!("{plaintext:?}"), "Plaintext(8 bytes)");
+        let error = check("canary").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("canary"));
+    }
+
+    /// Texts made of JSON's own pieces: many are JSON, many nearly.
+    fn json_like() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{", "}", "[", "]", ",", ":", "\"", "\\", "\"a\"", "\"\\n\"", "\\u00e9", "é", "0", "-1", "1.5e3", "true",
+            "null", " ", "\n",
+        ]);
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,40}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::vec(("[a-z\"\\\\]{0,5}", inner), 0..5)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn small_texts_are_judged_as_serde_json_judges_them(text in json_like()) {
+            prop_assert_eq!(check(&text).is_ok(), serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn every_value_passes_and_a_changed_byte_is_judged_as_serde_json_judges_it(
+            value in value(),
+            at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(b"{}[],:\"\\0 ax".to_vec()),
+        ) {
+            let mut text = value.to_string().into_bytes();
+            prop_assert_eq!(check(&text), Ok(()));
+            let at = at.index(text.len());
+            text[at] = byte;
+            // A changed digit can make a number too large for a `Value`, or an escape a lone
+            // surrogate: both are JSON, and only ours to accept.
+            let stricter = |error: &serde_json::Error| {
+                let error = error.to_string();
+                error.contains("out of range") || error.contains("surrogate") || error.contains("hex escape")
+            };
+            match serde_json::from_slice::<Value>(&text) {
+                Err(error) if stricter(&error) => {}
+                judged => prop_assert_eq!(check(&text).is_ok(), judged.is_ok(), "{:?}", text),
+            }
+        }
+    }
+}

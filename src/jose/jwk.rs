@@ -1,0 +1,304 @@
+//! Which JWKs can be sealed with, and why the others cannot.
+//!
+//! The rules are ours and come first; josekit sees a JWK only when all of them hold, and then one
+//! rebuilt from `kty`, `n` and `e`. Left to itself it would refuse a key whose `key_ops` is
+//! `["wrapKey"]`, look neither at the exponent nor for an upper bound of the modulus, and answer
+//! with errors that wrap `anyhow` and can print a backtrace.
+//!
+//! Reasons name members and count bits. They never repeat a value: a JWK Set is others' text,
+//! and one that publishes private members by mistake must not have them copied into a log.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
+use josekit::jwe::alg::rsaes::RsaesJweEncrypter;
+use josekit::jwe::{JweEncrypter, JweHeader, RSA_OAEP_256};
+use josekit::jwk::Jwk;
+use serde_json::{Map, Value, json};
+
+use super::content::Cek;
+use super::header::{ALG, ProtectedHeader};
+
+/// RFC 7518 section 4.3: "A key of size 2048 bits or larger MUST be used".
+pub const MIN_MODULUS_BITS: usize = 2048;
+/// Larger keys cost more time than they buy: the bound of Go's crypto/tls since CVE-2023-29409.
+pub const MAX_MODULUS_BITS: usize = 8192;
+/// Bytes of a kid, at most: room for any thumbprint or URN, and a header stays small.
+pub const MAX_KID_BYTES: usize = 256;
+
+/// 1 leaves every message in clear.
+const MIN_EXPONENT: u64 = 3;
+/// The limit of BoringSSL and AWS-LC, 33 bits: nobody uses larger exponents, and every message
+/// would pay for the size.
+const EXPONENT_BOUND: u64 = 1 << 33;
+
+/// The members of an RSA private key (RFC 7518 section 6.3.2).
+const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
+
+/// A public key to seal with. Cheap to clone. Two are equal when their kid and their
+/// thumbprint are: the same name for the same material.
+#[derive(Clone)]
+pub struct EncryptionKey(Arc<Inner>);
+
+struct Inner {
+    thumbprint: String,
+    bits: u32,
+    header: ProtectedHeader,
+    encoded_header: String,
+    encrypter: RsaesJweEncrypter,
+}
+
+impl EncryptionKey {
+    /// One entry of a JWK Set's `keys` (RFC 7517 section 5). This costs half as
+    /// much as wrapping a key, so do it when the set changes and not when a message comes.
+    ///
+    /// # Errors
+    /// When the entry cannot be sealed with; the others of its set may still be good.
+    pub fn from_jwk(jwk: &Value) -> Result<Self, UnusableKey> {
+        let members = jwk.as_object().ok_or(UnusableKey::NotAnObject)?;
+        let published: Vec<_> = PRIVATE_MEMBERS.into_iter().filter(|name| members.contains_key(*name)).collect();
+        if !published.is_empty() {
+            return Err(UnusableKey::Private(published));
+        }
+        check_purpose(members, ["encrypt", "wrapKey"])?;
+        let PublicMembers { kid, n, e, bits } = PublicMembers::read(members)?;
+
+        // RFC 7638 section 3.2: the required members, in the order of their names, without spaces.
+        let canonical = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
+        let thumbprint = BASE64URL.encode(digest::digest(&digest::SHA256, canonical.as_bytes()));
+        let header = ProtectedHeader::ours(kid.as_deref());
+        let encoded_header = header.encoded();
+        let encrypter = josekit_jwk(json!({"kty": "RSA", "n": n, "e": e}))
+            .and_then(|jwk| RSA_OAEP_256.encrypter_from_jwk(&jwk).ok())
+            .ok_or(UnusableKey::Rejected)?;
+        let key = Self(Arc::new(Inner { thumbprint, bits, header, encoded_header, encrypter }));
+        // A trial: numbers that hold to every rule can still be no key. It also takes the first use
+        // of the random number generator, some 50 ms, off the first request.
+        let trial = Cek::random().ok().and_then(|cek| key.wrap(&cek));
+        trial.map(|_| key).ok_or(UnusableKey::Rejected)
+    }
+
+    /// The key's name in its set (RFC 7517 section 4.5).
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.0.header.kid.as_deref()
+    }
+
+    /// The key's SHA-256 thumbprint (RFC 7638), in base64url.
+    #[must_use]
+    pub fn thumbprint(&self) -> &str {
+        &self.0.thumbprint
+    }
+
+    /// Bits of the modulus.
+    #[must_use]
+    pub fn bits(&self) -> u32 {
+        self.0.bits
+    }
+
+    /// The protected header of every message under this key, as JSON.
+    pub(super) fn header(&self) -> &str {
+        &self.0.header.text
+    }
+
+    /// The same in base64url: the first part of the message and its AAD.
+    pub(super) fn encoded_header(&self) -> &str {
+        &self.0.encoded_header
+    }
+
+    /// Wraps a content encryption key by RSA-OAEP-256. `None` when the library fails.
+    pub(super) fn wrap(&self, cek: &Cek) -> Option<Vec<u8>> {
+        // josekit takes two headers for algorithms that read or write them; this one does neither.
+        self.0.encrypter.encrypt(cek.expose(), &JweHeader::new(), &mut JweHeader::new()).ok().flatten()
+    }
+}
+
+impl PartialEq for EncryptionKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.kid() == other.kid() && self.thumbprint() == other.thumbprint()
+    }
+}
+
+impl Eq for EncryptionKey {}
+
+impl fmt::Debug for EncryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptionKey")
+            .field("kid", &self.kid())
+            .field("thumbprint", &self.thumbprint())
+            .field("bits", &self.bits())
+            .finish()
+    }
+}
+
+/// Why a JWK cannot be used. `Display` is one short sentence for a list of keys.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableKey {
+    /// The entry is `null`, a number, a list...
+    #[error("the entry is not a JSON object")]
+    NotAnObject,
+    /// A member that a key must have is not there.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// A member's value is of the wrong JSON type; `null` is not absence.
+    #[error("`{0}` is of the wrong type")]
+    WrongType(&'static str),
+    /// A member is not base64url, or it is padded, or its last bits are not zero.
+    #[error("`{0}` is not base64url without padding")]
+    NotBase64Url(&'static str),
+    /// `kty` names another type of key.
+    #[error("the key type is not RSA")]
+    NotRsa,
+    /// `use` names another use.
+    #[error("`use` is not `enc`")]
+    NotForEncryption,
+    /// `alg` names another algorithm.
+    #[error("`alg` is not {ALG}")]
+    OtherAlgorithm,
+    /// `key_ops` lists neither the key's own operation nor the wrapping one.
+    #[error("`key_ops` does not allow it")]
+    OtherOperations,
+    /// Members of a private key are published: whoever fetched the set can open what was
+    /// sealed with it. The names alone; worth an alarm.
+    #[error("private members are published: {}", .0.join(", "))]
+    Private(Vec<&'static str>),
+    /// `kid` is an empty string.
+    #[error("`kid` is empty")]
+    EmptyKid,
+    /// `kid` has more than [`MAX_KID_BYTES`] bytes.
+    #[error("`kid` is longer than {MAX_KID_BYTES} bytes")]
+    KidTooLong,
+    /// The modulus has fewer than [`MIN_MODULUS_BITS`] bits.
+    #[error("the modulus has {bits} bits, fewer than {MIN_MODULUS_BITS}")]
+    ModulusTooShort {
+        /// Leading zeros not counted.
+        bits: usize,
+    },
+    /// The modulus has more than [`MAX_MODULUS_BITS`] bits.
+    #[error("the modulus has {bits} bits, more than {MAX_MODULUS_BITS}")]
+    ModulusTooLong {
+        /// Leading zeros not counted.
+        bits: usize,
+    },
+    /// The modulus is even, and so no product of two large primes.
+    #[error("the modulus is even")]
+    EvenModulus,
+    /// The public exponent is even, and so has no inverse.
+    #[error("the exponent is even")]
+    EvenExponent,
+    /// The public exponent is 1, which leaves the key in clear.
+    #[error("the exponent is less than {MIN_EXPONENT}")]
+    ExponentTooSmall,
+    /// The public exponent is 2^33 or more.
+    #[error("the exponent has more than 33 bits")]
+    ExponentTooLarge,
+    /// All rules hold, but the RSA library cannot use the numbers, or a private key does not
+    /// open what its own public half wrapped.
+    #[error("the RSA library cannot use the key")]
+    Rejected,
+}
+
+/// What a JWK says about a public key, checked, and in the shortest form of each number.
+pub(super) struct PublicMembers {
+    pub(super) kid: Option<String>,
+    pub(super) n: String,
+    pub(super) e: String,
+    bits: u32,
+}
+
+impl PublicMembers {
+    /// Reads `kid`, `n` and `e`. Lengths are judged before anybody computes with the numbers.
+    pub(super) fn read(jwk: &Map<String, Value>) -> Result<Self, UnusableKey> {
+        let kid = match string(jwk, "kid")? {
+            Some("") => return Err(UnusableKey::EmptyKid),
+            Some(kid) if kid.len() > MAX_KID_BYTES => return Err(UnusableKey::KidTooLong),
+            kid => kid.map(str::to_owned),
+        };
+        let n = octets(jwk, "n")?;
+        let e = octets(jwk, "e")?;
+        Ok(Self { kid, bits: check_modulus(&n)?, n: BASE64URL.encode(&n), e: BASE64URL.encode(check_exponent(&e)?) })
+    }
+}
+
+/// Checks that the key's type, use, algorithm and operations allow encryption.
+pub(super) fn check_purpose(jwk: &Map<String, Value>, operations: [&str; 2]) -> Result<(), UnusableKey> {
+    if string(jwk, "kty")?.ok_or(UnusableKey::Missing("kty"))? != "RSA" {
+        return Err(UnusableKey::NotRsa);
+    }
+    if string(jwk, "use")?.is_some_and(|name| name != "enc") {
+        return Err(UnusableKey::NotForEncryption);
+    }
+    if string(jwk, "alg")?.is_some_and(|name| name != ALG) {
+        return Err(UnusableKey::OtherAlgorithm);
+    }
+    match jwk.get("key_ops") {
+        None => Ok(()),
+        Some(Value::Array(listed)) if operations.iter().any(|name| listed.contains(&Value::from(*name))) => Ok(()),
+        Some(Value::Array(_)) => Err(UnusableKey::OtherOperations),
+        Some(_) => Err(UnusableKey::WrongType("key_ops")),
+    }
+}
+
+/// The string of a member that may be absent.
+fn string<'a>(jwk: &'a Map<String, Value>, member: &'static str) -> Result<Option<&'a str>, UnusableKey> {
+    match jwk.get(member) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(UnusableKey::WrongType(member)),
+    }
+}
+
+/// A required base64url member.
+pub(super) fn base64url<'a>(jwk: &'a Map<String, Value>, member: &'static str) -> Result<&'a str, UnusableKey> {
+    string(jwk, member)?.ok_or(UnusableKey::Missing(member))
+}
+
+/// A required number (RFC 7518 section 2, Base64urlUInt) without its leading zero octets, which
+/// some issuers leave in place although section 6.3.1.1 forbids them.
+fn octets(jwk: &Map<String, Value>, member: &'static str) -> Result<Vec<u8>, UnusableKey> {
+    let text = base64url(jwk, member)?;
+    let mut octets = BASE64URL.decode(text).map_err(|_| UnusableKey::NotBase64Url(member))?;
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    octets.drain(..zeros);
+    Ok(octets)
+}
+
+/// Returns the bits of the modulus `n`, which has no leading zero octets.
+fn check_modulus(n: &[u8]) -> Result<u32, UnusableKey> {
+    let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
+    if bits < MIN_MODULUS_BITS {
+        return Err(UnusableKey::ModulusTooShort { bits });
+    }
+    if bits > MAX_MODULUS_BITS {
+        return Err(UnusableKey::ModulusTooLong { bits });
+    }
+    if n.last().is_some_and(|last| last % 2 == 0) {
+        return Err(UnusableKey::EvenModulus);
+    }
+    u32::try_from(bits).map_err(|_| UnusableKey::ModulusTooLong { bits })
+}
+
+/// Returns the exponent `e`, which has no leading zero octets, when it is one to encrypt with.
+fn check_exponent(e: &[u8]) -> Result<&[u8], UnusableKey> {
+    let value = match e.len() {
+        0..=8 => e.iter().fold(0_u64, |value, octet| value << 8 | u64::from(*octet)),
+        _ => return Err(UnusableKey::ExponentTooLarge),
+    };
+    match value {
+        EXPONENT_BOUND.. => Err(UnusableKey::ExponentTooLarge),
+        _ if value % 2 == 0 => Err(UnusableKey::EvenExponent),
+        ..MIN_EXPONENT => Err(UnusableKey::ExponentTooSmall),
+        _ => Ok(e),
+    }
+}
+
+/// The same key for josekit, which has seen nothing of the original but what `members` repeats.
+pub(super) fn josekit_jwk(members: Value) -> Option<Jwk> {
+    match members {
+        Value::Object(members) => Jwk::from_map(members).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,133 @@
+//! Private keys: for the sandbox, for the command `open`, and for tests. The gateway itself
+//! holds none.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
+use josekit::jwe::alg::rsaes::RsaesJweDecrypter;
+use josekit::jwe::enc::A256CBC_HS512;
+use josekit::jwe::{JweDecrypter, JweHeader, RSA_OAEP_256};
+use josekit::jwk::Jwk;
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::content::Cek;
+use super::header::ALG;
+use super::jwk::{EncryptionKey, MAX_MODULUS_BITS, PublicMembers, UnusableKey, base64url, check_purpose, josekit_jwk};
+
+/// Bits of a generated modulus: the size providers publish, and what RFC 7518 section 4.3 asks for.
+const GENERATED_BITS: u32 = 2048;
+
+/// What a two-prime private key has beside `n` and `e` (RFC 7518 section 6.3.2). josekit needs
+/// them all.
+const MEMBERS: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
+
+/// A private key. Cheap to clone; `Debug` prints its kid alone.
+///
+/// Its members are wiped when the last clone goes, and OpenSSL clears its own copy when it
+/// frees the key. The JWK it was made from is not wiped, nor what josekit decodes it through.
+#[derive(Clone)]
+pub struct DecryptionKey(Arc<Inner>);
+
+struct Inner {
+    public: PublicMembers,
+    private: [(&'static str, Zeroizing<String>); MEMBERS.len()],
+    decrypter: RsaesJweDecrypter,
+}
+
+impl DecryptionKey {
+    /// A new RSA-2048 key. This takes tens of milliseconds, at times far more.
+    ///
+    /// # Errors
+    /// When `kid` is empty or too long, or the library makes no key.
+    pub fn generate(kid: &str) -> Result<Self, UnusableKey> {
+        let jwk = Jwk::generate_rsa_key(GENERATED_BITS).map_err(|_| UnusableKey::Rejected)?;
+        let mut members: Map<String, Value> = jwk.into();
+        members.insert("kid".to_owned(), Value::from(kid));
+        Self::from_jwk(&Value::Object(members))
+    }
+
+    /// A private JWK, under the rules that hold for public ones; `key_ops`, where present,
+    /// allows `decrypt` or `unwrapKey`.
+    ///
+    /// # Errors
+    /// When it cannot be opened with, which includes that it does not open what its own public
+    /// half wrapped.
+    pub fn from_jwk(jwk: &Value) -> Result<Self, UnusableKey> {
+        let members = jwk.as_object().ok_or(UnusableKey::NotAnObject)?;
+        check_purpose(members, ["decrypt", "unwrapKey"])?;
+        let public = PublicMembers::read(members)?;
+
+        let mut rebuilt = json!({"kty": "RSA", "n": public.n, "e": public.e});
+        let mut private = MEMBERS.map(|name| (name, Zeroizing::default()));
+        for (name, text) in &mut private {
+            let member = base64url(members, name)?;
+            check_private(member).ok_or(UnusableKey::NotBase64Url(name))?;
+            rebuilt[*name] = Value::from(member);
+            **text = member.to_owned();
+        }
+        let decrypter = josekit_jwk(rebuilt)
+            .and_then(|jwk| RSA_OAEP_256.decrypter_from_jwk(&jwk).ok())
+            .ok_or(UnusableKey::Rejected)?;
+
+        let key = Self(Arc::new(Inner { public, private, decrypter }));
+        key.check_halves()?;
+        Ok(key)
+    }
+
+    /// The key's name (RFC 7517 section 4.5).
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.0.public.kid.as_deref()
+    }
+
+    /// What a provider publishes: `kty`, `use`, `alg`, `kid`, `n`, `e`.
+    #[must_use]
+    pub fn to_public_jwk(&self) -> Value {
+        let mut jwk = json!({"kty": "RSA", "use": "enc", "alg": ALG});
+        if let Some(kid) = self.kid() {
+            jwk["kid"] = Value::from(kid);
+        }
+        jwk["n"] = Value::from(self.0.public.n.as_str());
+        jwk["e"] = Value::from(self.0.public.e.as_str());
+        jwk
+    }
+
+    /// The whole key, in clear, for whoever has to open messages elsewhere.
+    #[must_use]
+    pub fn to_private_jwk(&self) -> Value {
+        let mut jwk = self.to_public_jwk();
+        for (name, text) in &self.0.private {
+            jwk[*name] = Value::from(text.as_str());
+        }
+        jwk
+    }
+
+    /// Unwraps a content encryption key. `None` whatever the reason, which nobody must learn.
+    pub(super) fn unwrap_cek(&self, encrypted_key: &[u8]) -> Option<Cek> {
+        let octets = self.0.decrypter.decrypt(Some(encrypted_key), &A256CBC_HS512, &JweHeader::new()).ok()?;
+        Cek::from_octets(&Zeroizing::new(octets.into_owned()))
+    }
+
+    fn check_halves(&self) -> Result<(), UnusableKey> {
+        let public = EncryptionKey::from_jwk(&self.to_public_jwk())?;
+        let cek = Cek::random().map_err(|_| UnusableKey::Rejected)?;
+        let wrapped = public.wrap(&cek).ok_or(UnusableKey::Rejected)?;
+        let unwrapped = self.unwrap_cek(&wrapped).ok_or(UnusableKey::Rejected)?;
+        if unwrapped.expose() == cek.expose() { Ok(()) } else { Err(UnusableKey::Rejected) }
+    }
+}
+
+impl fmt::Debug for DecryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecryptionKey").field("kid", &self.kid()).finish_non_exhaustive()
+    }
+}
+
+/// Checks that `text` is base64url of a number that has room in the largest modulus.
+fn check_private(text: &str) -> Option<()> {
+    let octets = Zeroizing::new(BASE64URL.decode(text).ok()?);
+    (octets.len() <= MAX_MODULUS_BITS / 8).then_some(())
+}
