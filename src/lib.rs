@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod jose;
+pub mod keys;
 pub mod secret;

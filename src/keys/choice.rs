@@ -1,0 +1,145 @@
+//! Which of the usable keys is sealed with.
+//!
+//! The one that appeared most recently: a rotation adds a key and later retires the older ones, so
+//! the newest has the longest future. Keys that appeared together are taken in document order.
+//! With pins, only the pinned ones count.
+//!
+//! A key keeps its place when it vanishes and comes back. Behind a cache with several nodes, an
+//! old and a new set may alternate for a while, and a retired key that flickers must not look new.
+
+use std::sync::Arc;
+
+use super::set::KeySet;
+use crate::jose::EncryptionKey;
+
+/// How many keys are remembered that are no longer published. Rotations happen by the day or the
+/// month, so this is years; it only bounds the memory a misbehaving provider can take.
+const MAX_REMEMBERED: usize = 256;
+
+/// When each key appeared, counted in sets.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// Oldest first.
+    seen: Vec<(Arc<EncryptionKey>, u64)>,
+    sets: u64,
+}
+
+impl Arrivals {
+    /// Notes the keys of a set; those not seen before have arrived with it.
+    pub(super) fn note<'a>(&mut self, keys: impl IntoIterator<Item = &'a Arc<EncryptionKey>>) {
+        self.sets += 1;
+        for key in keys {
+            if self.of(key).is_none() {
+                self.seen.push((Arc::clone(key), self.sets));
+            }
+        }
+        let beyond = self.seen.len().saturating_sub(MAX_REMEMBERED);
+        self.seen.drain(..beyond);
+    }
+
+    fn of(&self, key: &EncryptionKey) -> Option<u64> {
+        self.seen.iter().find(|(seen, _)| **seen == *key).map(|(_, set)| *set)
+    }
+}
+
+/// The usable keys of a set, the preferred one first.
+pub(super) fn by_preference(set: &KeySet, arrivals: &Arrivals) -> Vec<Arc<EncryptionKey>> {
+    let mut keys: Vec<_> = set.usable().cloned().collect();
+    // Stable, so that document order decides among keys that arrived together.
+    keys.sort_by_key(|key| std::cmp::Reverse(arrivals.of(key)));
+    keys
+}
+
+/// Whether the pins allow this key. No pins allow every key.
+pub(super) fn is_pinned(key: &EncryptionKey, pins: &[String]) -> bool {
+    pins.is_empty() || pins.iter().any(|pin| key.kid() == Some(pin) || key.thumbprint() == pin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{jwk, key};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set(kids: &[u8]) -> KeySet {
+        KeySet::from_jwks(kids.iter().map(|kid| jwk(&kid.to_string(), u64::from(*kid))).collect()).unwrap()
+    }
+
+    fn chosen(sets: &[&[u8]], pins: &[String]) -> Option<String> {
+        let mut arrivals = Arrivals::default();
+        let mut chosen = None;
+        for kids in sets {
+            let set = set(kids);
+            arrivals.note(set.usable());
+            let keys = by_preference(&set, &arrivals);
+            chosen = keys.iter().find(|key| is_pinned(key, pins)).and_then(|key| key.kid().map(str::to_owned));
+        }
+        chosen
+    }
+
+    #[test]
+    fn among_keys_that_arrived_together_document_order_decides() {
+        assert_eq!(chosen(&[&[1, 2, 3]], &[]).unwrap(), "1");
+        assert_eq!(chosen(&[&[1, 2], &[2, 1]], &[]).unwrap(), "2");
+    }
+
+    #[test]
+    fn the_key_that_appeared_most_recently_is_chosen_wherever_it_stands() {
+        assert_eq!(chosen(&[&[1], &[1, 2]], &[]).unwrap(), "2");
+        assert_eq!(chosen(&[&[1], &[2, 1]], &[]).unwrap(), "2");
+        assert_eq!(chosen(&[&[1], &[1, 2], &[3, 2], &[2, 3]], &[]).unwrap(), "3");
+    }
+
+    #[test]
+    fn a_newest_key_that_is_withdrawn_gives_way_to_the_one_before() {
+        assert_eq!(chosen(&[&[1], &[1, 2], &[1]], &[]).unwrap(), "1");
+    }
+
+    #[test]
+    fn a_retired_key_that_flickers_does_not_look_new() {
+        assert_eq!(chosen(&[&[1], &[1, 2], &[2], &[1, 2]], &[]).unwrap(), "2");
+    }
+
+    #[test]
+    fn new_material_under_an_old_kid_is_a_new_key() {
+        let mut arrivals = Arrivals::default();
+        let first = KeySet::from_jwks(vec![jwk("a", 1), jwk("b", 2)]).unwrap();
+        arrivals.note(first.usable());
+        let second = KeySet::from_jwks(vec![jwk("a", 1), jwk("b", 3)]).unwrap();
+        arrivals.note(second.usable());
+        assert_eq!(by_preference(&second, &arrivals)[0], key("b", 3));
+    }
+
+    #[test]
+    fn pins_name_keys_by_kid_or_by_thumbprint_and_exclude_the_others() {
+        assert_eq!(chosen(&[&[1, 2, 3]], &["2".into()]).unwrap(), "2");
+        assert_eq!(chosen(&[&[1, 2, 3]], &[key("3", 3).thumbprint().to_owned()]).unwrap(), "3");
+        assert_eq!(chosen(&[&[1], &[1, 2], &[1, 2, 3]], &["1".into(), "2".into()]).unwrap(), "2");
+        assert_eq!(chosen(&[&[1, 2, 3]], &["4".into()]), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut arrivals = Arrivals::default();
+        for seed in 0..2 * MAX_REMEMBERED as u64 {
+            let set = KeySet::from_jwks(vec![jwk("a", seed)]).unwrap();
+            arrivals.note(set.usable());
+        }
+        assert_eq!(arrivals.seen.len(), MAX_REMEMBERED);
+    }
+
+    proptest! {
+        #[test]
+        fn the_choice_is_a_published_key_that_no_other_published_key_is_newer_than(
+            sets in prop::collection::vec(prop::collection::btree_set(0u8..8, 1..6), 1..12),
+        ) {
+            let sets: Vec<Vec<u8>> = sets.into_iter().map(|set| set.into_iter().collect()).collect();
+            let sets: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
+            let first_seen = |kid: u8| sets.iter().position(|set| set.contains(&kid)).unwrap();
+            let chosen: u8 = chosen(&sets, &[]).unwrap().parse().unwrap();
+            let last = sets.last().unwrap();
+            prop_assert!(last.contains(&chosen));
+            prop_assert!(last.iter().all(|kid| first_seen(*kid) <= first_seen(chosen)));
+        }
+    }
+}

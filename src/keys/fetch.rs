@@ -1,0 +1,116 @@
+//! One fetch of the JWK Set, bounded in time and in bytes.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::{HeaderValue, StatusCode};
+use tokio::io::AsyncReadExt;
+use url::Url;
+
+use super::config::FILE_POLL;
+use super::freshness::stated_lifetime;
+use super::set::{KeySet, MAX_BYTES};
+use super::{Config, FetchError, Source};
+use crate::clock::Clock;
+
+/// RFC 7517 section 8.5, and what most providers call it. Only asked for: the answer's own
+/// `Content-Type` decides nothing, its content does.
+const ACCEPTED: &str = "application/jwk-set+json, application/json;q=0.9";
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// A good set.
+    Set {
+        set: KeySet,
+        /// None when the answer states none.
+        lifetime: Option<Duration>,
+        etag: Option<HeaderValue>,
+    },
+    /// The set that bore the validator is still the provider's.
+    NotModified { lifetime: Option<Duration> },
+}
+
+/// How to ask.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// The validator of the set in hand.
+    pub(super) etag: Option<HeaderValue>,
+    /// Whether caches on the way must ask the provider (RFC 9111 section 5.2.1.4).
+    pub(super) past_caches: bool,
+}
+
+/// Fetches the set, within the configured time.
+pub(super) async fn fetch(config: &Config, http: &reqwest::Client, clock: &Clock, ask: Ask) -> Result<Answer, FetchError> {
+    let answer = async {
+        match &config.source {
+            Source::Url(url) => get(url, http, config, ask).await,
+            Source::File(path) => read(path).await,
+        }
+    };
+    tokio::select! {
+        answer = answer => answer,
+        () = clock.sleep(config.fetch_timeout) => Err(FetchError::Timeout(config.fetch_timeout)),
+    }
+}
+
+async fn get(url: &Url, http: &reqwest::Client, config: &Config, ask: Ask) -> Result<Answer, FetchError> {
+    let mut request = http.get(url.clone()).header(ACCEPT, ACCEPTED);
+    let is_conditional = ask.etag.is_some();
+    if let Some(etag) = ask.etag {
+        request = request.header(IF_NONE_MATCH, etag);
+    }
+    if ask.past_caches {
+        request = request.header(CACHE_CONTROL, "no-cache");
+    }
+    let response = request.send().await.map_err(transport)?;
+    let lifetime = stated_lifetime(response.headers(), config);
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_MODIFIED if is_conditional => return Ok(Answer::NotModified { lifetime }),
+        StatusCode::NOT_MODIFIED => return Err(FetchError::NotModifiedUnasked),
+        status if status.is_redirection() => return Err(FetchError::Redirect(status.as_u16())),
+        status => return Err(FetchError::Status(status.as_u16())),
+    }
+    let etag = response.headers().get(ETAG).cloned();
+    let set = KeySet::parse(&body(response).await?)?;
+    Ok(Answer::Set { set, lifetime, etag })
+}
+
+async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
+    if response.content_length().is_some_and(|length| length > MAX_BYTES as u64) {
+        return Err(FetchError::TooLarge);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > MAX_BYTES {
+            return Err(FetchError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The whole chain of causes ("error sending request: ...: connection refused"). The URL is left
+/// out: its query and userinfo may hold secrets.
+fn transport(error: reqwest::Error) -> FetchError {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    FetchError::Transport(text)
+}
+
+async fn read(path: &Path) -> Result<Answer, FetchError> {
+    let unreadable = |error: io::Error| FetchError::File(error.kind());
+    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    let mut document = Vec::new();
+    // One byte more than allowed tells a set that is too long from one that just fits.
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut document).await.map_err(unreadable)?;
+    Ok(Answer::Set { set: KeySet::parse(&document)?, lifetime: Some(FILE_POLL), etag: None })
+}

@@ -1,0 +1,66 @@
+//! A set in hand: how old it is, and which of its keys is sealed with.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+
+use super::freshness::Freshness;
+use super::set::KeySet;
+use crate::jose::EncryptionKey;
+
+/// A good set, and when it was last confirmed. Never changed; a newer one takes its place.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) set: Arc<KeySet>,
+    /// The usable keys, the preferred one first.
+    pub(super) by_preference: Vec<Arc<EncryptionKey>>,
+    /// The first of them that the pins allow.
+    pub(super) chosen: Option<Arc<EncryptionKey>>,
+    pub(super) received: Instant,
+    /// More than zero only for a set from the last-known-good file.
+    pub(super) age_when_received: Duration,
+    pub(super) lifetime: Duration,
+    pub(super) etag: Option<HeaderValue>,
+    pub(super) restored: bool,
+}
+
+/// Why the set in hand has no key to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoKey {
+    Expired,
+    NotPinned,
+}
+
+impl Held {
+    /// The key to seal with, while the set is not older than its bound.
+    pub(super) fn key(&self, now: Instant, max_stale: Duration) -> Result<&Arc<EncryptionKey>, NoKey> {
+        match Freshness::of(self.age(now), self.lifetime, max_stale) {
+            Freshness::Fresh | Freshness::Stale => self.chosen.as_ref().ok_or(NoKey::NotPinned),
+            Freshness::Expired => Err(NoKey::Expired),
+        }
+    }
+
+    /// The key to seal with in place of one that is no longer published.
+    pub(super) fn replacement_for(&self, used: &EncryptionKey, now: Instant, max_stale: Duration) -> Option<&Arc<EncryptionKey>> {
+        if self.set.publishes(used) { None } else { self.key(now, max_stale).ok() }
+    }
+
+    pub(super) fn set(&self) -> &KeySet {
+        &self.set
+    }
+
+    /// Time since the provider last confirmed the set.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        self.age_when_received.saturating_add(now.saturating_duration_since(self.received))
+    }
+
+    /// Zero once the set is stale.
+    pub(super) fn lifetime_left(&self, now: Instant) -> Duration {
+        self.lifetime.saturating_sub(self.age(now))
+    }
+
+    pub(super) fn is_restored(&self) -> bool {
+        self.restored
+    }
+}

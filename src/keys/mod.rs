@@ -1,0 +1,384 @@
+//! Which of the provider's public keys to seal with now.
+//!
+//! # May I seal with this key now?
+//!
+//! - **It is fresh** (its set is younger than its lifetime): yes, at once. Readers neither wait
+//!   nor lock.
+//! - **It is stale, but within the bound** (no newer set could be had): yes, at once, and loudly. A
+//!   key is far more often still good than withdrawn, and when it was withdrawn, the provider says so.
+//! - **There is none**, or its set is older than the bound, or the pins allow none: no. Only when
+//!   there never was one is the request worth a wait, for the fetch under way.
+//!
+//! # Flow
+//!
+//! A verifier refetches when it meets an unknown `kid`. A sealer chooses the `kid` itself and meets
+//! nothing, so freshness comes from two other sides:
+//!
+//! 1. [`Keys::keep_fresh`] refreshes the set at about 80 % of its lifetime, with traffic or
+//!    without. After a failure it backs off, and the last good set serves on.
+//! 2. [`Keys::newer_than`] is called when the provider refused a message: it fetches at once, past
+//!    the timer and its backoff, out of a budget of five fetches refilled one a second. When
+//!    the budget is empty the refused request waits for its turn (a second at most, shared with all
+//!    others): giving up would lose the request if there was a rotation.
+//!
+//! Fetches are numbered. Whoever needs one joins the next number that has not ended, and moka's
+//! map makes it one fetch for all of them, with one outcome, failures included. It runs in a task
+//! of its own, so a caller who leaves takes nothing from the others.
+//!
+//! An answer to a request that left before our message was refused may be older than the refusal.
+//! A refused caller who joined such a fetch and still finds its key in the set asks once more.
+//!
+//! # Scope
+//!
+//! One holder is one JWK Set of one provider. A fetched set replaces the one in hand as a whole:
+//! sets are never merged, so a withdrawn key is gone with the next refresh. A set without a usable
+//! key, or one that is no JWK Set, replaces nothing.
+//!
+//! # Rejected
+//!
+//! - moka's own expiry: it evicts, where a stale key must serve on, and its clock cannot be steered.
+//! - Fetching on the request path when the set has grown old: each request would wait out the
+//!   fetch's deadline whenever the provider is slow.
+//! - A cooldown between forced fetches: see `budget`.
+
+mod budget;
+mod choice;
+mod config;
+mod error;
+mod fetch;
+mod freshness;
+mod held;
+mod last_good;
+mod set;
+mod snapshot;
+mod state;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, OnceCell};
+
+pub use config::{
+    BACKOFF_MAX, BACKOFF_MIN, Config, DEFAULT_LIFETIME, FETCH_TIMEOUT, FILE_POLL, FIRST_KEY_WAIT, MAX_LIFETIME, MAX_STALE,
+    MIN_LIFETIME, Source,
+};
+pub use error::{FetchError, NoUsableKey};
+pub use snapshot::{Entry, EntryState, KeyName, Snapshot};
+
+use crate::clock::{Clock, Jitter};
+use crate::jose::EncryptionKey;
+use fetch::{Ask, fetch};
+use held::Held;
+use last_good::NotRestored;
+use state::{Landing, State};
+
+/// Outcomes of ended fetches that are kept for callers who looked just before the end. Callers
+/// who come later still are told by [`State::send`].
+const REMEMBERED_FETCHES: u64 = 8;
+
+/// The provider's keys. Cheap to clone; all clones are one holder.
+#[derive(Clone)]
+pub struct Keys(Arc<Holder>);
+
+struct Holder {
+    config: Arc<Config>,
+    http: reqwest::Client,
+    clock: Clock,
+    /// What readers of a good set see: a copy of what `state` holds.
+    held: ArcSwapOption<Held>,
+    state: Mutex<State>,
+    fetches: moka::future::Cache<u64, Outcome>,
+    /// The timer's next fetch has moved.
+    rescheduled: Notify,
+    restored: OnceCell<()>,
+    /// One write of the last-known-good file at a time.
+    writing: tokio::sync::Mutex<()>,
+}
+
+type Outcome = Result<(), FetchError>;
+
+/// Why a fetch is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// The timer, the first request, or an operator.
+    Schedule,
+    /// The provider refused a message. Counts against the budget.
+    Refusal,
+}
+
+impl Keys {
+    /// No I/O here. `http` must not follow redirects.
+    #[must_use]
+    pub fn new(config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
+        let config = Arc::new(config);
+        let state = State::new(Arc::clone(&config), clock.now(), jitter);
+        Self(Arc::new(Holder {
+            config,
+            http,
+            clock,
+            held: ArcSwapOption::empty(),
+            state: Mutex::new(state),
+            fetches: moka::future::Cache::new(REMEMBERED_FETCHES),
+            rescheduled: Notify::new(),
+            restored: OnceCell::new(),
+            writing: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// The key to seal with now.
+    ///
+    /// Waits only when no set was ever in hand, for at most `first_key_wait`, and not at all when
+    /// the backoff rules out an attempt in that time.
+    ///
+    /// # Errors
+    /// When there is none: see [`NoUsableKey`].
+    pub async fn current(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
+        match self.in_hand() {
+            Err(NoUsableKey::NeverFetched { .. }) => self.first_key().await,
+            answer => answer,
+        }
+    }
+
+    /// The provider refused a message sealed with `used`: fetches the set past its schedule, and
+    /// gives the key to seal with instead if `used` (kid and material) is no longer published.
+    ///
+    /// None when `used` is still published (the refusal was about something else), when no set
+    /// could be fetched, or when the new one has no key to give.
+    pub async fn newer_than(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
+        let mut next = self.state().next_fetch();
+        if let Some(newer) = self.replacement_for(used) {
+            return Some(newer);
+        }
+        if next.is_under_way {
+            // The outcomes are judged by what is in hand afterwards.
+            let _ = self.join(next.number, Reason::Refusal).await;
+            if let Some(newer) = self.replacement_for(used) {
+                return Some(newer);
+            }
+            next = self.state().next_fetch();
+        }
+        let _ = self.join(next.number, Reason::Refusal).await;
+        self.replacement_for(used)
+    }
+
+    /// What is held: for readiness, `/status` and `jwe-gateway keys`.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.state(), &self.0.config, self.0.clock.now())
+    }
+
+    /// Keeps the set fresh for as long as it is polled: the first fetch at once, then before the end
+    /// of each set's lifetime, with backoff after failures. Never returns.
+    pub async fn keep_fresh(self) {
+        self.restore().await;
+        loop {
+            let next = self.state().next_fetch();
+            if self.0.clock.now() < next.due {
+                tokio::select! {
+                    () = self.0.clock.sleep_until(next.due) => {}
+                    () = self.0.rescheduled.notified() => {}
+                }
+            } else if self.join(next.number, Reason::Schedule).await == Err(FetchError::Abandoned) {
+                // Such a fetch has not ended for the state, which would have it tried again at once.
+                self.0.clock.sleep(self.0.config.backoff_min).await;
+            }
+        }
+    }
+
+    /// One fetch now, past the schedule (the `keys` command). Joins the one under way, if any.
+    ///
+    /// # Errors
+    /// When no good set came: see [`FetchError`].
+    pub async fn refresh(&self) -> Result<(), FetchError> {
+        let next = self.state().next_fetch();
+        self.join(next.number, Reason::Schedule).await
+    }
+
+    fn in_hand(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
+        let now = self.0.clock.now();
+        let held = self.0.held.load();
+        match held.as_ref().map(|held| held.key(now, self.0.config.max_stale)) {
+            Some(Ok(key)) => Ok(Arc::clone(key)),
+            _ => self.state().key(now),
+        }
+    }
+
+    async fn first_key(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
+        let clock = &self.0.clock;
+        let deadline = clock.now() + self.0.config.first_key_wait;
+        let key = async {
+            self.restore().await;
+            loop {
+                let next = self.state().next_fetch();
+                match self.in_hand() {
+                    Err(NoUsableKey::NeverFetched { .. }) if next.due < deadline => {}
+                    answer => return answer,
+                }
+                clock.sleep_until(next.due).await;
+                if self.join(next.number, Reason::Schedule).await == Err(FetchError::Abandoned) {
+                    return self.in_hand();
+                }
+            }
+        };
+        tokio::select! {
+            answer = key => answer,
+            () = clock.sleep_until(deadline) => self.in_hand(),
+        }
+    }
+
+    fn replacement_for(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
+        let held = self.0.held.load();
+        held.as_ref()?.replacement_for(used, self.0.clock.now(), self.0.config.max_stale).cloned()
+    }
+
+    /// Fetch `number`, made once for everyone who asks for it. Ends also when its callers have left.
+    async fn join(&self, number: u64, reason: Reason) -> Outcome {
+        let keys = self.clone();
+        let flight = tokio::spawn(async move {
+            let fetches = &keys.0.fetches;
+            fetches.get_with(number, keys.fetch(number, reason)).await
+        });
+        flight.await.unwrap_or(Err(FetchError::Abandoned))
+    }
+
+    async fn fetch(&self, number: u64, reason: Reason) -> Outcome {
+        if reason == Reason::Refusal {
+            self.wait_for_budget().await;
+        }
+        let etag = match self.state().send(number) {
+            Ok(etag) => etag,
+            Err(outcome) => return outcome,
+        };
+        let ask = Ask { etag, past_caches: reason == Reason::Refusal };
+        let answer = fetch(&self.0.config, &self.0.http, &self.0.clock, ask).await;
+        let landing = {
+            let mut state = self.state();
+            let landing = state.land(number, answer, self.0.clock.now());
+            self.0.held.store(state.held().cloned());
+            landing
+        };
+        self.0.rescheduled.notify_one();
+        self.report(&landing);
+        match landing {
+            Landing::Good(_) => {
+                self.keep_on_disk();
+                Ok(())
+            }
+            Landing::Failed(error) => Err(error),
+            Landing::Late => Ok(()),
+        }
+    }
+
+    async fn wait_for_budget(&self) {
+        loop {
+            let taken = self.state().take_from_budget(self.0.clock.now());
+            match taken {
+                Ok(()) => return,
+                Err(refilled) => self.0.clock.sleep_until(refilled).await,
+            }
+        }
+    }
+
+    fn report(&self, landing: &Landing) {
+        match landing {
+            Landing::Good(changes) => {
+                for key in &changes.added {
+                    tracing::info!(%key, "the provider publishes a new key");
+                }
+                for key in &changes.removed {
+                    tracing::info!(%key, "the provider no longer publishes a key");
+                }
+                if let Some(key) = &changes.chosen {
+                    tracing::info!(%key, "messages are sealed with another key from now on");
+                }
+                if !(changes.added.is_empty() && changes.removed.is_empty()) {
+                    self.report_unusable_entries();
+                }
+            }
+            Landing::Failed(error) => {
+                let snapshot = self.snapshot();
+                let age = snapshot.age.map(|age| age.as_secs());
+                match snapshot.usable {
+                    Ok(_) if snapshot.lifetime_left.is_some_and(|left| !left.is_zero()) => {
+                        tracing::warn!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is fresh");
+                    }
+                    Ok(_) => {
+                        tracing::error!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is stale");
+                    }
+                    Err(_) => tracing::error!(%error, age_seconds = age, "no key set could be fetched; nothing can be sealed"),
+                }
+            }
+            Landing::Late => tracing::debug!("a late answer with a key set was dropped"),
+        }
+    }
+
+    fn report_unusable_entries(&self) {
+        let Some(held) = self.0.held.load_full() else { return };
+        for (index, entry) in held.set().entries().iter().enumerate() {
+            if entry.usable().is_none() {
+                let key = entry.name().map(|name| name.to_string());
+                tracing::warn!(index, key, reason = %entry.state(), "a published key cannot be sealed with");
+            }
+        }
+        if held.chosen.is_none() {
+            tracing::error!("the configured pins match none of the published keys; nothing can be sealed");
+        }
+    }
+
+    /// Takes up the last-known-good file, once.
+    async fn restore(&self) {
+        let Some(path) = &self.0.config.last_known_good else { return };
+        let restore = async {
+            let (file, source) = (path.clone(), self.0.config.source.clone());
+            let read = tokio::task::spawn_blocking(move || last_good::read(&file, &source)).await;
+            match read.unwrap_or(Err(NotRestored::Io(std::io::ErrorKind::Interrupted))) {
+                Ok(kept) => {
+                    let mut state = self.state();
+                    if state.restore(kept, self.0.clock.now(), SystemTime::now()) {
+                        self.0.held.store(state.held().cloned());
+                        tracing::info!(path = %path.display(), "took up the last good key set from disk");
+                    }
+                }
+                Err(NotRestored::Io(std::io::ErrorKind::NotFound)) => {}
+                Err(error) => tracing::warn!(%error, path = %path.display(), "the last good key set on disk is not used"),
+            }
+        };
+        self.0.restored.get_or_init(|| restore).await;
+    }
+
+    /// Writes what is in hand to the last-known-good file, off the callers' time.
+    fn keep_on_disk(&self) {
+        let Some(path) = self.0.config.last_known_good.clone() else { return };
+        let keys = self.clone();
+        let fetched = SystemTime::now();
+        tokio::spawn(async move {
+            let _one_at_a_time = keys.0.writing.lock().await;
+            // Loaded under the lock, so that the last write is of the newest set.
+            let Some(held) = keys.0.held.load_full() else { return };
+            let source = keys.0.config.source.clone();
+            let file = path.clone();
+            let written = tokio::task::spawn_blocking(move || last_good::write(&file, &source, &held, fetched)).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(%error, path = %path.display(), "the last good key set could not be written to disk");
+            }
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Poisoned means that another thread panicked inside `State`, which keeps no half-made change.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("source", &self.0.config.source).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! What is known about the keys, and what follows from it: a state machine without I/O.
+//!
+//! Fetches are numbered in the order in which they are sent, and an answer is taken only if no
+//! later one was taken before. So a slow answer cannot bring a withdrawn key back, whoever sent it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderValue;
+
+use super::budget::Budget;
+use super::choice::{Arrivals, by_preference, is_pinned};
+use super::fetch::Answer;
+use super::held::{Held, NoKey};
+use super::last_good::LastGood;
+use super::set::KeySet;
+use super::{Config, FetchError, KeyName, NoUsableKey};
+use crate::clock::{Backoff, Jitter};
+use crate::jose::EncryptionKey;
+
+/// The part of its lifetime after which a set is refreshed: late enough to spare the provider,
+/// early enough for some failed attempts, spread so that a fleet does not ask at once.
+const REFRESH_AT: (f64, f64) = (0.75, 0.85);
+
+/// Everything that is known about the provider's keys.
+#[derive(Debug)]
+pub(super) struct State {
+    held: Option<Arc<Held>>,
+    arrivals: Arrivals,
+    /// Number of the last fetch that was sent, and of the last one that ended.
+    sent: u64,
+    ended: u64,
+    /// No fetch of the timer's before.
+    due: Instant,
+    backoff: Backoff,
+    budget: Budget,
+    last_error: Option<FetchError>,
+    counts: Counts,
+    jitter: Jitter,
+    config: Arc<Config>,
+}
+
+/// The fetch that a caller can join or start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NextFetch {
+    pub(super) number: u64,
+    /// Whether its request has already left: its answer may be older than what the caller knows.
+    pub(super) is_under_way: bool,
+    /// When the timer may start it.
+    pub(super) due: Instant,
+}
+
+/// What came of an answer.
+#[derive(Debug)]
+pub(super) enum Landing {
+    /// A set was adopted or confirmed.
+    Good(Changes),
+    /// The fetch failed; the set in hand stays.
+    Failed(FetchError),
+    /// A later answer had been taken before.
+    Late,
+}
+
+/// How a set differs from the one before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) added: Vec<KeyName>,
+    pub(super) removed: Vec<KeyName>,
+    /// The key that is sealed with from now on, if it is another one.
+    pub(super) chosen: Option<KeyName>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+    pub(super) changes: u64,
+}
+
+impl State {
+    pub(super) fn new(config: Arc<Config>, now: Instant, jitter: Jitter) -> Self {
+        Self {
+            held: None,
+            arrivals: Arrivals::default(),
+            sent: 0,
+            ended: 0,
+            due: now,
+            backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
+            budget: Budget::new(now),
+            last_error: None,
+            counts: Counts::default(),
+            jitter,
+            config,
+        }
+    }
+
+    pub(super) fn held(&self) -> Option<&Arc<Held>> {
+        self.held.as_ref()
+    }
+
+    pub(super) fn last_error(&self) -> Option<&FetchError> {
+        self.last_error.as_ref()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The key to seal with, or why there is none.
+    pub(super) fn key(&self, now: Instant) -> Result<Arc<EncryptionKey>, NoUsableKey> {
+        let last_error = || self.last_error.clone();
+        let Some(held) = &self.held else {
+            return Err(NoUsableKey::NeverFetched { last_error: last_error() });
+        };
+        held.key(now, self.config.max_stale).cloned().map_err(|why| match why {
+            NoKey::Expired => NoUsableKey::Expired { age: held.age(now), last_error: last_error() },
+            NoKey::NotPinned => NoUsableKey::PinsMatchNothing { published: held.by_preference.len() },
+        })
+    }
+
+    pub(super) fn next_fetch(&self) -> NextFetch {
+        NextFetch { number: self.ended + 1, is_under_way: self.sent > self.ended, due: self.due }
+    }
+
+    /// Takes a forced fetch from the budget, or says when there will be one.
+    pub(super) fn take_from_budget(&mut self, now: Instant) -> Result<(), Instant> {
+        self.budget.take(now)
+    }
+
+    /// Fetch `number` is sent, with the returned validator if there is one; `Err` tells what came
+    /// of it when it has already ended.
+    pub(super) fn send(&mut self, number: u64) -> Result<Option<HeaderValue>, Result<(), FetchError>> {
+        if number <= self.ended {
+            return Err(self.last_error.clone().map_or(Ok(()), Err));
+        }
+        self.sent = self.sent.max(number);
+        Ok(self.held.as_ref().and_then(|held| held.etag.clone()))
+    }
+
+    /// Fetch `number` ended, with this answer.
+    pub(super) fn land(&mut self, number: u64, answer: Result<Answer, FetchError>, now: Instant) -> Landing {
+        if number <= self.ended {
+            return Landing::Late;
+        }
+        self.ended = number;
+        let adopted = answer.and_then(|answer| match (answer, self.held.clone()) {
+            (Answer::Set { set, lifetime, etag }, _) => {
+                let lifetime = lifetime.unwrap_or(self.config.default_lifetime);
+                Ok((Arc::new(set), lifetime, etag))
+            }
+            // RFC 9111 section 4.3.4: what the 304 does not state anew stays as it was.
+            (Answer::NotModified { lifetime }, Some(held)) => {
+                Ok((Arc::clone(&held.set), lifetime.unwrap_or(held.lifetime), held.etag.clone()))
+            }
+            (Answer::NotModified { .. }, None) => Err(FetchError::NotModifiedUnasked),
+        });
+        match adopted {
+            Ok((set, lifetime, etag)) => {
+                self.arrivals.note(set.usable());
+                let changes = self.hold(set, now, Duration::ZERO, lifetime, etag, false);
+                self.last_error = None;
+                self.backoff.reset();
+                self.due = now + self.jitter.between(lifetime, REFRESH_AT.0, REFRESH_AT.1);
+                self.counts.ok += 1;
+                self.counts.changes += u64::from(!changes.added.is_empty() || !changes.removed.is_empty());
+                Landing::Good(changes)
+            }
+            Err(error) => {
+                let retry = now + self.backoff.next_wait();
+                // A failed forced fetch may bring the timer's next one forward, never put it off.
+                self.due = if self.due > now { self.due.min(retry) } else { retry };
+                self.counts.failed += 1;
+                self.last_error = Some(error.clone());
+                Landing::Failed(error)
+            }
+        }
+    }
+
+    /// Takes what was kept on disk, unless something newer is in hand. It is due for a refresh at once.
+    pub(super) fn restore(&mut self, kept: LastGood, now: Instant, wall: SystemTime) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
+        let set = Arc::new(kept.set);
+        // Written with the preferred key first: let them arrive one after the other, in that order.
+        let keys: Vec<_> = set.usable().cloned().collect();
+        for key in keys.iter().rev() {
+            self.arrivals.note([key]);
+        }
+        let lifetime = kept.lifetime.min(self.config.max_lifetime);
+        // A moment in the future says that one of the two clocks was wrong, and not how old the set is.
+        let age = wall.duration_since(kept.fetched).unwrap_or(Duration::ZERO);
+        self.hold(set, now, age, lifetime, None, true);
+        true
+    }
+
+    fn hold(&mut self, set: Arc<KeySet>, now: Instant, age: Duration, lifetime: Duration, etag: Option<HeaderValue>, restored: bool) -> Changes {
+        let by_preference = by_preference(&set, &self.arrivals);
+        let chosen = by_preference.iter().find(|key| is_pinned(key, &self.config.pin)).cloned();
+        let new = Held { set, by_preference, chosen, received: now, age_when_received: age, lifetime, etag, restored };
+        let changes = Changes::between(self.held.as_deref(), &new);
+        self.held = Some(Arc::new(new));
+        changes
+    }
+}
+
+impl Changes {
+    fn between(old: Option<&Held>, new: &Held) -> Self {
+        let keys = |held: Option<&Held>| held.map(|held| held.by_preference.clone()).unwrap_or_default();
+        let (old_keys, new_keys) = (keys(old), keys(Some(new)));
+        let missing = |from: &[Arc<EncryptionKey>], keys: &[Arc<EncryptionKey>]| {
+            keys.iter().filter(|key| !from.contains(key)).map(|key| KeyName::of(key)).collect()
+        };
+        let chosen = new.chosen.as_ref().filter(|key| old.is_none_or(|old| old.chosen.as_ref() != Some(*key)));
+        Self {
+            added: missing(&old_keys, &new_keys),
+            removed: missing(&new_keys, &old_keys),
+            chosen: chosen.map(|key| KeyName::of(key)),
+        }
+    }
+}
