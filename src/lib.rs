@@ -4,3 +4,4 @@ pub mod clock;
 pub mod jose;
 pub mod keys;
 pub mod secret;
+pub mod upstream;

@@ -1,0 +1,98 @@
+//! What may leave for the provider.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::clock::Clock;
+use crate::jose::{Chunks, Compact, SealError};
+
+/// After this many chunks the body lets others run. A socket with a large buffer would take a
+/// whole letter at once, and every other request of this core would wait for its sealing.
+const CHUNKS_AT_A_TIME: u32 = 4;
+
+/// A request body that may leave: a compact JWE, or nothing.
+///
+/// Its length is known before the first byte. The ciphertext of a sealed message is made
+/// chunk by chunk as the socket takes it and never stands in memory whole.
+#[derive(Debug)]
+pub struct Outgoing(Content);
+
+#[derive(Debug)]
+enum Content {
+    Nothing,
+    Message { chunks: Chunks, clock: Clock, spent: SealTime, since_break: u32 },
+}
+
+impl Outgoing {
+    /// No body: there is nothing to hide.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(Content::Nothing)
+    }
+
+    /// A sealed message; the time its chunks cost is added to `spent`.
+    #[must_use]
+    pub fn message(message: Compact, clock: Clock, spent: SealTime) -> Self {
+        Self(Content::Message { chunks: message.into_chunks(), clock, spent, since_break: 0 })
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = SealError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SealError>>> {
+        let Content::Message { chunks, clock, spent, since_break } = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        if *since_break == CHUNKS_AT_A_TIME {
+            *since_break = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        *since_break += 1;
+        let chunk = spent.measure(clock, || chunks.next());
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Nothing => true,
+            Content::Message { chunks, .. } => chunks.remaining() == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match &self.0 {
+            Content::Nothing => 0,
+            Content::Message { chunks, .. } => chunks.remaining(),
+        })
+    }
+}
+
+/// How long sealing took, added up over a request's chunks and attempts.
+#[derive(Clone, Debug, Default)]
+pub struct SealTime(Arc<AtomicU64>);
+
+impl SealTime {
+    /// Does `work` and adds the time it took.
+    pub fn measure<T>(&self, clock: &Clock, work: impl FnOnce() -> T) -> T {
+        let begun = clock.now();
+        let done = work();
+        let nanos = u64::try_from((clock.now() - begun).as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(nanos, Ordering::Relaxed);
+        done
+    }
+
+    /// The sum so far.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}

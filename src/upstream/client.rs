@@ -1,0 +1,175 @@
+//! The two HTTP clients, over one TLS set-up.
+//!
+//! The data path uses hyper-util's pooled client: it streams, and costs a quarter less per
+//! request than reqwest. The control plane (key sets, tokens) uses reqwest, whose requests
+//! are rare and want deadlines and size limits more than speed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tower::BoxError;
+use tower::timeout::Timeout;
+use tower::util::BoxCloneSyncService;
+
+use super::body::Outgoing;
+
+/// How long an idle connection stays in the pool. Shorter than the idle time-out of any usual
+/// server or load balancer (60 s and more), so that it is we who close it and no request meets
+/// a connection which the other side is closing.
+const POOL_IDLE: Duration = Duration::from_secs(15);
+
+/// HTTP/2 pings find out about a connection that died silently; HTTP/1 needs none, its idle
+/// connections do not live long enough.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// The data path's client.
+pub(super) type DataClient = Client<Connector, Outgoing>;
+
+/// TCP, or TLS over it, within a deadline. Boxed: connecting is rare, and its type is long.
+type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+
+/// Whom we believe to be the provider: the system's roots, and a file's beside them.
+/// TLS 1.2 and 1.3 only, by rustls on AWS-LC; verification cannot be turned off.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: ClientConfig,
+    has_roots: bool,
+}
+
+impl Tls {
+    /// Reads the system's trust store, and `ca_file` when there is one.
+    ///
+    /// # Errors
+    /// When `ca_file` cannot be used.
+    pub fn new(ca_file: Option<&Path>) -> Result<Self, BadTls> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = ca_file {
+            add_file(&mut roots, path)?;
+        }
+        let has_roots = !roots.is_empty();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { config, has_roots })
+    }
+
+    /// The client for key sets and tokens: no redirects, no proxy taken from the environment,
+    /// no second try. Each fetch sets its own deadline.
+    ///
+    /// # Errors
+    /// When reqwest does not accept the TLS set-up, which is a fault of this build.
+    #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
+    pub fn control_client(&self) -> Result<reqwest::Client, BadTls> {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(self.config.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(super::CONNECT)
+            .pool_idle_timeout(POOL_IDLE)
+            .user_agent(concat!("jwe-gateway/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(BadTls::Client)
+    }
+
+    /// That there is anyone to trust. Without, every handshake would fail later, with an error
+    /// that points at the provider.
+    pub(super) fn need_roots(&self) -> Result<(), BadTls> {
+        if self.has_roots { Ok(()) } else { Err(BadTls::NoRoots) }
+    }
+
+    /// The client for the data path: HTTP/1.1, or HTTP/2 where the provider offers it by ALPN.
+    pub(super) fn data_client(&self, connect: Duration) -> DataClient {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(connect));
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(self.config.clone())
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .http2_keep_alive_interval(HTTP2_PING)
+            .http2_adaptive_window(true)
+            .build(Connector::new(Timeout::new(https, connect)))
+    }
+}
+
+/// The trust set-up cannot be used; found at start-up, never at a request.
+#[derive(Debug, thiserror::Error)]
+pub enum BadTls {
+    /// The CA file cannot be read, or is not PEM.
+    #[error("ca_file {}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: rustls::pki_types::pem::Error,
+    },
+    /// The CA file holds no certificate.
+    #[error("ca_file {}: holds no certificate", .0.display())]
+    EmptyFile(PathBuf),
+    /// The CA file holds something that is no CA certificate.
+    #[error("ca_file {}: {cause}", path.display())]
+    NotCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: rustls::Error,
+    },
+    /// No root at all.
+    #[error("the system has no trusted certificates (install ca-certificates, or set ca_file)")]
+    NoRoots,
+    /// The configured URL cannot stand in a request.
+    #[error("url: {0}")]
+    Url(String),
+    /// rustls refuses its own defaults.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+    /// reqwest refuses the set-up.
+    #[error("the control-plane client cannot be built")]
+    Client(#[source] reqwest::Error),
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), BadTls> {
+    let unreadable = |cause| BadTls::File { path: path.to_owned(), cause };
+    let before = roots.len();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+        roots
+            .add(certificate.map_err(unreadable)?)
+            .map_err(|cause| BadTls::NotCertificate { path: path.to_owned(), cause })?;
+    }
+    if roots.len() == before { Err(BadTls::EmptyFile(path.to_owned())) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused_by_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let fault = Tls::new(Some(file.path())).unwrap_err().to_string();
+        assert!(fault.contains("holds no certificate"), "{fault}");
+        let fault = Tls::new(Some(Path::new("/nowhere/ca.pem"))).unwrap_err().to_string();
+        assert!(fault.contains("/nowhere/ca.pem"), "{fault}");
+    }
+}

@@ -1,0 +1,163 @@
+//! One request to the provider, and what can go wrong on the way.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use tower::timeout::error::Elapsed;
+
+use super::body::Outgoing;
+use super::client::{DataClient, Tls};
+use super::{BadTls, Config};
+
+/// The provider, as the exchange sees it.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    client: DataClient,
+    scheme: Scheme,
+    authority: Authority,
+    base_path: String,
+    reply: Duration,
+    idle: Duration,
+}
+
+impl Upstream {
+    /// No connection is made before the first request.
+    ///
+    /// # Errors
+    /// When the configured URL cannot stand in a request, or is https and nobody is trusted.
+    pub fn new(config: &Config, tls: &Tls) -> Result<Self, BadTls> {
+        let uri: Uri = config.url.as_str().parse().map_err(|cause: InvalidUri| BadTls::Url(cause.to_string()))?;
+        let parts = uri.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(BadTls::Url("neither scheme nor host".into()));
+        };
+        if scheme == Scheme::HTTPS {
+            tls.need_roots()?;
+        }
+        Ok(Self {
+            client: tls.data_client(config.connect),
+            scheme,
+            authority,
+            base_path: config.url.path().trim_end_matches('/').to_owned(),
+            reply: config.reply,
+            idle: config.idle,
+        })
+    }
+
+    /// How long a reply's body may say nothing.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// Sends `request`, whose URI is a path and a query alone, and returns once the head of
+    /// the reply is here. Scheme and authority are the configured ones; the path is put
+    /// behind the configured base path, byte for byte.
+    ///
+    /// # Errors
+    /// See [`SendError`]. After [`SendError::ReplyTimeout`] and [`SendError::Broken`] the
+    /// provider may have processed the request.
+    pub async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
+        *request.uri_mut() = self.place(request.uri())?;
+        match tokio::time::timeout(self.reply, self.client.request(request)).await {
+            Ok(reply) => reply.map_err(SendError::classify),
+            Err(_) => Err(SendError::ReplyTimeout),
+        }
+    }
+
+    fn place(&self, target: &Uri) -> Result<Uri, SendError> {
+        let target = target.path_and_query().map_or("/", PathAndQuery::as_str);
+        let placed = if self.base_path.is_empty() {
+            PathAndQuery::try_from(target)
+        } else {
+            PathAndQuery::try_from(format!("{}{target}", self.base_path))
+        };
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(placed.map_err(|_| SendError::Target)?)
+            .build()
+            .map_err(|_| SendError::Target)
+    }
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No connection: refused, no route, no such name. Nothing was sent.
+    #[error("no connection to the provider")]
+    Unreachable(#[source] legacy::Error),
+    /// The TLS handshake failed: a certificate we do not trust, no common version. Nothing was sent.
+    #[error("no TLS with the provider")]
+    Tls(#[source] legacy::Error),
+    /// No connection within the deadline. Nothing was sent.
+    #[error("the provider did not accept a connection in time")]
+    ConnectTimeout(#[source] legacy::Error),
+    /// The connection broke, or what came over it was no HTTP, before the reply's head was
+    /// whole. The provider may have processed the request.
+    #[error("the connection broke before the reply, or the reply is not HTTP")]
+    Broken(#[source] legacy::Error),
+    /// No reply within the deadline. The provider may have processed the request.
+    #[error("the provider did not reply in time")]
+    ReplyTimeout,
+    /// The target cannot stand in a URI. Admission refuses such targets first.
+    #[error("the target cannot be put behind the provider's base path")]
+    Target,
+}
+
+impl SendError {
+    /// Whether the request certainly never reached the provider.
+    #[must_use]
+    pub fn nothing_was_sent(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Tls(_) | Self::ConnectTimeout(_) | Self::Target => true,
+            Self::Broken(_) | Self::ReplyTimeout => false,
+        }
+    }
+
+    fn classify(error: legacy::Error) -> Self {
+        if !error.is_connect() {
+            return Self::Broken(error);
+        }
+        if in_chain::<Elapsed>(&error).is_some() {
+            return Self::ConnectTimeout(error);
+        }
+        match in_chain::<io::Error>(&error) {
+            Some(io) if io.kind() == io::ErrorKind::TimedOut => Self::ConnectTimeout(error),
+            Some(io) if is_tls(io) => Self::Tls(error),
+            _ => Self::Unreachable(error),
+        }
+    }
+}
+
+/// hyper-rustls hands rustls' errors on inside an `io::Error`.
+fn is_tls(io: &io::Error) -> bool {
+    io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+fn in_chain<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+    error.downcast_ref().or_else(|| in_chain(error.source()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(base: &str, target: &str) -> String {
+        let tls = Tls::new(None).unwrap();
+        let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
+        upstream.place(&target.parse().unwrap()).unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn path_and_query_are_put_behind_the_base_byte_for_byte() {
+        assert_eq!(placed("https://api.test", "/v0/x?a=%2F&b=+c"), "https://api.test/v0/x?a=%2F&b=+c");
+        assert_eq!(placed("https://api.test/base/", "/v0/x"), "https://api.test/base/v0/x");
+        assert_eq!(placed("http://127.0.0.1:8443", "/"), "http://127.0.0.1:8443/");
+    }
+}
