@@ -43,7 +43,12 @@ pub(super) struct Ask {
 }
 
 /// Fetches the set, within the configured time.
-pub(super) async fn fetch(config: &Config, http: &reqwest::Client, clock: &Clock, ask: Ask) -> Result<Answer, FetchError> {
+pub(super) async fn fetch(
+    config: &Config,
+    http: &reqwest::Client,
+    clock: &Clock,
+    ask: Ask,
+) -> Result<Answer, FetchError> {
     let answer = async {
         match &config.source {
             Source::Url(url) => get(url, http, config, ask).await,

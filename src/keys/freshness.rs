@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn an_absent_or_senseless_cache_control_states_nothing() {
-        for line in ["", "public", "max-age", "max-age=", "max-age=-1", "max-age=1e3", "max-age=ten", "max-age=\"", ",,="] {
+        for line in
+            ["", "public", "max-age", "max-age=", "max-age=-1", "max-age=1e3", "max-age=ten", "max-age=\"", ",,="]
+        {
             assert_eq!(lifetime(&[line], None), None, "{line:?}");
         }
         assert_eq!(lifetime(&[], Some("10")), None);

@@ -42,7 +42,12 @@ impl Held {
     }
 
     /// The key to seal with in place of one that is no longer published.
-    pub(super) fn replacement_for(&self, used: &EncryptionKey, now: Instant, max_stale: Duration) -> Option<&Arc<EncryptionKey>> {
+    pub(super) fn replacement_for(
+        &self,
+        used: &EncryptionKey,
+        now: Instant,
+        max_stale: Duration,
+    ) -> Option<&Arc<EncryptionKey>> {
         if self.set.publishes(used) { None } else { self.key(now, max_stale).ok() }
     }
 

@@ -61,8 +61,8 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, OnceCell};
 
 pub use config::{
-    BACKOFF_MAX, BACKOFF_MIN, Config, DEFAULT_LIFETIME, FETCH_TIMEOUT, FILE_POLL, FIRST_KEY_WAIT, MAX_LIFETIME, MAX_STALE,
-    MIN_LIFETIME, Source,
+    BACKOFF_MAX, BACKOFF_MIN, Config, DEFAULT_LIFETIME, FETCH_TIMEOUT, FILE_POLL, FIRST_KEY_WAIT, MAX_LIFETIME,
+    MAX_STALE, MIN_LIFETIME, Source,
 };
 pub use error::{FetchError, NoUsableKey};
 pub use snapshot::{Entry, EntryState, KeyName, Snapshot};
@@ -307,7 +307,9 @@ impl Keys {
                     Ok(_) => {
                         tracing::error!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is stale");
                     }
-                    Err(_) => tracing::error!(%error, age_seconds = age, "no key set could be fetched; nothing can be sealed"),
+                    Err(_) => {
+                        tracing::error!(%error, age_seconds = age, "no key set could be fetched; nothing can be sealed")
+                    }
                 }
             }
             Landing::Late => tracing::debug!("a late answer with a key set was dropped"),
@@ -315,7 +317,9 @@ impl Keys {
     }
 
     fn report_unusable_entries(&self) {
-        let Some(held) = self.0.held.load_full() else { return };
+        let Some(held) = self.0.held.load_full() else {
+            return;
+        };
         for (index, entry) in held.set().entries().iter().enumerate() {
             if entry.usable().is_none() {
                 let key = entry.name().map(|name| name.to_string());
@@ -329,7 +333,9 @@ impl Keys {
 
     /// Takes up the last-known-good file, once.
     async fn restore(&self) {
-        let Some(path) = &self.0.config.last_known_good else { return };
+        let Some(path) = &self.0.config.last_known_good else {
+            return;
+        };
         let restore = async {
             let (file, source) = (path.clone(), self.0.config.source.clone());
             let read = tokio::task::spawn_blocking(move || last_good::read(&file, &source)).await;
@@ -342,7 +348,9 @@ impl Keys {
                     }
                 }
                 Err(NotRestored::Io(std::io::ErrorKind::NotFound)) => {}
-                Err(error) => tracing::warn!(%error, path = %path.display(), "the last good key set on disk is not used"),
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "the last good key set on disk is not used")
+                }
             }
         };
         self.0.restored.get_or_init(|| restore).await;
@@ -350,13 +358,17 @@ impl Keys {
 
     /// Writes what is in hand to the last-known-good file, off the callers' time.
     fn keep_on_disk(&self) {
-        let Some(path) = self.0.config.last_known_good.clone() else { return };
+        let Some(path) = self.0.config.last_known_good.clone() else {
+            return;
+        };
         let keys = self.clone();
         let fetched = SystemTime::now();
         tokio::spawn(async move {
             let _one_at_a_time = keys.0.writing.lock().await;
             // Loaded under the lock, so that the last write is of the newest set.
-            let Some(held) = keys.0.held.load_full() else { return };
+            let Some(held) = keys.0.held.load_full() else {
+                return;
+            };
             let source = keys.0.config.source.clone();
             let file = path.clone();
             let written = tokio::task::spawn_blocking(move || last_good::write(&file, &source, &held, fetched)).await;
@@ -374,7 +386,8 @@ impl Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("source", &self.0.config.source).finish_non_exhaustive()
+        // The source is a URL, which may hold secrets.
+        f.debug_struct("Keys").finish_non_exhaustive()
     }
 }
 

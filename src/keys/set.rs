@@ -43,10 +43,8 @@ impl KeySet {
         if document.len() > MAX_BYTES {
             return Err(FetchError::TooLarge);
         }
-        let document: Value = serde_json::from_slice(document).map_err(|error| FetchError::NotJson {
-            line: error.line(),
-            column: error.column(),
-        })?;
+        let document: Value = serde_json::from_slice(document)
+            .map_err(|error| FetchError::NotJson { line: error.line(), column: error.column() })?;
         let Value::Object(mut document) = document else {
             return Err(FetchError::NotAKeySet);
         };

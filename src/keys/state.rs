@@ -194,7 +194,15 @@ impl State {
         true
     }
 
-    fn hold(&mut self, set: Arc<KeySet>, now: Instant, age: Duration, lifetime: Duration, etag: Option<HeaderValue>, restored: bool) -> Changes {
+    fn hold(
+        &mut self,
+        set: Arc<KeySet>,
+        now: Instant,
+        age: Duration,
+        lifetime: Duration,
+        etag: Option<HeaderValue>,
+        restored: bool,
+    ) -> Changes {
         let by_preference = by_preference(&set, &self.arrivals);
         let chosen = by_preference.iter().find(|key| is_pinned(key, &self.config.pin)).cloned();
         let new = Held { set, by_preference, chosen, received: now, age_when_received: age, lifetime, etag, restored };
@@ -219,3 +227,6 @@ impl Changes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

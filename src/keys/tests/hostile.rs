@@ -73,7 +73,10 @@ async fn a_set_without_a_usable_key_replaces_nothing() {
 #[tokio::test]
 async fn two_hundred_keys_and_two_mebibytes_are_too_many() {
     let keys: Vec<_> = (0..200).map(|seed| jwk(&seed.to_string(), seed)).collect();
-    assert_eq!(outcome_of(body(document(&keys), "application/json")).await, Err(FetchError::TooManyKeys { entries: 200 }));
+    assert_eq!(
+        outcome_of(body(document(&keys), "application/json")).await,
+        Err(FetchError::TooManyKeys { entries: 200 })
+    );
     let mut long = document(&[jwk("2", 2)]);
     long.resize(2 * MAX_BYTES, b' ');
     assert_eq!(outcome_of(body(long, "application/json")).await, Err(FetchError::TooLarge));

@@ -109,7 +109,7 @@ async fn failures_are_retried_after_waits_that_grow_to_half_a_minute() {
     assert_eq!(provider.fetches().await, 9);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_first_requests_cause_one_fetch() {
     let provider = Provider::start([publishes(&[1], 300).set_delay(SECOND / 10)]).await;
     let (keys, _hands) = provider.keys();

@@ -10,7 +10,7 @@ use super::super::fixtures::{Provider, key, publishes, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hard_cut_under_a_thousand_requests_causes_one_fetch_and_all_get_the_new_key() {
     let provider = Provider::start([publishes(&[1], 3600), publishes(&[2], 3600).set_delay(SECOND / 10)]).await;
     let (keys, _hands) = provider.keys();
@@ -115,7 +115,8 @@ async fn a_failed_forced_fetch_is_shared_by_all_who_waited_for_it() {
 
 #[tokio::test]
 async fn an_answer_that_may_be_older_than_the_refusal_is_not_trusted_to_confirm_the_key() {
-    let provider = Provider::start([publishes(&[1], 300), publishes(&[1], 300).set_delay(SECOND / 5), publishes(&[2], 300)]).await;
+    let provider =
+        Provider::start([publishes(&[1], 300), publishes(&[1], 300).set_delay(SECOND / 5), publishes(&[2], 300)]).await;
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
     let scheduled = tokio::spawn({

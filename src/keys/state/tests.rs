@@ -1,0 +1,107 @@
+use super::super::Source;
+use super::super::fixtures::{jwk, key};
+use super::*;
+use crate::clock::Clock;
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn state(now: Instant) -> State {
+    let config = Config::new(Source::File("keys.json".into()));
+    State::new(Arc::new(config), now, Jitter::seeded(1))
+}
+
+fn set(seeds: &[u64]) -> Answer {
+    let jwks = seeds.iter().map(|seed| jwk(&seed.to_string(), *seed)).collect();
+    Answer::Set { set: KeySet::from_jwks(jwks).unwrap(), lifetime: Some(100 * SECOND), etag: None }
+}
+
+fn kid(state: &State, now: Instant) -> Option<String> {
+    state.key(now).ok().and_then(|key| key.kid().map(str::to_owned))
+}
+
+#[test]
+fn a_late_answer_never_overwrites_a_newer_one() {
+    let now = Clock::manual().0.now();
+    let mut state = state(now);
+    state.send(1).unwrap();
+    state.send(2).unwrap();
+    assert!(matches!(state.land(2, Ok(set(&[2])), now), Landing::Good(_)));
+    assert!(matches!(state.land(1, Ok(set(&[1])), now), Landing::Late));
+    assert!(matches!(state.land(1, Err(FetchError::Abandoned), now), Landing::Late));
+    assert_eq!(kid(&state, now).unwrap(), "2");
+    assert_eq!(state.last_error(), None);
+    assert_eq!(state.send(1), Err(Ok(())));
+}
+
+#[test]
+fn keys_that_come_and_go_are_told() {
+    let now = Clock::manual().0.now();
+    let mut state = state(now);
+    let name = |seed: u64| KeyName::of(&key(&seed.to_string(), seed));
+    let mut changes = |number, seeds: &[u64]| match state.land(number, Ok(set(seeds)), now) {
+        Landing::Good(changes) => changes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(changes(1, &[1, 2]), Changes { added: vec![name(1), name(2)], removed: vec![], chosen: Some(name(1)) });
+    assert_eq!(changes(2, &[2, 1]), Changes { added: vec![], removed: vec![], chosen: Some(name(2)) });
+    assert_eq!(changes(3, &[3, 2]), Changes { added: vec![name(3)], removed: vec![name(1)], chosen: Some(name(3)) });
+    assert_eq!(changes(4, &[3, 2]), Changes::default());
+    assert_eq!(state.counts(), Counts { ok: 4, failed: 0, changes: 2 });
+}
+
+#[test]
+fn a_failed_forced_fetch_brings_the_timer_forward_and_does_not_put_it_off() {
+    let start = Clock::manual().0.now();
+    let mut state = state(start);
+    let _ = state.land(1, Ok(set(&[1])), start);
+    for number in 2..100 {
+        let due = state.next_fetch().due;
+        let _ = state.land(number, Err(FetchError::Abandoned), start);
+        let sooner = state.next_fetch().due;
+        assert!(start < sooner && sooner <= due && sooner <= start + SECOND);
+    }
+}
+
+#[test]
+fn what_was_kept_on_disk_does_not_replace_what_was_fetched() {
+    let now = Clock::manual().0.now();
+    let wall = SystemTime::now();
+    let kept = |seed: u64| LastGood {
+        set: KeySet::from_jwks(vec![jwk("kept", seed)]).unwrap(),
+        fetched: wall,
+        lifetime: SECOND,
+    };
+    let mut state = state(now);
+    assert!(state.restore(kept(1), now, wall));
+    assert!(!state.restore(kept(2), now, wall));
+    let _ = state.land(1, Ok(set(&[3])), now);
+    assert!(!state.restore(kept(4), now, wall));
+    assert_eq!(kid(&state, now).unwrap(), "3");
+}
+
+proptest! {
+    #[test]
+    fn in_any_history_the_key_is_of_the_last_good_set_and_no_older_than_its_bound(
+        history in prop::collection::vec((0u32..50_000, prop::option::of(1u64..5), 0u64..3), 1..60),
+    ) {
+        let mut now = Clock::manual().0.now();
+        let mut state = state(now);
+        let (mut newest, mut good) = (0, None);
+        for (seconds, seed, behind) in history {
+            now += seconds * SECOND;
+            // Some answers land after a later one.
+            let number = (newest + 2u64).saturating_sub(behind);
+            let _ = state.land(number, seed.map(|seed| set(&[seed])).ok_or(FetchError::Abandoned), now);
+            if number > newest {
+                newest = number;
+                good = seed.map(|seed| (seed, now)).or(good);
+                prop_assert!(state.next_fetch().due > now);
+                prop_assert!(state.next_fetch().due <= now + 85 * SECOND);
+            }
+            now += seconds * SECOND;
+            let expected = good.filter(|(_, at)| now - *at < 100 * SECOND + super::super::MAX_STALE);
+            prop_assert_eq!(kid(&state, now), expected.map(|(seed, _)| seed.to_string()));
+        }
+    }
+}
