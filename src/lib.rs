@@ -4,4 +4,5 @@ pub mod clock;
 pub mod jose;
 pub mod keys;
 pub mod secret;
+pub mod token;
 pub mod upstream;

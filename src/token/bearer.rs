@@ -1,0 +1,100 @@
+//! A credential as it is put on a request.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use zeroize::Zeroizing;
+
+use super::RenewalError;
+use crate::secret::Secret;
+
+/// What is put on a request. `Debug` shows nothing of the value, and the header's value is marked
+/// sensitive, which keeps it out of HPACK's tables and of the logs of the libraries below.
+#[derive(Clone, Debug)]
+pub struct Bearer(Option<Credential>);
+
+#[derive(Clone, Debug)]
+struct Credential {
+    header: HeaderName,
+    value: HeaderValue,
+    /// Tells this credential from the one before and the one after it.
+    serial: u64,
+}
+
+impl Bearer {
+    /// Puts the credential on, replacing every line of the header it sets. Does nothing for `none`.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        if let Some(credential) = &self.0 {
+            headers.insert(credential.header.clone(), credential.value.clone());
+        }
+    }
+
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn new(header: HeaderName, value: HeaderValue, serial: u64) -> Self {
+        Self(Some(Credential { header, value, serial }))
+    }
+
+    /// None for `none`.
+    pub(super) fn serial(&self) -> Option<u64> {
+        self.0.as_ref().map(|credential| credential.serial)
+    }
+
+    pub(super) fn carries(&self, value: &HeaderValue) -> bool {
+        self.0.as_ref().is_some_and(|credential| credential.value == *value)
+    }
+}
+
+/// The value of a header that carries this secret. Only printable ASCII: `HeaderValue` itself would
+/// take other bytes too, which few receivers agree about.
+pub(super) fn header_value(prefix: &str, secret: &Secret) -> Result<HeaderValue, RenewalError> {
+    let mut text = Zeroizing::new(String::with_capacity(prefix.len() + secret.expose().len()));
+    text.push_str(prefix);
+    text.push_str(secret.expose());
+    if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return Err(RenewalError::NotForAHeader);
+    }
+    let mut value = HeaderValue::from_str(&text).map_err(|_| RenewalError::NotForAHeader)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::AUTHORIZATION;
+
+    #[test]
+    fn every_line_of_the_header_is_replaced() {
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, "Basic caller".parse().unwrap());
+        headers.append(AUTHORIZATION, "Bearer caller".parse().unwrap());
+        let value = header_value("Bearer ", &Secret::new("canary".into())).unwrap();
+        Bearer::new(AUTHORIZATION, value, 1).apply(&mut headers);
+        let lines: Vec<_> = headers.get_all(AUTHORIZATION).iter().collect();
+        assert_eq!(lines, ["Bearer canary"]);
+        assert!(lines[0].is_sensitive());
+    }
+
+    #[test]
+    fn no_credential_changes_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, "Bearer own".parse().unwrap());
+        Bearer::none().apply(&mut headers);
+        assert_eq!(headers[AUTHORIZATION], "Bearer own");
+    }
+
+    #[test]
+    fn debug_shows_nothing_of_the_value() {
+        let value = header_value("Bearer ", &Secret::new("canary".into())).unwrap();
+        let bearer = Bearer::new(AUTHORIZATION, value, 1);
+        assert!(!format!("{bearer:?} {bearer:#?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_secret_that_cannot_stand_in_a_header_is_an_error() {
+        for secret in ["a\nb", "a\r\nx: y", "a\0", "abcé", "a\tb", "a\x7f"] {
+            assert_eq!(header_value("", &Secret::new(secret.into())), Err(RenewalError::NotForAHeader), "{secret:?}");
+        }
+    }
+}

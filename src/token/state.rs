@@ -1,0 +1,266 @@
+//! What is known about the credential, and what follows from it: a state machine without I/O.
+//!
+//! Renewals are numbered in the order in which they start. The number is the serial of the
+//! credential they bring, by which a refused one is told from the one now in hand.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue};
+
+use super::{Bearer, RenewalError, TokenError};
+use crate::clock::{Backoff, Jitter};
+
+/// The part of its life at which a token is renewed: early enough for many failed attempts,
+/// spread because fleets started together expire together.
+const RENEW_AT: (f64, f64) = (0.5, 0.75);
+
+/// No renewal by the timer sooner than this after the one before: a token of one second must not
+/// become a request loop.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waits after a failure that may pass by itself.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Waits after the credentials were refused: they will not get better by asking, and some
+/// providers lock accounts out.
+const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5 * 60));
+
+/// After a token that replaced a refused one, no refusal causes another renewal for this long:
+/// then it is not the token that is wrong (audience, permissions, clocks), and a new one for each
+/// request would be an attack on the token endpoint.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often a fixed credential's file is read again.
+const STATIC_POLL: Duration = Duration::from_secs(10);
+
+/// Everything that is known about the credential.
+#[derive(Debug)]
+pub(super) struct State {
+    held: Option<Arc<Held>>,
+    /// Whether a refused credential is thrown away: a fixed one is all there is.
+    is_minted: bool,
+    ended: u64,
+    /// No renewal by the timer before.
+    due: Instant,
+    backoff: Backoff,
+    slow_backoff: Backoff,
+    /// Whether the next credential replaces a refused one.
+    replaces_refused: bool,
+    /// No renewal because of a refusal before.
+    paused_until: Option<Instant>,
+    last_error: Option<RenewalError>,
+    counts: Counts,
+    jitter: Jitter,
+}
+
+/// A credential in hand.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) bearer: Bearer,
+    /// None for a fixed one.
+    expires: Option<Instant>,
+}
+
+/// What a renewal brought.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) header: HeaderName,
+    pub(super) value: HeaderValue,
+    /// None for a fixed credential.
+    pub(super) life: Option<Duration>,
+}
+
+/// What follows from the provider's refusal of a credential.
+#[derive(Debug)]
+pub(super) enum AfterRefusal {
+    /// Another one is in hand already.
+    Other(Bearer),
+    /// The renewal with this number is to bring another one.
+    Renew(u64),
+    /// It was renewed just now for the same reason: leave it.
+    Leave,
+}
+
+/// What came of a renewal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Landing {
+    Good,
+    Failed(RenewalError),
+    /// A later one had ended before.
+    Late,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+    pub(super) refusals: u64,
+}
+
+impl Held {
+    pub(super) fn is_alive(&self, now: Instant) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+
+    pub(super) fn life_left(&self, now: Instant) -> Option<Duration> {
+        self.expires.map(|expires| expires.saturating_duration_since(now))
+    }
+}
+
+impl State {
+    pub(super) fn new(is_minted: bool, now: Instant, jitter: Jitter) -> Self {
+        Self {
+            held: None,
+            is_minted,
+            ended: 0,
+            due: now,
+            backoff: Backoff::new(BACKOFF.0, BACKOFF.1, jitter.clone()),
+            slow_backoff: Backoff::new(SLOW_BACKOFF.0, SLOW_BACKOFF.1, jitter.clone()),
+            replaces_refused: false,
+            paused_until: None,
+            last_error: None,
+            counts: Counts::default(),
+            jitter,
+        }
+    }
+
+    pub(super) fn held(&self) -> Option<&Arc<Held>> {
+        self.held.as_ref()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(super) fn last_error(&self) -> Option<&RenewalError> {
+        self.last_error.as_ref()
+    }
+
+    /// Number of the renewal that a caller can join or start, and when the timer may start it.
+    pub(super) fn next_renewal(&self) -> (u64, Instant) {
+        (self.ended + 1, self.due)
+    }
+
+    /// The credential in hand, unless it has expired.
+    pub(super) fn bearer(&self, now: Instant) -> Option<Bearer> {
+        self.held.as_ref().filter(|held| held.is_alive(now)).map(|held| held.bearer.clone())
+    }
+
+    /// Why a request that found no credential gets none.
+    pub(super) fn why_none(&self, now: Instant) -> TokenError {
+        match self.last_error {
+            Some(RenewalError::Refused { status }) => TokenError::CredentialsRefused { status },
+            _ => TokenError::Unavailable { retry_after: self.due.saturating_duration_since(now).max(MIN_INTERVAL) },
+        }
+    }
+
+    /// Whether waiting is in vain: the credentials were refused and are not tried again yet, or
+    /// the next attempt lies beyond the deadline.
+    pub(super) fn is_hopeless(&self, now: Instant, deadline: Instant) -> bool {
+        now < self.due && (self.is_refused() || self.due >= deadline)
+    }
+
+    /// Whether only another secret would help.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.last_error, Some(RenewalError::Refused { .. }))
+    }
+
+    /// The secret is no longer the one that was refused: try it at once.
+    pub(super) fn secret_changed(&mut self, now: Instant) {
+        if self.is_refused() {
+            self.slow_backoff.reset();
+            self.due = now;
+        }
+    }
+
+    /// What came of renewal `number` when it has already ended.
+    pub(super) fn outcome_of(&self, number: u64) -> Option<Result<(), RenewalError>> {
+        (number <= self.ended).then(|| self.last_error.clone().map_or(Ok(()), Err))
+    }
+
+    /// Renewal `number` ended.
+    pub(super) fn land(&mut self, number: u64, outcome: Result<Grant, RenewalError>, now: Instant) -> Landing {
+        if number <= self.ended {
+            return Landing::Late;
+        }
+        self.ended = number;
+        // A fixed credential is read from disk; that counts as tried also when it failed.
+        if self.replaces_refused && (outcome.is_ok() || !self.is_minted) {
+            self.replaces_refused = false;
+            self.paused_until = Some(now + REFUSAL_PAUSE);
+        }
+        match outcome {
+            Ok(grant) => {
+                self.hold(number, grant, now);
+                Landing::Good
+            }
+            Err(error) => {
+                self.due = now + self.wait_after(&error);
+                self.counts.failed += 1;
+                self.last_error = Some(error.clone());
+                Landing::Failed(error)
+            }
+        }
+    }
+
+    fn hold(&mut self, number: u64, grant: Grant, now: Instant) {
+        self.due = now
+            + match grant.life {
+                Some(life) => self.jitter.between(life, RENEW_AT.0, RENEW_AT.1).max(MIN_INTERVAL),
+                None => STATIC_POLL,
+            };
+        // A fixed credential that is still the same keeps its serial: there is nothing to resend with.
+        let same = self.held.as_ref().filter(|held| !self.is_minted && held.bearer.carries(&grant.value));
+        if same.is_none() {
+            let bearer = Bearer::new(grant.header, grant.value, number);
+            self.held = Some(Arc::new(Held { bearer, expires: grant.life.map(|life| now + life) }));
+        }
+        self.backoff.reset();
+        self.slow_backoff.reset();
+        self.last_error = None;
+        self.counts.ok += 1;
+    }
+
+    fn wait_after(&mut self, error: &RenewalError) -> Duration {
+        match error {
+            RenewalError::Refused { .. } => self.slow_backoff.next_wait(),
+            // A little later than asked for, each of a fleet at another moment.
+            RenewalError::Busy { retry_after: Some(asked), .. } => {
+                self.jitter.between((*asked).max(MIN_INTERVAL), 1.0, 1.1)
+            }
+            _ => self.backoff.next_wait(),
+        }
+    }
+
+    /// The provider answered 401 to the credential with this serial.
+    pub(super) fn refused(&mut self, serial: u64, now: Instant) -> AfterRefusal {
+        let number = self.ended + 1;
+        match &self.held {
+            Some(held) if held.bearer.serial() != Some(serial) && held.is_alive(now) => {
+                AfterRefusal::Other(held.bearer.clone())
+            }
+            Some(held) if held.bearer.serial() == Some(serial) => {
+                self.counts.refusals += 1;
+                if self.paused_until.is_some_and(|until| now < until) {
+                    return AfterRefusal::Leave;
+                }
+                self.replaces_refused = true;
+                // Neither the timer nor a passing failure holds this one up; what the token
+                // endpoint asked for does.
+                if !matches!(self.last_error, Some(RenewalError::Refused { .. } | RenewalError::Busy { .. })) {
+                    self.due = self.due.min(now);
+                }
+                if self.is_minted {
+                    self.held = None;
+                }
+                AfterRefusal::Renew(number)
+            }
+            // Forgotten or expired, and not replaced yet.
+            _ => AfterRefusal::Renew(number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+use super::*;
+use crate::clock::Clock;
+use http::header::AUTHORIZATION;
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn grant(life: Duration) -> Result<Grant, RenewalError> {
+    Ok(Grant { header: AUTHORIZATION, value: HeaderValue::from_static("t"), life: Some(life) })
+}
+
+fn serial(state: &State, now: Instant) -> Option<u64> {
+    state.bearer(now).and_then(|bearer| bearer.serial())
+}
+
+#[test]
+fn a_late_renewal_never_overwrites_a_newer_one() {
+    let now = Clock::manual().0.now();
+    let mut state = State::new(true, now, Jitter::seeded(1));
+    assert_eq!(state.land(2, grant(60 * SECOND), now), Landing::Good);
+    assert_eq!(state.land(1, grant(60 * SECOND), now), Landing::Late);
+    assert_eq!(state.land(1, Err(RenewalError::Abandoned), now), Landing::Late);
+    assert_eq!(serial(&state, now), Some(2));
+    assert_eq!(state.outcome_of(1), Some(Ok(())));
+    assert_eq!(state.outcome_of(3), None);
+}
+
+#[test]
+fn a_credential_that_is_no_longer_in_hand_is_not_forgotten_again() {
+    let now = Clock::manual().0.now();
+    let mut state = State::new(true, now, Jitter::seeded(1));
+    let _ = state.land(1, grant(60 * SECOND), now);
+    let _ = state.land(2, grant(60 * SECOND), now);
+    assert!(matches!(state.refused(1, now), AfterRefusal::Other(_)));
+    assert_eq!(serial(&state, now), Some(2));
+    assert!(matches!(state.refused(2, now), AfterRefusal::Renew(3)));
+    assert_eq!(serial(&state, now), None);
+    assert!(matches!(state.refused(2, now), AfterRefusal::Renew(3)));
+    assert_eq!(state.counts().refusals, 2 - 1);
+}
+
+#[test]
+fn a_refusal_does_not_override_what_the_token_endpoint_asked_for() {
+    let now = Clock::manual().0.now();
+    let busy = RenewalError::Busy { status: 429, retry_after: Some(30 * SECOND) };
+    for error in [busy, RenewalError::Refused { status: 401 }] {
+        let mut state = State::new(true, now, Jitter::seeded(1));
+        let _ = state.land(1, grant(600 * SECOND), now);
+        let _ = state.land(2, Err(error), now);
+        let due = state.next_renewal().1;
+        assert!(due >= now + 15 * SECOND);
+        let _ = state.refused(1, now);
+        assert_eq!(state.next_renewal().1, due);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Granted(u32),
+    Failed(RenewalError),
+    Refused,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (1u32..100_000).prop_map(Event::Granted),
+        Just(Event::Failed(RenewalError::Status(500))),
+        Just(Event::Failed(RenewalError::Refused { status: 401 })),
+        (0u64..60).prop_map(|seconds| {
+            let retry_after = Some(Duration::from_secs(seconds));
+            Event::Failed(RenewalError::Busy { status: 503, retry_after })
+        }),
+        Just(Event::Refused),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn in_any_history_no_expired_token_is_served_and_the_timer_neither_races_nor_sleeps_on(
+        history in prop::collection::vec((0u32..5_000, event()), 1..80),
+    ) {
+        let mut now = Clock::manual().0.now();
+        let mut state = State::new(true, now, Jitter::seeded(1));
+        let mut held: Option<(u64, Instant)> = None;
+        for (seconds, event) in history {
+            now += seconds * SECOND;
+            let (number, _) = state.next_renewal();
+            match event {
+                Event::Granted(life) => {
+                    let _ = state.land(number, grant(life * SECOND), now);
+                    held = Some((number, now + life * SECOND));
+                    let wait = state.next_renewal().1 - now;
+                    prop_assert!(wait >= SECOND && (wait == SECOND || wait <= life * SECOND * 3 / 4));
+                }
+                Event::Failed(error) => {
+                    let _ = state.land(number, Err(error), now);
+                    let wait = state.next_renewal().1 - now;
+                    prop_assert!(wait >= SECOND / 2 && wait <= SLOW_BACKOFF.1);
+                }
+                Event::Refused => {
+                    let in_hand = serial(&state, now);
+                    if let Some(refused) = in_hand {
+                        match state.refused(refused, now) {
+                            AfterRefusal::Renew(next) => {
+                                prop_assert_eq!(next, number);
+                                held = None;
+                            }
+                            AfterRefusal::Leave => {}
+                            AfterRefusal::Other(_) => prop_assert!(false, "it was in hand"),
+                        }
+                    }
+                }
+            }
+            let alive = held.filter(|(_, expires)| now < *expires).map(|(number, _)| number);
+            prop_assert_eq!(serial(&state, now), alive);
+        }
+    }
+}
