@@ -1,6 +1,8 @@
 //! An encrypting gateway proxy for APIs that accept JWE request bodies.
 
+pub mod admin;
 pub mod clock;
+pub mod gateway;
 pub mod jose;
 pub mod keys;
 pub mod secret;

@@ -1,0 +1,137 @@
+//! The second listener: health, for whoever runs the process.
+//!
+//! It is apart from the first so that no path of the provider is shadowed, and so that callers
+//! cannot reach it. `/livez` says that the process answers, and nothing else: a provider that
+//! is down must not get the gateway restarted. `/readyz` says whether a request would go
+//! through, and if not, what is missing.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// Beside the gateway's own default, and on loopback as that one is.
+pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+
+/// Health checks are short; whoever takes longer is not one.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// The same, for how many there are at once.
+const MAX_CONNECTIONS: usize = 64;
+
+/// After an accept that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The address; port 0 lets the system choose.
+    pub address: SocketAddr,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { address: ADDRESS }
+    }
+}
+
+/// One thing that must hold for requests to go through. Says what is missing when it does not.
+pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The admin listener, bound.
+pub struct Admin {
+    listener: TcpListener,
+    checks: Arc<[Check]>,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// Binds the listener; the gateway is ready when every check holds.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(config: &Config, checks: Vec<Check>) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(config.address).await?, checks: checks.into() })
+    }
+
+    /// The address in use.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves for as long as it is polled; dropping it closes every connection.
+    pub async fn serve(self) {
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            if connections.len() >= MAX_CONNECTIONS {
+                connections.join_next().await;
+            }
+            let Ok((stream, _)) = self.listener.accept().await else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let checks = Arc::clone(&self.checks);
+            let service = service_fn(move |request| {
+                let answer = answer(&request, &checks);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
+            connections.spawn(builder.serve_connection(TokioIo::new(stream), service));
+        }
+    }
+}
+
+fn answer(request: &Request<Incoming>, checks: &[Check]) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/livez" => plain(StatusCode::OK, "alive\n"),
+        "/readyz" => readiness(checks),
+        _ => plain(StatusCode::NOT_FOUND, "/livez or /readyz\n"),
+    }
+}
+
+fn readiness(checks: &[Check]) -> Response<Full<Bytes>> {
+    let missing: Vec<String> = checks.iter().filter_map(|check| check().err()).collect();
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "ready": missing.is_empty(), "missing": missing });
+    respond(status, "application/json", format!("{body}\n"))
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,196 @@
+//! Which headers travel.
+//!
+//! A caller's header passes unless it is named here, for one of three reasons: it belongs to
+//! the connection and not to the message (RFC 9110 section 7.6.1), it would tell the provider
+//! about us or our callers, or it is ours to set. `Connection` may come in several lines, and
+//! every name in each of them goes, before ours are set: a caller who names `Authorization`
+//! there removes its own, never ours.
+//!
+//! A name spelt with underscores goes when its twin with hyphens does: behind many servers
+//! both arrive as one variable.
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::refusal::PSEUDONYM;
+
+/// Belong to one connection, in both directions. `Trailer` is not among them: it announces
+/// fields of the message.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    EXPECT,
+];
+
+/// A caller's, and none of the provider's business, or set by us.
+const REQUEST_ONLY: [HeaderName; 16] = [
+    AUTHORIZATION,
+    COOKIE,
+    FORWARDED,
+    VIA,
+    HeaderName::from_static("x-real-ip"),
+    // A request is what its request line says.
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-original-uri"),
+    HeaderName::from_static("x-rewrite-url"),
+    // Set from what is sent, not from what came.
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    TRAILER,
+    HeaderName::from_static("x-request-id"),
+];
+
+const FORWARDED_FAMILY: &str = "x-forwarded-";
+
+/// What of a caller's headers goes on to the provider, before ours are added.
+pub fn to_provider(mut headers: HeaderMap) -> HeaderMap {
+    strip_connection(&mut headers);
+    remove_where(&mut headers, |name| {
+        let twin = name.replace('_', "-");
+        let twin = twin.trim_matches('-');
+        REQUEST_ONLY.iter().chain(&HOP_BY_HOP).any(|dropped| dropped == twin) || twin.starts_with(FORWARDED_FAMILY)
+    });
+    headers.insert(VIA, via());
+    headers
+}
+
+/// What of the provider's headers goes back to the caller. A cookie would be the gateway's,
+/// shared by all its callers, so it stays here.
+pub fn to_caller(headers: &mut HeaderMap) {
+    strip_connection(headers);
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(SET_COOKIE);
+}
+
+/// Removes every header that some `Connection` line names.
+fn strip_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+fn remove_where(headers: &mut HeaderMap, dropped: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| dropped(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// RFC 9110 section 7.6.3: a gateway names itself in what it forwards.
+fn via() -> HeaderValue {
+    const VALUE: &str = "1.1 jwe-gateway";
+    const { assert!(PSEUDONYM.len() + 4 == VALUE.len(), "Via and Proxy-Status name us alike") };
+    HeaderValue::from_static(VALUE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn names_in_every_connection_line_go() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONNECTION, HeaderValue::from_static("keep-alive, X-First"));
+        headers.append(CONNECTION, HeaderValue::from_static("x-second ,, authorization"));
+        for (name, value) in
+            &map(&[("x-first", "1"), ("x-second", "2"), ("authorization", "Bearer caller"), ("x-kept", "3")])
+        {
+            headers.insert(name, value.clone());
+        }
+        assert_eq!(names(&to_provider(headers)), ["via", "x-kept"]);
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_or_to_us_goes_and_the_rest_passes() {
+        let headers = to_provider(map(&[
+            ("accept", "*/*"),
+            ("accept-encoding", "gzip"),
+            ("authorization", "Bearer caller"),
+            ("content-length", "3"),
+            ("content-type", "application/json"),
+            ("cookie", "a=b"),
+            ("expect", "100-continue"),
+            ("forwarded", "for=10.0.0.1"),
+            ("host", "gateway.internal"),
+            ("idempotency-key", "k"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "trailers"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("tracestate", "a=b"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("user-agent", "svc/1"),
+            ("via", "1.1 internal"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-host", "evil.test"),
+            ("x-http-method-override", "DELETE"),
+            ("x-real-ip", "10.0.0.1"),
+        ]));
+        assert_eq!(
+            names(&headers),
+            ["accept", "accept-encoding", "idempotency-key", "traceparent", "tracestate", "user-agent", "via"]
+        );
+        assert_eq!(headers[VIA], "1.1 jwe-gateway");
+    }
+
+    #[test]
+    fn a_twin_spelt_with_underscores_goes_too() {
+        let headers = to_provider(map(&[
+            ("authorization_", "Bearer caller"),
+            ("content_length", "3"),
+            ("transfer_encoding", "chunked"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x_kept", "1"),
+        ]));
+        assert_eq!(names(&headers), ["via", "x_kept"]);
+    }
+
+    #[test]
+    fn a_reply_keeps_its_own_headers_and_loses_those_of_its_connection() {
+        let mut headers = map(&[
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("set-cookie", "a=b"),
+            ("content-type", "application/json"),
+            ("content-length", "3"),
+            ("trailer", "x-sum"),
+        ]);
+        to_caller(&mut headers);
+        assert_eq!(names(&headers), ["content-length", "content-type", "trailer"]);
+    }
+}

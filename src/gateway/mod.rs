@@ -1,0 +1,184 @@
+//! The downstream side, in the order in which a request meets it.
+//!
+//! | file | question it answers |
+//! |---|---|
+//! | [`listen`] | who may connect, and how long may a head take |
+//! | [`stack`] | what wraps a request, outermost first |
+//! | [`request_id`], [`record`] | what is it called, and what is written about it |
+//! | [`exchange`] | what is done to it: the line, and its one branch |
+//! | [`admit`], [`target`], [`content_type`], [`body`] | may it go on |
+//! | [`provider`] | where does it go |
+//! | [`headers`] | what of its head travels |
+//! | [`relay`] | how does the reply get back |
+//! | [`refusal`] | what do we answer ourselves |
+//! | [`drain`] | how does it all end |
+
+pub mod admit;
+pub mod body;
+pub mod content_type;
+pub mod drain;
+pub mod exchange;
+pub mod headers;
+pub mod listen;
+pub mod provider;
+pub mod record;
+pub mod refusal;
+pub mod relay;
+pub mod request_id;
+pub mod stack;
+pub mod step;
+pub mod target;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use admit::Admission;
+use drain::Drain;
+use exchange::Exchange;
+use listen::Listener;
+use provider::{Provider, Providers};
+use record::{Observer, Observers};
+
+use crate::clock::Clock;
+
+/// Loopback: the gateway lends its credentials to whoever can connect.
+pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Each connection costs its buffers, some tens of KiB; this many stay below a quarter GiB.
+pub const MAX_CONNECTIONS: usize = 4096;
+
+/// The largest documented body is a letter with its PDF in Base64; 20 MiB of it must pass.
+pub const MAX_BODY: usize = 32 * 1024 * 1024;
+
+/// Eight of the largest bodies at once, or thousands of ordinary ones.
+pub const BUFFERED: usize = 256 * 1024 * 1024;
+
+/// More than one provider will serve to one client; beyond it, waiting helps nobody.
+pub const IN_FLIGHT: usize = 1024;
+
+/// hyper's own default. Also how long an idle connection is kept.
+pub const HEAD: Duration = Duration::from_secs(30);
+
+/// The largest body over a line of 5 Mbit/s.
+pub const BODY: Duration = Duration::from_secs(60);
+
+/// Body, key, token and two attempts, each at its own limit, would be longer; a caller that
+/// has waited two minutes has given up.
+pub const EXCHANGE: Duration = Duration::from_secs(120);
+
+/// A load balancer's health check comes every few seconds. A sidecar may set 0.
+pub const DRAIN_DELAY: Duration = Duration::from_secs(5);
+
+/// Within the 30 s that Kubernetes grants by default, less the delay before it.
+pub const DRAIN: Duration = Duration::from_secs(20);
+
+/// How the downstream side is set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `[listen]`.
+    pub listen: Listen,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[deadlines]`.
+    pub deadlines: Deadlines,
+}
+
+/// `[listen]`: where callers connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Connections at once; more wait in the kernel's queue.
+    pub max_connections: usize,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { address: ADDRESS, max_connections: MAX_CONNECTIONS }
+    }
+}
+
+/// `[limits]`: how much is taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one body.
+    pub max_body: usize,
+    /// Bytes of all bodies together.
+    pub buffered: usize,
+    /// Requests at once.
+    pub in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_body: MAX_BODY, buffered: BUFFERED, in_flight: IN_FLIGHT }
+    }
+}
+
+/// `[deadlines]`: how long each part may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// A request's head, and an idle connection's next one.
+    pub head: Duration,
+    /// A request's whole body.
+    pub body: Duration,
+    /// From the end of the head to the head of the reply.
+    pub exchange: Duration,
+    /// Between saying that we stop and closing the door.
+    pub drain_delay: Duration,
+    /// For requests in flight to finish after that.
+    pub drain: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { head: HEAD, body: BODY, exchange: EXCHANGE, drain_delay: DRAIN_DELAY, drain: DRAIN }
+    }
+}
+
+/// The downstream side, bound and ready to serve.
+#[derive(Debug)]
+pub struct Gateway {
+    listener: Listener,
+    exchange: Exchange,
+    config: Config,
+    observers: Observers,
+    drain: Drain,
+    clock: Clock,
+}
+
+impl Gateway {
+    /// Binds the listener. `observers` are told of each request that is over.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(
+        config: Config,
+        providers: Vec<Provider>,
+        observers: Vec<Observer>,
+        drain: Drain,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let listener = Listener::bind(&config.listen, config.deadlines.head).await?;
+        let admission = Admission::new(Providers::new(providers), config.limits.clone(), config.deadlines.clone());
+        let exchange = Exchange::new(admission, clock.clone());
+        Ok(Self { listener, exchange, config, observers: Observers::new(observers), drain, clock })
+    }
+
+    /// The address in use.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.address()
+    }
+
+    /// Serves until the drain it was bound with closes the door and what was in flight is done.
+    pub async fn serve(self) {
+        let Deadlines { exchange, drain, .. } = self.config.deadlines;
+        let in_flight = self.config.limits.in_flight;
+        let stack = stack::stack(self.exchange, in_flight, exchange, self.observers, self.drain.clone(), self.clock);
+        self.listener.serve(stack, self.drain, drain).await;
+    }
+}

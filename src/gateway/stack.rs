@@ -1,0 +1,153 @@
+//! What wraps a request, outermost first: the table of contents of the gateway.
+//!
+//! tower's `ServiceBuilder` reads top-down. Each layer's line says why it stands where it
+//! stands; what is *done to* a request is one function, [`Exchange::run`].
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
+use http_body::Body;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+
+use super::drain::Drain;
+use super::exchange::Exchange;
+use super::record::{Notes, Observers, OpenRecord, Recorded};
+use super::refusal::Refusal;
+use super::relay::Relayed;
+use super::request_id::{RequestId, X_REQUEST_ID};
+use super::step::{Step, around};
+use crate::clock::Clock;
+
+/// The body of an answer: the provider's, streaming, or our own.
+pub type Answer = Recorded<Either<Relayed, Full<Bytes>>>;
+
+/// Puts the layers around `exchange`.
+pub fn stack(
+    exchange: Exchange,
+    in_flight: usize,
+    time: Duration,
+    observers: Observers,
+    drain: Drain,
+    clock: Clock,
+) -> impl Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    ServiceBuilder::new()
+        // First: every later line, log or refusal names it.
+        .layer(around(Identify { drain: drain.clone() }))
+        // One record for each request: above the refusals, so that it sees their status, and
+        // around everything that can be dropped when a caller leaves.
+        .layer(around(KeepRecord { clock, observers }))
+        // Above the limits, so that being turned away is answered politely too.
+        .layer(around(AnswerRefusals))
+        // Full means 503 now, not a queue nobody sees.
+        .load_shed()
+        // Up to the reply's head; a body that streams holds no more than its connection.
+        .concurrency_limit(in_flight)
+        // Inside the limit: a place in flight is freed when time is up.
+        .layer(around(Deadline { time, drain }))
+        .service(service_fn(move |request| {
+            let exchange = exchange.clone();
+            async move { exchange.run(request).await }
+        }))
+}
+
+/// Names the request, and tells callers when to go elsewhere.
+#[derive(Clone)]
+struct Identify {
+    drain: Drain,
+}
+
+impl<S, B> Step<S> for Identify
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Send + 'static,
+    B: 'static,
+{
+    type Response = Response<B>;
+    type Error = Infallible;
+
+    async fn run(self, mut request: Request<Incoming>, rest: S) -> Result<Response<B>, Infallible> {
+        let id = RequestId::assign(request.headers());
+        request.extensions_mut().insert(id.clone());
+        let mut response = rest.oneshot(request).await?;
+        response.headers_mut().insert(X_REQUEST_ID, id.header());
+        if self.drain.is_announced() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+}
+
+/// Writes the access record, whatever becomes of the request.
+#[derive(Clone)]
+struct KeepRecord {
+    clock: Clock,
+    observers: Observers,
+}
+
+impl<S, B> Step<S> for KeepRecord
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Send + 'static,
+    B: Body + 'static,
+{
+    type Response = Response<Recorded<B>>;
+    type Error = Infallible;
+
+    async fn run(self, mut request: Request<Incoming>, rest: S) -> Result<Response<Recorded<B>>, Infallible> {
+        let record = OpenRecord::begin(&mut request, self.clock, self.observers);
+        Ok(record.follow(rest.oneshot(request).await?))
+    }
+}
+
+/// Turns a [`Refusal`] into its row of the table: the one place where that happens.
+#[derive(Clone)]
+struct AnswerRefusals;
+
+impl<S> Step<S> for AnswerRefusals
+where
+    S: Service<Request<Incoming>, Response = Response<Relayed>, Error = BoxError, Future: Send> + Send + 'static,
+{
+    type Response = Response<Either<Relayed, Full<Bytes>>>;
+    type Error = Infallible;
+
+    async fn run(self, request: Request<Incoming>, rest: S) -> Result<Self::Response, Infallible> {
+        let id = RequestId::of(request.extensions());
+        let notes = Notes::of(&request);
+        Ok(match rest.oneshot(request).await {
+            Ok(reply) => reply.map(Either::Left),
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                notes.refused(refusal.code());
+                refusal.log(id.as_str());
+                refusal.respond(id.as_str()).map(|body| Either::Right(Full::new(body)))
+            }
+        })
+    }
+}
+
+/// Ends an exchange that takes too long, or that the gateway's own end overtakes.
+#[derive(Clone)]
+struct Deadline {
+    time: Duration,
+    drain: Drain,
+}
+
+impl<S> Step<S> for Deadline
+where
+    S: Service<Request<Incoming>, Response = Response<Relayed>, Error = Refusal, Future: Send> + Send + 'static,
+{
+    type Response = Response<Relayed>;
+    type Error = Refusal;
+
+    async fn run(self, request: Request<Incoming>, rest: S) -> Result<Response<Relayed>, Refusal> {
+        tokio::select! {
+            answer = rest.oneshot(request) => answer,
+            () = tokio::time::sleep(self.time) => Err(Refusal::ExchangeTimeout),
+            () = self.drain.expired() => Err(Refusal::Draining),
+        }
+    }
+}

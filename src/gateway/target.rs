@@ -1,0 +1,132 @@
+//! Which requests are forwarded: the methods of the provider's API, and targets in origin-form
+//! whose path means the same to everyone who reads it.
+//!
+//! A path that one reader normalises and the next does not is how a request for one thing
+//! passes as a request for another. Rather than normalise, and hope that the provider does it
+//! the same way, we refuse what has two readings, and forward the rest byte for byte.
+
+use http::{Method, Uri};
+use percent_encoding::percent_decode_str;
+
+/// The methods that are forwarded, as the `Allow` of a 405 names them. Neither CONNECT, which
+/// would tunnel, nor TRACE, which would echo our credentials.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+
+/// Whether `method` is one of [`METHODS`].
+#[must_use]
+pub fn is_forwarded(method: &Method) -> bool {
+    METHODS.split(", ").any(|forwarded| forwarded == method.as_str())
+}
+
+/// Why a target is not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetFault {
+    /// `http://host/path`, `host:port` or `*` (RFC 9112 section 3.2): the provider's address
+    /// comes from configuration alone.
+    #[error("only targets in origin-form are forwarded")]
+    NotOriginForm,
+    /// `.` or `..`, also percent-encoded.
+    #[error("the path has a dot segment")]
+    DotSegment,
+    /// `//`: an empty segment, which some readers take for an authority.
+    #[error("the path has an empty segment")]
+    EmptySegment,
+    /// `\`, which some readers take for `/`, also percent-encoded.
+    #[error("the path has a backslash")]
+    Backslash,
+    /// NUL, CR, LF and the like, also percent-encoded.
+    #[error("the path has a control byte")]
+    ControlByte,
+    /// No `Host`, or more than one (RFC 9112 section 3.2 asks for 400).
+    #[error("a request has exactly one Host")]
+    Host,
+}
+
+/// Checks a target as it came.
+///
+/// # Errors
+/// See [`TargetFault`].
+pub fn check(target: &Uri) -> Result<(), TargetFault> {
+    if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
+        return Err(TargetFault::NotOriginForm);
+    }
+    check_path(target.path().as_bytes())?;
+    let decoded: Vec<u8> = percent_decode_str(target.path()).collect();
+    check_path(&decoded)
+}
+
+/// Whether `path` names the same resource as `endpoint`, spelt whichever way.
+pub fn is_same(path: &str, endpoint: &str) -> bool {
+    percent_decode_str(path).eq(percent_decode_str(endpoint))
+        || percent_decode_str(path.trim_end_matches('/')).eq(percent_decode_str(endpoint.trim_end_matches('/')))
+}
+
+fn check_path(path: &[u8]) -> Result<(), TargetFault> {
+    if path.iter().any(u8::is_ascii_control) {
+        return Err(TargetFault::ControlByte);
+    }
+    if path.contains(&b'\\') {
+        return Err(TargetFault::Backslash);
+    }
+    if path.windows(2).any(|pair| pair == b"//") {
+        return Err(TargetFault::EmptySegment);
+    }
+    if path.split(|byte| *byte == b'/').any(|segment| segment == b"." || segment == b"..") {
+        return Err(TargetFault::DotSegment);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(target: &str) -> Result<(), TargetFault> {
+        check(&target.parse().unwrap())
+    }
+
+    #[test]
+    fn ordinary_paths_and_any_query_are_forwarded() {
+        for target in
+            ["/", "/v0/bank/credentials", "/a.b/..c/d..", "/caf%C3%A9", "/x?next=//../%00\\", "/x?", "/a%20b", "/v0/"]
+        {
+            assert_eq!(checked(target), Ok(()), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_path_with_two_readings_is_refused() {
+        for (target, fault) in [
+            ("/a/../b", TargetFault::DotSegment),
+            ("/..", TargetFault::DotSegment),
+            ("/a/./b", TargetFault::DotSegment),
+            ("/a/%2e%2e/b", TargetFault::DotSegment),
+            ("/a/%2E./b", TargetFault::DotSegment),
+            ("/a%2f..%2fb", TargetFault::DotSegment),
+            ("//host/path", TargetFault::EmptySegment),
+            ("/a//b", TargetFault::EmptySegment),
+            ("/a/%2fb", TargetFault::EmptySegment),
+            ("/a%5cb", TargetFault::Backslash),
+            ("/a%00b", TargetFault::ControlByte),
+            ("/a%0d%0ab", TargetFault::ControlByte),
+            ("/a%7Fb", TargetFault::ControlByte),
+        ] {
+            assert_eq!(checked(target), Err(fault), "{target}");
+        }
+    }
+
+    #[test]
+    fn only_origin_form_is_forwarded() {
+        for target in ["http://elsewhere.test/v0/token", "elsewhere.test:443", "*"] {
+            assert_eq!(checked(target), Err(TargetFault::NotOriginForm), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_resource_is_recognised_however_it_is_spelt() {
+        assert!(is_same("/v0/token", "/v0/token"));
+        assert!(is_same("/v0/%74oken/", "/v0/token"));
+        assert!(!is_same("/v0/tokens", "/v0/token"));
+        assert!(!is_same("/v0/TOKEN", "/v0/token"));
+    }
+}
