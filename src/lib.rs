@@ -2,9 +2,11 @@
 
 pub mod admin;
 pub mod clock;
+pub mod config;
 pub mod gateway;
 pub mod jose;
 pub mod keys;
 pub mod secret;
+pub mod telemetry;
 pub mod token;
 pub mod upstream;

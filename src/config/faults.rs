@@ -1,0 +1,107 @@
+//! What is wrong with a configuration, and where each wrong thing was written.
+
+use std::fmt;
+
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A place in the configuration file; line and column count from 1, in characters.
+    File {
+        /// The path as it was given.
+        file: String,
+        /// Line.
+        line: usize,
+        /// Column.
+        column: usize,
+    },
+    /// The configuration file as a whole.
+    WholeFile(String),
+    /// A flag of the command line, with its dashes.
+    Flag(String),
+    /// An environment variable.
+    Environment(String),
+    /// Nobody set it.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Self::WholeFile(name) | Self::Flag(name) | Self::Environment(name) => f.write_str(name),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One thing that is wrong. Its text never holds a secret, nor a URL that could hold one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    origin: Origin,
+    key: String,
+    message: String,
+}
+
+impl Fault {
+    pub(super) fn new(origin: Origin, key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { origin, key: key.into(), message: message.into() }
+    }
+
+    /// Where it was written.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The setting by its path in the file, such as `limits.max_body`; empty when the fault is
+    /// not about one setting.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+/// `file:line:column: key: message`, `--flag: message`, `VARIABLE: message` or `key: message`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.origin != Origin::Default {
+            write!(f, "{}: ", self.origin)?;
+        }
+        // The name of a flag or a variable already says which setting is meant.
+        if !self.key.is_empty() && !matches!(self.origin, Origin::Flag(_) | Origin::Environment(_)) {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Everything that is wrong with a configuration: one line each, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    pub(super) fn of(mut faults: Vec<Fault>) -> Self {
+        faults.sort();
+        faults.dedup();
+        Self(faults)
+    }
+
+    /// The faults, in the order of the file, then those of flags, then of the environment.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            fault.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

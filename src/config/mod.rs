@@ -1,0 +1,228 @@
+//! One configuration out of a TOML file, flags and environment variables.
+//!
+//! Precedence: flags, then variables, then the file, then the defaults, which are the rooms'
+//! own (`gateway::Limits::default()` is what `[limits]` is when nobody writes it).
+//!
+//! Every fault is found in one run and names its place: `gateway.toml:12:8: limits.max_body:
+//! ...`, `--listen: ...`, `JWE_GATEWAY_LISTEN: ...`. Keys nobody knows are faults. A value that
+//! a flag or a variable replaces is not judged.
+//!
+//! The hard case is a check across two settings of which one is faulty itself: it would judge
+//! a default that nobody wrote. Such checks are left out until the faulty one is mended.
+//!
+//! Flags and variables mean the one upstream there is; with several in the file, those that
+//! set something of an upstream are faults. `FLANKS_CLIENT_ID`, `FLANKS_CLIENT_SECRET_FILE`
+//! and `FLANKS_CLIENT_SECRET` are the provider's own names and may be set for other programs:
+//! they fill what nothing else sets, and override nothing.
+//!
+//! Relative paths are relative to the working directory, like those of any command line.
+//!
+//! Rejected: serde's derive for the file (see `file.rs`), clap's `env` (see `overrides.rs`),
+//! and logging warnings while reading, because the log's own format is read here.
+
+mod credentials;
+mod environment;
+mod faults;
+mod file;
+mod overrides;
+mod report;
+mod upstream;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use environment::Environment;
+pub use faults::{Fault, Faults, Origin};
+pub use overrides::Overrides;
+pub use report::Summary;
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{admin, gateway, keys, telemetry, token};
+use file::{Context, Document, Given, Section, Setting};
+use report::Report;
+use values::{ADDRESS, BOOL, COUNT, DEADLINE, DURATION, Kind, SIZE, one_of};
+
+/// Everything the gateway is built from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[listen]`, `[limits]` and `[deadlines]`.
+    pub gateway: gateway::Config,
+    /// `[admin]`.
+    pub admin: admin::Config,
+    /// `[log]`.
+    pub log: telemetry::Config,
+    /// `[[upstream]]`, at least one.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// One `[[upstream]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// What logs and metrics call it; the host of its URL unless set.
+    pub name: String,
+    /// The paths that go there: `/`, or one beginning with `/` and not ending with it.
+    pub prefix: String,
+    /// Where it is, and how long it is waited for.
+    pub upstream: crate::upstream::Config,
+    /// `[upstream.keys]`.
+    pub keys: keys::Config,
+    /// `[upstream.credentials]`.
+    pub credentials: token::Config,
+}
+
+/// A configuration with what else reading it found out.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Each setting in effect and who set it.
+    pub summary: Summary,
+    /// What works and should be changed, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the configuration with the environment of this process, and logs the warnings.
+    /// Call [`Loaded::read`] when the log is set up by what is read.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn load(overrides: &Overrides) -> Result<Self, Faults> {
+        let loaded = Loaded::read(overrides, &Environment::of_process())?;
+        loaded.warn();
+        Ok(loaded.config)
+    }
+}
+
+impl Loaded {
+    /// Reads the configuration. Files it names must exist: secrets and certificates are read once.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn read(overrides: &Overrides, environment: &Environment) -> Result<Self, Faults> {
+        let report = Report::default();
+        let given = Given::collect(overrides, environment, &report);
+        let document = match overrides.file(environment) {
+            Some(path) => Document::read(&path).map_err(|fault| {
+                report.fault(fault);
+                report.faults()
+            })?,
+            None => Document::empty(),
+        };
+        let context = Context { given: &given, environment, report: &report };
+        let config = read(document.root(context)?);
+        let (summary, warnings) = report.finish()?;
+        Ok(Self { config, summary, warnings })
+    }
+
+    /// Logs the warnings.
+    pub fn warn(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("configuration: {warning}");
+        }
+    }
+}
+
+/// What is missing or faulty is reported, and something else stands in its place.
+fn read(mut root: Section<'_>) -> Config {
+    let listen = read_listen(root.section("listen"));
+    let limits = read_limits(root.section("limits"));
+    let deadlines = read_deadlines(root.section("deadlines"));
+    let admin = read_admin(root.section("admin"), &listen);
+    let log = read_log(root.section("log"));
+    let upstreams = upstream::read(root.tables("upstream"), root.context);
+    root.finish();
+    let (address, max_connections) = listen;
+    let listen = gateway::Listen { address: address.value, max_connections };
+    Config { gateway: gateway::Config { listen, limits, deadlines }, admin, log, upstreams }
+}
+
+fn read_listen(mut section: Section<'_>) -> (Setting<SocketAddr>, usize) {
+    let default = gateway::Listen::default();
+    let report = section.context.report;
+    let address = section.setting("address", &ADDRESS, default.address);
+    let max_connections = section.setting("max_connections", &COUNT, default.max_connections).value;
+    let anonymous = section.setting("anonymous", &BOOL, false);
+    section.finish();
+    if !is_loopback(address.value.ip()) {
+        if anonymous.value {
+            report.warn(&address.origin, &address.key, "whoever can connect uses our credentials (anonymous = true)");
+        } else {
+            address.fault_with(
+                &anonymous,
+                report,
+                "not loopback, and callers cannot be told apart yet: whoever can connect would use our credentials. \
+                 Use 127.0.0.1, or accept that by `anonymous = true` under [listen] (or --anonymous)",
+            );
+        }
+    }
+    (address, max_connections)
+}
+
+fn read_limits(mut section: Section<'_>) -> gateway::Limits {
+    let default = gateway::Limits::default();
+    let report = section.context.report;
+    let max_body = section.setting("max_body", &SIZE, default.max_body);
+    let buffered = section.setting("buffered", &SIZE, default.buffered);
+    let in_flight = section.setting("in_flight", &COUNT, default.in_flight).value;
+    section.finish();
+    if u32::try_from(max_body.value).is_err() {
+        max_body.fault(report, "must be below 4GiB: a body is held in memory whole");
+    }
+    if max_body.value > buffered.value {
+        max_body.fault_with(
+            &buffered,
+            report,
+            "max_body is above buffered, so the largest bodies could never be taken",
+        );
+    }
+    gateway::Limits { max_body: max_body.value, buffered: buffered.value, in_flight }
+}
+
+fn read_deadlines(mut section: Section<'_>) -> gateway::Deadlines {
+    let default = gateway::Deadlines::default();
+    let deadlines = gateway::Deadlines {
+        head: section.setting("head", &DEADLINE, default.head).value,
+        body: section.setting("body", &DEADLINE, default.body).value,
+        exchange: section.setting("exchange", &DEADLINE, default.exchange).value,
+        drain_delay: section.setting("drain_delay", &DURATION, default.drain_delay).value,
+        drain: section.setting("drain", &DURATION, default.drain).value,
+    };
+    section.finish();
+    deadlines
+}
+
+fn read_admin(mut section: Section<'_>, (listen, _): &(Setting<SocketAddr>, usize)) -> admin::Config {
+    let address = section.setting("address", &ADDRESS, admin::Config::default().address);
+    let report = section.context.report;
+    section.finish();
+    if overlap(address.value, listen.value) {
+        address.fault_with(listen, report, "admin.address and listen.address are the same");
+    }
+    admin::Config { address: address.value }
+}
+
+fn read_log(mut section: Section<'_>) -> telemetry::Config {
+    const FORMAT: Kind<telemetry::Format> = Kind {
+        parse: |raw| {
+            use telemetry::Format::{Auto, Json, Text};
+            one_of(raw, &[("auto", Auto), ("json", Json), ("text", Text)])
+        },
+        show: |format| format!("{format:?}").to_lowercase(),
+    };
+    let format = section.setting("format", &FORMAT, telemetry::Config::default().format).value;
+    section.finish();
+    telemetry::Config { format }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Whether the second of the two could not be bound. Port 0 is a different port each time.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
+    a.port() != 0 && a.port() == b.port() && (ip_a == ip_b || ip_a.is_unspecified() || ip_b.is_unspecified())
+}

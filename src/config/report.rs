@@ -1,0 +1,69 @@
+//! What reading a configuration finds out: faults, warnings, and the settings in effect.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use super::faults::{Fault, Faults, Origin};
+
+/// Every setting in effect, in the order of the documentation: `key = value  (origin)`.
+///
+/// Made while reading, from the values as they were taken, so it cannot tell another story
+/// than the [`Config`](super::Config). Secrets are shown by the place they are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary(Vec<Line>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    key: String,
+    value: String,
+    origin: Origin,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Line { key, value, origin }) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{key} = {value}  ({origin})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects while sections are read. Several sections are open at a time, hence the cells.
+#[derive(Default)]
+pub(super) struct Report {
+    faults: RefCell<Vec<Fault>>,
+    warnings: RefCell<Vec<String>>,
+    lines: RefCell<Vec<Line>>,
+}
+
+impl Report {
+    pub(super) fn fault(&self, fault: Fault) {
+        self.faults.borrow_mut().push(fault);
+    }
+
+    /// Something that works and should be changed. Written like a fault, so that it names its place.
+    pub(super) fn warn(&self, origin: &Origin, key: &str, message: &str) {
+        self.warnings.borrow_mut().push(Fault::new(origin.clone(), key, message).to_string());
+    }
+
+    pub(super) fn show(&self, key: impl Into<String>, value: impl Into<String>, origin: Origin) {
+        self.lines.borrow_mut().push(Line { key: key.into(), value: value.into(), origin });
+    }
+
+    /// The faults so far.
+    pub(super) fn faults(&self) -> Faults {
+        Faults::of(self.faults.borrow().clone())
+    }
+
+    /// The settings in effect and the warnings, unless there are faults.
+    pub(super) fn finish(self) -> Result<(Summary, Vec<String>), Faults> {
+        if self.faults.borrow().is_empty() {
+            Ok((Summary(self.lines.into_inner()), self.warnings.into_inner()))
+        } else {
+            Err(self.faults())
+        }
+    }
+}

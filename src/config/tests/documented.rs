@@ -1,0 +1,111 @@
+//! `deploy/gateway.toml`: what it says is what is read.
+
+use super::*;
+
+const DOCUMENTED: &str = include_str!("../../../deploy/gateway.toml");
+
+/// The documented file with a secret that exists.
+fn documented() -> String {
+    DOCUMENTED.replace("/run/secrets/client_secret", "SECRET").replace("your-client-id", "id")
+}
+
+/// The settings that are commented out by `mark`, in place.
+fn uncomment(text: &str, mark: &str) -> String {
+    let is_setting = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase());
+    let lines = text.lines().map(|line| line.strip_prefix(mark).filter(|rest| is_setting(rest)).unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_smallest_file_is_four_lines_and_the_documented_one_says_the_same() {
+    assert_eq!(SMALLEST.lines().count(), 4);
+    assert_eq!(config_of(&documented()), config_of(SMALLEST));
+}
+
+#[test]
+fn every_default_that_the_documented_file_spells_out_is_the_default() {
+    let spelt_out = uncomment(&documented(), "#");
+    assert!(spelt_out.lines().filter(|line| line.contains(" = ")).count() > 35, "{spelt_out}");
+    assert_eq!(config_of(&spelt_out), config_of(SMALLEST));
+}
+
+/// With one secret path for all: the configurations can then be compared.
+fn config_of(toml: &str) -> Config {
+    let mut config = config(toml);
+    for upstream in &mut config.upstreams {
+        if let crate::token::Config::ClientCredentials(credentials) = &mut upstream.credentials {
+            credentials.client_secret = crate::secret::SecretSource::File("secret".into());
+        }
+    }
+    config
+}
+
+#[test]
+fn the_documented_file_has_every_key_that_is_known() {
+    let keys_of = |toml: &str| -> Vec<String> {
+        let faults = faults(toml);
+        let known = faults.iter().filter_map(|fault| Some(fault.split_once("; known are ")?.1));
+        known.flat_map(|known| known.split(", ").map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    // An unknown key in every table makes the reader list the keys it knows.
+    let all = "zzzzzz = 1\n[listen]\nzzzzzz = 1\n[limits]\nzzzzzz = 1\n[deadlines]\nzzzzzz = 1\n[admin]\nzzzzzz = 1\n\
+               [log]\nzzzzzz = 1\n[[upstream]]\nzzzzzz = 1\n[upstream.keys]\nzzzzzz = 1\n\
+               [upstream.credentials]\nzzzzzz = 1\n";
+    let known = keys_of(all);
+    assert!(known.len() > 45, "{known:?}");
+    for key in known {
+        let is_documented = DOCUMENTED.lines().any(|line| {
+            let line = line.trim_start_matches(['#', '!']);
+            line.starts_with(&format!("{key} = "))
+                || line.starts_with(&format!("[{key}]"))
+                || line == format!("[[{key}]]")
+                || line == format!("[upstream.{key}]")
+        });
+        assert!(is_documented, "{key} is not in deploy/gateway.toml");
+    }
+}
+
+#[test]
+fn every_example_of_the_documented_file_is_accepted() {
+    let files = Files::new();
+    files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    let text = documented()
+        .replace("/etc/jwe-gateway/ca.pem", &files.path("ca.pem"))
+        .replace("/var/lib/jwe-gateway/jwks.json", &files.path("jwks.json"))
+        .replace("/run/secrets/api_key", "SECRET");
+    let with_examples = uncomment(&text, "#!");
+    // The second kind of credentials stands for the first.
+    let (before, fixed) = with_examples.split_once("# The same table").unwrap();
+    let (before, _) = before.split_once("client_id = ").unwrap();
+    let loaded = files.read(&format!("{before}\n# {fixed}"), &[], nothing()).unwrap();
+    let upstream = &loaded.config.upstreams[0];
+    assert_eq!(upstream.upstream.ca_file, Some(files.path("ca.pem").into()));
+    assert_eq!(upstream.keys.source, crate::keys::Source::File("/etc/jwe-gateway/jwks.json".into()));
+    assert_eq!(upstream.keys.last_known_good, Some(files.path("jwks.json").into()));
+    let crate::token::Config::Static(credentials) = &upstream.credentials else { panic!("{upstream:?}") };
+    assert_eq!((credentials.header.as_str(), credentials.prefix.as_str()), ("x-api-key", ""));
+}
+
+#[test]
+fn the_defaults_named_in_help_texts_are_the_defaults() {
+    let help = overrides_help();
+    assert!(help.contains(&format!("[default: {}]", crate::gateway::Listen::default().address)), "{help}");
+    assert!(help.contains(&format!("[default: {}]", crate::admin::Config::default().address)), "{help}");
+}
+
+#[test]
+fn every_flag_names_its_variable_and_takes_one_line_of_help() {
+    let command = <Overrides as clap::Args>::augment_args(Command::new("run"));
+    for argument in command.get_arguments() {
+        let name = argument.get_long().unwrap();
+        let help = argument.get_help().unwrap().to_string();
+        let variable = format!("[env: JWE_GATEWAY_{}]", name.to_uppercase().replace('-', "_"));
+        assert!(help.ends_with(&variable) && !help.contains('\n'), "--{name}: {help}");
+    }
+    assert!(!overrides_help().contains("--client-secret "), "a secret has no flag");
+}
+
+fn overrides_help() -> String {
+    let mut command = <Overrides as clap::Args>::augment_args(Command::new("run").term_width(300));
+    command.render_long_help().to_string()
+}

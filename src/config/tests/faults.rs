@@ -1,0 +1,406 @@
+//! Every fault, and what is said about it.
+
+use super::*;
+
+#[test]
+fn all_faults_are_reported_at_once_in_the_order_of_the_file() {
+    let toml = r#"
+[limits]
+max_body = "big"
+in_flght = 5
+[deadlines]
+head = 10
+[[upstream]]
+url = "ftp://api.flanks.io"
+[upstream.credentials]
+client_id = 7
+"#;
+    let faults = Files::new().faults(toml, &["--listen", "here"], Environment::from([("JWE_GATEWAY_ADMIN", "there")]));
+    let expected = [
+        "gateway.toml:3:1: limits.max_body: \"big\" is not a size: write a number of bytes, or one with KiB, MiB or GiB",
+        "gateway.toml:4:1: limits.in_flght: unknown key; did you mean in_flight?",
+        "gateway.toml:6:1: deadlines.head: 10 has no unit: write \"10s\" for seconds, or ms, m, h",
+        "gateway.toml:8:1: upstream.url: a URL here begins with https:// (or http://)",
+        "gateway.toml:9:11: upstream.credentials.client_secret_file: missing: write it under [upstream.credentials] or \
+         give --client-secret-file",
+        "gateway.toml:10:1: upstream.credentials.client_id: expected text in quotes, found a whole number",
+        "--listen: \"here\" is not an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
+        "JWE_GATEWAY_ADMIN: \"there\" is not an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
+    ];
+    assert_eq!(faults, expected);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault_that_names_it() {
+    let read = |path: &str| Loaded::read(&overrides(&["--config", path]), &nothing()).unwrap_err().to_string();
+    assert_eq!(read("/nowhere/gateway.toml"), "/nowhere/gateway.toml: cannot be read: entity not found");
+    let files = Files::new();
+    files.write("binary", b"\xff");
+    assert!(read(&files.path("binary")).ends_with("binary: is not UTF-8"));
+}
+
+#[test]
+fn each_syntax_fault_has_its_place_and_nothing_is_guessed_from_the_rest() {
+    let faults = faults("[limits\nmax_body = \"1MiB\"\n[log]\nformat = \n");
+    assert!(faults.len() >= 2, "{faults:?}");
+    assert!(faults[0].starts_with("gateway.toml:1:8: "), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.starts_with("gateway.toml:4:")), "{faults:?}");
+    assert!(faults.iter().all(|fault| !fault.contains("missing")), "{faults:?}");
+}
+
+#[test]
+fn a_key_given_twice_is_a_fault_beside_the_others() {
+    let faults = faults(&format!("[limits]\nin_flight = 1\nin_flight = 2\nmax_body = 0\n{SMALLEST}"));
+    assert_eq!(
+        faults,
+        ["gateway.toml:3:1: in_flight: duplicate key", "gateway.toml:4:1: limits.max_body: must be above zero"]
+    );
+}
+
+#[test]
+fn unknown_keys_and_tables_are_faults_with_a_suggestion_where_one_is_close() {
+    assert_eq!(fault("lsten.address = \"127.0.0.1:1\""), "gateway.toml:1:1: lsten: unknown key; did you mean listen?");
+    assert_eq!(fault("log.level = \"debug\""), "gateway.toml:1:5: log.level: unknown key; known are format");
+    assert!(upstream_fault("keys.pins = []").ends_with("upstream.keys.pins: unknown key; did you mean pin?"));
+}
+
+#[test]
+fn a_secret_in_the_file_is_a_fault_that_does_not_repeat_it() {
+    let fault = upstream_fault("credentials.client_secret = \"canary\"");
+    assert!(fault.ends_with("credentials.client_secret: a secret is not written here: name a file that holds it"));
+    assert!(!fault.contains("canary"), "{fault}");
+    let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "other")]);
+    let toml = format!("{SMALLEST}credentials.client_secret = \"canary\"\n");
+    assert_eq!(Files::new().faults(&toml, &[], environment), [fault]);
+}
+
+#[test]
+fn values_of_another_type_are_faults_that_say_what_was_expected() {
+    assert!(fault("limits = 5").ends_with("limits: expected a table, found a whole number"));
+    assert!(fault("limits.in_flight = \"5\"").ends_with("expected a whole number, found text"));
+    assert!(fault("listen.anonymous = \"yes\"").ends_with("expected true or false without quotes, found text"));
+    assert!(fault("limits.max_body = 1.5").ends_with("expected text in quotes, found a number with a fraction"));
+    assert!(upstream_fault("keys.pin = \"a\"").ends_with("expected an array of texts, found text"));
+    assert!(upstream_fault("keys.pin = [\"\"]").ends_with("must not be empty"));
+    assert!(upstream_fault("credentials.extra = \"a\"").contains("expected a table of texts"));
+    assert!(
+        upstream_fault("credentials.extra = { scope = 1 }")
+            .ends_with("scope: expected text in quotes, found a whole number")
+    );
+}
+
+#[test]
+fn an_upstream_written_with_one_bracket_is_a_fault() {
+    let faults = faults(&SMALLEST.replace("[[upstream]]", "[upstream]"));
+    assert_eq!(faults, ["gateway.toml:1:2: upstream: write [[upstream]], with two brackets"]);
+}
+
+#[test]
+fn durations_have_units_are_not_negative_and_have_an_end() {
+    for (written, message) in [
+        ("\"10\"", "10 has no unit: write \"10s\""),
+        ("\"-5s\"", "\"-5s\" is not a duration"),
+        ("\"1d\"", "\"1d\" is not a duration: write hours"),
+        ("\"\"", "\"\" is not a duration"),
+        ("\"0s\"", "must be longer than zero"),
+        ("\"9000h\"", "\"9000h\" is longer than a year"),
+    ] {
+        let fault = fault(&format!("deadlines.body = {written}"));
+        assert!(fault.contains(message), "{written}: {fault}");
+    }
+    let config = config(&format!("deadlines.body = \"1m30s\"\ndeadlines.drain = \"0s\"\n{SMALLEST}"));
+    assert_eq!(config.gateway.deadlines.body.as_secs(), 90);
+    assert!(config.gateway.deadlines.drain.is_zero());
+}
+
+#[test]
+fn sizes_are_bytes_or_have_a_binary_unit_and_counts_are_plain() {
+    let size = |written: &str| config(&format!("limits.max_body = {written}\n{SMALLEST}")).gateway.limits.max_body;
+    assert_eq!(size("4096"), 4096);
+    assert_eq!(size("0x1000"), 4096);
+    assert_eq!(size("\"512B\""), 512);
+    assert_eq!(size("\"64KiB\""), 64 << 10);
+    assert_eq!(size("\"8 MiB\""), 8 << 20);
+    for (written, message) in [
+        ("\"5MB\"", "is not a size"),
+        ("\"MiB\"", "is not a size"),
+        ("-1", "is not a size"),
+        ("\"99999999999GiB\"", "is not a size"),
+        ("0", "must be above zero"),
+        ("\"2000GiB\"", "must not be above 1TiB"),
+    ] {
+        let fault = fault(&format!("limits.max_body = {written}"));
+        assert!(fault.contains(message), "{written}: {fault}");
+    }
+    assert!(fault("limits.in_flight = 0").ends_with("must be above zero"));
+    assert!(fault("limits.in_flight = -1").ends_with("not a whole number above zero"));
+    assert!(fault("limits.in_flight = 1_000_001").ends_with("must not be above 1000000"));
+}
+
+#[test]
+fn a_body_fits_into_the_budget_for_all_bodies() {
+    let message = "limits.max_body: max_body is above buffered, so the largest bodies could never be taken";
+    assert_eq!(fault("limits.max_body = \"1GiB\""), format!("gateway.toml:1:8: {message}"));
+    assert!(fault("limits.buffered = \"1MiB\"").contains("gateway.toml:1:8: limits.buffered: max_body is above"));
+    assert!(fault("limits = { max_body = \"4GiB\", buffered = \"8GiB\" }").contains("must be below 4GiB"));
+    // A faulty one is not compared: it would be the default that is judged.
+    assert!(fault("limits = { max_body = \"x\", buffered = \"1MiB\" }").contains("is not a size"));
+}
+
+#[test]
+fn a_listener_that_others_can_reach_does_not_start_without_consent() {
+    for address in ["0.0.0.0:8080", "192.0.2.1:80", "[::]:8080"] {
+        let fault = fault(&format!("listen.address = \"{address}\""));
+        assert!(fault.starts_with("gateway.toml:1:8: listen.address: not loopback"), "{fault}");
+        assert!(fault.contains("`anonymous = true` under [listen]"), "{fault}");
+        config(&format!("listen.address = \"{address}\"\nlisten.anonymous = true\n{SMALLEST}"));
+    }
+    for address in ["127.9.9.9:8080", "[::1]:8080", "[::ffff:127.0.0.1]:8080"] {
+        config(&format!("listen.address = \"{address}\"\n{SMALLEST}"));
+    }
+}
+
+#[test]
+fn addresses_are_ip_and_port_and_differ() {
+    assert!(fault("listen.address = \"unix:/run/gateway.sock\"").ends_with("give an IP address and a port"));
+    assert!(fault("listen.address = \"localhost:8080\"").contains("is not an IP address and a port"));
+    let same = "admin.address and listen.address are the same";
+    assert!(fault("admin.address = \"127.0.0.1:8080\"").contains(same));
+    assert!(fault("admin.address = \"0.0.0.0:8080\"").contains(same));
+    assert!(
+        fault("listen.address = \"127.0.0.1:8081\"").starts_with(&format!("gateway.toml:1:8: listen.address: {same}"))
+    );
+    config(&format!("listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\n{SMALLEST}"));
+}
+
+#[test]
+fn a_provider_is_needed() {
+    let faults = Loaded::read(&overrides(&["--client-id", "id"]), &nothing()).unwrap_err().to_string();
+    assert_eq!(
+        faults.lines().collect::<Vec<_>>(),
+        [
+            "upstream.credentials.client_secret_file: missing: write it under [upstream.credentials] or give \
+             --client-secret-file",
+            "upstream.url: missing: write `url = \"https://...\"` under [[upstream]], or give --upstream or \
+             JWE_GATEWAY_UPSTREAM",
+        ]
+    );
+}
+
+#[test]
+fn credentials_are_needed_or_their_absence_is_said() {
+    let faults = faults("[[upstream]]\nurl = \"https://a.example\"\n");
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].starts_with("gateway.toml:1:1: upstream.credentials.client_id: missing: "), "{faults:?}");
+    assert!(faults[0].contains("`kind = \"none\"`"), "{faults:?}");
+}
+
+#[test]
+fn urls_are_whole_and_hold_nothing_that_is_not_sent() {
+    for (url, message) in [
+        ("api.flanks.io", "not a URL: it begins with https://"),
+        ("unix:/run/x", "begins with https://"),
+        ("https://", "not a URL: empty host"),
+        ("https://user:canary@a.example", "holds no user and no password"),
+        ("https://a.example/?key=canary", "has no query"),
+        ("https://a.example/#canary", "has no fragment"),
+        ("https://a.example/ canary", "no spaces, line breaks or backslashes"),
+    ] {
+        let faults = faults(&SMALLEST.replace("https://api.flanks.io", url));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with("gateway.toml:2:1: upstream.url: ") && faults[0].contains(message), "{faults:?}");
+        assert!(!faults[0].contains("canary"), "{faults:?}");
+    }
+}
+
+#[test]
+fn http_to_another_machine_does_not_start_without_consent() {
+    let http = |url: &str, lines: &str| format!("{}{lines}\n", SMALLEST.replace("https://api.flanks.io", url));
+    let faults = faults(&http("http://provider.internal", ""));
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].starts_with("gateway.toml:2:1: upstream.url: http to another machine"), "{faults:?}");
+    assert!(faults[0].contains("`allow_http = true` under [[upstream]]"), "{faults:?}");
+    config(&http("http://provider.internal", "allow_http = true"));
+    for url in ["http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost:9000"] {
+        config(&http(url, ""));
+    }
+    for key in ["keys.url", "credentials.url"] {
+        let fault = upstream_fault(&format!("{key} = \"http://provider.internal/x\""));
+        assert!(fault.contains(&format!("upstream.{key}: http to another machine")), "{fault}");
+    }
+    let fault = Files::new().faults(SMALLEST, &["--keys", "http://provider.internal/keys"], nothing());
+    assert!(fault.len() == 1 && fault[0].starts_with("--keys: http to another machine"), "{fault:?}");
+}
+
+#[test]
+fn encryptions_that_are_not_built_are_faults_that_say_so() {
+    for encryption in ["off", "require-sealed"] {
+        assert!(upstream_fault(&format!("encryption = \"{encryption}\"")).contains("not built yet"));
+    }
+    assert!(upstream_fault("encryption = \"sael\"").ends_with("did you mean \"seal\"?"));
+}
+
+#[test]
+fn prefixes_have_one_spelling_and_names_are_plain() {
+    for prefix in ["", "a", "/a/", "//", "/a//b", "/a/../b", "/.", "/a?b", "/%61", "/a b", "/é"] {
+        let fault = upstream_fault(&format!("prefix = \"{prefix}\""));
+        assert!(fault.contains("upstream.prefix: a prefix "), "{prefix}: {fault}");
+    }
+    config(&format!("{SMALLEST}prefix = \"/a/b.c\"\n"));
+    assert!(upstream_fault("name = \"two words\"").contains("upstream.name: a name is made of"));
+}
+
+#[test]
+fn two_upstreams_differ_in_prefix_and_name() {
+    let faults = faults(&format!("{SMALLEST}{SMALLEST}"));
+    assert_eq!(
+        faults,
+        [
+            "gateway.toml:5:1: upstream[1].name: another [[upstream]] has the same name: set it",
+            "gateway.toml:5:1: upstream[1].prefix: another [[upstream]] has the same prefix",
+        ]
+    );
+}
+
+#[test]
+fn upstreams_without_a_usable_url_are_not_compared_by_its_host() {
+    let table = "[[upstream]]\ncredentials.kind = \"none\"\n";
+    let faults = faults(&format!("{table}{table}prefix = \"/b\"\n"));
+    assert!(faults.len() == 2 && faults.iter().all(|fault| fault.contains("url: missing")), "{faults:?}");
+}
+
+#[test]
+fn what_a_faulty_flag_replaces_is_not_judged() {
+    let toml = format!("listen.address = \"0.0.0.0:8080\"\n{SMALLEST}");
+    let faults = Files::new().faults(&toml, &["--listen", "here"], nothing());
+    assert!(faults.len() == 1 && faults[0].starts_with("--listen: "), "{faults:?}");
+}
+
+#[test]
+fn flags_and_variables_cannot_mean_one_of_several_upstreams() {
+    let toml = format!("{SMALLEST}{}", SMALLEST.replace("[[upstream]]", "[[upstream]]\nname = \"b\"\nprefix = \"/b\""));
+    let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary"), ("JWE_GATEWAY_KEYS", "keys.json")]);
+    let faults = Files::new().faults(&toml, &["--client-id", "id"], environment);
+    let tail = "and the file has several [[upstream]]: write it there";
+    assert_eq!(
+        faults,
+        [
+            format!("--client-id: sets upstream.credentials.client_id, {tail}"),
+            format!("JWE_GATEWAY_CLIENT_SECRET: sets upstream.credentials.client_secret, {tail}"),
+            format!("JWE_GATEWAY_KEYS: sets upstream.keys.source, {tail}"),
+        ]
+    );
+}
+
+#[test]
+fn a_secret_found_by_chance_is_not_given_to_one_of_several_upstreams() {
+    let files = Files::new();
+    files.write("client_secret", "from-systemd");
+    let without = SMALLEST.replace("credentials.client_secret_file = \"SECRET\"\n", "");
+    let other = "[[upstream]]\nurl = \"https://b.example\"\nprefix = \"/b\"\ncredentials.kind = \"none\"\n";
+    let directory = files.path("");
+    let environment =
+        Environment::from([("CREDENTIALS_DIRECTORY", directory.as_str()), ("FLANKS_CLIENT_SECRET", "canary")]);
+    let faults = files.faults(&format!("{without}{other}"), &[], environment);
+    assert!(
+        faults.len() == 1 && faults[0].contains("upstream[0].credentials.client_secret_file: missing"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn keys_come_from_one_place() {
+    let fault = upstream_fault("keys.url = \"https://a.example/k\"\nkeys.file = \"k.json\"");
+    assert!(fault.contains("upstream.keys.file: url and file are both given"), "{fault}");
+}
+
+#[test]
+fn lifetimes_and_waits_of_keys_are_in_order() {
+    let fault = upstream_fault("keys.min_lifetime = \"2h\"");
+    assert!(fault.contains("keys.min_lifetime: min_lifetime is above max_lifetime"), "{fault}");
+    let fault = upstream_fault("keys.default_lifetime = \"2h\"");
+    assert!(fault.contains("default_lifetime is not between"), "{fault}");
+    let fault = upstream_fault("keys.default_lifetime = \"10s\"");
+    assert!(fault.contains("default_lifetime is not between"), "{fault}");
+    let fault = upstream_fault("keys.backoff_max = \"500ms\"");
+    assert!(fault.contains("keys.backoff_max: backoff_min is above backoff_max"), "{fault}");
+}
+
+#[test]
+fn files_that_are_named_are_looked_at() {
+    let missing = faults(&SMALLEST.replace("SECRET", "/nowhere/secret"));
+    assert_eq!(
+        missing,
+        ["gateway.toml:4:13: upstream.credentials.client_secret_file: secret file /nowhere/secret: entity not found"]
+    );
+    assert!(
+        upstream_fault("ca_file = \"/nowhere/ca.pem\"").ends_with("/nowhere/ca.pem cannot be read: entity not found")
+    );
+    assert!(upstream_fault("ca_file = \"SECRET\"").ends_with("holds no PEM certificate"));
+    assert!(
+        upstream_fault("keys.last_known_good = \"/nowhere/x/jwks.json\"").ends_with("its directory does not exist")
+    );
+}
+
+#[test]
+fn keys_of_another_kind_of_credentials_are_faults() {
+    let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\n";
+    let fixed = faults(&format!("{head}kind = \"static\"\nsecret_file = \"SECRET\"\nclient_id = \"id\"\n"));
+    assert_eq!(fixed, ["gateway.toml:6:1: upstream.credentials.client_id: belongs to kind = \"client-credentials\""]);
+    let none = faults(&format!("{head}kind = \"none\"\nheader = \"x\"\nwait = \"1s\"\n"));
+    assert_eq!(none.len(), 2, "{none:?}");
+    assert!(upstream_fault("credentials.header = \"x\"").ends_with("belongs to kind = \"static\""));
+    let unknown = faults(&format!("{head}kind = \"oauth\"\nclient_id = \"id\"\n"));
+    assert!(unknown.len() == 1 && unknown[0].contains("\"oauth\" is none of client-credentials, static, none"));
+    let toml = format!("{head}kind = \"none\"\n");
+    let given = Files::new().faults(
+        &toml,
+        &["--client-id", "id"],
+        Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]),
+    );
+    let belongs = "belongs to kind = \"client-credentials\"";
+    assert_eq!(given, [format!("--client-id: {belongs}"), format!("JWE_GATEWAY_CLIENT_SECRET: {belongs}")]);
+}
+
+#[test]
+fn a_fixed_header_can_carry_its_secret() {
+    let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\nkind = \"static\"\n";
+    let fault = |lines: &str| {
+        let faults = faults(&format!("{head}{lines}\n"));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults.into_iter().next().unwrap()
+    };
+    assert!(fault("").contains("secret_file: missing"));
+    assert!(fault("secret_file = \"SECRET\"\nheader = \"content-length\"").ends_with("cannot carry a credential"));
+    assert!(fault("secret_file = \"SECRET\"\nheader = \"a b\"").ends_with("not the name of a header"));
+    assert!(fault("secret_file = \"SECRET\"\nprefix = \"é\"").ends_with("must be printable ASCII"));
+    let files = Files::new();
+    files.write("two-lines", "canary\ncanary\n");
+    let toml = format!("{head}secret_file = \"{}\"\n", files.path("two-lines"));
+    let faults = files.faults(&toml, &[], nothing());
+    assert!(faults.len() == 1 && faults[0].ends_with("bytes that cannot stand in a header"), "{faults:?}");
+}
+
+#[test]
+fn members_that_are_sent_anyway_are_not_extra() {
+    let fault = upstream_fault("credentials.extra = { grant_type = \"password\" }");
+    assert!(fault.contains("upstream.credentials.extra: grant_type is sent by itself"), "{fault}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_text_is_a_fault() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    for name in ["JWE_GATEWAY_LISTEN", "JWE_GATEWAY_CLIENT_SECRET"] {
+        let environment =
+            Environment::looked_up(move |asked| (asked == name).then(|| OsStr::from_bytes(b"\xff").to_owned()));
+        assert_eq!(Files::new().faults(SMALLEST, &[], environment), [format!("{name}: not UTF-8")]);
+    }
+}
+
+#[test]
+fn a_switch_says_true_or_false() {
+    let faults = Files::new().faults(SMALLEST, &["--anonymous=maybe"], nothing());
+    assert_eq!(faults, ["--anonymous: neither true nor false"]);
+}

@@ -1,0 +1,233 @@
+//! Who wins, and where things are looked for.
+
+use std::time::Duration;
+
+use super::*;
+use crate::keys::Source;
+use crate::secret::{Secret, SecretSource};
+use crate::telemetry::Format;
+use crate::token;
+
+fn client_credentials(config: &Config) -> &token::ClientCredentials {
+    match &config.upstreams[0].credentials {
+        token::Config::ClientCredentials(credentials) => credentials,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
+    let files = Files::new();
+    let toml = format!("log.format = \"json\"\nlimits.max_body = \"1MiB\"\nlimits.in_flight = 7\n{SMALLEST}");
+    let environment = Environment::from([("JWE_GATEWAY_LOG_FORMAT", "text"), ("JWE_GATEWAY_MAX_BODY", "2MiB")]);
+    let loaded = files.read(&toml, &["--max-body", "3MiB"], environment).unwrap();
+    assert_eq!(loaded.config.log.format, Format::Text);
+    assert_eq!(loaded.config.gateway.limits.max_body, 3 << 20);
+    assert_eq!(loaded.config.gateway.limits.in_flight, 7);
+    let summary = loaded.summary.to_string().replace(&files.path(""), "");
+    for line in [
+        "log.format = text  (JWE_GATEWAY_LOG_FORMAT)",
+        "limits.max_body = 3MiB  (--max-body)",
+        "limits.in_flight = 7  (gateway.toml:3:8)",
+        "limits.buffered = 256MiB  (default)",
+    ] {
+        assert!(summary.lines().any(|found| found == line), "{line} in {summary}");
+    }
+}
+
+#[test]
+fn flags_alone_configure_the_upstream_fully() {
+    let files = Files::new();
+    files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    let (secret, ca) = (files.path("secret"), files.path("ca.pem"));
+    let flags = [
+        ["--upstream", "http://provider.internal/base/"],
+        ["--client-id", "id"],
+        ["--client-secret-file", &secret],
+        ["--token-url", "https://login.example/token?tenant=1"],
+        ["--token-format", "basic"],
+        ["--keys", "/etc/keys.json"],
+        ["--ca-file", &ca],
+        ["--listen", "[::1]:0"],
+        ["--admin", "127.0.0.1:0"],
+        ["--drain-delay", "0s"],
+    ];
+    let mut flags: Vec<&str> = flags.as_flattened().to_vec();
+    flags.push("--allow-http");
+    let Loaded { config, warnings, .. } = Loaded::read(&overrides(&flags), &nothing()).unwrap();
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.name, "provider.internal");
+    assert_eq!(upstream.upstream.url.as_str(), "http://provider.internal/base/");
+    assert_eq!(upstream.upstream.ca_file, Some(ca.into()));
+    assert_eq!(upstream.keys.source, Source::File("/etc/keys.json".into()));
+    let credentials = client_credentials(&config);
+    assert_eq!(credentials.client_secret, SecretSource::File(secret.into()));
+    assert_eq!(credentials.url.as_str(), "https://login.example/token?tenant=1");
+    assert_eq!(credentials.format, token::Format::Basic);
+    assert_eq!(config.gateway.listen.address.to_string(), "[::1]:0");
+    assert_eq!(config.gateway.deadlines.drain_delay, Duration::ZERO);
+    assert_eq!(warnings, ["--upstream: http: credentials, keys and replies pass in clear"]);
+}
+
+#[test]
+fn keys_and_token_endpoint_follow_the_upstream_with_its_base_path() {
+    let config = config(&SMALLEST.replace("api.flanks.io", "api.flanks.io/base/"));
+    let url = |text: &str| text.parse().unwrap();
+    let keys = url("https://api.flanks.io/base/.well-known/jwks.json");
+    assert_eq!(config.upstreams[0].keys.source, Source::Url(keys));
+    assert_eq!(client_credentials(&config).url, url("https://api.flanks.io/base/v0/token"));
+}
+
+#[test]
+fn flags_change_the_only_upstream_of_the_file() {
+    let files = Files::new();
+    let flags = ["--upstream", "https://other.example", "--keys", "https://other.example/keys"];
+    let toml = format!("{SMALLEST}keys.url = \"https://api.flanks.io/keys\"\n");
+    let config = files.read(&toml, &flags, nothing()).unwrap().config;
+    assert_eq!(config.upstreams[0].upstream.url.as_str(), "https://other.example/");
+    assert_eq!(config.upstreams[0].keys.source, Source::Url("https://other.example/keys".parse().unwrap()));
+    assert_eq!(client_credentials(&config).client_id, "id");
+}
+
+#[test]
+fn a_variable_names_the_file() {
+    let files = Files::new();
+    files.write("gateway.toml", SMALLEST.replace("SECRET", &files.path("secret")));
+    let path = files.path("gateway.toml");
+    let environment = Environment::from([("JWE_GATEWAY_CONFIG", path.as_str())]);
+    assert_eq!(Loaded::read(&overrides(&[]), &environment).unwrap().config.upstreams.len(), 1);
+}
+
+#[test]
+fn the_providers_own_variables_suffice_to_start() {
+    let files = Files::new();
+    let secret = files.path("secret");
+    let environment = Environment::from([("FLANKS_CLIENT_ID", "id"), ("FLANKS_CLIENT_SECRET_FILE", secret.as_str())]);
+    let config = Loaded::read(&overrides(&[]), &environment).unwrap().config;
+    assert_eq!(config.upstreams[0].upstream.url.as_str(), "https://api.flanks.io/");
+    assert_eq!(client_credentials(&config).client_id, "id");
+    assert_eq!(client_credentials(&config).client_secret, SecretSource::File(secret.into()));
+    let environment = Environment::from([("FLANKS_CLIENT_ID", "id"), ("FLANKS_CLIENT_SECRET", "value")]);
+    let config = Loaded::read(&overrides(&[]), &environment).unwrap().config;
+    assert_eq!(client_credentials(&config).client_secret, SecretSource::Value(Secret::new("value".into())));
+}
+
+#[test]
+fn the_providers_own_variables_override_nothing_and_reach_no_other_kind_of_credentials() {
+    let files = Files::new();
+    let flanks = || Environment::from([("FLANKS_CLIENT_ID", "other"), ("FLANKS_CLIENT_SECRET", "other")]);
+    let config = files.read(SMALLEST, &[], flanks()).unwrap().config;
+    assert_eq!(client_credentials(&config).client_id, "id");
+    assert_eq!(client_credentials(&config).client_secret, SecretSource::File(files.path("secret").into()));
+    let none = "[[upstream]]\nurl = \"https://a.example\"\ncredentials.kind = \"none\"\n";
+    let config = files.read(none, &[], flanks()).unwrap().config;
+    assert_eq!(config.upstreams[0].credentials, token::Config::None);
+}
+
+#[test]
+fn a_secret_by_value_wins_over_the_file_and_leads_to_a_warning() {
+    let files = Files::new();
+    let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]);
+    let loaded = files.read(SMALLEST, &[], environment).unwrap();
+    let secret = &client_credentials(&loaded.config).client_secret;
+    assert_eq!(*secret, SecretSource::Value(Secret::new("canary".into())));
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].starts_with("JWE_GATEWAY_CLIENT_SECRET: "), "{:?}", loaded.warnings);
+    // A file named by flag is nearer than a value in the environment.
+    let secret = files.path("secret");
+    let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]);
+    let loaded = files.read(SMALLEST, &["--client-secret-file", secret.as_str()], environment).unwrap();
+    assert_eq!(client_credentials(&loaded.config).client_secret, SecretSource::File(secret.into()));
+}
+
+#[test]
+fn the_credentials_directory_is_the_last_place_looked_at() {
+    let files = Files::new();
+    files.write("client_secret", "from-systemd");
+    let directory = files.path("");
+    let environment = || Environment::from([("CREDENTIALS_DIRECTORY", directory.as_str())]);
+    let without = SMALLEST.replace("credentials.client_secret_file = \"SECRET\"\n", "");
+    let config = files.read(&without, &[], environment()).unwrap().config;
+    let found = SecretSource::File(std::path::Path::new(&directory).join("client_secret"));
+    assert_eq!(client_credentials(&config).client_secret, found);
+    let config = files.read(SMALLEST, &[], environment()).unwrap().config;
+    assert_eq!(client_credentials(&config).client_secret, SecretSource::File(files.path("secret").into()));
+}
+
+#[test]
+fn several_upstreams_are_read_each_with_its_own_tables() {
+    let second = "[[upstream]]\nurl = \"https://b.example\"\nprefix = \"/b\"\ncredentials.kind = \"none\"\n";
+    let config = config(&format!("{SMALLEST}{second}"));
+    let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["api.flanks.io", "b.example"]);
+    assert_eq!(config.upstreams[1].prefix, "/b");
+    assert_eq!(config.upstreams[1].credentials, token::Config::None);
+}
+
+#[test]
+fn static_credentials_stand_behind_bearer_in_authorization_and_alone_elsewhere() {
+    let read = |lines: &str| {
+        let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\nkind = \"static\"\n";
+        let config = config(&format!("{head}secret_file = \"SECRET\"\n{lines}"));
+        let token::Config::Static(credentials) = config.upstreams[0].credentials.clone() else { panic!() };
+        (credentials.header.to_string(), credentials.prefix)
+    };
+    assert_eq!(read(""), ("authorization".into(), "Bearer ".into()));
+    assert_eq!(read("header = \"x-api-key\""), ("x-api-key".into(), String::new()));
+    assert_eq!(read("prefix = \"Token \""), ("authorization".into(), "Token ".into()));
+}
+
+#[test]
+fn a_default_lifetime_that_nobody_wrote_follows_the_bounds() {
+    let keys = |lines: &str| config(&format!("{SMALLEST}{lines}\n")).upstreams[0].keys.default_lifetime;
+    assert_eq!(keys("keys.max_lifetime = \"1m\""), Duration::from_secs(60));
+    assert_eq!(keys("keys.min_lifetime = \"10m\""), Duration::from_secs(600));
+}
+
+#[test]
+fn extra_members_keep_the_order_of_the_file() {
+    let config = config(&format!("{SMALLEST}credentials.extra = {{ scope = \"a b\", audience = \"c\" }}\n"));
+    let extra = &client_credentials(&config).extra;
+    assert_eq!(*extra, [("scope".to_owned(), "a b".to_owned()), ("audience".to_owned(), "c".to_owned())]);
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let files = Files::new();
+    let config = files.read(SMALLEST, &[], Environment::from([("JWE_GATEWAY_LISTEN", "")])).unwrap().config;
+    assert_eq!(config.gateway.listen, crate::gateway::Listen::default());
+}
+
+#[test]
+fn a_switch_can_be_turned_off_by_a_nearer_place() {
+    let toml = format!("listen.address = \"0.0.0.0:8080\"\nlisten.anonymous = true\n{SMALLEST}");
+    let loaded = Files::new().read(&toml, &[], nothing()).unwrap();
+    assert!(loaded.warnings[0].contains("listen.address: whoever can connect"), "{:?}", loaded.warnings);
+    let faults = Files::new().faults(&toml, &["--anonymous=false"], nothing());
+    assert!(faults[0].starts_with("gateway.toml:1:8: listen.address: not loopback"), "{faults:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_file_that_everyone_can_read_leads_to_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = Files::new();
+    fs::set_permissions(files.path("secret"), fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = files.read(SMALLEST, &[], nothing()).unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("every user of this machine"), "{warnings:?}");
+}
+
+#[test]
+fn no_formatting_shows_a_secret() {
+    let files = Files::new();
+    let toml = format!("{SMALLEST}credentials.extra = {{ api_key = \"canary-extra\" }}\n");
+    let environment =
+        Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary-value"), ("FLANKS_CLIENT_SECRET", "canary-flanks")]);
+    let shown = format!("{environment:?}");
+    let loaded = files.read(&toml, &["--token-url", "https://a.example/token?key=canary-query"], environment).unwrap();
+    let shown = format!("{shown} {} {:?}", loaded.summary, loaded.warnings);
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains("client_secret_file = (by value, not shown)  (JWE_GATEWAY_CLIENT_SECRET)"), "{shown}");
+    let debug = format!("{:?} {:#?}", loaded.config, loaded);
+    assert!(!debug.contains("canary-value") && !debug.contains("canary-s3cret"), "{debug}");
+}

@@ -1,0 +1,249 @@
+//! `[[upstream]]` and `[upstream.keys]`.
+
+use url::{Host, Url};
+
+use super::credentials;
+use super::environment::Environment;
+use super::faults::{Fault, Origin};
+use super::file::{Context, Section, Setting};
+use super::report::Report;
+use super::values::{BASE_URL, BOOL, DEADLINE, DURATION, Kind, PATH, Raw, TEXTS, URL, one_of};
+use super::{Upstream, is_loopback};
+use crate::keys::Source;
+use crate::{keys, upstream};
+
+/// The provider of `FLANKS_CLIENT_ID`, which alone says where to go.
+const FLANKS: &str = "https://api.flanks.io";
+
+/// Reads every upstream and compares them.
+pub(super) fn read(sections: Vec<Section<'_>>, context: Context<'_>) -> Vec<Upstream> {
+    if sections.len() > 1 {
+        refuse_overrides(context);
+    }
+    let upstreams: Vec<_> = sections.into_iter().map(read_one).collect();
+    for (index, (name, prefix, _)) in upstreams.iter().enumerate() {
+        for (earlier_name, earlier_prefix, _) in &upstreams[..index] {
+            if prefix.value == earlier_prefix.value {
+                prefix.fault_with(earlier_prefix, context.report, "another [[upstream]] has the same prefix");
+            }
+            if name.value == earlier_name.value {
+                name.fault_with(earlier_name, context.report, "another [[upstream]] has the same name: set it");
+            }
+        }
+    }
+    upstreams.into_iter().map(|(_, _, upstream)| upstream).collect()
+}
+
+/// Flags and variables cannot say which of several upstreams they mean.
+fn refuse_overrides(context: Context<'_>) {
+    let fault = |origin: &Origin, key: &str| {
+        let message = format!("sets {key}, and the file has several [[upstream]]: write it there");
+        context.report.fault(Fault::new(origin.clone(), "", message));
+    };
+    for (key, origin) in context.given.under("upstream.") {
+        fault(origin, key);
+    }
+    if context.environment.get(credentials::SECRET_VARIABLE).is_some() {
+        fault(&Origin::Environment(credentials::SECRET_VARIABLE.to_owned()), "upstream.credentials.client_secret");
+    }
+}
+
+fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upstream) {
+    let report = section.context.report;
+    let url = read_url(&mut section);
+    let name = match section.optional("name", &NAME) {
+        Some(name) => name,
+        None => {
+            let host = url.value.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            section.derived("name", &NAME, host, Origin::Default).unless_faulty(&url)
+        }
+    };
+    let prefix = section.setting("prefix", &PREFIX, "/".to_owned());
+    section.setting("encryption", &ENCRYPTION, ());
+    let allow_http = section.setting("allow_http", &BOOL, false);
+    check_http(&url, &url.value, &allow_http, report);
+
+    let mut far = upstream::Config::new(url.value.clone());
+    far.ca_file = section.optional("ca_file", &PATH).map(|file| {
+        check_certificates(&file, report);
+        file.value
+    });
+    far.connect = section.setting("connect", &DEADLINE, far.connect).value;
+    far.reply = section.setting("reply", &DEADLINE, far.reply).value;
+    far.idle = section.setting("idle", &DEADLINE, far.idle).value;
+    let keys = read_keys(section.section("keys"), &url.value, &allow_http);
+    let credentials = credentials::read(section.section("credentials"), &url.value, &allow_http);
+    section.finish();
+    let upstream =
+        Upstream { name: name.value.clone(), prefix: prefix.value.clone(), upstream: far, keys, credentials };
+    (name, prefix, upstream)
+}
+
+fn read_url(section: &mut Section<'_>) -> Setting<Url> {
+    if !section.has("url") && section.is_only_one() && is_flanks_configured(section.context.environment) {
+        return section.derived("url", &BASE_URL, constant(FLANKS), credentials::flanks_client_id());
+    }
+    let advice = "write `url = \"https://...\"` under [[upstream]], or give --upstream or JWE_GATEWAY_UPSTREAM";
+    // Where it is missing or faulty, the rest is read for its faults all the same.
+    section.required("url", &BASE_URL, advice, constant("https://upstream.invalid"))
+}
+
+fn is_flanks_configured(environment: &Environment) -> bool {
+    environment.get(credentials::FLANKS_CLIENT_ID).is_some()
+}
+
+#[expect(clippy::expect_used, reason = "called with two literals, both in every test")]
+fn constant(url: &'static str) -> Url {
+    Url::parse(url).expect("a URL")
+}
+
+fn read_keys(mut section: Section<'_>, upstream: &Url, allow_http: &Setting<bool>) -> keys::Config {
+    let report = section.context.report;
+    let mut config = keys::Config::new(read_source(&mut section, upstream, allow_http));
+    config.pin = section.setting("pin", &TEXTS, config.pin).value;
+
+    let min = section.setting("min_lifetime", &DEADLINE, config.min_lifetime);
+    let max = section.setting("max_lifetime", &DEADLINE, config.max_lifetime);
+    // A default that nobody wrote follows the bounds that somebody did.
+    let default = config.default_lifetime.max(min.value).min(max.value);
+    let default = section.setting("default_lifetime", &DEADLINE, default);
+    if min.value > max.value {
+        min.fault_with(&max, report, "min_lifetime is above max_lifetime");
+    } else if default.value < min.value || default.value > max.value {
+        default.fault_with(&min, report, "default_lifetime is not between min_lifetime and max_lifetime");
+    }
+    (config.min_lifetime, config.max_lifetime, config.default_lifetime) = (min.value, max.value, default.value);
+
+    config.max_stale = section.setting("max_stale", &DURATION, config.max_stale).value;
+    config.fetch_timeout = section.setting("fetch_timeout", &DEADLINE, config.fetch_timeout).value;
+    let min = section.setting("backoff_min", &DEADLINE, config.backoff_min);
+    let max = section.setting("backoff_max", &DEADLINE, config.backoff_max);
+    if min.value > max.value {
+        min.fault_with(&max, report, "backoff_min is above backoff_max");
+    }
+    (config.backoff_min, config.backoff_max) = (min.value, max.value);
+    config.first_key_wait = section.setting("first_key_wait", &DURATION, config.first_key_wait).value;
+    config.last_known_good = section.optional("last_known_good", &PATH).map(|file| {
+        let directory = file.value.parent().filter(|directory| !directory.as_os_str().is_empty());
+        if directory.is_some_and(|directory| !directory.is_dir()) {
+            file.fault(report, "its directory does not exist");
+        }
+        file.value
+    });
+    section.finish();
+    config
+}
+
+fn read_source(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<bool>) -> Source {
+    let report = section.context.report;
+    let source = match section.given_only("source", &SOURCE) {
+        Some(source) => {
+            section.skip("url");
+            section.skip("file");
+            source
+        }
+        None if section.has("url") => {
+            section.refuse("file", "url and file are both given, and the keys come from one place");
+            section.required("url", &URL, "", upstream.clone()).map(Source::Url)
+        }
+        None => match section.optional("file", &PATH) {
+            Some(file) => file.map(Source::File),
+            None => {
+                let url = append(upstream, "/.well-known/jwks.json");
+                section.derived("url", &URL, url, Origin::Default).map(Source::Url)
+            }
+        },
+    };
+    if let Source::Url(url) = &source.value
+        && source.origin != Origin::Default
+    {
+        check_http(&source, url, allow_http, report);
+    }
+    source.value
+}
+
+/// Appends to the path of `base`, which may end with `/` or not.
+pub(super) fn append(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+/// Refuses http to another machine unless `allow_http` says so: credentials and replies would
+/// pass in clear, and anyone between could put a key of his own in the place of the provider's.
+pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Setting<bool>, report: &Report) {
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => is_loopback(address.into()),
+        Some(Host::Ipv6(address)) => is_loopback(address.into()),
+        None => false,
+    };
+    if url.scheme() != "http" || is_local {
+        return;
+    }
+    if allow_http.value {
+        report.warn(&setting.origin, &setting.key, "http: credentials, keys and replies pass in clear");
+    } else {
+        let message = "http to another machine: credentials, keys and replies would pass in clear. Use https, or \
+                       accept that by `allow_http = true` under [[upstream]] (or --allow-http)";
+        setting.fault_with(allow_http, report, message);
+    }
+}
+
+fn check_certificates(file: &Setting<std::path::PathBuf>, report: &Report) {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    match std::fs::read(&file.value) {
+        Err(error) => file.fault(report, format!("{} cannot be read: {}", file.value.display(), error.kind())),
+        Ok(bytes) if !bytes.windows(BEGIN.len()).any(|window| window == BEGIN) => {
+            file.fault(report, format!("{} holds no PEM certificate", file.value.display()));
+        }
+        Ok(_) => {}
+    }
+}
+
+/// A name stands in log lines and metric labels.
+const NAME: Kind<String> = Kind { parse: parse_name, show: String::clone };
+
+fn parse_name(raw: &Raw<'_>) -> Result<String, String> {
+    let name = raw.text()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+    if name.is_empty() || !name.chars().all(is_plain) {
+        return Err("a name is made of letters, digits, '.', '_', '-' and ':'".into());
+    }
+    Ok(name.to_owned())
+}
+
+/// One spelling for each prefix, so that two that mean the same are the same.
+const PREFIX: Kind<String> = Kind { parse: parse_prefix, show: String::clone };
+
+fn parse_prefix(raw: &Raw<'_>) -> Result<String, String> {
+    let prefix = raw.text()?;
+    let Some(path) = prefix.strip_prefix('/') else {
+        return Err("a prefix begins with /".into());
+    };
+    let is_plain = |c: char| c.is_ascii_graphic() && !"?#%\\".contains(c);
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_plain);
+    if !path.is_empty() && !path.split('/').all(is_segment) {
+        return Err("a prefix is \"/\", or segments like \"/a/b\" without a / at the end, dots or escapes".into());
+    }
+    Ok(prefix.to_owned())
+}
+
+const ENCRYPTION: Kind<()> = Kind { parse: parse_encryption, show: |()| "seal".to_owned() };
+
+fn parse_encryption(raw: &Raw<'_>) -> Result<(), String> {
+    let is_built = one_of(raw, &[("seal", true), ("require-sealed", false), ("off", false)])?;
+    if is_built { Ok(()) } else { Err("this is not built yet: \"seal\" is what there is".into()) }
+}
+
+/// `--keys`: what has a scheme is a URL, the rest is a file.
+const SOURCE: Kind<Source> = Kind {
+    parse: |raw| match raw.text()?.contains("://") {
+        true => (URL.parse)(raw).map(Source::Url),
+        false => (PATH.parse)(raw).map(Source::File),
+    },
+    show: |source| match source {
+        Source::Url(url) => (URL.show)(url),
+        Source::File(path) => (PATH.show)(path),
+    },
+};

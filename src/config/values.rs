@@ -1,0 +1,303 @@
+//! Single values: what may be written for a setting, and how it is shown again.
+//!
+//! A value comes from the file with a type, or from a flag or variable as text; a [`Kind`]
+//! reads both. A message repeats what was written only for kinds that cannot hold a secret:
+//! never for URLs (they can carry a password) and never for free text.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::fmt::friendly::{SpanParser, SpanPrinter};
+use toml::de::DeValue;
+use url::Url;
+
+/// A value as it was written.
+pub(super) enum Raw<'a> {
+    /// By a flag or a variable.
+    Given(&'a str),
+    /// In the file.
+    Written(&'a DeValue<'a>),
+}
+
+/// How a setting of type `T` is read and shown.
+pub(super) struct Kind<T> {
+    pub(super) parse: fn(&Raw<'_>) -> Result<T, String>,
+    pub(super) show: fn(&T) -> String,
+}
+
+/// The longest duration taken: a year. More is a slip of the pen, and the sum with a point in
+/// time could overflow.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The largest size taken: 1 TiB, more memory than a gateway will be given.
+const MAX_SIZE: u64 = 1 << 40;
+
+/// The largest count taken: more connections or requests than one process can serve.
+const MAX_COUNT: u64 = 1_000_000;
+
+/// A duration that may be zero.
+pub(super) const DURATION: Kind<Duration> = Kind { parse: duration, show: show_duration };
+/// A duration above zero: a deadline of zero would refuse everything, an interval of zero never rest.
+pub(super) const DEADLINE: Kind<Duration> = Kind { parse: deadline, show: show_duration };
+/// A number of bytes above zero.
+pub(super) const SIZE: Kind<usize> = Kind { parse: size, show: show_size };
+/// A number of things above zero.
+pub(super) const COUNT: Kind<usize> = Kind { parse: count, show: usize::to_string };
+/// An IP address and a port.
+pub(super) const ADDRESS: Kind<SocketAddr> = Kind { parse: address, show: SocketAddr::to_string };
+/// An http or https URL without user, password and fragment.
+pub(super) const URL: Kind<Url> = Kind { parse: url, show: show_url };
+/// The same without a query: paths are appended to it.
+pub(super) const BASE_URL: Kind<Url> = Kind { parse: base_url, show: show_url };
+/// `true` or `false`.
+pub(super) const BOOL: Kind<bool> = Kind { parse: boolean, show: bool::to_string };
+/// A path, relative to the working directory.
+pub(super) const PATH: Kind<PathBuf> = Kind { parse: path, show: |path| path.display().to_string() };
+/// Text with at least one character and no control characters.
+pub(super) const TEXT: Kind<String> = Kind { parse: text, show: String::clone };
+/// The same, or nothing.
+pub(super) const ANY_TEXT: Kind<String> = Kind { parse: any_text, show: |text| format!("{text:?}") };
+/// Several texts.
+pub(super) const TEXTS: Kind<Vec<String>> = Kind { parse: texts, show: |texts| format!("{texts:?}") };
+/// A table of texts. Shown by names alone: what a provider wants here may be a secret.
+pub(super) const MEMBERS: Kind<Vec<(String, String)>> = Kind { parse: members, show: |members| show_names(members) };
+
+/// One of a few words. The word is shown as written in `choices`.
+pub(super) fn one_of<T: Copy>(raw: &Raw<'_>, choices: &[(&str, T)]) -> Result<T, String> {
+    let text = raw.text()?;
+    if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
+        return Ok(*choice);
+    }
+    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+    let known = words.join(", ");
+    Err(match closest(text, words.iter().copied()) {
+        Some(word) => format!("{text:?} is none of {known}; did you mean {word:?}?"),
+        None => format!("{text:?} is none of {known}"),
+    })
+}
+
+/// The candidate that `word` is most likely a misspelling of: at most two letters differ, and
+/// no more than half.
+pub(super) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (edits(word, candidate), candidate))
+        .filter(|(edits, candidate)| *edits <= 2 && edits * 2 <= candidate.chars().count())
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, candidate)| candidate)
+}
+
+impl Raw<'_> {
+    pub(super) fn text(&self) -> Result<&str, String> {
+        match self {
+            Self::Given(text) => Ok(text),
+            Self::Written(DeValue::String(text)) => Ok(text),
+            Self::Written(other) => Err(unexpected("text in quotes", other)),
+        }
+    }
+}
+
+pub(super) fn unexpected(wanted: &str, found: &DeValue<'_>) -> String {
+    let found = match found {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    };
+    format!("expected {wanted}, found {found}")
+}
+
+fn duration(raw: &Raw<'_>) -> Result<Duration, String> {
+    if let Raw::Written(DeValue::Integer(number)) = raw {
+        return Err(bare_number(number.as_str()));
+    }
+    let text = raw.text()?;
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(bare_number(text));
+    }
+    let duration = SpanParser::new().parse_unsigned_duration(text).map_err(|_| {
+        format!("{text:?} is not a duration: write hours, minutes, seconds or milliseconds, such as \"1m30s\"")
+    })?;
+    if duration > MAX_DURATION {
+        return Err(format!("{text:?} is longer than a year"));
+    }
+    Ok(duration)
+}
+
+fn bare_number(number: &str) -> String {
+    format!("{number} has no unit: write \"{number}s\" for seconds, or ms, m, h")
+}
+
+fn deadline(raw: &Raw<'_>) -> Result<Duration, String> {
+    let duration = duration(raw)?;
+    if duration.is_zero() { Err("must be longer than zero".into()) } else { Ok(duration) }
+}
+
+fn show_duration(duration: &Duration) -> String {
+    SpanPrinter::new().unsigned_duration_to_string(duration)
+}
+
+const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+fn size(raw: &Raw<'_>) -> Result<usize, String> {
+    let written = match raw {
+        Raw::Written(DeValue::Integer(number)) => number.to_string(),
+        _ => raw.text()?.to_owned(),
+    };
+    let wrong = || format!("{written:?} is not a size: write a number of bytes, or one with KiB, MiB or GiB");
+    let bytes = if let Raw::Written(DeValue::Integer(number)) = raw {
+        u64::from_str_radix(number.as_str(), number.radix()).map_err(|_| wrong())?
+    } else {
+        let digits = written.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = written.split_at(digits);
+        let unit = match unit.trim_start() {
+            "" => 1,
+            unit => UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes).ok_or_else(wrong)?,
+        };
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?
+    };
+    within(bytes, MAX_SIZE, "1TiB")
+}
+
+fn show_size(bytes: &usize) -> String {
+    let bytes = *bytes as u64;
+    let whole = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    whole.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
+fn count(raw: &Raw<'_>) -> Result<usize, String> {
+    let number = match raw {
+        Raw::Written(DeValue::Integer(number)) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+        Raw::Written(other) => return Err(unexpected("a whole number", other)),
+        Raw::Given(text) => text.parse().ok(),
+    };
+    within(number.ok_or("not a whole number above zero")?, MAX_COUNT, "1000000")
+}
+
+fn within(number: u64, max: u64, shown: &str) -> Result<usize, String> {
+    match usize::try_from(number) {
+        Ok(0) => Err("must be above zero".into()),
+        Ok(fits) if number <= max => Ok(fits),
+        _ => Err(format!("must not be above {shown}")),
+    }
+}
+
+fn address(raw: &Raw<'_>) -> Result<SocketAddr, String> {
+    let text = raw.text()?;
+    if text.starts_with("unix:") {
+        return Err("unix sockets are not built yet: give an IP address and a port".into());
+    }
+    text.parse().map_err(|_| format!("{text:?} is not an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"))
+}
+
+fn url(raw: &Raw<'_>) -> Result<Url, String> {
+    let text = raw.text()?;
+    // The parser would silently drop line breaks and tabs, and repair the rest.
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
+        return Err("a URL has no spaces, line breaks or backslashes".into());
+    }
+    let url = Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => "not a URL: it begins with https://".to_owned(),
+        other => format!("not a URL: {other}"),
+    })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("a URL here begins with https:// (or http://)".into());
+    }
+    if url.host().is_none() {
+        return Err("the URL names no host".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL here holds no user and no password: see [upstream.credentials]".into());
+    }
+    if url.fragment().is_some() {
+        return Err("a URL here has no fragment (#...): it would never be sent".into());
+    }
+    Ok(url)
+}
+
+fn base_url(raw: &Raw<'_>) -> Result<Url, String> {
+    let url = url(raw)?;
+    if url.query().is_some() {
+        return Err("the provider's URL has no query (?...): paths are appended to it".into());
+    }
+    Ok(url)
+}
+
+/// Without what follows a `?`, which may be a key.
+fn show_url(url: &Url) -> String {
+    let mut url = url.clone();
+    let query = url.query().map_or("", |_| "?...");
+    url.set_query(None);
+    format!("{url}{query}")
+}
+
+fn boolean(raw: &Raw<'_>) -> Result<bool, String> {
+    match raw {
+        Raw::Written(DeValue::Boolean(value)) => Ok(*value),
+        Raw::Written(other) => Err(unexpected("true or false without quotes", other)),
+        Raw::Given("true" | "1") => Ok(true),
+        Raw::Given("false" | "0") => Ok(false),
+        Raw::Given(_) => Err("neither true nor false".into()),
+    }
+}
+
+fn path(raw: &Raw<'_>) -> Result<PathBuf, String> {
+    text(raw).map(PathBuf::from)
+}
+
+fn text(raw: &Raw<'_>) -> Result<String, String> {
+    let text = any_text(raw)?;
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text) }
+}
+
+fn any_text(raw: &Raw<'_>) -> Result<String, String> {
+    let text = raw.text()?;
+    if text.chars().any(char::is_control) {
+        return Err("must not hold control characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn texts(raw: &Raw<'_>) -> Result<Vec<String>, String> {
+    match raw {
+        Raw::Written(DeValue::Array(items)) => items.iter().map(|item| text(&Raw::Written(item.get_ref()))).collect(),
+        Raw::Written(other) => Err(unexpected("an array of texts", other)),
+        Raw::Given(text) => Ok(vec![(*text).to_owned()]),
+    }
+}
+
+fn members(raw: &Raw<'_>) -> Result<Vec<(String, String)>, String> {
+    let Raw::Written(DeValue::Table(table)) = raw else {
+        return Err("expected a table of texts, such as { scope = \"...\" }".into());
+    };
+    let mut members: Vec<_> = table.iter().collect();
+    members.sort_by_key(|(name, _)| name.span().start);
+    let member = |name: &str, value: &DeValue<'_>| match any_text(&Raw::Written(value)) {
+        Ok(value) => Ok((name.to_owned(), value)),
+        Err(message) => Err(format!("{name}: {message}")),
+    };
+    members.into_iter().map(|(name, value)| member(name.get_ref(), value.get_ref())).collect()
+}
+
+fn show_names(members: &[(String, String)]) -> String {
+    let names: Vec<_> = members.iter().map(|(name, _)| format!("{name} = ...")).collect();
+    if names.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", names.join(", ")) }
+}
+
+/// Levenshtein distance: letters put in, taken out or changed.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
