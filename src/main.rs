@@ -1,3 +1,9 @@
-//! The `jwe-gateway` process.
+//! The `jwe-gateway` process. Its biography: arguments, configuration (all faults at once),
+//! assembly, addresses, service, drain. See [`jwe_gateway::cli`] for the commands and the exit
+//! codes, and [`jwe_gateway::app`] for the assembly.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jwe_gateway::cli::main()
+}

@@ -1,0 +1,203 @@
+//! Assembly: configuration in, running gateway out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::admin::{Admin, Check};
+use crate::clock::{Clock, Jitter};
+use crate::config::{Config, Upstream};
+use crate::gateway::Gateway;
+use crate::gateway::drain::Drain;
+use crate::gateway::provider::Provider;
+use crate::gateway::record::Observer;
+use crate::keys::Keys;
+use crate::token::Tokens;
+use crate::upstream::{self, BadTls, Tls};
+
+/// A gateway whose listeners are bound and which serves nobody yet.
+#[derive(Debug)]
+pub struct App {
+    gateway: Gateway,
+    admin: Admin,
+    drain: Drain,
+    drain_delay: Duration,
+    keepers: JoinSet<()>,
+}
+
+/// What a test or an embedding program may steer.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Time, as keys and tokens see it.
+    pub clock: Clock,
+    /// Chance, likewise.
+    pub jitter: Jitter,
+    /// Who is told of each request that is over, beside the log.
+    pub observers: Vec<Observer>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { clock: Clock::system(), jitter: Jitter::random(), observers: Vec::new() }
+    }
+}
+
+/// Why there is no gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The trust set-up of an upstream.
+    #[error("upstream {name}: {cause}")]
+    Upstream {
+        /// Its configured name.
+        name: String,
+        /// What is wrong.
+        cause: BadTls,
+    },
+    /// An address that cannot be bound.
+    #[error("{what} {address}: {cause}")]
+    Bind {
+        /// Which listener.
+        what: &'static str,
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system says.
+        cause: io::Error,
+    },
+}
+
+impl App {
+    /// Binds both listeners and begins to fetch keys and tokens. That the provider is down is
+    /// no reason to fail: the gateway is then not ready, and keeps trying.
+    ///
+    /// # Errors
+    /// What a restart would not mend: see [`BuildError`].
+    pub async fn build(config: Config, surroundings: Surroundings) -> Result<Self, BuildError> {
+        let Surroundings { clock, jitter, observers } = surroundings;
+        let drain = Drain::default();
+        let mut providers = Vec::new();
+        for upstream in &config.upstreams {
+            let provider = provider(upstream, &clock, &jitter);
+            providers.push(provider.map_err(|cause| BuildError::Upstream { name: upstream.name.clone(), cause })?);
+        }
+        let checks = checks(&providers, &drain);
+        let listen = config.gateway.listen.address;
+        let admin_address = config.admin.address;
+        let drain_delay = config.gateway.deadlines.drain_delay;
+        let gateway = Gateway::bind(config.gateway, providers.clone(), observers, drain.clone(), clock)
+            .await
+            .map_err(|cause| BuildError::Bind { what: "listen.address", address: listen, cause })?;
+        let admin = Admin::bind(&config.admin, checks).await.map_err(|cause| BuildError::Bind {
+            what: "admin.address",
+            address: admin_address,
+            cause,
+        })?;
+        let mut keepers = JoinSet::new();
+        for provider in providers {
+            keepers.spawn(provider.keys.keep_fresh());
+            keepers.spawn(provider.tokens.keep_fresh());
+        }
+        Ok(Self { gateway, admin, drain, drain_delay, keepers })
+    }
+
+    /// Where callers connect.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.gateway.address()
+    }
+
+    /// Where health is served.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.address()
+    }
+
+    /// Serves until `stop` tells how to end, and then ends in order (see [`Drain`]). Dropping
+    /// the future ends at once.
+    ///
+    /// # Errors
+    /// When a part that has no end ended: see [`BrokenDown`].
+    pub async fn run(self, stop: impl Future<Output = Stop>) -> Result<(), BrokenDown> {
+        let Self { gateway, admin, drain, drain_delay, mut keepers } = self;
+        let draining = async {
+            let delay = match stop.await {
+                Stop::Announced => drain_delay,
+                Stop::AtOnce => Duration::ZERO,
+            };
+            drain.announce();
+            tracing::info!(delay_s = delay.as_secs_f64(), "stopping");
+            tokio::time::sleep(delay).await;
+            drain.close();
+            std::future::pending::<()>().await;
+        };
+        let ended = tokio::select! {
+            () = gateway.serve() => Ok(()),
+            () = draining => Ok(()),
+            () = admin.serve() => Err(BrokenDown),
+            () = first_to_end(&mut keepers) => Err(BrokenDown),
+        };
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+/// A refresher panicked. Without it the gateway would die of old keys, silently and later; the
+/// process ends instead, for a supervisor to start afresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a part of the gateway that never ends has ended")]
+pub struct BrokenDown;
+
+/// How a gateway is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Say so first, and serve on for `drain_delay`: a supervisor takes us out of rotation.
+    Announced,
+    /// Close the door now; what is in flight may finish: a person waits.
+    AtOnce,
+}
+
+fn provider(config: &Upstream, clock: &Clock, jitter: &Jitter) -> Result<Provider, BadTls> {
+    let tls = Tls::new(config.upstream.ca_file.as_deref())?;
+    let control = tls.control_client()?;
+    Ok(Provider {
+        name: config.name.as_str().into(),
+        prefix: config.prefix.as_str().into(),
+        keys: Keys::new(config.keys.clone(), control.clone(), clock.clone(), jitter.clone()),
+        tokens: Tokens::new(config.credentials.clone(), control, clock.clone(), jitter.clone()),
+        upstream: upstream::Upstream::new(&config.upstream, &tls)?,
+    })
+}
+
+/// Ready is: not stopping, and for each upstream a key and a token in hand.
+fn checks(providers: &[Provider], drain: &Drain) -> Vec<Check> {
+    let drain = drain.clone();
+    let stopping = move || if drain.is_announced() { Err("the gateway is stopping".to_owned()) } else { Ok(()) };
+    let mut checks: Vec<Check> = vec![Box::new(stopping)];
+    for provider in providers {
+        let Provider { name, keys, tokens, .. } = provider.clone();
+        checks.push(Box::new({
+            let name = name.clone();
+            move || keys.snapshot().usable.map(drop).map_err(|why| format!("{name}: no key: {why}"))
+        }));
+        checks.push(Box::new(move || {
+            tokens.snapshot().usable.map(drop).map_err(|why| format!("{name}: no token: {why}"))
+        }));
+    }
+    checks
+}
+
+/// Returns when a refresher panics; they have no other end.
+async fn first_to_end(keepers: &mut JoinSet<()>) {
+    while let Some(ended) = keepers.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a refresher failed");
+            return;
+        }
+    }
+    std::future::pending().await
+}

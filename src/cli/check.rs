@@ -1,0 +1,25 @@
+//! `jwe-gateway check`: every fault of a configuration, or what is in force.
+
+use std::process::ExitCode;
+
+use super::{exit, output};
+use crate::config::{Environment, Loaded, Overrides};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match Loaded::read(&arguments.overrides, &Environment::of_process()) {
+        Ok(loaded) => {
+            output::text(format_args!("{}\n", loaded.summary));
+            for warning in &loaded.warnings {
+                output::note(warning);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(faults) => output::fail(exit::CONFIG, &faults),
+    }
+}

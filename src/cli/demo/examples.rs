@@ -1,0 +1,65 @@
+//! Three requests as an in-house service would send them.
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use serde_json::json;
+
+/// A letter's PDF; scans are of this size.
+const PDF_BYTES: usize = 1024 * 1024;
+
+/// A request to be sent.
+pub(super) struct Example {
+    method: Method,
+    path: &'static str,
+    /// The JSON.
+    pub(super) body: Bytes,
+}
+
+impl Example {
+    /// A POST, a DELETE with a body, and a letter with a PDF of 1 MiB.
+    pub(super) fn three() -> [Self; 3] {
+        let json = |value: serde_json::Value| Bytes::from(value.to_string());
+        [
+            Self {
+                method: Method::POST,
+                path: "/v0/bank/credentials/status",
+                body: json(json!({ "credentials_token": "sandbox-credentials-1" })),
+            },
+            Self {
+                method: Method::DELETE,
+                path: "/v0/bank/credentials",
+                body: json(json!({ "credentials_token": "sandbox-credentials-2" })),
+            },
+            Self {
+                method: Method::POST,
+                path: "/letters/v1/create-signed",
+                body: json(json!({
+                    "connector_id": "sandbox-custodian",
+                    "labels": { "end_user_id": "USR_1" },
+                    "data": STANDARD.encode(pdf()),
+                })),
+            },
+        ]
+    }
+
+    /// Sends it, and reads the answer to its end.
+    pub(super) async fn send(&self, client: &reqwest::Client, gateway: SocketAddr) -> anyhow::Result<()> {
+        let url = format!("http://{gateway}{}", self.path);
+        let request = client.request(self.method.clone(), url).header(CONTENT_TYPE, "application/json");
+        request.body(self.body.clone()).send().await?.bytes().await?;
+        Ok(())
+    }
+}
+
+/// Begins as a PDF does; the rest is noise, as a compressed scan is.
+fn pdf() -> Vec<u8> {
+    let mut noise = fastrand::Rng::with_seed(1);
+    let mut pdf = b"%PDF-1.7\n".to_vec();
+    pdf.resize_with(PDF_BYTES, || noise.u8(..));
+    pdf
+}

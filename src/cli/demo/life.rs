@@ -1,0 +1,113 @@
+//! The life of one request, on a few lines.
+
+use std::fmt;
+
+use crate::gateway::record::Record;
+use crate::sandbox::Received;
+
+/// How much of an opened body is shown.
+const PREVIEW: usize = 60;
+
+/// One request, from what came in to what went back.
+pub(super) struct Life<'a> {
+    /// Counts the requests of this demo, from 1.
+    pub(super) number: usize,
+    /// What the gateway knows of it.
+    pub(super) record: &'a Record,
+    /// What the provider received, if it went that far.
+    pub(super) received: Option<&'a Received>,
+    /// What was sent, when the demo itself sent it.
+    pub(super) sent: Option<&'a [u8]>,
+}
+
+impl Life<'_> {
+    /// Whether the provider opened a sealed message and found in it what was sent.
+    pub(super) fn arrived_whole(&self) -> bool {
+        let opened = self.received.filter(|received| received.opened.is_some());
+        matches!((opened, self.sent), (Some(received), Some(sent)) if received.plaintext == sent)
+    }
+
+    fn sealed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((received, opened)) = self.received.and_then(|received| Some((received, received.opened.as_ref()?)))
+        else {
+            return writeln!(f, "    out     no sealed message");
+        };
+        let [header, key, iv, ciphertext, tag] = opened.parts.map(grouped);
+        let size = grouped(received.wire.len());
+        let time = self.record.seal_time.as_micros();
+        writeln!(f, "    out     {size} bytes of application/jose, sealed in {time} µs")?;
+        writeln!(f, "              header      {header:>9}  {}", opened.header)?;
+        writeln!(
+            f,
+            "              key         {key:>9}  a fresh key, wrapped for kid {}",
+            opened.kid.as_deref().unwrap_or("(none)")
+        )?;
+        writeln!(f, "              iv          {iv:>9}")?;
+        writeln!(f, "              ciphertext  {ciphertext:>9}")?;
+        writeln!(f, "              tag         {tag:>9}")?;
+        let verdict = match self.sent {
+            Some(_) if self.arrived_whole() => ", byte for byte what was sent",
+            Some(_) => ", NOT what was sent",
+            None => "",
+        };
+        writeln!(f, "    opened  {} bytes by the provider{verdict}", grouped(received.plaintext.len()))?;
+        writeln!(f, "              {}", preview(&received.plaintext))
+    }
+}
+
+impl fmt::Display for Life<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Record { method, path, bytes_in, bytes_out, duration, .. } = self.record;
+        writeln!(f, "#{}  {method} {path}", self.number)?;
+        writeln!(f, "    in      {} bytes of JSON, in clear", grouped(*bytes_in))?;
+        self.sealed(f)?;
+        let status = self.record.status.map_or_else(|| "the caller left".to_owned(), |status| status.to_string());
+        let origin = self.record.refusal.map_or_else(
+            || "the provider's answer".to_owned(),
+            |code| format!("refused by the gateway: {}", code.row().code),
+        );
+        let time = duration.as_secs_f64() * 1e3;
+        writeln!(f, "    back    {status}, {} bytes, {origin}, {time:.1} ms in all\n", grouped(*bytes_out))
+    }
+}
+
+/// 1398345 as `1 398 345`.
+fn grouped(number: impl TryInto<u64>) -> String {
+    let digits = number.try_into().map_or_else(|_| "?".to_owned(), |number| number.to_string());
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(' ');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// The beginning of a body, on one line and without control characters.
+fn preview(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * PREVIEW)]);
+    let mut shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(PREVIEW).collect();
+    if shown.len() < body.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(grouped(7usize), "7");
+        assert_eq!(grouped(1_398_345u64), "1 398 345");
+        assert_eq!(grouped(100_000u64), "100 000");
+    }
+
+    #[test]
+    fn a_preview_is_one_line() {
+        assert_eq!(preview(b"{\n\"a\":1}"), "{ \"a\":1}");
+        assert_eq!(preview(&[b'x'; 500]), format!("{}…", "x".repeat(PREVIEW)));
+    }
+}

@@ -1,0 +1,60 @@
+//! `jwe-gateway keys`: a provider's keys, usable or why not, and which one would be used now.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use super::source::KeySource;
+use super::{exit, output};
+use crate::keys::Snapshot;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: KeySource,
+}
+
+pub(super) async fn run(arguments: Arguments) -> ExitCode {
+    let keys = match arguments.source.keys() {
+        Ok(keys) => keys,
+        Err(error) => return output::fail(1, &error),
+    };
+    let fetched = keys.refresh().await;
+    output::text(Table(&keys.snapshot()));
+    match fetched {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::fail(exit::UNAVAILABLE, &error),
+    }
+}
+
+/// One line a key; the one that would be used is marked.
+struct Table<'a>(&'a Snapshot);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unknown = || "-".to_owned();
+        let rows: Vec<[String; 4]> = self
+            .0
+            .entries
+            .iter()
+            .map(|entry| {
+                let kid = entry.kid.as_ref().map_or_else(unknown, |kid| kid.escape_debug().to_string());
+                let bits = entry.bits.map_or_else(unknown, |bits| bits.to_string());
+                [kid, bits, entry.thumbprint.clone().unwrap_or_else(unknown), entry.state.to_string()]
+            })
+            .collect();
+        let heads = ["kid", "bits", "thumbprint", "state"];
+        let width = |column: usize| {
+            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(heads[column].len())
+        };
+        let (kid, bits, thumbprint) = (width(0), width(1), width(2));
+        writeln!(f, "  {:kid$}  {:bits$}  {:thumbprint$}  {}", heads[0], heads[1], heads[2], heads[3])?;
+        for (row, entry) in rows.iter().zip(&self.0.entries) {
+            let mark = if entry.chosen { '*' } else { ' ' };
+            writeln!(f, "{mark} {:kid$}  {:bits$}  {:thumbprint$}  {}", row[0], row[1], row[2], row[3])?;
+        }
+        match &self.0.usable {
+            Ok(_) => writeln!(f, "\n* would be used now"),
+            Err(why) => writeln!(f, "\nnone would be used: {why}"),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The commands: one file a verb.
+//!
+//! Results go to stdout, everything else to stderr; `run` is a service and logs to stdout.
+
+mod check;
+#[cfg(feature = "sandbox")]
+mod demo;
+mod keys;
+mod open;
+mod run;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod seal;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Called without a command.
+const FIRST_STEPS: &str = "\
+Three commands to begin with:
+
+  jwe-gateway demo       a gateway and a made-up provider in one process: watch requests being sealed
+  jwe-gateway sandbox    the made-up provider alone; prints the `run` line that goes with it
+  jwe-gateway run --upstream https://api.flanks.io --client-id ID --client-secret-file FILE
+                         the gateway: send plain JSON to http://127.0.0.1:8080
+
+`jwe-gateway help` lists the others.
+";
+
+/// Exit codes that a supervisor can tell apart; the others are 0, 1 and clap's 2.
+pub mod exit {
+    /// An address that cannot be bound, or a provider that a command needs and cannot reach
+    /// (sysexits `EX_UNAVAILABLE`).
+    pub const UNAVAILABLE: u8 = 69;
+    /// A configuration that another start will not mend (sysexits `EX_CONFIG`).
+    pub const CONFIG: u8 = 78;
+}
+
+#[derive(Parser)]
+#[command(name = "jwe-gateway", version, about, long_about = None, disable_help_subcommand = false)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the gateway: plain JSON in, sealed requests out
+    Run(run::Arguments),
+    /// Watch requests being sealed, against a made-up provider in the same process
+    #[cfg(feature = "sandbox")]
+    Demo(demo::Arguments),
+    /// Run the made-up provider
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::Arguments),
+    /// Check the configuration and print what is in force
+    Check(check::Arguments),
+    /// Seal JSON from stdin; the compact JWE goes to stdout
+    Seal(seal::Arguments),
+    /// Open a compact JWE from stdin with private keys; the content goes to stdout
+    Open(open::Arguments),
+    /// Show a provider's keys: usable or why not, and which one would be used
+    Keys(keys::Arguments),
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A closed stdout or stderr leaves nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let Some(verb) = arguments.verb else {
+        output::text(FIRST_STEPS);
+        return ExitCode::from(2);
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::fail(1, &error),
+    };
+    let code = runtime.block_on(async {
+        match verb {
+            Verb::Run(arguments) => run::run(arguments).await,
+            #[cfg(feature = "sandbox")]
+            Verb::Demo(arguments) => demo::run(arguments).await,
+            #[cfg(feature = "sandbox")]
+            Verb::Sandbox(arguments) => sandbox::run(arguments).await,
+            Verb::Check(arguments) => check::run(&arguments),
+            Verb::Seal(arguments) => seal::run(arguments).await,
+            Verb::Open(arguments) => open::run(arguments).await,
+            Verb::Keys(arguments) => keys::run(arguments).await,
+        }
+    });
+    // A blocking read of stdin cannot be interrupted; it must not keep the process either.
+    runtime.shutdown_background();
+    code
+}
+
+/// The one place that writes to the terminal.
+mod output {
+    use std::fmt::Display;
+    use std::io::{self, Write};
+    use std::process::ExitCode;
+
+    /// Writes `text` to stdout as it is. A reader that has gone is no failure of ours.
+    pub(super) fn text(text: impl Display) {
+        let mut stdout = io::stdout().lock();
+        let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+    }
+
+    /// Writes a result to stdout.
+    pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    /// Says something on stderr that is no failure.
+    pub(super) fn note(text: impl Display) {
+        let mut stderr = io::stderr().lock();
+        let _ = writeln!(stderr, "jwe-gateway: {text}");
+    }
+
+    /// Says on stderr why the command ends with `code`.
+    pub(super) fn fail(code: u8, why: &dyn Display) -> ExitCode {
+        note(why);
+        ExitCode::from(code)
+    }
+}

@@ -1,0 +1,48 @@
+//! Where a command finds a JWK Set: at a URL or in a file.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::clock::{Clock, Jitter};
+use crate::keys::{self, Keys, Source};
+use crate::upstream::{BadTls, Tls};
+
+/// The arguments of the commands that seal or look at keys.
+#[derive(clap::Args)]
+pub(super) struct KeySource {
+    /// The provider's JWK Set, such as https://api.flanks.io/.well-known/jwks.json
+    #[arg(long, value_name = "URL|FILE", value_parser = Location::from_str)]
+    jwks: Location,
+    /// PEM certificates to trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Use only this key: a kid or an RFC 7638 thumbprint (may be repeated)
+    #[arg(long, value_name = "KEY")]
+    pin: Vec<String>,
+}
+
+impl KeySource {
+    /// Keys that have not been fetched yet.
+    pub(super) fn keys(self) -> Result<Keys, BadTls> {
+        let http = Tls::new(self.ca_file.as_deref())?.control_client()?;
+        let mut config = keys::Config::new(self.jwks.0);
+        config.pin = self.pin;
+        Ok(Keys::new(config, http, Clock::system(), Jitter::random()))
+    }
+}
+
+/// A URL when it looks like one, a file otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct Location(pub(super) Source);
+
+impl FromStr for Location {
+    type Err = url::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(if text.starts_with("https://") || text.starts_with("http://") {
+            Source::Url(text.parse()?)
+        } else {
+            Source::File(text.into())
+        }))
+    }
+}

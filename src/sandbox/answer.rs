@@ -1,0 +1,139 @@
+//! What the provider says, in its two dialects.
+//!
+//! Everything under `/letters/` reports errors as
+//! `{"success": false, "error": {"code": ...}, "trace_id": ...}`, everything else as
+//! `{"error": "..."}`. Where the documentation names a code or a text, it is used; where it is
+//! silent (404, 413, 415) the dialect is kept and the words are ours.
+
+use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::script::Script;
+
+/// A status and a JSON document.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    pub(super) fn ok(body: Value) -> Self {
+        Self { status: StatusCode::OK, body }
+    }
+
+    pub(super) fn into_response(self) -> Response<Script> {
+        let mut response = Response::new(Script::whole(self.body.to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 15.5.2: a 401 names the scheme it wants.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+            // The rest of the body is still on its way, and nobody is going to read it.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Which shape errors take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    V0,
+    Letters,
+}
+
+impl Dialect {
+    pub(super) fn of(path: &str) -> Self {
+        if path.starts_with("/letters/") { Self::Letters } else { Self::V0 }
+    }
+
+    pub(super) fn unauthenticated(self) -> Answer {
+        let text = "The access token is missing, expired or invalid";
+        self.error(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", text)
+    }
+
+    pub(super) fn not_found(self) -> Answer {
+        self.error(StatusCode::NOT_FOUND, "NOT_FOUND", "Not Found")
+    }
+
+    pub(super) fn too_large(self) -> Answer {
+        let text = "The request body is too large";
+        self.error(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", text)
+    }
+
+    pub(super) fn too_slow(self) -> Answer {
+        let text = "The request body did not arrive in time";
+        self.error(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", text)
+    }
+
+    pub(super) fn unsupported_media_type(self) -> Answer {
+        let text = "Content-Type must be application/json or application/jose";
+        self.error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", text)
+    }
+
+    pub(super) fn undecryptable(self) -> Answer {
+        match self {
+            Self::V0 => bad_request("The request body could not be decrypted"),
+            Self::Letters => invalid(&[("body", "Undecryptable")]),
+        }
+    }
+
+    pub(super) fn not_json(self) -> Answer {
+        match self {
+            Self::V0 => bad_request("The request body is not valid JSON"),
+            Self::Letters => invalid(&[("body", "InvalidJson")]),
+        }
+    }
+
+    pub(super) fn incomplete(self) -> Answer {
+        match self {
+            Self::V0 => bad_request("The request body is incomplete"),
+            Self::Letters => invalid(&[("body", "Incomplete")]),
+        }
+    }
+
+    pub(super) fn internal(self) -> Answer {
+        self.error(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "Internal Error")
+    }
+
+    fn error(self, status: StatusCode, code: &str, text: &str) -> Answer {
+        let body = match self {
+            Self::V0 => json!({ "error": text }),
+            Self::Letters => letters_error(json!({ "code": code })),
+        };
+        Answer { status, body }
+    }
+}
+
+/// A 400 in the dialect of `/v0/`.
+pub(super) fn bad_request(text: &str) -> Answer {
+    Dialect::V0.error(StatusCode::BAD_REQUEST, "", text)
+}
+
+/// A 400 in the dialect of `/letters/`: each field with the type of its error.
+pub(super) fn invalid(details: &[(&str, &str)]) -> Answer {
+    let details: Vec<_> = details.iter().map(|(field, kind)| json!({ "field": field, "error_type": kind })).collect();
+    Answer {
+        status: StatusCode::BAD_REQUEST,
+        body: letters_error(json!({ "code": "VALIDATION_ERROR", "details": details })),
+    }
+}
+
+/// The 404 for a letter that nobody has created.
+pub(super) fn letter_not_found() -> Answer {
+    Answer {
+        status: StatusCode::NOT_FOUND,
+        body: letters_error(json!({ "code": "NOT_FOUND", "message": "LetterNotFound" })),
+    }
+}
+
+fn letters_error(error: Value) -> Value {
+    let trace_id = Uuid::new_v4().simple().to_string();
+    json!({ "success": false, "error": error, "trace_id": trace_id })
+}

@@ -1,0 +1,230 @@
+//! One call of the API: read, authenticate, open, act, record, answer.
+//!
+//! The order is the provider's, as far as a client can tell: a bad token is refused before the
+//! body is looked at, an unreadable body before the path is. Every call is recorded, refused
+//! ones included, before its answer leaves.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, request};
+use hyper::body::Incoming;
+use serde_json::Value;
+
+use super::answer::{Answer, Dialect};
+use super::body::{self, BODY_DEADLINE, Content, MAX_BODY, Unreadable};
+use super::faults::ApiFault;
+use super::received::Received;
+use super::script::Script;
+use super::state::{Shared, lock};
+use super::{keyset, routes, token};
+
+/// Whatever arrives at the provider's door.
+pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Script>> {
+    match request.uri().path() {
+        keyset::PATH => Ok(keyset::answer(&shared, request.method(), request.headers())),
+        token::PATH => Ok(token::answer(shared, request).await),
+        _ => call(&shared, request).await,
+    }
+}
+
+async fn call(shared: &Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Script>> {
+    let (head, body) = request.into_parts();
+    let dialect = Dialect::of(head.uri.path());
+    let faults = shared.faults.of_call();
+    let mut call = Received::begun(&head);
+    let answer = match body::read(body, MAX_BODY, BODY_DEADLINE).await {
+        Err(unread) => unread.answer(dialect),
+        Ok(wire) => {
+            call.wire = wire.clone();
+            match ApiFault::refusal(&faults, dialect) {
+                Some(refusal) => refusal,
+                None => handle(shared, head, wire, &mut call).await,
+            }
+        }
+    };
+    call.status = answer.status;
+    lock(&shared.received).push(call);
+    ApiFault::deliver(&faults, answer, &shared.clock).await
+}
+
+async fn handle(shared: &Arc<Shared>, head: request::Parts, wire: Bytes, call: &mut Received) -> Answer {
+    let dialect = Dialect::of(head.uri.path());
+    if !shared.authenticated(&head.headers) {
+        return dialect.unauthenticated();
+    }
+    // Opening costs an RSA operation, and a body may be 64 MiB of JSON.
+    let at_work = Arc::clone(shared);
+    let work = tokio::task::spawn_blocking(move || work(&at_work, &head, &wire));
+    match work.await {
+        Ok((content, answer)) => {
+            match content {
+                Ok(content) => {
+                    call.plaintext = content.plaintext;
+                    call.opened = content.opened;
+                }
+                Err(Unreadable::Sealed(error)) => call.unopened = Some(error),
+                Err(Unreadable::MediaType) => {}
+            }
+            answer
+        }
+        Err(error) => {
+            tracing::error!(%error, "sandbox: a call could not be handled");
+            dialect.internal()
+        }
+    }
+}
+
+fn work(shared: &Shared, head: &request::Parts, wire: &Bytes) -> (Result<Content, Unreadable>, Answer) {
+    let dialect = Dialect::of(head.uri.path());
+    let content = body::open(&head.headers, wire, &shared.keys());
+    let answer = match &content {
+        Err(unreadable) => unreadable.answer(dialect),
+        Ok(content) => match parse(&content.plaintext) {
+            Err(_not_json) => dialect.not_json(),
+            Ok(body) => {
+                let date = shared.date();
+                routes::act(&mut lock(&shared.world), date, &head.method, &head.uri, &body)
+            }
+        },
+    };
+    (content, answer)
+}
+
+/// A call without a body reads as `null`.
+fn parse(plaintext: &[u8]) -> Result<Value, serde_json::Error> {
+    if plaintext.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(plaintext)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::testing::{Bench, Reply, send};
+    use http::Method;
+    use http::header::{AUTHORIZATION, CONTENT_TYPE};
+    use serde_json::json;
+
+    const LIST: &str = "/v0/bank/credentials/list";
+    const STATUS: &str = "/v0/bank/credentials/status";
+    const SEARCH: &str = "/letters/v1/search-letters";
+
+    fn letters_code(reply: &Reply) -> String {
+        let body = reply.json();
+        assert_eq!(body["success"], false);
+        assert_eq!(body["trace_id"].as_str().unwrap().len(), 32);
+        body["error"]["code"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_missing_or_wrong_token_is_refused_in_the_dialect_of_the_path() {
+        let bench = Bench::start().await;
+        let without = |target| bench.http.post(bench.sandbox.url() + target);
+        for wrong in [None, Some("Bearer made-up"), Some("Basic x"), Some("Bearer ")] {
+            let ask = async |target| match wrong {
+                None => send(without(target)).await,
+                Some(value) => send(without(target).header(AUTHORIZATION, value)).await,
+            };
+            let reply = ask(LIST).await;
+            assert_eq!(reply.status, 401, "{wrong:?}");
+            assert_eq!(reply.header("www-authenticate"), "Bearer");
+            assert!(reply.json()["error"].is_string());
+            let reply = ask(SEARCH).await;
+            assert_eq!(reply.status, 401);
+            assert_eq!(letters_code(&reply), "UNAUTHENTICATED");
+        }
+        assert_eq!(bench.sandbox.received().len(), 8, "refused calls are recorded");
+    }
+
+    #[tokio::test]
+    async fn a_sealed_body_and_a_plain_one_are_both_read_and_recorded_byte_for_byte() {
+        let bench = Bench::start().await;
+        // Spacing, order, an escaped letter and a long number: nothing may be rewritten.
+        let body = br#" { "credentials_token" :"sandbox-credentials-1", "z":1.10, "a":"\u00e9" } "#;
+        let message = bench.seal(body).await;
+        bench.post_jose(STATUS, message.clone()).await.ok();
+        let plain = bench.request(Method::POST, STATUS);
+        let plain = plain.header(CONTENT_TYPE, "application/json; charset=utf-8");
+        send(plain.header("x-note", "kept").body(body.to_vec())).await;
+
+        let [sealed, plain] = <[Received; 2]>::try_from(bench.sandbox.received()).unwrap();
+        assert_eq!((sealed.number, plain.number), (1, 2));
+        assert_eq!(sealed.plaintext, &body[..]);
+        assert_eq!(sealed.wire, message);
+        let opened = sealed.opened.unwrap();
+        let header: Value = serde_json::from_str(&opened.header).unwrap();
+        assert_eq!(header["alg"], "RSA-OAEP-256");
+        assert_eq!(header["kid"], json!(opened.kid));
+        assert_eq!(opened.parts.iter().sum::<usize>() + 4, message.len());
+
+        assert_eq!(plain.plaintext, &body[..]);
+        assert_eq!(plain.wire, &body[..]);
+        assert!(plain.opened.is_none() && plain.unopened.is_none());
+        assert_eq!(plain.target, STATUS);
+        assert_eq!(plain.headers["x-note"], "kept");
+        assert!(plain.headers[AUTHORIZATION].is_sensitive());
+    }
+
+    #[tokio::test]
+    async fn a_message_with_any_part_changed_is_refused_in_the_dialect_of_the_path() {
+        let bench = Bench::start().await;
+        let message = bench.seal(b"{\"query\":{}}").await;
+        let mut starts = vec![0];
+        starts.extend(message.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at + 1));
+        assert_eq!(starts.len(), 5);
+        for start in starts {
+            let mut tampered = message.clone();
+            tampered[start] = if tampered[start] == b'A' { b'B' } else { b'A' };
+            let reply = bench.post_jose(SEARCH, tampered.clone()).await;
+            assert_eq!((reply.status.as_u16(), letters_code(&reply)), (400, "VALIDATION_ERROR".to_owned()));
+            let reply = bench.post_jose(LIST, tampered).await;
+            assert_eq!(reply.status, 400);
+            assert!(reply.json()["error"].is_string());
+        }
+        let received = bench.sandbox.received();
+        assert_eq!(received.len(), 10);
+        for call in received {
+            assert!(call.unopened.is_some() && call.opened.is_none() && call.plaintext.is_empty());
+            assert_eq!(call.status, 400);
+        }
+        assert_eq!(bench.post_jose(SEARCH, message).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_no_message_or_no_json_is_refused() {
+        let bench = Bench::start().await;
+        for message in [&b""[..], b"{}", b"a.b.c.d", b"....", b"\xff\xfe"] {
+            assert_eq!(bench.post_jose(LIST, message.to_vec()).await.status, 400);
+        }
+        for text in ["{", "\u{feff}{}", "nothing", &"[".repeat(100_000)] {
+            for target in [LIST, SEARCH] {
+                let request = bench.request(Method::POST, target);
+                let request = request.header(CONTENT_TYPE, "application/json");
+                assert_eq!(send(request.body(text.to_owned())).await.status, 400);
+            }
+        }
+        for kind in ["text/plain", "application/jwe"] {
+            let request = bench.request(Method::POST, LIST).header(CONTENT_TYPE, kind);
+            assert_eq!(send(request.body("{}")).await.status, 415);
+            let request = bench.request(Method::POST, SEARCH).header(CONTENT_TYPE, kind);
+            let reply = send(request.body("{}")).await;
+            assert_eq!(letters_code(&reply), "UNSUPPORTED_MEDIA_TYPE");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_of_twenty_mebibytes_arrives_sealed() {
+        use base64::Engine;
+        let mut document = b"%PDF-1.7\n".to_vec();
+        document.resize(20 * 1024 * 1024, 0xa5);
+        let data = base64::engine::general_purpose::STANDARD.encode(document);
+        let body = json!({ "connector_id": "c", "data": data }).to_string();
+        let bench = Bench::start().await;
+        let message = bench.seal(body.as_bytes()).await;
+        bench.post_jose("/letters/v1/create-signed", message).await.ok();
+        assert!(bench.sandbox.received()[0].plaintext == body);
+    }
+}

@@ -1,0 +1,303 @@
+//! Credentials: an end user's access to a bank, by its `credentials_token`.
+//!
+//! What takes the provider minutes (the first extraction) has happened at once here: new
+//! credentials are never pending. A forced flow waits for a user who never comes, so its token
+//! stays in the status.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// The banks: id, name, VAT number, and whether each login asks for a second factor.
+const BANKS: [(&str, &str, &str, bool); 3] = [
+    ("sandbox-bank-1", "First Sandbox Bank", "X00000001", false),
+    ("sandbox-bank-2", "Second Sandbox Bank", "X00000002", true),
+    ("sandbox-bank-3", "Third Sandbox Bank", "X00000003", false),
+];
+
+/// The bank that a link's credentials belong to.
+const LINKED_BANK: &str = "sandbox-bank-3";
+
+/// Enough for any test, and a bound for one that redeems codes in a loop.
+const MAX_CREDENTIALS: usize = 10_000;
+
+/// All credentials of the one customer.
+pub(super) struct Credentials {
+    held: Vec<Credential>,
+}
+
+struct Credential {
+    token: String,
+    external_id: Option<String>,
+    bank: &'static str,
+    created_at: Timestamp,
+    sca_token: Option<String>,
+    reset_token: Option<String>,
+    transaction_token: Option<String>,
+}
+
+/// A flow that needs the end user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    Sca,
+    Reset,
+    Transaction,
+}
+
+impl Force {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "sca" => Some(Self::Sca),
+            "reset" => Some(Self::Reset),
+            "transaction" => Some(Self::Transaction),
+            _ => None,
+        }
+    }
+}
+
+/// The banks a customer may connect to.
+pub(super) fn banks() -> Value {
+    BANKS
+        .iter()
+        .map(|(id, name, cif, manual)| json!({ "id": id, "name": name, "cif": cif, "alwaysManualRefresh": manual }))
+        .collect()
+}
+
+impl Credentials {
+    pub(super) fn seeded(now: Timestamp) -> Self {
+        let credential = |number: usize, bank| Credential {
+            token: format!("sandbox-credentials-{number}"),
+            external_id: Some(format!("customer-{number}")),
+            ..Credential::new(bank, now)
+        };
+        Self { held: vec![credential(1, "sandbox-bank-1"), credential(2, "sandbox-bank-2")] }
+    }
+
+    /// The `credentials_token` of new credentials.
+    pub(super) fn add(&mut self, external_id: Option<String>, now: Timestamp) -> String {
+        if self.held.len() >= MAX_CREDENTIALS {
+            self.held.remove(0);
+        }
+        let credential = Credential { external_id, ..Credential::new(LINKED_BANK, now) };
+        let token = credential.token.clone();
+        self.held.push(credential);
+        token
+    }
+
+    pub(super) fn exist(&self, token: &str) -> bool {
+        self.held.iter().any(|held| held.token == token)
+    }
+
+    pub(super) fn status(&self, token: &str) -> Option<Value> {
+        let held = self.held.iter().find(|held| held.token == token)?;
+        Some(held.status())
+    }
+
+    pub(super) fn list(&self) -> Value {
+        let items: Vec<_> = self
+            .held
+            .iter()
+            .map(|held| {
+                json!({
+                    "credentials_token": held.token,
+                    "external_id": held.external_id,
+                    "bank": held.bank,
+                    "status": held.status(),
+                })
+            })
+            .collect();
+        json!({ "items": items })
+    }
+
+    /// Starts a flow and returns its token, as the answer's only member.
+    pub(super) fn force(&mut self, token: &str, force: Force) -> Option<Value> {
+        let held = self.held.iter_mut().find(|held| held.token == token)?;
+        let (member, slot) = match force {
+            Force::Sca => ("sca_token", &mut held.sca_token),
+            Force::Reset => ("reset_token", &mut held.reset_token),
+            Force::Transaction => ("transaction_token", &mut held.transaction_token),
+        };
+        let flow = format!("sandbox-{}", Uuid::new_v4().simple());
+        *slot = Some(flow.clone());
+        Some(json!({ member: flow }))
+    }
+
+    /// False when there was nothing to delete.
+    pub(super) fn delete(&mut self, token: &str) -> bool {
+        let before = self.held.len();
+        self.held.retain(|held| held.token != token);
+        self.held.len() < before
+    }
+}
+
+impl Credential {
+    fn new(bank: &'static str, now: Timestamp) -> Self {
+        Self {
+            token: format!("sandbox-credentials-{}", Uuid::new_v4().simple()),
+            external_id: None,
+            bank,
+            created_at: now,
+            sca_token: None,
+            reset_token: None,
+            transaction_token: None,
+        }
+    }
+
+    fn status(&self) -> Value {
+        let date = self.created_at.strftime("%Y-%m-%d").to_string();
+        json!({
+            "pending": false,
+            "blocked": false,
+            "reset_token": self.reset_token,
+            "last_transaction_date": date,
+            "sca_token": self.sca_token,
+            "transaction_token": self.transaction_token,
+            "name": self.bank,
+            "last_update": date,
+            "time": self.created_at.strftime("%H:%M").to_string(),
+            "last_update_timestamp": self.created_at.as_second(),
+            "created_at_timestamp": self.created_at.as_second(),
+            "errored": extraction(false),
+            "created": extraction(true),
+        })
+    }
+}
+
+/// The same flag for every kind of data.
+fn extraction(flag: bool) -> Value {
+    json!({
+        "product": {
+            "auth": flag, "account": flag, "card": flag, "portfolio": flag, "investment": flag,
+            "liability": flag, "holders": flag, "mifid": flag,
+        },
+        "transactions": {
+            "account": flag, "card": flag, "investment": flag, "investmentincome": flag,
+            "liability": flag,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::answer::bad_request;
+    use crate::sandbox::testing::Bench;
+    use http::Method;
+
+    const STATUS: &str = "/v0/bank/credentials/status";
+
+    fn first() -> Value {
+        json!({ "credentials_token": "sandbox-credentials-1" })
+    }
+
+    #[tokio::test]
+    async fn the_status_of_known_credentials_has_every_documented_member() {
+        let bench = Bench::start().await;
+        let status = bench.post(STATUS, &first()).await.ok();
+        for flag in ["pending", "blocked"] {
+            assert_eq!(status[flag], false);
+        }
+        for token in ["reset_token", "sca_token", "transaction_token"] {
+            assert_eq!(status.get(token), Some(&Value::Null));
+        }
+        assert_eq!(status["name"], "sandbox-bank-1");
+        for text in ["last_transaction_date", "last_update"] {
+            assert_eq!(status[text].as_str().unwrap().len(), "YYYY-MM-DD".len());
+        }
+        assert_eq!(status["time"].as_str().unwrap().len(), "HH:MM".len());
+        for number in ["last_update_timestamp", "created_at_timestamp"] {
+            assert!(status[number].as_i64().unwrap() > 0);
+        }
+        assert_eq!(status["created"]["product"]["holders"], true);
+        assert_eq!(status["errored"]["transactions"]["liability"], false);
+    }
+
+    #[tokio::test]
+    async fn a_forced_flow_answers_its_token_and_shows_it_in_the_status() {
+        let bench = Bench::start().await;
+        for flow in ["sca", "reset", "transaction"] {
+            let mut body = first();
+            body["force"] = json!(flow);
+            let answer = bench.call(Method::PUT, STATUS, &body).await.ok();
+            let member = format!("{flow}_token");
+            assert_eq!(answer.as_object().unwrap().len(), 1);
+            assert!(answer[&member].is_string());
+            let status = bench.post(STATUS, &first()).await.ok();
+            assert_eq!(status[&member], answer[&member]);
+        }
+        let mut body = first();
+        body["force"] = json!("sudo");
+        assert_eq!(bench.call(Method::PUT, STATUS, &body).await.status, 400);
+    }
+
+    #[tokio::test]
+    async fn credentials_are_listed_with_their_status() {
+        let bench = Bench::start().await;
+        for reply in [
+            bench.post("/v0/bank/credentials/list", &json!({})).await,
+            // The documentation names no body.
+            crate::sandbox::testing::send(bench.request(Method::POST, "/v0/bank/credentials/list")).await,
+        ] {
+            let items = reply.ok()["items"].take();
+            assert_eq!(items.as_array().unwrap().len(), 2);
+            assert_eq!(items[1]["credentials_token"], "sandbox-credentials-2");
+            assert_eq!(items[1]["external_id"], "customer-2");
+            assert_eq!(items[1]["bank"], "sandbox-bank-2");
+            assert_eq!(items[1]["status"]["name"], "sandbox-bank-2");
+        }
+    }
+
+    #[tokio::test]
+    async fn deleted_credentials_are_gone_and_answered_as_if_they_had_never_been() {
+        let bench = Bench::start().await;
+        let path = "/v0/bank/credentials";
+        let delete = async || bench.call(Method::DELETE, path, &first()).await;
+        let document = json!({ "message": "Successfully deleted" });
+        assert_eq!(delete().await.ok(), document);
+        let gone = bad_request("You are not allowed to access to this credentials").body;
+        let account = "/v0/bank/credentials/account";
+        for reply in [delete().await, bench.post(STATUS, &first()).await, bench.post(account, &first()).await] {
+            assert_eq!(reply.status, 400);
+            assert_eq!(reply.json(), gone);
+        }
+        let list = bench.post("/v0/bank/credentials/list", &json!({})).await.ok();
+        assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_names_no_credentials_is_refused() {
+        let bench = Bench::start().await;
+        for body in [json!({}), json!({ "credentials_token": 1 }), json!([]), json!(null)] {
+            let reply = bench.post(STATUS, &body).await;
+            assert_eq!(reply.status, 400, "{body}");
+            assert!(reply.json()["error"].is_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_banks_are_listed_in_the_documented_shape() {
+        let bench = Bench::start().await;
+        let banks = bench.get("/v0/bank/available").await.ok();
+        assert_eq!(banks.as_array().unwrap().len(), BANKS.len());
+        assert_eq!(
+            banks[1],
+            json!({
+                "id": "sandbox-bank-2",
+                "name": "Second Sandbox Bank",
+                "cif": "X00000002",
+                "alwaysManualRefresh": true,
+            })
+        );
+    }
+
+    #[test]
+    fn credentials_do_not_grow_without_end() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut credentials = Credentials::seeded(now);
+        for _ in 0..MAX_CREDENTIALS {
+            credentials.add(None, now);
+        }
+        assert_eq!(credentials.held.len(), MAX_CREDENTIALS);
+        assert!(!credentials.exist("sandbox-credentials-1"));
+    }
+}

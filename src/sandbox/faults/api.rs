@@ -1,0 +1,212 @@
+//! Answers to a call that leave the caller in doubt.
+//!
+//! `unauthorized` and `bad_request` refuse a call before anything came of it. The others act on it
+//! first and spoil the answer then: a client that repeats such a call does it twice, and the
+//! record shows both.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::sandbox::answer::{Answer, Dialect};
+use crate::sandbox::script::Script;
+
+/// Small enough that the shortest answer takes several pieces.
+const PIECE_BYTES: usize = 8;
+
+/// What goes wrong. Several may be armed together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ApiFault {
+    /// 401, whatever the token, which stays good.
+    Unauthorized,
+    /// 400 as for a body that cannot be opened, whatever the body.
+    BadRequest,
+    /// A TCP reset in place of an answer.
+    ResetBeforeHead,
+    /// The head and half of the body, then a TCP reset.
+    ResetInBody,
+    /// The head takes its time.
+    SlowHead {
+        /// In milliseconds.
+        delay_ms: u64,
+    },
+    /// The body comes in pieces of 8 bytes.
+    SlowBody {
+        /// Before each piece, in milliseconds.
+        pause_ms: u64,
+    },
+}
+
+impl ApiFault {
+    pub(super) fn samples() -> Vec<Self> {
+        vec![
+            Self::Unauthorized,
+            Self::BadRequest,
+            Self::ResetBeforeHead,
+            Self::ResetInBody,
+            Self::SlowHead { delay_ms: 500 },
+            Self::SlowBody { pause_ms: 100 },
+        ]
+    }
+
+    /// The first refusal among `faults`, in the dialect of the path.
+    pub(in crate::sandbox) fn refusal(faults: &[Self], dialect: Dialect) -> Option<Answer> {
+        faults.iter().find_map(|fault| match fault {
+            Self::Unauthorized => Some(dialect.unauthenticated()),
+            Self::BadRequest => Some(dialect.undecryptable()),
+            Self::ResetBeforeHead | Self::ResetInBody | Self::SlowHead { .. } | Self::SlowBody { .. } => None,
+        })
+    }
+
+    /// Sends `answer` as `faults` let it.
+    pub(in crate::sandbox) async fn deliver(
+        faults: &[Self],
+        answer: Answer,
+        clock: &Clock,
+    ) -> io::Result<Response<Script>> {
+        let document = Bytes::from(answer.body.to_string());
+        let mut response = answer.into_response();
+        for fault in faults {
+            match fault {
+                Self::Unauthorized | Self::BadRequest => {}
+                Self::ResetBeforeHead => return Err(io::ErrorKind::ConnectionReset.into()),
+                Self::ResetInBody => *response.body_mut() = Script::cut(&document, io::ErrorKind::ConnectionReset),
+                Self::SlowHead { delay_ms } => {
+                    clock.sleep(Duration::from_millis(*delay_ms)).await;
+                }
+                Self::SlowBody { pause_ms } => {
+                    let pause = Duration::from_millis(*pause_ms);
+                    *response.body_mut() = Script::in_pieces(clock.clone(), &document, PIECE_BYTES, pause);
+                }
+            }
+        }
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Fault;
+    use crate::sandbox::testing::{Bench, Reply};
+    use http::Method;
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    const STATUS: &str = "/v0/bank/credentials/status";
+    const SEARCH: &str = "/letters/v1/search-letters";
+
+    fn first() -> Value {
+        json!({ "credentials_token": "sandbox-credentials-1" })
+    }
+
+    /// A call armed with `fault` once; then the same call, which succeeds.
+    async fn once(bench: &Bench, fault: ApiFault, target: &str, body: Value) -> Reply {
+        bench.sandbox.arm_times(Fault::Api(fault), 1);
+        let reply = bench.post(target, &body).await;
+        bench.post(target, &body).await.ok();
+        reply
+    }
+
+    /// What a raw connection reads before it ends, and how it ends. Deleting credentials shows
+    /// whether the call was acted on.
+    async fn delete(bench: &Bench) -> (String, io::Result<usize>) {
+        let address = bench.sandbox.url().replace("http://", "");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = bench.request(Method::DELETE, "/v0/bank/credentials").build().unwrap();
+        let token = request.headers()["authorization"].to_str().unwrap();
+        let body = first().to_string();
+        let head = format!(
+            "DELETE /v0/bank/credentials HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        let end = stream.read_to_end(&mut read).await;
+        (String::from_utf8(read).unwrap(), end)
+    }
+
+    #[tokio::test]
+    async fn a_good_token_is_refused_once_in_the_dialect_of_the_path() {
+        let bench = Bench::start().await;
+        let reply = once(&bench, ApiFault::Unauthorized, STATUS, first()).await;
+        assert_eq!(reply.status, 401);
+        let reply = once(&bench, ApiFault::Unauthorized, SEARCH, json!({ "query": {} })).await;
+        assert_eq!(reply.status, 401);
+        assert_eq!(reply.json()["error"]["code"], "UNAUTHENTICATED");
+    }
+
+    #[tokio::test]
+    async fn a_good_body_is_refused_once_and_nothing_comes_of_it() {
+        let bench = Bench::start().await;
+        let fault = Fault::Api(ApiFault::BadRequest);
+        bench.sandbox.arm_times(fault, 1);
+        let path = "/v0/bank/credentials";
+        let reply = bench.call(Method::DELETE, path, &first()).await;
+        assert_eq!(reply.status, 400);
+        assert_eq!(bench.sandbox.received()[0].status, 400);
+        bench.post(STATUS, &first()).await.ok();
+        let reply = once(&bench, ApiFault::BadRequest, SEARCH, json!({ "query": {} })).await;
+        assert_eq!(reply.json()["error"]["code"], "VALIDATION_ERROR");
+    }
+
+    #[tokio::test]
+    async fn the_connection_is_reset_before_the_head_though_the_call_was_acted_on() {
+        let bench = Bench::start().await;
+        bench.sandbox.arm_times(Fault::Api(ApiFault::ResetBeforeHead), 1);
+        let (read, end) = delete(&bench).await;
+        assert_eq!(read, "");
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(bench.sandbox.received()[0].status, 200);
+        assert_eq!(bench.post(STATUS, &first()).await.status, 400);
+    }
+
+    #[tokio::test]
+    async fn the_connection_is_reset_in_the_body_after_half_of_it() {
+        let bench = Bench::start().await;
+        bench.sandbox.arm_times(Fault::Api(ApiFault::ResetInBody), 1);
+        let (read, end) = delete(&bench).await;
+        let whole = json!({ "message": "Successfully deleted" }).to_string();
+        let (head, body) = read.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK"));
+        assert!(head.contains(&format!("content-length: {}", whole.len())));
+        assert_eq!(body, &whole[..whole.len() / 2]);
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_slow_head_comes_by_the_clock_and_the_call_was_acted_on_before() {
+        let bench = Bench::start().await;
+        let fault = ApiFault::SlowHead { delay_ms: 60_000 };
+        bench.sandbox.arm(Fault::Api(fault));
+        let body = first();
+        let asking = bench.post(STATUS, &body);
+        let (reply, ran) = bench.running(Duration::from_secs(1), asking).await;
+        reply.ok();
+        assert!(ran >= Duration::from_secs(60));
+        assert_eq!(bench.sandbox.received().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_slow_body_comes_by_the_clock_after_its_head() {
+        let bench = Bench::start().await;
+        bench.sandbox.arm(Fault::Api(ApiFault::SlowBody { pause_ms: 1000 }));
+        let request = bench.request(Method::GET, "/v0/platform/link");
+        // The head comes although the clock stands.
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let second = Duration::from_secs(1);
+        let (body, ran) = bench.running(second, response.bytes()).await;
+        let body = body.unwrap();
+        serde_json::from_slice::<Value>(&body).unwrap();
+        let pieces = u32::try_from(body.len().div_ceil(PIECE_BYTES)).unwrap();
+        assert!(ran >= second * pieces);
+    }
+}

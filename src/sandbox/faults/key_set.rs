@@ -1,0 +1,198 @@
+//! Answers to a request for the key set that are not the key set.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::sandbox::script::Script;
+
+/// Small enough that a key set takes dozens of pieces.
+const DRIP_BYTES: usize = 16;
+
+/// What goes wrong with the answer. When several are armed, the first armed counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum KeySetFault {
+    /// 200 with a web page, as a captive portal or a misrouted host sends.
+    Html,
+    /// 200 with the first half of the document, as if that were all.
+    HalfDocument,
+    /// 200 with the length of the whole document, closed after half of it.
+    Truncated,
+    /// 200 with the document in pieces of 16 bytes.
+    SlowDrip {
+        /// Before each piece, in milliseconds.
+        pause_ms: u64,
+    },
+    /// 500.
+    ServerError,
+    /// 304 without an `ETag`, whether or not the request was conditional (RFC 9110 section
+    /// 15.4.5 allows it only then).
+    NotModified,
+    /// 302 to `/elsewhere/jwks.json` on the same host. A client that follows it is refused there,
+    /// and recorded among the calls.
+    Redirect,
+}
+
+impl KeySetFault {
+    pub(super) fn samples() -> Vec<Self> {
+        vec![
+            Self::Html,
+            Self::HalfDocument,
+            Self::Truncated,
+            Self::SlowDrip { pause_ms: 100 },
+            Self::ServerError,
+            Self::NotModified,
+            Self::Redirect,
+        ]
+    }
+
+    /// In place of a 200 with `document`.
+    pub(in crate::sandbox) fn answer(&self, document: &Bytes, clock: &Clock) -> Response<Script> {
+        let json = "application/json";
+        match self {
+            Self::Html => {
+                let page = "<!doctype html><title>Sandbox</title><p>This is not a key set.";
+                typed(StatusCode::OK, "text/html", Script::whole(page))
+            }
+            Self::HalfDocument => {
+                let half = document.slice(..document.len() / 2);
+                typed(StatusCode::OK, json, Script::whole(half))
+            }
+            Self::Truncated => {
+                let body = Script::cut(document, io::ErrorKind::UnexpectedEof);
+                typed(StatusCode::OK, json, body)
+            }
+            Self::SlowDrip { pause_ms } => {
+                let pause = Duration::from_millis(*pause_ms);
+                let body = Script::in_pieces(clock.clone(), document, DRIP_BYTES, pause);
+                typed(StatusCode::OK, json, body)
+            }
+            Self::ServerError => {
+                let body = Script::whole(r#"{"error":"Internal Error"}"#);
+                typed(StatusCode::INTERNAL_SERVER_ERROR, json, body)
+            }
+            Self::NotModified => {
+                let mut response = Response::new(Script::whole(""));
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                response
+            }
+            Self::Redirect => {
+                let mut response = Response::new(Script::whole(""));
+                *response.status_mut() = StatusCode::FOUND;
+                let elsewhere = HeaderValue::from_static("/elsewhere/jwks.json");
+                response.headers_mut().insert(LOCATION, elsewhere);
+                response
+            }
+        }
+    }
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: Script) -> Response<Script> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Fault;
+    use crate::sandbox::testing::{Bench, Reply, send};
+    use serde_json::Value;
+
+    async fn with(fault: KeySetFault) -> Reply {
+        let bench = Bench::start().await;
+        bench.sandbox.arm_times(Fault::KeySet(fault), 1);
+        let reply = bench.jwks().await;
+        assert_eq!(bench.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
+        assert_eq!(bench.sandbox.jwks_fetches(), 2);
+        reply
+    }
+
+    #[tokio::test]
+    async fn a_web_page_comes_in_place_of_the_set() {
+        let reply = with(KeySetFault::Html).await;
+        assert_eq!((reply.status.as_u16(), reply.header("content-type")), (200, "text/html"));
+        assert!(reply.body.starts_with(b"<!doctype html>"));
+    }
+
+    #[tokio::test]
+    async fn half_the_document_comes_as_if_it_were_all() {
+        let reply = with(KeySetFault::HalfDocument).await;
+        assert_eq!(reply.status, 200);
+        assert!(reply.body.starts_with(b"{\"keys\":["));
+        assert!(serde_json::from_slice::<Value>(&reply.body).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_truncated_answer_promises_more_than_it_sends() {
+        let bench = Bench::start().await;
+        let whole = bench.jwks().await.body;
+        bench.sandbox.arm(Fault::KeySet(KeySetFault::Truncated));
+        let mut response = bench.http.get(bench.jwks_url()).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.content_length(), Some(whole.len() as u64));
+        let mut got = Vec::new();
+        let end = loop {
+            match response.chunk().await {
+                Ok(Some(piece)) => got.extend_from_slice(&piece),
+                end => break end,
+            }
+        };
+        assert!(end.is_err());
+        assert_eq!(got, whole[..whole.len() / 2]);
+    }
+
+    #[tokio::test]
+    async fn a_slow_set_drips_by_the_clock_and_is_whole_in_the_end() {
+        let bench = Bench::start().await;
+        let whole = bench.jwks().await.body;
+        let fault = KeySetFault::SlowDrip { pause_ms: 1000 };
+        bench.sandbox.arm(Fault::KeySet(fault));
+        let response = bench.http.get(bench.jwks_url()).send().await.unwrap();
+        let second = Duration::from_secs(1);
+        let (body, ran) = bench.running(second, response.bytes()).await;
+        assert_eq!(body.unwrap(), whole);
+        let pieces = u32::try_from(whole.len().div_ceil(DRIP_BYTES)).unwrap();
+        assert!(ran >= second * pieces);
+    }
+
+    #[tokio::test]
+    async fn the_endpoint_fails() {
+        assert_eq!(with(KeySetFault::ServerError).await.status, 500);
+    }
+
+    #[tokio::test]
+    async fn not_modified_comes_without_having_been_asked_for() {
+        let reply = with(KeySetFault::NotModified).await;
+        assert_eq!(reply.status, 304);
+        assert_eq!(reply.header("etag"), "");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_leads_to_a_place_where_a_follower_shows() {
+        let bench = Bench::start().await;
+        bench.sandbox.arm(Fault::KeySet(KeySetFault::Redirect));
+        let reply = bench.jwks().await;
+        assert_eq!(reply.status, 302);
+        let elsewhere = bench.sandbox.url() + reply.header("location");
+        assert_eq!(send(bench.http.get(elsewhere)).await.status, 401);
+        assert_eq!(bench.sandbox.received()[0].target, "/elsewhere/jwks.json");
+    }
+
+    #[tokio::test]
+    async fn the_first_armed_counts() {
+        let bench = Bench::start().await;
+        bench.sandbox.arm(Fault::KeySet(KeySetFault::ServerError));
+        bench.sandbox.arm(Fault::KeySet(KeySetFault::Html));
+        assert_eq!(bench.jwks().await.status, 500);
+    }
+}

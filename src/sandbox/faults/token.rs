@@ -1,0 +1,204 @@
+//! Answers to a request for a token that a client must not trust, or must wait for.
+
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::clock::Clock;
+use crate::sandbox::answer::Answer;
+use crate::sandbox::script::Script;
+
+/// What goes wrong. Several may be armed together: a slow answer with a short life, say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TokenFault {
+    /// The token lives only so long, and says so.
+    ShortLife {
+        /// Its life in seconds.
+        seconds: u64,
+    },
+    /// `expires_in` is this value (`"3600"`, `0`, `-1`, `1e12`, `"soon"`), whatever the token's
+    /// life.
+    ExpiresIn {
+        /// Any JSON.
+        value: Value,
+    },
+    /// There is no `expires_in`.
+    NoExpiresIn,
+    /// The token has a line break and a header of the attacker's in it.
+    NewlineInToken,
+    /// 200 without a token.
+    NoToken,
+    /// 401, as if the secret were wrong.
+    RefuseCredentials,
+    /// 429 with `Retry-After`.
+    TooManyRequests {
+        /// Its value in seconds.
+        retry_after: u64,
+    },
+    /// 500.
+    ServerError,
+    /// The answer takes its time.
+    Slow {
+        /// In milliseconds, before the head.
+        delay_ms: u64,
+    },
+}
+
+impl TokenFault {
+    pub(super) fn samples() -> Vec<Self> {
+        vec![
+            Self::ShortLife { seconds: 2 },
+            Self::ExpiresIn { value: json!("3600") },
+            Self::NoExpiresIn,
+            Self::NewlineInToken,
+            Self::NoToken,
+            Self::RefuseCredentials,
+            Self::TooManyRequests { retry_after: 1 },
+            Self::ServerError,
+            Self::Slow { delay_ms: 500 },
+        ]
+    }
+
+    /// Waits as long as `faults` say together.
+    pub(in crate::sandbox) async fn delay(faults: &[Self], clock: &Clock) {
+        for fault in faults {
+            if let Self::Slow { delay_ms } = fault {
+                clock.sleep(Duration::from_millis(*delay_ms)).await;
+            }
+        }
+    }
+
+    /// The first refusal among `faults`.
+    pub(in crate::sandbox) fn refusal(faults: &[Self]) -> Option<Response<Script>> {
+        let error = |status, text: &str| {
+            let body = json!({ "error": text });
+            Answer { status, body }.into_response()
+        };
+        faults.iter().find_map(|fault| match fault {
+            Self::RefuseCredentials => {
+                let text = "Invalid client credentials";
+                Some(error(StatusCode::UNAUTHORIZED, text))
+            }
+            Self::TooManyRequests { retry_after } => {
+                let mut response = error(StatusCode::TOO_MANY_REQUESTS, "Too many requests");
+                let seconds = HeaderValue::from(*retry_after);
+                response.headers_mut().insert(RETRY_AFTER, seconds);
+                Some(response)
+            }
+            Self::ServerError => Some(error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Error")),
+            Self::ShortLife { .. }
+            | Self::ExpiresIn { .. }
+            | Self::NoExpiresIn
+            | Self::NewlineInToken
+            | Self::NoToken
+            | Self::Slow { .. } => None,
+        })
+    }
+
+    /// The life of the token to be issued.
+    pub(in crate::sandbox) fn lifetime(faults: &[Self], usual: Duration) -> Duration {
+        faults.iter().fold(usual, |lifetime, fault| match fault {
+            Self::ShortLife { seconds } => Duration::from_secs(*seconds),
+            _ => lifetime,
+        })
+    }
+
+    /// Changes what a granted request is answered.
+    pub(in crate::sandbox) fn distort(faults: &[Self], granted: &mut Value) {
+        let Some(members) = granted.as_object_mut() else {
+            return;
+        };
+        for fault in faults {
+            match fault {
+                Self::ExpiresIn { value } => {
+                    members.insert("expires_in".to_owned(), value.clone());
+                }
+                Self::NoExpiresIn => {
+                    members.remove("expires_in");
+                }
+                Self::NewlineInToken => {
+                    let token = json!("sandbox\r\nx-injected: yes");
+                    members.insert("access_token".to_owned(), token);
+                }
+                Self::NoToken => {
+                    members.remove("access_token");
+                }
+                Self::ShortLife { .. }
+                | Self::RefuseCredentials
+                | Self::TooManyRequests { .. }
+                | Self::ServerError
+                | Self::Slow { .. } => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Fault;
+    use crate::sandbox::testing::{Bench, Reply};
+
+    async fn with(bench: &Bench, fault: TokenFault) -> Reply {
+        bench.sandbox.arm_times(Fault::Token(fault), 1);
+        let reply = bench.ask_token(&bench.credentials()).await;
+        assert!(bench.ask_token(&bench.credentials()).await.ok()["access_token"].is_string());
+        reply
+    }
+
+    #[tokio::test]
+    async fn a_short_lived_token_says_so_and_is() {
+        let mut bench = Bench::start().await;
+        let fault = TokenFault::ShortLife { seconds: 2 };
+        assert_eq!(with(&bench, fault.clone()).await.ok()["expires_in"], 2);
+        bench.sandbox.arm(Fault::Token(fault));
+        bench.renew_token().await;
+        bench.hands.advance(Duration::from_secs(1));
+        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
+        bench.hands.advance(Duration::from_secs(1));
+        assert_eq!(bench.get("/v0/bank/available").await.status, 401);
+    }
+
+    #[tokio::test]
+    async fn expires_in_is_whatever_was_asked_for_or_missing() {
+        let bench = Bench::start().await;
+        for value in [json!("3600"), json!(0), json!(-1), json!(1e12), json!("soon"), json!(null)] {
+            let fault = TokenFault::ExpiresIn { value: value.clone() };
+            assert_eq!(with(&bench, fault).await.ok().get("expires_in"), Some(&value));
+        }
+        assert!(with(&bench, TokenFault::NoExpiresIn).await.ok().get("expires_in").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_token_has_a_line_break_or_is_missing() {
+        let bench = Bench::start().await;
+        let token = with(&bench, TokenFault::NewlineInToken).await.ok()["access_token"].take();
+        assert!(token.as_str().unwrap().contains("\r\n"));
+        assert!(with(&bench, TokenFault::NoToken).await.ok().get("access_token").is_none());
+    }
+
+    #[tokio::test]
+    async fn good_credentials_are_refused_put_off_or_met_by_a_failure() {
+        let bench = Bench::start().await;
+        assert_eq!(with(&bench, TokenFault::RefuseCredentials).await.status, 401);
+        assert_eq!(with(&bench, TokenFault::ServerError).await.status, 500);
+        let later = with(&bench, TokenFault::TooManyRequests { retry_after: 7 }).await;
+        assert_eq!((later.status.as_u16(), later.header("retry-after")), (429, "7"));
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_comes_by_the_clock() {
+        let bench = Bench::start().await;
+        let fault = TokenFault::Slow { delay_ms: 60_000 };
+        bench.sandbox.arm(Fault::Token(fault));
+        let credentials = bench.credentials();
+        let asking = bench.ask_token(&credentials);
+        let (reply, ran) = bench.running(Duration::from_secs(1), asking).await;
+        reply.ok();
+        assert!(ran >= Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,284 @@
+//! The provider's keys, and the JWK Set that publishes them.
+//!
+//! Every published key can open a message at that moment, and nothing else can: a key that is
+//! rotated away, retired or past its overlap is gone at once, private half included.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Rotation;
+use super::faults::Junk;
+use super::script::Script;
+use super::state::{Shared, lock};
+use crate::jose::DecryptionKey;
+
+/// Where the documentation says the set is.
+pub(super) const PATH: &str = "/.well-known/jwks.json";
+
+/// Rotations that keep the old keys must not grow the set beyond what clients take (100 keys
+/// is a common limit): the oldest leaves first.
+const MAX_KEYS: usize = 16;
+
+/// The keys held now, newest first.
+#[derive(Debug)]
+pub(super) struct KeySet {
+    /// Different in each run, so that a kid of an earlier run is never taken for ours.
+    prefix: String,
+    made: u64,
+    held: Vec<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    key: DecryptionKey,
+    /// When its overlap with a newer key ends.
+    until: Option<Instant>,
+}
+
+impl KeySet {
+    pub(super) fn new() -> Self {
+        let run = Uuid::new_v4().simple().to_string();
+        Self { prefix: format!("sandbox-{}", run.get(..8).unwrap_or(&run)), made: 0, held: Vec::new() }
+    }
+
+    /// The kid for the key made next.
+    pub(super) fn next_kid(&mut self) -> String {
+        self.made += 1;
+        format!("{}-{}", self.prefix, self.made)
+    }
+
+    /// Puts `key` first in the set, and deals with the older ones as `rotation` says.
+    pub(super) fn rotate(&mut self, key: DecryptionKey, rotation: Rotation, now: Instant) {
+        match rotation {
+            Rotation::Overlap => {}
+            Rotation::OverlapFor(overlap) => {
+                let end = now.checked_add(overlap);
+                for held in &mut self.held {
+                    held.until = earlier(held.until, end);
+                }
+            }
+            Rotation::HardCut => self.held.clear(),
+        }
+        self.held.insert(0, Held { key, until: None });
+        self.held.truncate(MAX_KEYS);
+    }
+
+    /// Takes the key with this kid out of the set; false when there is none.
+    pub(super) fn retire(&mut self, kid: &str) -> bool {
+        let before = self.held.len();
+        self.held.retain(|held| held.key.kid() != Some(kid));
+        self.held.len() < before
+    }
+
+    /// The keys that open messages now, newest first.
+    pub(super) fn keys(&mut self, now: Instant) -> Vec<DecryptionKey> {
+        self.held.retain(|held| held.until.is_none_or(|until| now < until));
+        self.held.iter().map(|held| held.key.clone()).collect()
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Makes a key and publishes it; its kid. Without one, the set stays as it is.
+pub(super) async fn rotate(shared: &Shared, rotation: Rotation) -> io::Result<String> {
+    let kid = lock(&shared.keys).next_kid();
+    let key = generate(kid.clone()).await?;
+    let now = shared.clock.now();
+    lock(&shared.keys).rotate(key, rotation, now);
+    Ok(kid)
+}
+
+/// A new RSA-2048 key, made where it does not hold up the runtime: it takes tens of
+/// milliseconds, now and then a second.
+async fn generate(kid: String) -> io::Result<DecryptionKey> {
+    tokio::task::spawn_blocking(move || DecryptionKey::generate(&kid))
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)
+}
+
+/// The JWK Set (RFC 7517 section 5) of `keys` with their private halves.
+pub(super) fn private_jwks(keys: &[DecryptionKey]) -> Value {
+    json!({ "keys": keys.iter().map(DecryptionKey::to_private_jwk).collect::<Vec<_>>() })
+}
+
+/// The JWK Set of `keys`, newest first, behind `junk`.
+fn public_jwks(keys: &[DecryptionKey], junk: &[Junk]) -> Value {
+    let real: Vec<_> = keys.iter().map(DecryptionKey::to_public_jwk).collect();
+    let entries = junk.iter().flat_map(|junk| junk.entries(real.first()));
+    json!({ "keys": entries.chain(real.iter().cloned()).collect::<Vec<_>>() })
+}
+
+/// Answers a request for the set.
+pub(super) fn answer(shared: &Shared, method: &Method, headers: &HeaderMap) -> Response<Script> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = Response::new(Script::whole(""));
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
+    }
+    shared.count_jwks_fetch();
+    let (junk, faults) = shared.faults.of_key_set();
+    let document = Bytes::from(public_jwks(&shared.keys(), &junk).to_string());
+    if let Some(fault) = faults.first() {
+        return fault.answer(&document, &shared.clock);
+    }
+    let etag = etag(&document);
+    let fresh = names(headers, &etag);
+    let body = if fresh { Bytes::new() } else { document };
+    let mut response = Response::new(Script::whole(body));
+    if fresh {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+    }
+    validators(response.headers_mut(), shared.max_age, &etag);
+    response
+}
+
+fn validators(headers: &mut HeaderMap, max_age: Duration, etag: &str) {
+    let cache_control = format!("public, max-age={}", max_age.as_secs());
+    for (name, value) in [(CACHE_CONTROL, cache_control.as_str()), (ETAG, etag)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// A strong validator (RFC 9110 section 8.8.3): other bytes, other tag.
+fn etag(document: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, document);
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref()))
+}
+
+/// Whether any `If-None-Match` line names `etag` or `*`, by the weak comparison of RFC 9110
+/// section 13.1.2.
+fn names(headers: &HeaderMap, etag: &str) -> bool {
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::EncryptionKey;
+    use crate::sandbox::testing::{Bench, Reply, send};
+
+    fn kids(reply: Reply) -> Vec<String> {
+        let set = reply.ok();
+        let keys = set["keys"].as_array().unwrap();
+        let kid = |key: &Value| EncryptionKey::from_jwk(key).unwrap().kid().unwrap().to_owned();
+        keys.iter().map(kid).collect()
+    }
+
+    #[tokio::test]
+    async fn the_set_says_how_long_it_is_fresh_and_what_it_is() {
+        let bench = Bench::start().await;
+        let reply = bench.jwks().await;
+        assert_eq!(reply.header("content-type"), "application/json");
+        assert_eq!(reply.header("cache-control"), "public, max-age=300");
+        assert!(reply.header("etag").starts_with('"'));
+        assert_eq!(kids(reply).len(), 1);
+        assert_eq!(bench.sandbox.jwks_fetches(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_set_is_not_sent_again_and_a_changed_one_is() {
+        let bench = Bench::start().await;
+        let etag = bench.jwks().await.header("etag").to_owned();
+        for known in [etag.clone(), format!("\"other\", W/{etag}"), "*".to_owned()] {
+            let request = bench.http.get(bench.jwks_url());
+            let reply = send(request.header(IF_NONE_MATCH, known)).await;
+            assert_eq!(reply.status, 304);
+            assert_eq!(reply.header("etag"), etag);
+            assert_eq!(reply.header("cache-control"), "public, max-age=300");
+            assert!(reply.body.is_empty());
+        }
+        bench.sandbox.rotate(Rotation::Overlap).await.unwrap();
+        let request = bench.http.get(bench.jwks_url());
+        let reply = send(request.header(IF_NONE_MATCH, &etag)).await;
+        assert_ne!(reply.header("etag"), etag);
+        assert_eq!(kids(reply).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_set_is_read_only() {
+        let bench = Bench::start().await;
+        let reply = send(bench.http.post(bench.jwks_url())).await;
+        assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "GET, HEAD"));
+        let reply = send(bench.http.head(bench.jwks_url())).await;
+        assert_eq!(reply.status, 200);
+        assert!(reply.body.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_rotation_puts_the_new_key_first_and_deals_with_the_old_one_as_told() {
+        let bench = Bench::start().await;
+        let first = kids(bench.jwks().await).remove(0);
+        let second = bench.sandbox.rotate(Rotation::Overlap).await.unwrap();
+        assert_eq!(kids(bench.jwks().await), [second.clone(), first.clone()]);
+
+        let overlap = Duration::from_secs(60);
+        let third = bench.sandbox.rotate(Rotation::OverlapFor(overlap)).await.unwrap();
+        bench.hands.advance(Duration::from_secs(59));
+        assert_eq!(kids(bench.jwks().await), [third.clone(), second, first]);
+        bench.hands.advance(Duration::from_secs(1));
+        assert_eq!(kids(bench.jwks().await), [third.as_str()]);
+
+        let fourth = bench.sandbox.rotate(Rotation::HardCut).await.unwrap();
+        assert_ne!(third, fourth);
+        assert_eq!(kids(bench.jwks().await), [fourth.as_str()]);
+
+        assert!(bench.sandbox.retire(&fourth));
+        assert!(!bench.sandbox.retire(&fourth));
+        assert!(kids(bench.jwks().await).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_key_that_left_the_set_opens_nothing_and_the_refusal_names_it() {
+        let bench = Bench::start().await;
+        let message = bench.seal(b"{}").await;
+        let path = "/v0/bank/credentials/list";
+        assert_eq!(bench.post_jose(path, message.clone()).await.status, 200);
+        let kid = kids(bench.jwks().await).remove(0);
+        bench.sandbox.rotate(Rotation::HardCut).await.unwrap();
+        assert_eq!(bench.post_jose(path, message).await.status, 400);
+        let received = bench.sandbox.received();
+        assert_eq!(received[0].kid(), Some(kid.as_str()));
+        assert_eq!(received[1].kid(), Some(kid.as_str()));
+        assert!(received[1].opened.is_none() && received[1].plaintext.is_empty());
+    }
+
+    #[test]
+    fn rotations_that_keep_the_old_keys_do_not_grow_the_set_without_end() {
+        let key = DecryptionKey::generate("made-once").unwrap();
+        let mut set = KeySet::new();
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let now = Instant::now();
+        for _ in 0..MAX_KEYS + 3 {
+            set.rotate(key.clone(), Rotation::Overlap, now);
+        }
+        assert_eq!(set.keys(now).len(), MAX_KEYS);
+    }
+}

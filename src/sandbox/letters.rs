@@ -1,0 +1,338 @@
+//! Authorization letters: created signed, found, discontinued.
+//!
+//! Letters do not move through their life by themselves: one created here stays `Signed`, so a
+//! test that reads it back sees what it wrote. One letter is `Connected` from the start, to be
+//! discontinued rather than cancelled.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::answer::{Answer, invalid, letter_not_found};
+use super::search::Search;
+
+/// Enough for any test, and a bound for one that creates letters in a loop: the oldest leaves.
+const MAX_LETTERS: usize = 10_000;
+
+/// The letter that has a connection from the start.
+const CONNECTED: Uuid = Uuid::from_u128(0x5a4d_b0c5_0000_4000_8000_0000_0000_0001);
+
+/// Base64 with or without its padding: the documentation asks for neither.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A step in a letter's life, by its documented name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Status {
+    NewRequest,
+    UsersDetail,
+    Generated,
+    SentToUser,
+    Signed,
+    SentToCustodian,
+    AcceptedByCustodian,
+    ConnectionSetup,
+    WaitingForData,
+    Connected,
+    Cancelled,
+    Discontinued,
+    Revoked,
+}
+
+impl Status {
+    /// What discontinuing makes of it; nothing when it has ended already.
+    fn discontinued(self) -> Option<Self> {
+        match self {
+            Self::Connected => Some(Self::Discontinued),
+            Self::Cancelled | Self::Discontinued | Self::Revoked => None,
+            Self::NewRequest
+            | Self::UsersDetail
+            | Self::Generated
+            | Self::SentToUser
+            | Self::Signed
+            | Self::SentToCustodian
+            | Self::AcceptedByCustodian
+            | Self::ConnectionSetup
+            | Self::WaitingForData => Some(Self::Cancelled),
+        }
+    }
+}
+
+/// One letter, without its document.
+pub(super) struct Letter {
+    pub(super) id: Uuid,
+    pub(super) connector_id: String,
+    pub(super) status: Status,
+    pub(super) labels: Map<String, Value>,
+    connection_id: Option<String>,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+impl Letter {
+    pub(super) fn document(&self) -> Value {
+        json!({
+            "id": self.id.to_string(),
+            "connector_id": self.connector_id,
+            "status": self.status,
+            "labels": self.labels,
+            "connection_id": self.connection_id,
+            "observations": null,
+            "created_at": self.created_at.to_string(),
+            "updated_at": self.updated_at.to_string(),
+        })
+    }
+}
+
+/// All letters of the one customer, oldest first.
+pub(super) struct Letters {
+    kept: Vec<Letter>,
+}
+
+impl Letters {
+    pub(super) fn seeded(now: Timestamp) -> Self {
+        Self {
+            kept: vec![Letter {
+                id: CONNECTED,
+                connector_id: "sandbox-connector-1".to_owned(),
+                status: Status::Connected,
+                labels: Map::from_iter([("end_user_id".to_owned(), json!("customer-1"))]),
+                connection_id: Some("sandbox-connection-1".to_owned()),
+                created_at: whole_seconds(now),
+                updated_at: whole_seconds(now),
+            }],
+        }
+    }
+
+    pub(super) fn create_signed(&mut self, body: &Value, now: Timestamp) -> Answer {
+        let asked = match Signed::parse(body) {
+            Ok(asked) => asked,
+            Err(faults) => return invalid(&faults),
+        };
+        if self.kept.len() >= MAX_LETTERS {
+            self.kept.remove(0);
+        }
+        let letter = Letter {
+            id: Uuid::new_v4(),
+            connector_id: asked.connector_id,
+            status: Status::Signed,
+            labels: asked.labels,
+            connection_id: None,
+            created_at: whole_seconds(now),
+            updated_at: whole_seconds(now),
+        };
+        let id = letter.id.to_string();
+        self.kept.push(letter);
+        Answer::ok(json!({ "letter_id": id }))
+    }
+
+    pub(super) fn search(&self, body: &Value) -> Answer {
+        match Search::parse(body) {
+            Ok(search) => Answer::ok(search.page_of(&self.kept)),
+            Err(faults) => invalid(&faults),
+        }
+    }
+
+    pub(super) fn discontinue(&mut self, body: &Value, now: Timestamp) -> Answer {
+        let id = match body.get("letter_id") {
+            None | Some(Value::Null) => return invalid(&[("letter_id", "RequiredField")]),
+            Some(id) => id.as_str().and_then(|text| Uuid::try_parse(text).ok()),
+        };
+        let Some(id) = id else {
+            return invalid(&[("letter_id", "InvalidValue")]);
+        };
+        let Some(letter) = self.kept.iter_mut().find(|letter| letter.id == id) else {
+            return letter_not_found();
+        };
+        let Some(status) = letter.status.discontinued() else {
+            return invalid(&[("letter_id", "InvalidStatus")]);
+        };
+        letter.status = status;
+        letter.connection_id = None;
+        letter.updated_at = whole_seconds(now);
+        Answer::ok(json!({ "success": true }))
+    }
+}
+
+/// The body of `create-signed`, as far as it is remembered.
+struct Signed {
+    connector_id: String,
+    labels: Map<String, Value>,
+}
+
+impl Signed {
+    fn parse(body: &Value) -> Result<Self, Vec<(&'static str, &'static str)>> {
+        let mut faults = Vec::new();
+        let mut check = |field, required, good: &dyn Fn(&Value) -> bool| match body.get(field) {
+            None | Some(Value::Null) if required => faults.push((field, "RequiredField")),
+            None | Some(Value::Null) => {}
+            Some(value) if good(value) => {}
+            Some(_) => faults.push((field, "InvalidValue")),
+        };
+        check("connector_id", true, &|value| value.as_str().is_some_and(|text| !text.is_empty()));
+        check("data", true, &is_pdf);
+        check("labels", false, &Value::is_object);
+        check("annex", false, &is_pdf);
+        check("contact_info", false, &Value::is_object);
+        let text = body.get("connector_id").and_then(Value::as_str);
+        let labels = body.get("labels").and_then(Value::as_object);
+        match text {
+            Some(connector_id) if faults.is_empty() => {
+                Ok(Self { connector_id: connector_id.to_owned(), labels: labels.cloned().unwrap_or_default() })
+            }
+            _ => Err(faults),
+        }
+    }
+}
+
+/// Base64 of something that begins like a PDF.
+fn is_pdf(value: &Value) -> bool {
+    value.as_str().and_then(|text| BASE64.decode(text).ok()).is_some_and(|document| document.starts_with(b"%PDF-"))
+}
+
+/// Documents show whole seconds; a filter with a date they showed must find them.
+fn whole_seconds(moment: Timestamp) -> Timestamp {
+    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::testing::{Bench, Reply};
+
+    const CREATE: &str = "/letters/v1/create-signed";
+    const SEARCH: &str = "/letters/v1/search-letters";
+    const DISCONTINUE: &str = "/letters/v1/discontinue-letter";
+
+    fn pdf() -> String {
+        base64::engine::general_purpose::STANDARD.encode("%PDF-1.7 made up")
+    }
+
+    fn signed() -> Value {
+        json!({ "connector_id": "connector", "data": pdf(), "labels": { "end_user_id": "U1" } })
+    }
+
+    /// The field and error type of each detail, after checking the frame around them.
+    fn details(reply: &Reply) -> Vec<(String, String)> {
+        let body = reply.json();
+        assert_eq!(reply.status, 400);
+        assert_eq!(body["success"], false);
+        assert_eq!(body["error"]["code"], "VALIDATION_ERROR");
+        assert_eq!(body["trace_id"].as_str().unwrap().len(), 32);
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let details = body["error"]["details"].as_array().unwrap();
+        details.iter().map(|one| (text(&one["field"]), text(&one["error_type"]))).collect()
+    }
+
+    fn fault(field: &str, kind: &str) -> (String, String) {
+        (field.to_owned(), kind.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_created_found_discontinued_and_then_refused() {
+        let bench = Bench::start().await;
+        let created = bench.post(CREATE, &signed()).await.ok();
+        let id = created["letter_id"].as_str().unwrap();
+        Uuid::try_parse(id).unwrap();
+
+        let search = json!({ "query": { "id_in": [id] } });
+        let found = bench.post(SEARCH, &search).await.ok();
+        assert_eq!(found["total"], 1);
+        let letter = &found["items"][0];
+        assert_eq!(letter["id"], id);
+        assert_eq!(letter["connector_id"], "connector");
+        assert_eq!(letter["status"], "Signed");
+        assert_eq!(letter["labels"], json!({ "end_user_id": "U1" }));
+        assert_eq!(letter.get("connection_id"), Some(&Value::Null));
+        assert_eq!(letter.get("observations"), Some(&Value::Null));
+        let created_at = letter["created_at"].as_str().unwrap();
+        assert_eq!(created_at.len(), "2024-12-01T00:00:00Z".len());
+
+        bench.hands.advance(std::time::Duration::from_secs(60));
+        let named = json!({ "letter_id": id });
+        let discontinued = bench.post(DISCONTINUE, &named).await.ok();
+        assert_eq!(discontinued, json!({ "success": true }));
+        let found = bench.post(SEARCH, &search).await.ok();
+        let letter = &found["items"][0];
+        assert_eq!(letter["status"], "Cancelled");
+        assert_eq!(letter["created_at"], created_at);
+        assert!(letter["updated_at"].as_str().unwrap() > created_at);
+
+        let again = bench.post(DISCONTINUE, &named).await;
+        assert_eq!(details(&again), [fault("letter_id", "InvalidStatus")]);
+    }
+
+    #[tokio::test]
+    async fn a_connected_letter_is_discontinued_rather_than_cancelled() {
+        let bench = Bench::start().await;
+        let connected = json!({ "query": { "status_in": ["Connected"] } });
+        let found = bench.post(SEARCH, &connected).await.ok();
+        assert!(found["items"][0]["connection_id"].is_string());
+        let id = found["items"][0]["id"].clone();
+        bench.post(DISCONTINUE, &json!({ "letter_id": id })).await.ok();
+        let found = bench.post(SEARCH, &json!({ "query": { "id_in": [id] } })).await.ok();
+        assert_eq!(found["items"][0]["status"], "Discontinued");
+        assert_eq!(found["items"][0]["connection_id"], Value::Null);
+    }
+
+    #[tokio::test]
+    async fn each_missing_or_wrong_field_of_a_letter_is_named() {
+        let bench = Bench::start().await;
+        let reply = bench.post(CREATE, &json!({})).await;
+        let missing = [fault("connector_id", "RequiredField"), fault("data", "RequiredField")];
+        assert_eq!(details(&reply), missing);
+        let wrong = json!({
+            "connector_id": "",
+            "data": "bm90IGEgcGRm",
+            "labels": [],
+            "annex": "not base64!",
+            "contact_info": "x",
+        });
+        let reply = bench.post(CREATE, &wrong).await;
+        let fields = ["connector_id", "data", "labels", "annex", "contact_info"];
+        assert_eq!(details(&reply), fields.map(|field| fault(field, "InvalidValue")));
+        let found = bench.post(SEARCH, &json!({ "query": {} })).await.ok();
+        assert_eq!(found["total"], 1, "a refused letter must not exist");
+    }
+
+    #[tokio::test]
+    async fn a_letter_with_everything_optional_is_created() {
+        let bench = Bench::start().await;
+        let mut body = signed();
+        body["annex"] = json!(pdf().trim_end_matches('='));
+        body["contact_info"] = json!({ "banker_email": "nobody@example.invalid" });
+        bench.post(CREATE, &body).await.ok();
+    }
+
+    #[tokio::test]
+    async fn an_unknown_letter_is_a_404_and_a_malformed_id_is_not() {
+        let bench = Bench::start().await;
+        let reply = bench.post(DISCONTINUE, &json!({ "letter_id": Uuid::new_v4().to_string() })).await;
+        assert_eq!(reply.status, 404);
+        let error = json!({ "code": "NOT_FOUND", "message": "LetterNotFound" });
+        assert_eq!(reply.json()["error"], error);
+        let reply = bench.post(DISCONTINUE, &json!({})).await;
+        assert_eq!(details(&reply), [fault("letter_id", "RequiredField")]);
+        for id in [json!("x"), json!(7)] {
+            let reply = bench.post(DISCONTINUE, &json!({ "letter_id": id })).await;
+            assert_eq!(details(&reply), [fault("letter_id", "InvalidValue")]);
+        }
+    }
+
+    #[test]
+    fn letters_do_not_grow_without_end() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut letters = Letters::seeded(now);
+        for _ in 0..MAX_LETTERS {
+            assert_eq!(letters.create_signed(&signed(), now).status, 200);
+        }
+        assert_eq!(letters.kept.len(), MAX_LETTERS);
+        assert!(letters.kept.iter().all(|letter| letter.id != CONNECTED));
+    }
+}

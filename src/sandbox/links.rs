@@ -1,0 +1,99 @@
+//! Link codes: what an end user's visit to a link leaves behind, exchanged once for a
+//! `credentials_token`.
+
+use serde_json::{Map, Value, json};
+
+/// The one pending code of a new sandbox, and the link it came through.
+const CODE: &str = "sandbox-link-code-1";
+const LINK: &str = "sandbox-link-1";
+
+/// The codes not used yet.
+pub(super) struct Links {
+    pending: Vec<LinkCode>,
+}
+
+/// One visit.
+pub(super) struct LinkCode {
+    pub(super) code: String,
+    pub(super) link_token: String,
+    /// The parameters added to the link; `alias` becomes the credentials' `external_id`.
+    pub(super) extra: Map<String, Value>,
+}
+
+impl Links {
+    pub(super) fn seeded() -> Self {
+        let extra = Map::from_iter([("alias".to_owned(), json!("customer-3"))]);
+        Self { pending: vec![LinkCode { code: CODE.to_owned(), link_token: LINK.to_owned(), extra }] }
+    }
+
+    /// The pending codes, all or those of one link.
+    pub(super) fn list(&self, link_token: Option<&str>) -> Value {
+        self.pending
+            .iter()
+            .filter(|pending| link_token.is_none_or(|wanted| wanted == pending.link_token))
+            .map(|pending| {
+                json!({
+                    "code": pending.code,
+                    "extra": pending.extra,
+                    "link_token": pending.link_token,
+                })
+            })
+            .collect()
+    }
+
+    /// Uses a code up; nothing when it is unknown or was used before.
+    pub(super) fn redeem(&mut self, code: &str) -> Option<LinkCode> {
+        let index = self.pending.iter().position(|pending| pending.code == code)?;
+        Some(self.pending.remove(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::testing::Bench;
+
+    const PATH: &str = "/v0/platform/link";
+
+    #[tokio::test]
+    async fn a_pending_code_is_listed_and_can_be_filtered_by_its_link() {
+        let bench = Bench::start().await;
+        let pending = json!([{
+            "code": "sandbox-link-code-1",
+            "extra": { "alias": "customer-3" },
+            "link_token": "sandbox-link-1",
+        }]);
+        assert_eq!(bench.get(PATH).await.ok(), pending);
+        let filtered = |link| format!("{PATH}?page=1&link_token={link}");
+        assert_eq!(bench.get(&filtered("sandbox-link-1")).await.ok(), pending);
+        assert_eq!(bench.get(&filtered("another")).await.ok(), json!([]));
+    }
+
+    #[tokio::test]
+    async fn a_code_is_exchanged_once_for_credentials_that_then_exist() {
+        let bench = Bench::start().await;
+        let body = json!({ "code": "sandbox-link-code-1" });
+        let exchange = async || bench.post(PATH, &body).await;
+        let answer = exchange().await.ok();
+        assert_eq!(answer["message"], "Successfully retrieved");
+        assert_eq!(answer["extra"], json!({ "alias": "customer-3" }));
+        assert_eq!(answer["link_token"], "sandbox-link-1");
+        let named = json!({ "credentials_token": answer["credentials_token"] });
+        let status = bench.post("/v0/bank/credentials/status", &named).await.ok();
+        assert_eq!(status["name"], "sandbox-bank-3");
+        let list = bench.post("/v0/bank/credentials/list", &json!({})).await.ok();
+        assert_eq!(list["items"][2]["external_id"], "customer-3");
+
+        assert_eq!(exchange().await.status, 400);
+        assert_eq!(bench.get(PATH).await.ok(), json!([]));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_or_missing_code_is_refused_and_uses_nothing_up() {
+        let bench = Bench::start().await;
+        for body in [json!({ "code": "made-up" }), json!({}), json!({ "code": 1 })] {
+            assert_eq!(bench.post(PATH, &body).await.status, 400);
+        }
+        assert_eq!(bench.get(PATH).await.ok().as_array().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,118 @@
+//! The record of calls as a JSON document.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use http::header::AUTHORIZATION;
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::management::refusal;
+use super::received::Received;
+use super::state::{Shared, lock};
+
+/// Every recorded call, oldest first, without its `Authorization`.
+///
+/// Encoding and hashing a full record takes a second: not for the threads of the runtime.
+pub(super) async fn list(shared: &Arc<Shared>) -> Answer {
+    let (calls, total) = {
+        let record = lock(&shared.received);
+        (record.calls(), record.total())
+    };
+    let listed = tokio::task::spawn_blocking(move || {
+        json!({
+            "total": total,
+            "kept": calls.len(),
+            "requests": calls.iter().map(entry).collect::<Vec<_>>(),
+        })
+    });
+    match listed.await {
+        Ok(list) => Answer::ok(list),
+        Err(error) => {
+            tracing::error!(%error, "sandbox: the record could not be listed");
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, "the record could not be listed")
+        }
+    }
+}
+
+fn entry(call: &Received) -> Value {
+    // Header values are bytes; the few that are not ASCII are shown as best they can be.
+    let headers: Vec<_> = call
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != AUTHORIZATION)
+        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
+        .collect();
+    let hash = digest::digest(&digest::SHA256, &call.plaintext);
+    json!({
+        "number": call.number,
+        "method": call.method.as_str(),
+        "target": call.target,
+        "headers": headers,
+        "authorization": call.headers.contains_key(AUTHORIZATION),
+        "status": call.status.as_u16(),
+        "wire_bytes": call.wire.len(),
+        "kid": call.kid(),
+        "protected_header": call.opened.as_ref().map(|opened| &opened.header),
+        "parts": call.opened.as_ref().map(|opened| opened.parts),
+        "unopened": call.unopened.as_ref().map(ToString::to_string),
+        "plaintext_bytes": call.plaintext.len(),
+        "plaintext_sha256": hex(hash.as_ref()),
+        "plaintext_base64": STANDARD.encode(&call.plaintext),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::testing::Bench;
+    use http::Method;
+
+    #[tokio::test]
+    async fn what_was_received_is_listed_without_its_token_and_can_be_fetched_and_forgotten() {
+        let bench = Bench::start().await;
+        let sealed = br#"{"credentials_token":"sandbox-credentials-1"}"#;
+        let message = bench.seal(sealed).await;
+        let path = "/v0/bank/credentials/status?trace=1";
+        bench.post_jose(path, message.clone()).await.ok();
+        bench.post("/v0/bank/credentials/list", &json!({"second": true})).await.ok();
+
+        let reply = bench.manage(Method::GET, "/received").await;
+        assert!(!String::from_utf8_lossy(&reply.body).contains("Bearer"));
+        let list = reply.ok();
+        assert_eq!((&list["total"], &list["kept"]), (&json!(2), &json!(2)));
+        let call = &list["requests"][0];
+        assert_eq!(call["number"], 1);
+        assert_eq!(call["method"], "POST");
+        assert_eq!(call["target"], path);
+        assert_eq!(call["status"], 200);
+        assert_eq!(call["authorization"], true);
+        assert_eq!(call["wire_bytes"], message.len());
+        assert_eq!(call["plaintext_bytes"], sealed.len());
+        assert_eq!(STANDARD.decode(call["plaintext_base64"].as_str().unwrap()).unwrap(), sealed);
+        let hash = hex(digest::digest(&digest::SHA256, sealed).as_ref());
+        assert_eq!(call["plaintext_sha256"], hash);
+        let header: Value = serde_json::from_str(call["protected_header"].as_str().unwrap()).unwrap();
+        assert_eq!(header["kid"], call["kid"]);
+        let headers = call["headers"].as_array().unwrap();
+        assert!(headers.contains(&json!(["content-type", "application/jose"])));
+
+        let body = async |which| bench.manage(Method::GET, &format!("/received/{which}/body")).await;
+        let first = body("1").await;
+        assert_eq!(first.header("content-type"), "application/octet-stream");
+        assert_eq!(first.body, sealed);
+        assert_eq!(body("last").await.body, br#"{"second":true}"#);
+
+        assert_eq!(bench.manage(Method::DELETE, "/received").await.status, 200);
+        let list = bench.manage(Method::GET, "/received").await.ok();
+        assert_eq!(list, json!({ "total": 2, "kept": 0, "requests": [] }));
+        assert_eq!(bench.sandbox.received_total(), 2);
+    }
+}

@@ -1,0 +1,270 @@
+//! The second door: the verbs of [`Sandbox`](super::Sandbox) over HTTP, for people and for test
+//! suites in other languages.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::Rotation;
+use super::answer::Answer;
+use super::body::{self, BODY_DEADLINE};
+use super::faults::{Armed, Fault};
+use super::script::Script;
+use super::state::{Shared, lock};
+use super::{keyset, listing, routes, visitors};
+
+/// What the door does, as `GET /` lists it.
+const VERBS: [(&str, &str); 12] = [
+    ("GET /", "this list"),
+    (
+        "POST /rotate?overlap=true|false|SECONDS",
+        "a new key, first in the set; the old ones stay (true, the default), go at once (false), or go after SECONDS",
+    ),
+    ("POST /retire?kid=KID", "take one key out of the set, at once"),
+    ("POST /revoke-tokens", "no token issued so far is good any more"),
+    ("GET /keys/private", "the JWK Set with private halves"),
+    ("GET /received", "the recorded calls, oldest first"),
+    ("GET /received/last/body", "what the provider read in the last call, as bytes"),
+    ("GET /received/N/body", "the same for call number N"),
+    ("DELETE /received", "forget the recorded calls"),
+    ("GET /faults", "the armed faults, and a sample of each there is"),
+    ("POST /faults", "arm a fault: {\"fault\": SAMPLE, \"times\": N}; without times, until disarmed"),
+    ("DELETE /faults", "disarm all faults"),
+];
+
+/// One fault as JSON.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Who is at the door, and where it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Door {
+    pub(super) provider: SocketAddr,
+    pub(super) management: SocketAddr,
+}
+
+/// Whatever arrives at the management door.
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    door: Door,
+    request: Request<Incoming>,
+) -> io::Result<Response<Script>> {
+    let (head, body) = request.into_parts();
+    if let Err(why) = visitors::admit(&head.headers, door.management.ip()) {
+        return Ok(refusal(StatusCode::FORBIDDEN, why).into_response());
+    }
+    Ok(act(&shared, door, &head.method, &head.uri, body).await.unwrap_or_else(|refusal| refusal.into_response()))
+}
+
+async fn act(
+    shared: &Arc<Shared>,
+    door: Door,
+    method: &Method,
+    uri: &Uri,
+    body: Incoming,
+) -> Result<Response<Script>, Answer> {
+    let path = uri.path();
+    let answer = match (method.as_str(), path) {
+        ("GET", "/") => index(shared, door),
+        ("POST", "/rotate") => {
+            let rotation = rotation(routes::parameter(uri, "overlap").as_deref())?;
+            let kid = keyset::rotate(shared, rotation).await.map_err(|error| {
+                tracing::error!(%error, "sandbox: no new key");
+                refusal(StatusCode::INTERNAL_SERVER_ERROR, "no new key could be made")
+            })?;
+            Answer::ok(json!({ "kid": kid }))
+        }
+        ("POST", "/retire") => {
+            let kid = routes::parameter(uri, "kid").ok_or_else(|| refusal(StatusCode::BAD_REQUEST, "which kid?"))?;
+            if !lock(&shared.keys).retire(&kid) {
+                return Err(refusal(StatusCode::NOT_FOUND, "no key has this kid"));
+            }
+            Answer::ok(json!({ "retired": kid }))
+        }
+        ("POST", "/revoke-tokens") => {
+            lock(&shared.tokens).revoke_all();
+            Answer::ok(json!({ "revoked": true }))
+        }
+        ("GET", "/keys/private") => Answer::ok(keyset::private_jwks(&shared.keys())),
+        ("GET", "/received") => listing::list(shared).await,
+        ("DELETE", "/received") => {
+            lock(&shared.received).clear();
+            Answer::ok(json!({ "forgotten": true }))
+        }
+        ("GET", "/faults") => Answer::ok(json!({
+            "armed": shared.faults.armed(),
+            "samples": Fault::samples(),
+        })),
+        ("POST", "/faults") => arm(shared, body).await?,
+        ("DELETE", "/faults") => {
+            shared.faults.disarm_all();
+            Answer::ok(json!({ "disarmed": true }))
+        }
+        ("GET", _) => match body_of(shared, path) {
+            Some(plaintext) => return Ok(raw(plaintext)),
+            None => return Err(not_found()),
+        },
+        _ => return Err(not_found()),
+    };
+    Ok(answer.into_response())
+}
+
+fn index(shared: &Shared, door: Door) -> Answer {
+    let verbs: serde_json::Map<String, Value> =
+        VERBS.iter().map(|(verb, what)| ((*verb).to_owned(), json!(what))).collect();
+    Answer::ok(json!({
+        "what": banner(shared),
+        "provider": format!("http://{}", door.provider),
+        "management": format!("http://{}", door.management),
+        "jwks_fetches": shared.jwks_fetches(),
+        "token_requests": shared.token_requests(),
+        "verbs": verbs,
+    }))
+}
+
+/// What a person should read first.
+pub(super) fn banner(shared: &Shared) -> String {
+    let armed: Vec<_> = shared.faults.armed().iter().map(Armed::to_string).collect();
+    let armed = if armed.is_empty() { "none".to_owned() } else { armed.join(", ") };
+    format!(
+        "This is a sandbox and not real: keys, tokens and data are made up and gone when it \
+         stops. Faults armed: {armed}."
+    )
+}
+
+async fn arm(shared: &Shared, body: Incoming) -> Result<Answer, Answer> {
+    let Ok(body) = body::read(body, MAX_BODY, BODY_DEADLINE).await else {
+        return Err(refusal(StatusCode::BAD_REQUEST, "the body was not read"));
+    };
+    let armed: Armed =
+        serde_json::from_slice(&body).map_err(|error| refusal(StatusCode::BAD_REQUEST, &error.to_string()))?;
+    let answer = Answer::ok(json!(armed));
+    shared.faults.arm(armed);
+    Ok(answer)
+}
+
+fn rotation(overlap: Option<&str>) -> Result<Rotation, Answer> {
+    match overlap {
+        None | Some("true") => Ok(Rotation::Overlap),
+        Some("false") => Ok(Rotation::HardCut),
+        Some(seconds) => match seconds.parse() {
+            Ok(seconds) => Ok(Rotation::OverlapFor(Duration::from_secs(seconds))),
+            Err(_) => Err(refusal(StatusCode::BAD_REQUEST, "overlap must be true, false or a number of seconds")),
+        },
+    }
+}
+
+/// `/received/last/body` or `/received/N/body`.
+fn body_of(shared: &Shared, path: &str) -> Option<Bytes> {
+    let which = path.strip_prefix("/received/")?.strip_suffix("/body")?;
+    let record = lock(&shared.received);
+    let call = match which {
+        "last" => record.last(),
+        number => record.numbered(number.parse().ok()?),
+    };
+    call.map(|call| call.plaintext.clone())
+}
+
+fn raw(bytes: Bytes) -> Response<Script> {
+    let mut response = Response::new(Script::whole(bytes));
+    let octets = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, octets);
+    response
+}
+
+fn not_found() -> Answer {
+    refusal(StatusCode::NOT_FOUND, "no such verb or call: GET / lists the verbs")
+}
+
+/// An error of the management door.
+pub(super) fn refusal(status: StatusCode, why: &str) -> Answer {
+    Answer { status, body: json!({ "error": why }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose;
+    use crate::sandbox::testing::Bench;
+
+    #[tokio::test]
+    async fn the_door_says_what_it_is_and_lists_its_verbs() {
+        let bench = Bench::start().await;
+        let index = bench.manage(Method::GET, "/").await.ok();
+        assert!(index["what"].as_str().unwrap().contains("not real"));
+        assert!(bench.sandbox.banner().contains("not real"));
+        assert_eq!(index["provider"], bench.sandbox.url());
+        assert_eq!(index["management"], bench.sandbox.management_url());
+        assert_eq!((&index["jwks_fetches"], &index["token_requests"]), (&json!(0), &json!(1)));
+        for (method, target) in [
+            (Method::GET, "/nothing"),
+            (Method::GET, "/received/1/body"),
+            (Method::GET, "/received/last/body"),
+            (Method::GET, "/received/-1/body"),
+            (Method::PUT, "/rotate"),
+        ] {
+            assert_eq!(bench.manage(method, target).await.status, 404, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_listed_verb_exists() {
+        let bench = Bench::start().await;
+        bench.get("/v0/bank/available").await.ok();
+        for (verb, _) in VERBS {
+            let (method, target) = verb.split_once(' ').unwrap();
+            let path = target.split('?').next().unwrap().replace('N', "1");
+            let reply = bench.manage(method.parse().unwrap(), &path).await;
+            assert_ne!(reply.status, 404, "{verb}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rotation_is_told_what_to_do_with_the_old_keys() {
+        let bench = Bench::start().await;
+        let published = async || bench.jwks().await.ok()["keys"].as_array().unwrap().len();
+        for (overlap, keys) in [("", 2), ("?overlap=true", 3), ("?overlap=60", 4)] {
+            let reply = bench.manage(Method::POST, &format!("/rotate{overlap}")).await.ok();
+            let kid = bench.jwks().await.ok()["keys"][0]["kid"].clone();
+            assert_eq!(reply["kid"], kid);
+            assert_eq!(published().await, keys);
+        }
+        bench.hands.advance(Duration::from_secs(60));
+        assert_eq!(published().await, 1);
+        let new = bench.manage(Method::POST, "/rotate?overlap=false").await.ok();
+        assert_eq!(published().await, 1);
+
+        let retire = format!("/retire?kid={}", new["kid"].as_str().unwrap());
+        assert_eq!(bench.manage(Method::POST, &retire).await.status, 200);
+        assert_eq!(bench.manage(Method::POST, &retire).await.status, 404);
+        assert_eq!(published().await, 0);
+        for wrong in ["/rotate?overlap=soon", "/rotate?overlap=-1", "/retire"] {
+            assert_eq!(bench.manage(Method::POST, wrong).await.status, 400, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_private_key_set_opens_what_was_sealed_for_the_public_one() {
+        let bench = Bench::start().await;
+        let message = bench.seal(b"{\"a\":1}").await;
+        let set = bench.manage(Method::GET, "/keys/private").await.ok();
+        assert_eq!(set, bench.sandbox.private_jwks());
+        let key = jose::DecryptionKey::from_jwk(&set["keys"][0]).unwrap();
+        assert_eq!(*jose::open(&message, &[key]).unwrap().plaintext, b"{\"a\":1}");
+        let public = bench.jwks().await.ok();
+        assert!(set["keys"][0]["d"].is_string() && public["keys"][0].get("d").is_none());
+    }
+
+    #[tokio::test]
+    async fn tokens_are_revoked_from_here() {
+        let bench = Bench::start().await;
+        bench.manage(Method::POST, "/revoke-tokens").await.ok();
+        assert_eq!(bench.get("/v0/bank/available").await.status, 401);
+    }
+}

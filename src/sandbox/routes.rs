@@ -1,0 +1,234 @@
+//! Which answer belongs to which method and path.
+
+use http::{Method, Uri};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::answer::{Answer, Dialect, bad_request};
+use super::credentials::{self, Force};
+use super::products;
+use super::state::World;
+
+/// What the documentation says about a method and a path.
+pub(super) fn act(world: &mut World, now: Timestamp, method: &Method, uri: &Uri, body: &Value) -> Answer {
+    let path = uri.path();
+    match (method.as_str(), path) {
+        ("GET", "/v0/bank/available") => Answer::ok(credentials::banks()),
+        ("POST", "/v0/bank/credentials/list") => Answer::ok(world.credentials.list()),
+        ("POST", "/v0/bank/credentials/status") => known(world, body, |world, token| world.credentials.status(token)),
+        ("PUT", "/v0/bank/credentials/status") => force(world, body),
+        ("DELETE", "/v0/bank/credentials") => known(world, body, |world, token| {
+            let deleted = world.credentials.delete(token);
+            deleted.then(|| json!({ "message": "Successfully deleted" }))
+        }),
+        ("GET", "/v0/platform/link") => {
+            let link_token = parameter(uri, "link_token");
+            Answer::ok(world.links.list(link_token.as_deref()))
+        }
+        ("POST", "/v0/platform/link") => redeem(world, now, body),
+        ("POST", "/letters/v1/create-signed") => world.letters.create_signed(body, now),
+        ("POST", "/letters/v1/search-letters") => world.letters.search(body),
+        ("POST", "/letters/v1/discontinue-letter") => world.letters.discontinue(body, now),
+        ("POST", _) => match data(path) {
+            Some(document) if path.ends_with("/all") => all(world, body, document),
+            Some(document) => known(world, body, |world, token| world.credentials.exist(token).then_some(document)),
+            None => Dialect::of(path).not_found(),
+        },
+        _ => Dialect::of(path).not_found(),
+    }
+}
+
+/// A data endpoint's document. The documentation spells one of them `credencial`.
+fn data(path: &str) -> Option<Value> {
+    if path == "/v0/bank/credencial/mifid/raw" {
+        return products::document("mifid/raw");
+    }
+    products::document(path.strip_prefix("/v0/bank/credentials/")?)
+}
+
+/// Runs `act` on the `credentials_token` of the body; the documented 400 when there are no such
+/// credentials.
+fn known(world: &mut World, body: &Value, act: impl FnOnce(&mut World, &str) -> Option<Value>) -> Answer {
+    let Some(token) = body.get("credentials_token").and_then(Value::as_str) else {
+        return bad_request("credentials_token is required");
+    };
+    act(world, token).map_or_else(not_allowed, Answer::ok)
+}
+
+fn not_allowed() -> Answer {
+    bad_request("You are not allowed to access to this credentials")
+}
+
+fn force(world: &mut World, body: &Value) -> Answer {
+    let flow = body.get("force").and_then(Value::as_str);
+    let Some(flow) = flow.and_then(Force::parse) else {
+        return bad_request("force must be sca, reset or transaction");
+    };
+    known(world, body, |world, token| world.credentials.force(token, flow))
+}
+
+/// `all` takes one token or a list of them.
+fn all(world: &mut World, body: &Value, document: Value) -> Answer {
+    let Some(Value::Array(tokens)) = body.get("credentials_token") else {
+        return known(world, body, |world, token| world.credentials.exist(token).then_some(document));
+    };
+    let exist = |token: &Value| token.as_str().is_some_and(|token| world.credentials.exist(token));
+    if !tokens.is_empty() && tokens.iter().all(exist) { Answer::ok(document) } else { not_allowed() }
+}
+
+fn redeem(world: &mut World, now: Timestamp, body: &Value) -> Answer {
+    let Some(code) = body.get("code").and_then(Value::as_str) else {
+        return bad_request("code is required");
+    };
+    let Some(used) = world.links.redeem(code) else {
+        return bad_request("The code is unknown or was used before");
+    };
+    let alias = used.extra.get("alias").and_then(Value::as_str);
+    let token = world.credentials.add(alias.map(str::to_owned), now);
+    Answer::ok(json!({
+        "message": "Successfully retrieved",
+        "credentials_token": token,
+        "extra": used.extra,
+        "link_token": used.link_token,
+    }))
+}
+
+/// The first query parameter of this name, decoded.
+pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    form_urlencoded::parse(uri.query()?.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::letters::Letters;
+    use crate::sandbox::links::Links;
+    use crate::sandbox::testing::Bench;
+    use credentials::Credentials;
+    use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn what_is_not_documented_is_a_404_in_the_dialect_of_the_path() {
+        let bench = Bench::start().await;
+        for (method, target) in [
+            (Method::GET, "/v0/bank/credentials/list"),
+            (Method::PATCH, "/v0/bank/credentials/status"),
+            (Method::POST, "/v0/bank/credentials/made-up"),
+            (Method::POST, "/"),
+        ] {
+            let reply = bench.call(method, target, &json!({})).await;
+            assert_eq!((reply.status.as_u16(), reply.json()), (404, json!({ "error": "Not Found" })));
+        }
+        for (method, target) in [(Method::GET, "/letters/v1/search-letters"), (Method::POST, "/letters/v2/x")] {
+            let reply = bench.call(method, target, &json!({})).await;
+            assert_eq!(reply.status, 404);
+            assert_eq!(reply.json()["error"]["code"], "NOT_FOUND");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_data_endpoint_answers_for_known_credentials_only() {
+        let bench = Bench::start().await;
+        let known = json!({ "credentials_token": "sandbox-credentials-1" });
+        let unknown = json!({ "credentials_token": "made-up" });
+        let paths = [
+            "credentials/account",
+            "credentials/data",
+            "credentials/portfolio",
+            "credentials/investment",
+            "credentials/investment/transaction",
+            "credentials/investment/detail",
+            "credentials/liability",
+            "credentials/liability/transaction",
+            "credentials/mifid/raw",
+            "credencial/mifid/raw",
+            "credentials/auth",
+            "credentials/card",
+            "credentials/card/transaction",
+            "credentials/holder",
+            "credentials/all",
+        ];
+        for path in paths {
+            let path = format!("/v0/bank/{path}");
+            let document = bench.post(&path, &known).await.ok();
+            assert!(document.is_array() || document.is_object(), "{path}");
+            assert_eq!(bench.post(&path, &unknown).await.status, 400, "{path}");
+        }
+        let all = "/v0/bank/credentials/all";
+        let several = json!({ "credentials_token": ["sandbox-credentials-1", "sandbox-credentials-2"] });
+        assert_eq!(bench.post(all, &several).await.ok()["accounts"].as_array().unwrap().len(), 1);
+        for tokens in [json!([]), json!(["sandbox-credentials-1", "made-up"]), json!([1])] {
+            let reply = bench.post(all, &json!({ "credentials_token": tokens })).await;
+            assert_eq!(reply.status, 400);
+        }
+    }
+
+    const BODIES: [(&str, &str); 8] = [
+        ("POST", "/v0/bank/credentials/status"),
+        ("PUT", "/v0/bank/credentials/status"),
+        ("DELETE", "/v0/bank/credentials"),
+        ("POST", "/v0/bank/credentials/all"),
+        ("POST", "/v0/platform/link"),
+        ("POST", "/letters/v1/create-signed"),
+        ("POST", "/letters/v1/search-letters"),
+        ("POST", "/letters/v1/discontinue-letter"),
+    ];
+
+    /// Members that mean something, with values that mostly do not.
+    fn bodies() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            Just(json!("sandbox-credentials-1")),
+            Just(json!("2024-01-15")),
+            Just(json!("-009999-01-01T00:00:00")),
+        ];
+        let member = prop_oneof![
+            Just("credentials_token"),
+            Just("force"),
+            Just("code"),
+            Just("connector_id"),
+            Just("data"),
+            Just("query"),
+            Just("page"),
+            Just("page_size"),
+            Just("status_in"),
+            Just("id_in"),
+            Just("labels"),
+            Just("creation_date"),
+            Just("start"),
+            Just("end"),
+            Just("letter_id"),
+        ];
+        leaf.prop_recursive(4, 64, 8, move |inner| {
+            let object = prop::collection::hash_map(member.clone(), inner.clone(), 0..8);
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(Value::from),
+                object.prop_map(|members| {
+                    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_a_call_fail_in_an_undocumented_way(body in bodies()) {
+            let now = Timestamp::UNIX_EPOCH;
+            let mut world = World {
+                credentials: Credentials::seeded(now),
+                links: Links::seeded(),
+                letters: Letters::seeded(now),
+            };
+            for (method, path) in BODIES {
+                let method = method.parse().unwrap();
+                let answer = act(&mut world, now, &method, &Uri::from_static(path), &body);
+                prop_assert!(matches!(answer.status.as_u16(), 200 | 400 | 404));
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The body of an answer, as a short script.
+//!
+//! Most answers are one piece. A provider in trouble sends half of one, or a byte a second, or
+//! promises more than it sends: those are scripts too, so there is one body type and the faults
+//! need nothing special from the server.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::clock::Clock;
+
+/// Before a body is cut off: what was handed over is not on the wire yet, and failing at once
+/// would discard it. By the machine's clock, since it is for the kernel and not for a test.
+const HEAD_START: Duration = Duration::from_millis(20);
+
+/// One act of a body.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Send(Bytes),
+    Wait(Duration),
+    /// Ends the connection: `ConnectionReset` with a TCP reset, anything else with a close.
+    Fail(io::ErrorKind),
+}
+
+/// A body that plays its steps and then ends.
+pub(super) struct Script {
+    clock: Clock,
+    steps: VecDeque<Step>,
+    /// Bytes still promised to the reader; becomes the `Content-Length`.
+    promised: u64,
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Script {
+    /// All of `bytes` at once.
+    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let promised = bytes.len() as u64;
+        Self::new(Clock::system(), promised, [Step::Send(bytes)])
+    }
+
+    /// `steps` in order, under a promise of `promised` bytes that they need not keep.
+    pub(super) fn new(clock: Clock, promised: u64, steps: impl IntoIterator<Item = Step>) -> Self {
+        Self { clock, steps: steps.into_iter().collect(), promised, waiting: None }
+    }
+
+    /// Half of `bytes` under a promise of all, then `end`.
+    pub(super) fn cut(bytes: &Bytes, end: io::ErrorKind) -> Self {
+        let half = bytes.slice(..bytes.len() / 2);
+        let steps = [Step::Send(half), Step::Wait(HEAD_START), Step::Fail(end)];
+        Self::new(Clock::system(), bytes.len() as u64, steps)
+    }
+
+    /// All of `bytes` in pieces of `size`, with a pause before each.
+    pub(super) fn in_pieces(clock: Clock, bytes: &Bytes, size: usize, pause: Duration) -> Self {
+        let steps = bytes.chunks(size).flat_map(|piece| [Step::Wait(pause), Step::Send(bytes.slice_ref(piece))]);
+        Self::new(clock, bytes.len() as u64, steps)
+    }
+}
+
+impl Body for Script {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        loop {
+            if let Some(waiting) = &mut self.waiting {
+                ready!(waiting.as_mut().poll(context));
+                self.waiting = None;
+            }
+            match self.steps.pop_front() {
+                None => return Poll::Ready(None),
+                Some(Step::Send(bytes)) if bytes.is_empty() => {}
+                Some(Step::Send(bytes)) => {
+                    self.promised = self.promised.saturating_sub(bytes.len() as u64);
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Step::Wait(duration)) => {
+                    let clock = self.clock.clone();
+                    self.waiting = Some(Box::pin(async move { clock.sleep(duration).await }));
+                }
+                Some(Step::Fail(kind)) => return Poll::Ready(Some(Err(kind.into()))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.steps.is_empty() && self.waiting.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.promised)
+    }
+}

@@ -1,0 +1,120 @@
+//! What both doors share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use jiff::Timestamp;
+
+use super::credentials::Credentials;
+use super::faults::Faults;
+use super::keyset::KeySet;
+use super::letters::Letters;
+use super::links::Links;
+use super::received::Record;
+use super::token::{self, Tokens};
+use crate::clock::Clock;
+use crate::jose::DecryptionKey;
+use crate::secret::Secret;
+
+/// The whole provider. Locks are held for the length of a look-up, never across an `await`, and
+/// never two at a time.
+pub(super) struct Shared {
+    pub(super) client_id: String,
+    pub(super) client_secret: Secret,
+    pub(super) token_lifetime: Duration,
+    pub(super) max_age: Duration,
+    pub(super) clock: Clock,
+    pub(super) keys: Mutex<KeySet>,
+    pub(super) tokens: Mutex<Tokens>,
+    pub(super) world: Mutex<World>,
+    pub(super) received: Mutex<Record>,
+    pub(super) faults: Faults,
+    started: Instant,
+    started_at: Timestamp,
+    jwks_fetches: AtomicU64,
+    token_requests: AtomicU64,
+}
+
+/// What the API's calls read and change.
+pub(super) struct World {
+    pub(super) credentials: Credentials,
+    pub(super) links: Links,
+    pub(super) letters: Letters,
+}
+
+impl Shared {
+    pub(super) fn new(
+        client_id: String,
+        client_secret: Secret,
+        token_lifetime: Duration,
+        max_age: Duration,
+        clock: Clock,
+    ) -> Self {
+        let started_at = Timestamp::now();
+        Self {
+            client_id,
+            client_secret,
+            token_lifetime,
+            max_age,
+            started: clock.now(),
+            started_at,
+            clock,
+            keys: Mutex::new(KeySet::new()),
+            tokens: Mutex::default(),
+            world: Mutex::new(World {
+                credentials: Credentials::seeded(started_at),
+                links: Links::seeded(),
+                letters: Letters::seeded(started_at),
+            }),
+            received: Mutex::default(),
+            faults: Faults::default(),
+            jwks_fetches: AtomicU64::new(0),
+            token_requests: AtomicU64::new(0),
+        }
+    }
+
+    /// The date and hour that documents bear: those of the start, moved on by the clock.
+    pub(super) fn date(&self) -> Timestamp {
+        let elapsed = self.clock.now().saturating_duration_since(self.started);
+        self.started_at.checked_add(elapsed).unwrap_or(self.started_at)
+    }
+
+    /// The keys that open messages now.
+    pub(super) fn keys(&self) -> Vec<DecryptionKey> {
+        lock(&self.keys).keys(self.clock.now())
+    }
+
+    pub(super) fn issue_token(&self, lifetime: Duration) -> String {
+        lock(&self.tokens).issue(lifetime, self.clock.now())
+    }
+
+    /// Whether the request bears a token that is good now.
+    pub(super) fn authenticated(&self, headers: &HeaderMap) -> bool {
+        let now = self.clock.now();
+        token::bearer(headers).is_some_and(|token| lock(&self.tokens).good(token, now))
+    }
+
+    pub(super) fn count_jwks_fetch(&self) {
+        self.jwks_fetches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn jwks_fetches(&self) -> u64 {
+        self.jwks_fetches.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_token_request(&self) {
+        self.token_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn token_requests(&self) -> u64 {
+        self.token_requests.load(Ordering::Relaxed)
+    }
+}
+
+/// A poisoned lock means that another thread panicked between two statements; what it guards
+/// here is always whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,166 @@
+//! A sandbox under test, spoken to over its sockets.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Options, Sandbox};
+use crate::clock::{Clock, Hands};
+use crate::jose::{EncryptionKey, Plaintext, seal};
+
+const TICK: Duration = Duration::from_millis(1);
+
+/// A running sandbox and a client with a token in hand.
+pub(super) struct Bench {
+    pub(super) sandbox: Sandbox,
+    pub(super) http: reqwest::Client,
+    pub(super) hands: Hands,
+    token: String,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The document of a 200.
+    pub(super) fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Bench {
+    pub(super) async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    /// On a manual clock, whatever `options` says.
+    pub(super) async fn start_with(options: Options) -> Self {
+        let (clock, hands) = Clock::manual();
+        let sandbox = Sandbox::start(Options { clock, ..options }).await.unwrap();
+        let mut bench = Self { sandbox, http: client(), hands, token: String::new() };
+        bench.renew_token().await;
+        bench
+    }
+
+    pub(super) async fn renew_token(&mut self) {
+        let reply = self.ask_token(&self.credentials()).await.ok();
+        self.token = reply["access_token"].as_str().unwrap().to_owned();
+    }
+
+    /// A request for a token that is good.
+    pub(super) fn credentials(&self) -> Value {
+        json!({
+            "client_id": self.sandbox.client_id(),
+            "client_secret": self.sandbox.client_secret(),
+            "grant_type": "client_credentials",
+        })
+    }
+
+    pub(super) async fn ask_token(&self, body: &Value) -> Reply {
+        let request = self.http.post(self.sandbox.url() + "/v0/token");
+        let request = request.header(CONTENT_TYPE, "application/json");
+        send(request.body(body.to_string())).await
+    }
+
+    /// A request of the API with a good token, to be added to.
+    pub(super) fn request(&self, method: Method, target: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, self.sandbox.url() + target).header(AUTHORIZATION, format!("Bearer {}", self.token))
+    }
+
+    pub(super) async fn get(&self, target: &str) -> Reply {
+        send(self.request(Method::GET, target)).await
+    }
+
+    /// A call with a plain JSON body.
+    pub(super) async fn call(&self, method: Method, target: &str, body: &Value) -> Reply {
+        let request = self.request(method, target);
+        let request = request.header(CONTENT_TYPE, "application/json");
+        send(request.body(body.to_string())).await
+    }
+
+    pub(super) async fn post(&self, target: &str, body: &Value) -> Reply {
+        self.call(Method::POST, target, body).await
+    }
+
+    /// A call with a sealed body, as it goes over the wire.
+    pub(super) async fn post_jose(&self, target: &str, message: Vec<u8>) -> Reply {
+        let request = self.request(Method::POST, target);
+        let request = request.header(CONTENT_TYPE, "application/jose");
+        send(request.body(message)).await
+    }
+
+    pub(super) async fn jwks(&self) -> Reply {
+        send(self.http.get(self.jwks_url())).await
+    }
+
+    pub(super) fn jwks_url(&self) -> String {
+        self.sandbox.url() + "/.well-known/jwks.json"
+    }
+
+    /// `body` sealed for the first key of the published set.
+    pub(super) async fn seal(&self, body: &[u8]) -> Vec<u8> {
+        let set = self.jwks().await.ok();
+        let key = EncryptionKey::from_jwk(&set["keys"][0]).unwrap();
+        let plaintext = Plaintext::json(body.to_vec().into()).unwrap();
+        seal(&plaintext, &key).unwrap().into_bytes().unwrap()
+    }
+
+    /// Waits for `answer` while the clock runs at `step` a tick; also how far it ran.
+    pub(super) async fn running<T>(&self, step: Duration, answer: impl Future<Output = T>) -> (T, Duration) {
+        let mut answer = pin!(answer);
+        let mut ran = Duration::ZERO;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return (answer, ran),
+                // Real time, for the sockets: the sandbox begins to wait when a request arrives.
+                () = tokio::time::sleep(TICK) => {
+                    self.hands.advance(step);
+                    ran += step;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn arm_by_http(&self, armed: &Value) -> Reply {
+        let request = self.http.post(self.sandbox.management_url() + "/faults");
+        send(request.body(armed.to_string())).await
+    }
+
+    pub(super) async fn manage(&self, method: Method, target: &str) -> Reply {
+        send(self.http.request(method, self.sandbox.management_url() + target)).await
+    }
+}
+
+pub(super) async fn send(request: reqwest::RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    Reply {
+        status: response.status(),
+        headers: response.headers().clone(),
+        body: response.bytes().await.unwrap().to_vec(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the sandbox is tested without the gateway's client, on purpose")]
+fn client() -> reqwest::Client {
+    // An error means that another test installed it first.
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}

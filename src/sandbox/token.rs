@@ -1,0 +1,295 @@
+//! Access tokens: issuing, knowing, revoking.
+//!
+//! A token is random and says nothing; whether it is good is looked up. Its life is measured on
+//! the sandbox's clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::answer::{Answer, Dialect, bad_request};
+use super::body::{self, BODY_DEADLINE};
+use super::faults::TokenFault;
+use super::script::Script;
+use super::state::Shared;
+
+/// Where the documentation says tokens come from.
+pub(super) const PATH: &str = "/v0/token";
+
+/// Three short texts, or those sealed.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Far more than are alive at once in any test; a client that asks in a loop must not fill
+/// memory. The oldest stop being good.
+const MAX_TOKENS: usize = 10_000;
+
+/// The tokens that are good, with the end of their life.
+#[derive(Default)]
+pub(super) struct Tokens {
+    /// A life too long for the clock has no end.
+    ends: HashMap<String, Option<Instant>>,
+    /// In the order of issue.
+    issued: VecDeque<String>,
+}
+
+impl Tokens {
+    /// A new token, good for `lifetime` from `now`.
+    pub(super) fn issue(&mut self, lifetime: Duration, now: Instant) -> String {
+        // 244 random bits, from the operating system's generator.
+        let [a, b] = [Uuid::new_v4(), Uuid::new_v4()];
+        let token = format!("sandbox-{}{}", a.simple(), b.simple());
+        self.ends.insert(token.clone(), now.checked_add(lifetime));
+        self.issued.push_back(token.clone());
+        while self.issued.len() > MAX_TOKENS {
+            if let Some(oldest) = self.issued.pop_front() {
+                self.ends.remove(&oldest);
+            }
+        }
+        token
+    }
+
+    pub(super) fn good(&self, token: &str, now: Instant) -> bool {
+        let end = self.ends.get(token);
+        end.is_some_and(|end| end.is_none_or(|end| now < end))
+    }
+
+    pub(super) fn revoke_all(&mut self) {
+        self.ends.clear();
+        self.issued.clear();
+    }
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750 section 2.1), when there is exactly
+/// one. The scheme's case does not matter (RFC 9110 section 11.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let (line, None) = (lines.next()?, lines.next()) else {
+        return None;
+    };
+    let (scheme, token) = line.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Answers a request for a token.
+pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Script> {
+    let (head, body) = request.into_parts();
+    if head.method != Method::POST {
+        return Dialect::V0.not_found().into_response();
+    }
+    shared.count_token_request();
+    let faults = shared.faults.of_token();
+    // Read even if it is going to be refused: a client reads no answer before it has sent.
+    let wire = body::read(body, MAX_BODY, BODY_DEADLINE).await;
+    TokenFault::delay(&faults, &shared.clock).await;
+    match (wire, TokenFault::refusal(&faults)) {
+        (_, Some(refusal)) => refusal,
+        (Err(unread), None) => unread.answer(Dialect::V0).into_response(),
+        (Ok(wire), None) => decide(shared, head, wire, faults).await.into_response(),
+    }
+}
+
+async fn decide(shared: Arc<Shared>, head: request::Parts, wire: Bytes, faults: Vec<TokenFault>) -> Answer {
+    let decided = tokio::task::spawn_blocking(move || {
+        let content =
+            body::open(&head.headers, &wire, &shared.keys()).map_err(|unreadable| unreadable.answer(Dialect::V0))?;
+        let asked = serde_json::from_slice(&content.plaintext).map_err(|_not_json| Dialect::V0.not_json())?;
+        Ok(grant(&shared, &asked, &faults))
+    });
+    match decided.await {
+        Ok(Ok(answer) | Err(answer)) => answer,
+        Err(error) => {
+            tracing::error!(%error, "sandbox: a token request could not be handled");
+            Dialect::V0.internal()
+        }
+    }
+}
+
+fn grant(shared: &Shared, asked: &Value, faults: &[TokenFault]) -> Answer {
+    let text = |field| asked.get(field).and_then(Value::as_str);
+    let (Some(id), Some(secret)) = (text("client_id"), text("client_secret")) else {
+        return bad_request("client_id and client_secret are required");
+    };
+    if text("grant_type") != Some("client_credentials") {
+        return bad_request("grant_type must be client_credentials");
+    }
+    if id != shared.client_id {
+        return refusal(StatusCode::FORBIDDEN, "Unknown client");
+    }
+    if secret != shared.client_secret.expose() {
+        return refusal(StatusCode::UNAUTHORIZED, "Invalid client credentials");
+    }
+    let lifetime = TokenFault::lifetime(faults, shared.token_lifetime);
+    let mut granted = json!({
+        "access_token": shared.issue_token(lifetime),
+        "expires_in": lifetime.as_secs(),
+        "token_type": "Bearer",
+        "scope": "credentials letters links",
+    });
+    TokenFault::distort(faults, &mut granted);
+    Answer::ok(granted)
+}
+
+fn refusal(status: StatusCode, text: &str) -> Answer {
+    Answer { status, body: json!({ "error": text }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::testing::{Bench, send};
+    use crate::sandbox::{Options, Sandbox, TOKEN_LIFETIME};
+    use http::header::CONTENT_TYPE;
+
+    #[tokio::test]
+    async fn good_credentials_get_a_token_in_the_documented_shape() {
+        let bench = Bench::start().await;
+        let reply = bench.ask_token(&bench.credentials()).await;
+        assert_eq!(reply.header("content-type"), "application/json");
+        let reply = reply.ok();
+        assert_eq!(reply["expires_in"], 3600);
+        assert_eq!(reply["token_type"], "Bearer");
+        assert!(reply["scope"].is_string());
+        assert!(reply["access_token"].as_str().unwrap().len() >= 64);
+        // The bench asked for one when it started.
+        assert_eq!(bench.sandbox.token_requests(), 2);
+        assert!(bench.sandbox.received().is_empty());
+    }
+
+    #[tokio::test]
+    async fn bad_credentials_are_told_apart_from_malformed_requests() {
+        let bench = Bench::start().await;
+        let with = |field: &str, value: Value| {
+            let mut body = bench.credentials();
+            body[field] = value;
+            body
+        };
+        let cases = [
+            (with("client_secret", json!("wrong")), 401),
+            (with("client_id", json!("nobody")), 403),
+            (with("client_id", json!(7)), 400),
+            (with("client_secret", Value::Null), 400),
+            (with("grant_type", json!("password")), 400),
+            (json!([]), 400),
+            (json!("text"), 400),
+        ];
+        for (body, status) in cases {
+            let reply = bench.ask_token(&body).await;
+            assert_eq!(reply.status, status, "{body}");
+            assert!(reply.json()["error"].is_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_request_must_be_small_json_by_post() {
+        let bench = Bench::start().await;
+        let url = bench.sandbox.url() + PATH;
+        let post = |kind: &'static str, body: String| {
+            let request = bench.http.post(&url).header(CONTENT_TYPE, kind);
+            send(request.body(body))
+        };
+        assert_eq!(post("application/json", "{".to_owned()).await.status, 400);
+        let form = "grant_type=client_credentials".to_owned();
+        assert_eq!(post("application/x-www-form-urlencoded", form).await.status, 415);
+        let large = " ".repeat(MAX_BODY + 1);
+        assert_eq!(post("application/json", large).await.status, 413);
+        assert_eq!(send(bench.http.get(&url)).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn a_token_request_may_be_sealed_like_any_other() {
+        let bench = Bench::start().await;
+        let message = bench.seal(bench.credentials().to_string().as_bytes()).await;
+        let reply = bench.post_jose(PATH, message).await.ok();
+        assert!(reply["access_token"].is_string());
+    }
+
+    #[tokio::test]
+    async fn a_token_is_good_until_its_life_ends() {
+        let mut bench =
+            Bench::start_with(Options { token_lifetime: Duration::from_secs(10), ..Options::default() }).await;
+        bench.hands.advance(Duration::from_secs(9));
+        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
+        bench.hands.advance(Duration::from_secs(1));
+        assert_eq!(bench.get("/v0/bank/available").await.status, 401);
+        bench.renew_token().await;
+        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_revoked_token_is_refused_and_a_new_one_is_not() {
+        let mut bench = Bench::start().await;
+        bench.sandbox.revoke_tokens();
+        assert_eq!(bench.get("/v0/bank/available").await.status, 401);
+        bench.renew_token().await;
+        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn credentials_can_be_chosen_and_are_otherwise_made_up_each_time() {
+        let chosen = Sandbox::start(Options {
+            client_id: Some("me".to_owned()),
+            client_secret: Some("canary".to_owned()),
+            ..Options::default()
+        });
+        let chosen = chosen.await.unwrap();
+        assert_eq!((chosen.client_id(), chosen.client_secret()), ("me", "canary"));
+        assert!(!format!("{chosen:?}").contains("canary"));
+        let [a, b] = [Bench::start().await, Bench::start().await];
+        assert_ne!(a.sandbox.client_secret(), b.sandbox.client_secret());
+    }
+
+    #[test]
+    fn options_do_not_show_the_secret() {
+        let options = Options { client_secret: Some("canary".to_owned()), ..Options::default() };
+        assert!(!format!("{options:?}").contains("canary"));
+    }
+
+    #[test]
+    fn the_oldest_token_stops_being_good_when_there_are_too_many() {
+        let mut tokens = Tokens::default();
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let now = Instant::now();
+        let life = Duration::from_secs(60);
+        let first = tokens.issue(life, now);
+        let second = tokens.issue(life, now);
+        for _ in 2..=MAX_TOKENS {
+            tokens.issue(life, now);
+        }
+        assert!(!tokens.good(&first, now));
+        assert!(tokens.good(&second, now));
+        assert_eq!(tokens.ends.len(), MAX_TOKENS);
+    }
+
+    #[test]
+    fn a_life_too_long_for_the_clock_does_not_end() {
+        let mut tokens = Tokens::default();
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let now = Instant::now();
+        let token = tokens.issue(Duration::MAX, now);
+        assert!(tokens.good(&token, now + TOKEN_LIFETIME));
+    }
+
+    #[test]
+    fn a_bearer_header_is_read_as_the_standard_says() {
+        let with = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(AUTHORIZATION, http::HeaderValue::from_static(line));
+            }
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(with(&["Bearer abc"]).as_deref(), Some("abc"));
+        assert_eq!(with(&["bearer abc"]).as_deref(), Some("abc"));
+        assert_eq!(with(&["Basic abc"]), None);
+        assert_eq!(with(&["Bearer"]), None);
+        assert_eq!(with(&["Bearer abc", "Bearer abc"]), None);
+        assert_eq!(with(&[]), None);
+    }
+}
