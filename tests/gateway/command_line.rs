@@ -1,0 +1,155 @@
+//! The commands, as a person types them.
+
+use jwe_gateway::sandbox::{Options, Sandbox};
+use serde_json::Value;
+
+use crate::process::{Running, command, run};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn without_a_command_it_names_three_to_begin_with() {
+    let output = run(&[], b"");
+    assert_eq!(output.status.code(), Some(2));
+    for first in ["jwe-gateway demo", "jwe-gateway sandbox", "jwe-gateway run"] {
+        assert!(text(&output.stdout).contains(first), "{first}");
+    }
+}
+
+#[test]
+fn demo_once_tells_three_lives_and_ends_well() {
+    let output = run(&["demo", "--once"], b"");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
+    for expected in [
+        "gateway   http://127.0.0.1:",
+        "provider  http://127.0.0.1:",
+        "curl -s http://127.0.0.1:",
+        "#1  POST /v0/bank/credentials/status",
+        "#2  DELETE /v0/bank/credentials",
+        "#3  POST /letters/v1/create-signed",
+        "{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256CBC-HS512\",\"typ\":\"JWE\",\"kid\":\"",
+        "ciphertext",
+        "µs",
+        "3 of 3 opened by the provider, byte for byte",
+    ] {
+        assert!(printed.contains(expected), "{expected} in:\n{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_seal_makes_open_opens() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let jwks = format!("{}/.well-known/jwks.json", sandbox.url());
+    let private = format!("{}/keys/private", sandbox.management_url());
+    let sealed = run(&["seal", "--jwks", &jwks], br#"{"a":1}"#);
+    assert_eq!(sealed.status.code(), Some(0), "{}", text(&sealed.stderr));
+    assert_eq!(text(&sealed.stdout).split('.').count(), 5);
+    let opened = run(&["open", "--keys", &private], &sealed.stdout);
+    assert_eq!(text(&opened.stdout), r#"{"a":1}"#, "{}", text(&opened.stderr));
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), sandbox.private_jwks().to_string()).unwrap();
+    let opened = run(&["open", "--keys", file.path().to_str().unwrap()], &[sealed.stdout, b"\n".to_vec()].concat());
+    assert_eq!(text(&opened.stdout), r#"{"a":1}"#);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seal_refuses_what_the_gateway_would_refuse() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let jwks = format!("{}/.well-known/jwks.json", sandbox.url());
+    let output = run(&["seal", "--jwks", &jwks], b"{");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let output = run(&["seal", "--jwks", "http://127.0.0.1:1/none"], b"{}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(69), 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_prints_each_key_and_which_one_would_be_used() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let kid = sandbox.private_jwks()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    let mut set: Value = sandbox.private_jwks();
+    for private in ["d", "p", "q", "dp", "dq", "qi"] {
+        set["keys"][0].as_object_mut().unwrap().remove(private);
+    }
+    let keys = set["keys"].as_array_mut().unwrap();
+    keys.push(serde_json::json!({"kty": "EC", "kid": "elliptic", "crv": "P-256", "x": "AA", "y": "AA"}));
+    keys.push(Value::Null);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), set.to_string()).unwrap();
+    let output = run(&["keys", "--jwks", file.path().to_str().unwrap()], b"");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
+    for expected in [kid.as_str(), "elliptic", "2048"] {
+        assert!(printed.contains(expected), "{expected} in:\n{printed}");
+    }
+}
+
+#[test]
+fn check_reports_every_fault_at_once() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[listen]\naddress = \"nowhere\"\nport = 8080\n\n[[upstream]]\nurl = \"ftp://x\"\n")
+        .unwrap();
+    let output = run(&["check", "--config", file.path().to_str().unwrap()], b"");
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{printed}");
+    for expected in ["listen.address", "listen.port", "url"] {
+        assert!(printed.contains(expected), "{expected} in:\n{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn run_ends_well_after_sigterm_and_says_when_it_cannot_begin() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let url = sandbox.url();
+    let arguments = [
+        "run",
+        "--upstream",
+        &url,
+        "--client-id",
+        sandbox.client_id(),
+        "--admin",
+        "127.0.0.1:0",
+        "--drain-delay",
+        "0s",
+        "--listen",
+    ];
+    let start = |listen: &str| {
+        let mut command = command(&[&arguments[..], &[listen]].concat());
+        command.env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret());
+        command
+    };
+    let first = Running::start(start("127.0.0.1:0"));
+    let taken = start(&first.gateway).output().unwrap();
+    assert_eq!(taken.status.code(), Some(69), "{}", text(&taken.stderr));
+    assert!(text(&taken.stderr).contains(&first.gateway));
+    first.signal("TERM");
+    assert_eq!(first.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_it_at_once() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let url = sandbox.url();
+    let mut command = command(&[
+        "run",
+        "--upstream",
+        &url,
+        "--client-id",
+        sandbox.client_id(),
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--drain-delay",
+        "1h",
+    ]);
+    command.env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret());
+    let mut running = Running::start(command);
+    running.signal("TERM");
+    running.line_with("stopping");
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(1));
+}

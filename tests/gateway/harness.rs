@@ -1,0 +1,261 @@
+//! A gateway in front of a sandbox, both in this process, on ports of the system's choosing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::HeaderMap;
+use jwe_gateway::app::{App, Stop, Surroundings};
+use jwe_gateway::config::{Config, Upstream};
+use jwe_gateway::sandbox::{Options, Received, Sandbox};
+use jwe_gateway::secret::{Secret, SecretSource};
+use jwe_gateway::upstream::Tls;
+use jwe_gateway::{admin, gateway, keys, telemetry, token, upstream};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use url::Url;
+
+/// Long enough for a busy machine; only a test that fails waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway that serves until it is dropped.
+pub(crate) struct TestGateway {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    client: reqwest::Client,
+    stop: Option<oneshot::Sender<Stop>>,
+    serving: JoinHandle<()>,
+}
+
+impl TestGateway {
+    /// The main job: seal, client credentials, the sandbox as the provider.
+    pub(crate) async fn spawn() -> Self {
+        Self::spawn_with(|_| {}).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::spawn_in(Options::default(), change).await
+    }
+
+    /// The same in front of another sandbox.
+    pub(crate) async fn spawn_in(options: Options, change: impl FnOnce(&mut Config)) -> Self {
+        let sandbox = Sandbox::start(options).await.unwrap();
+        let mut config = config(&sandbox);
+        change(&mut config);
+        let app = App::build(config, Surroundings::default()).await.unwrap();
+        let (address, admin) = (app.address().unwrap(), app.admin_address().unwrap());
+        let (stop, asked) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            app.run(async { asked.await.unwrap_or(Stop::AtOnce) }).await.unwrap();
+        });
+        let client = Tls::new(None).unwrap().control_client().unwrap();
+        Self { sandbox, address, admin, client, stop: Some(stop), serving }
+    }
+
+    /// A request to the gateway.
+    pub(crate) fn request(&self, method: &str, target: &str) -> reqwest::RequestBuilder {
+        self.client.request(method.parse().unwrap(), format!("http://{}{target}", self.address))
+    }
+
+    /// A request with a JSON body.
+    pub(crate) fn json(&self, method: &str, target: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+        self.request(method, target).header("content-type", "application/json").body(body)
+    }
+
+    /// What the provider received so far. Every head of it is looked at: nothing travels that
+    /// is not named here.
+    pub(crate) fn received(&self) -> Vec<Received> {
+        let received = self.sandbox.received();
+        for call in &received {
+            assert_only_known_headers(&call.headers);
+        }
+        received
+    }
+
+    /// What the provider received last.
+    pub(crate) fn last(&self) -> Received {
+        self.received().pop().expect("the provider received something")
+    }
+
+    /// Asserts that a plain request still goes through: nobody else pays for a bad one.
+    pub(crate) async fn assert_still_serves(&self) {
+        let reply = self.json("POST", "/v0/bank/credentials/list", "{}").send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+        assert_eq!(self.last().plaintext, "{}");
+    }
+
+    /// Writes `request` as it is and reads what comes back until the gateway closes or the
+    /// answer is whole.
+    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> RawAnswer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // The gateway may have closed before it has read everything.
+        let _ = stream.write_all(request.as_ref()).await;
+        RawAnswer::read(&mut stream).await
+    }
+
+    /// A path of the admin listener.
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+        let reply = self.client.get(format!("http://{}{path}", self.admin)).send().await.unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    }
+
+    /// Returns once a key and a token are in hand.
+    pub(crate) async fn ready(&self) {
+        eventually("ready", async || self.admin("/readyz").await.0 == 200).await;
+    }
+
+    /// Asks the gateway to stop.
+    pub(crate) fn stop(&mut self, how: Stop) {
+        self.stop.take().unwrap().send(how).unwrap();
+    }
+
+    /// Waits for the gateway's end.
+    pub(crate) async fn ended(&mut self) {
+        tokio::time::timeout(PATIENCE, &mut self.serving).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// What an answer of our own must look like. Returns its body.
+pub(crate) async fn assert_refused(reply: reqwest::Response, status: u16, code: &str) -> Value {
+    assert_eq!(reply.status(), status, "{code}");
+    let headers = reply.headers().clone();
+    let body: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
+    assert_is_ours(&headers, &body, status, code);
+    body
+}
+
+/// The same for an answer read raw.
+pub(crate) fn assert_refused_raw(answer: &RawAnswer, status: u16, code: &str) {
+    assert_eq!(answer.status, status, "{code}: {answer:?}");
+    let body = serde_json::from_str(&answer.body).unwrap();
+    assert_is_ours(&answer.headers, &body, status, code);
+}
+
+fn assert_is_ours(headers: &HeaderMap, body: &Value, status: u16, code: &str) {
+    assert_eq!(body["code"], code);
+    assert_eq!(body["status"], status);
+    assert_eq!(headers["content-type"], "application/problem+json");
+    let proxy_status = headers["proxy-status"].to_str().unwrap();
+    assert!(proxy_status.starts_with("jwe-gateway; error="), "{proxy_status}");
+    assert!(proxy_status.ends_with(&format!("details=\"{code}\"")), "{proxy_status}");
+    assert_eq!(body["request_id"], headers["x-request-id"].to_str().unwrap());
+}
+
+/// A configuration for `sandbox` that takes free ports.
+pub(crate) fn config(sandbox: &Sandbox) -> Config {
+    let url: Url = sandbox.url().parse().unwrap();
+    let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
+    let credentials =
+        token::ClientCredentials::new(url.join("/v0/token").unwrap(), sandbox.client_id().to_owned(), secret);
+    let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let mut gateway = gateway::Config::default();
+    gateway.listen.address = any_port;
+    gateway.deadlines.drain_delay = Duration::ZERO;
+    Config {
+        gateway,
+        admin: admin::Config { address: any_port },
+        log: telemetry::Config::default(),
+        upstreams: vec![Upstream {
+            name: "sandbox".to_owned(),
+            prefix: "/".to_owned(),
+            keys: keys::Config::new(keys::Source::Url(url.join("/.well-known/jwks.json").unwrap())),
+            credentials: token::Config::ClientCredentials(credentials),
+            upstream: upstream::Config::new(url),
+        }],
+    }
+}
+
+/// Polls `condition` until it holds; fails the test when it does not within [`PATIENCE`].
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let polling = async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// An answer as it came over the wire.
+#[derive(Debug)]
+pub(crate) struct RawAnswer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    /// Whether the gateway closed the connection after it.
+    pub(crate) closed: bool,
+}
+
+impl RawAnswer {
+    /// Reads one answer; a status of 0 means that the gateway closed without one.
+    pub(crate) async fn read(stream: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        let reading = Self::read_whole(stream, &mut bytes);
+        let closed = tokio::time::timeout(PATIENCE, reading).await.expect("an answer or an end").unwrap_or(true);
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+        let headers = lines.filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.parse::<http::HeaderName>().ok()?, value.parse().ok()?))
+        });
+        Self { status: status.unwrap_or(0), headers: headers.collect(), body: body.to_owned(), closed }
+    }
+
+    async fn read_whole(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<bool> {
+        let mut piece = [0; 16 * 1024];
+        loop {
+            if let Some(end) = end_of_answer(bytes)
+                && bytes.len() >= end
+            {
+                let closing = String::from_utf8_lossy(bytes).to_ascii_lowercase().contains("connection: close");
+                return if closing { stream.read(&mut piece).await.map(|more| more == 0) } else { Ok(false) };
+            }
+            match stream.read(&mut piece).await? {
+                0 => return Ok(true),
+                more => bytes.extend_from_slice(&piece[..more]),
+            }
+        }
+    }
+}
+
+/// Where the answer ends, when its length is announced.
+fn end_of_answer(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+    length.map(|length| head + length)
+}
+
+fn assert_only_known_headers(headers: &HeaderMap) {
+    const KNOWN: [&str; 12] = [
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "idempotency-key",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+        "via",
+        "x-request-id",
+    ];
+    for name in headers.keys() {
+        assert!(KNOWN.contains(&name.as_str()) || name.as_str().starts_with("x-test-"), "{name} travelled");
+    }
+    assert_eq!(headers.get_all("authorization").iter().count(), 1, "one Authorization, ours");
+    assert!(headers["authorization"].to_str().unwrap().starts_with("Bearer "));
+}

@@ -1,0 +1,112 @@
+//! Beginning, readiness, end.
+
+use std::time::Duration;
+
+use jwe_gateway::app::Stop;
+use jwe_gateway::sandbox::{Options, Sandbox};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::{PATIENCE, RawAnswer, TestGateway, assert_refused_raw, eventually};
+
+const LIST: &str = "/v0/bank/credentials/list";
+
+#[tokio::test]
+async fn a_gateway_with_key_and_token_is_alive_and_ready() {
+    let gateway = TestGateway::spawn().await;
+    gateway.ready().await;
+    assert_eq!(gateway.admin("/livez").await.0, 200);
+    let (_, body) = gateway.admin("/readyz").await;
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), serde_json::json!({"ready": true, "missing": []}));
+    assert_eq!(gateway.admin("/elsewhere").await.0, 404);
+}
+
+#[tokio::test]
+async fn without_a_provider_it_is_alive_not_ready_and_says_what_is_missing() {
+    let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    let gateway = TestGateway::spawn_with(|config| {
+        config.upstreams[0].keys.source = jwe_gateway::keys::Source::Url(format!("http://{nobody}/").parse().unwrap());
+    })
+    .await;
+    assert_eq!(gateway.admin("/livez").await.0, 200);
+    eventually("only the key is missing", async || {
+        let (status, body) = gateway.admin("/readyz").await;
+        status == 503 && body.contains("sandbox: no key:") && !body.contains("no token")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_data_port_has_no_paths_of_its_own() {
+    let gateway = TestGateway::spawn().await;
+    let reply = gateway.request("GET", "/readyz").send().await.unwrap();
+    assert_eq!(reply.headers()["proxy-status"], "jwe-gateway; received-status=404");
+}
+
+#[tokio::test]
+async fn a_provider_that_comes_up_later_needs_no_restart() {
+    let place = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = place.local_addr().unwrap();
+    let url: url::Url = format!("http://{address}").parse().unwrap();
+    let gateway = TestGateway::spawn_with(|config| {
+        let upstream = &mut config.upstreams[0];
+        upstream.keys.source = jwe_gateway::keys::Source::Url(url.join("/.well-known/jwks.json").unwrap());
+        upstream.keys.backoff_max = Duration::from_millis(50);
+        upstream.keys.backoff_min = Duration::from_millis(50);
+        upstream.upstream.url = url;
+    })
+    .await;
+    assert_eq!(gateway.admin("/readyz").await.0, 503);
+    drop(place);
+    let _late = Sandbox::start(Options { address, ..Options::default() }).await.unwrap();
+    gateway.ready().await;
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_finished_and_the_door_is_closed_meanwhile() {
+    let mut gateway = TestGateway::spawn().await;
+    let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    );
+    caller.write_all(head.as_bytes()).await.unwrap();
+    // The gateway asks for the body: the request is in flight.
+    let mut continued = [0; 25];
+    tokio::io::AsyncReadExt::read_exact(&mut caller, &mut continued).await.unwrap();
+    assert_eq!(&continued, b"HTTP/1.1 100 Continue\r\n\r\n");
+    gateway.stop(Stop::Announced);
+    eventually("the door is closed", async || TcpStream::connect(gateway.address).await.is_err()).await;
+    caller.write_all(b"{}").await.unwrap();
+    let answer = RawAnswer::read(&mut caller).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.closed);
+    gateway.ended().await;
+}
+
+#[tokio::test]
+async fn before_the_door_closes_requests_are_served_and_told_to_go_elsewhere() {
+    let mut gateway = TestGateway::spawn_with(|config| config.gateway.deadlines.drain_delay = PATIENCE).await;
+    gateway.ready().await;
+    gateway.stop(Stop::Announced);
+    eventually("not ready", async || gateway.admin("/readyz").await.0 == 503).await;
+    assert!(gateway.admin("/readyz").await.1.contains("stopping"));
+    let answer = gateway.raw("GET /v0/bank/available HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    assert_eq!((answer.status, answer.headers["connection"].to_str().unwrap()), (200, "close"));
+}
+
+#[tokio::test]
+async fn what_does_not_finish_in_time_is_told_so() {
+    let mut gateway =
+        TestGateway::spawn_with(|config| config.gateway.deadlines.drain = Duration::from_millis(50)).await;
+    let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    );
+    caller.write_all(head.as_bytes()).await.unwrap();
+    let mut continued = [0; 25];
+    tokio::io::AsyncReadExt::read_exact(&mut caller, &mut continued).await.unwrap();
+    gateway.stop(Stop::Announced);
+    assert_refused_raw(&RawAnswer::read(&mut caller).await, 503, "draining");
+    gateway.ended().await;
+}

@@ -1,0 +1,14 @@
+//! The gateway from outside: one binary, one [`harness::TestGateway::spawn`], sentences.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
+mod bad_input;
+mod command_line;
+mod documents;
+mod harness;
+mod lifecycle;
+mod main_job;
+mod process;
+mod silence;
+mod upstream_faults;
+mod walls;

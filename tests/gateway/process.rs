@@ -1,0 +1,98 @@
+//! The binary as a process: what it prints, and how it ends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// The binary under test, with an environment of its own.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jwe-gateway"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end, with `input` on stdin.
+pub(crate) fn run(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child =
+        command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that has failed already does not read.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+/// A `run` process that is listening. Killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    /// Everything it has printed so far that was read.
+    pub(crate) printed: String,
+    /// Where callers connect.
+    pub(crate) gateway: String,
+    /// Where health is served.
+    pub(crate) admin: String,
+}
+
+impl Running {
+    /// Starts `run` with JSON logs and waits until it listens.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        for stream in
+            [Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>, Box::new(child.stderr.take().unwrap())]
+        {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines() {
+                    if sender.send(line.unwrap()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let mut running = Self { child, lines, printed: String::new(), gateway: String::new(), admin: String::new() };
+        let line = running.line_with("\"listening\"");
+        let event: Value = serde_json::from_str(&line).unwrap();
+        let field = |name: &str| event["fields"][name].as_str().or_else(|| event[name].as_str()).unwrap().to_owned();
+        (running.gateway, running.admin) = (field("gateway"), field("admin"));
+        running
+    }
+
+    /// Reads on to the first line that has `text` in it.
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(30));
+            let line = line.unwrap_or_else(|_| panic!("no line with {text} in:\n{}", self.printed));
+            self.printed += &line;
+            self.printed.push('\n');
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end; returns the exit code and all that was printed.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) {
+            self.printed += &line;
+            self.printed.push('\n');
+        }
+        (self.child.wait().unwrap().code(), std::mem::take(&mut self.printed))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Ended already, most often.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,76 @@
+//! What must not be heard: secrets, tokens and bodies, at any level of any log.
+
+use std::io::Write;
+use std::process::Command;
+
+use jwe_gateway::sandbox::{Options, Sandbox};
+use jwe_gateway::upstream::Tls;
+
+use crate::process::{self, Running};
+
+/// In every body, and nowhere else.
+const MARKER: &str = "marker-7c9e6679";
+
+fn gateway_to(sandbox: &Sandbox, secret_file: &str) -> Command {
+    let mut command = process::command(&[
+        "run",
+        "--upstream",
+        &sandbox.url(),
+        "--client-id",
+        sandbox.client_id(),
+        "--client-secret-file",
+        secret_file,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--drain-delay",
+        "0s",
+    ]);
+    command.env("RUST_LOG", "trace");
+    command
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_log_line_at_trace_holds_a_secret_a_token_or_a_body() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let mut secret_file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(secret_file, "{}", sandbox.client_secret()).unwrap();
+    let mut running = Running::start(gateway_to(&sandbox, secret_file.path().to_str().unwrap()));
+
+    let client = Tls::new(None).unwrap().control_client().unwrap();
+    let url = format!("http://{}", running.gateway);
+    let good = format!(r#"{{"credentials_token":"{MARKER}"}}"#);
+    let bad = format!(r#"{{"credentials_token":{MARKER}}}"#);
+    let large = format!(r#"{{"credentials_token":"{MARKER}{}"}}"#, "x".repeat(300_000));
+    for body in [&good, &bad, &large] {
+        let request = client.post(format!("{url}/v0/bank/credentials/status?token={MARKER}"));
+        let request =
+            request.header("content-type", "application/json").header("authorization", format!("Bearer {MARKER}"));
+        request.header("cookie", MARKER).body(body.clone()).send().await.unwrap();
+        running.line_with("\"outcome\"");
+    }
+    // Both paths that renew, and a provider that is gone.
+    sandbox.revoke_tokens();
+    sandbox.rotate(jwe_gateway::sandbox::Rotation::HardCut).await.unwrap();
+    let request = client.post(format!("{url}/v0/bank/credentials/list")).header("content-type", "application/json");
+    assert_eq!(request.body(good.clone()).send().await.unwrap().status(), 200);
+    let tokens: Vec<String> = sandbox
+        .received()
+        .iter()
+        .map(|call| call.headers["authorization"].to_str().unwrap().trim_start_matches("Bearer ").to_owned())
+        .collect();
+    let secret = sandbox.client_secret().to_owned();
+    drop(sandbox);
+    let request = client.post(format!("{url}/v0/bank/credentials/list")).header("content-type", "application/json");
+    assert_eq!(request.body(good).send().await.unwrap().status(), 502);
+
+    running.signal("TERM");
+    let (code, printed) = running.end();
+    assert_eq!(code, Some(0));
+    assert!(printed.contains("TRACE") || printed.contains("DEBUG"), "the logs are as loud as they can be:\n{printed}");
+    assert!(tokens.len() >= 3);
+    for hidden in tokens.iter().map(String::as_str).chain([MARKER, &secret]) {
+        assert!(!printed.contains(hidden), "{hidden} was printed:\n{printed}");
+    }
+}

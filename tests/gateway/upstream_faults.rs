@@ -1,0 +1,220 @@
+//! What a provider can do wrong, on the data path.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jwe_gateway::sandbox::Options;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::harness::{RawAnswer, TestGateway, assert_refused};
+
+const LIST: &str = "/v0/bank/credentials/list";
+
+/// A provider's API that answers every request with `reply`, as it is, and then closes; keys
+/// and tokens are the sandbox's.
+struct Broken {
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+impl Broken {
+    async fn answering(reply: &'static [u8], then_close: bool) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_request(&mut stream).await;
+                stream.write_all(reply).await.unwrap();
+                if !then_close {
+                    open.push(stream);
+                }
+            }
+        });
+        Self { address, serving }
+    }
+
+    async fn gateway(&self, reply: Duration, idle: Duration) -> TestGateway {
+        let url = format!("http://{}", self.address).parse().unwrap();
+        TestGateway::spawn_in(Options::default(), |config| {
+            let upstream = &mut config.upstreams[0].upstream;
+            upstream.url = url;
+            upstream.reply = reply;
+            upstream.idle = idle;
+        })
+        .await
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// To the end of a request with a `Content-Length`.
+async fn read_request(stream: &mut TcpStream) {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length =
+                head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return;
+            }
+        }
+        if stream.read_buf(&mut bytes).await.unwrap() == 0 {
+            return;
+        }
+    }
+}
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_unreachable_and_nothing_was_sent() {
+    let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    let gateway = TestGateway::spawn_with(|config| {
+        config.upstreams[0].upstream.url = format!("http://{free}").parse().unwrap();
+    })
+    .await;
+    let problem =
+        assert_refused(gateway.json("POST", LIST, "{}").send().await.unwrap(), 502, "upstream_unreachable").await;
+    assert!(problem["detail"].as_str().unwrap().ends_with("nothing was sent"));
+    assert!(!problem.to_string().contains(&free.port().to_string()), "the caller learns no address");
+}
+
+#[tokio::test]
+async fn a_provider_that_answers_garbage_is_a_protocol_fault() {
+    for garbage in [
+        &b"what do you want?\r\n\r\n"[..],
+        b"",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ] {
+        let provider = Broken::answering(garbage, true).await;
+        let gateway = provider.gateway(LONG, LONG).await;
+        let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
+        assert_refused(reply, 502, "upstream_protocol").await;
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_says_nothing_is_a_timeout_and_may_have_acted() {
+    let provider = Broken::answering(b"", false).await;
+    let gateway = provider.gateway(SHORT, LONG).await;
+    let problem = assert_refused(gateway.json("POST", LIST, "{}").send().await.unwrap(), 504, "upstream_timeout").await;
+    assert!(problem["detail"].as_str().unwrap().contains("may have processed"));
+}
+
+#[tokio::test]
+async fn a_reply_that_breaks_off_is_never_passed_for_a_whole_one() {
+    for broken in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        let provider = Broken::answering(broken, true).await;
+        let gateway = provider.gateway(LONG, LONG).await;
+        let reply = gateway.request("GET", "/v0/bank/available").send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+        assert!(reply.bytes().await.is_err(), "the caller sees that it is not whole");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_falls_silent_breaks_off() {
+    let provider = Broken::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", false).await;
+    let gateway = provider.gateway(LONG, SHORT).await;
+    let reply = gateway.request("GET", "/v0/bank/available").send().await.unwrap();
+    assert!(reply.bytes().await.is_err());
+}
+
+#[tokio::test]
+async fn a_redirect_is_relayed_and_never_followed() {
+    let provider = Broken::answering(
+        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://elsewhere.test/\r\nContent-Length: 0\r\n\r\n",
+        true,
+    )
+    .await;
+    let gateway = provider.gateway(LONG, LONG).await;
+    let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.status(), 307);
+    assert_eq!(reply.headers()["location"], "http://elsewhere.test/");
+}
+
+#[tokio::test]
+async fn informational_answers_stay_here_and_the_final_one_is_relayed() {
+    let provider = Broken::answering(
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        true,
+    )
+    .await;
+    let gateway = provider.gateway(LONG, LONG).await;
+    let answer = gateway.raw("GET /v0/bank/available HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
+    assert!(!answer.headers.contains_key("link"));
+}
+
+#[tokio::test]
+async fn hop_by_hop_headers_and_cookies_of_the_reply_stay_here() {
+    let provider = Broken::answering(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Hop\r\nConnection: X-Hop-Two\r\nX-Hop: 1\r\nX-Hop-Two: 1\r\n\
+          Keep-Alive: timeout=5\r\nSet-Cookie: session=ours\r\nX-Kept: 1\r\nContent-Encoding: gzip\r\n\r\n{}",
+        true,
+    )
+    .await;
+    let gateway = provider.gateway(LONG, LONG).await;
+    let answer = gateway.raw("GET /v0/bank/available HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    for gone in ["x-hop", "x-hop-two", "keep-alive", "set-cookie"] {
+        assert!(!answer.headers.contains_key(gone), "{gone}");
+    }
+    assert_eq!(answer.headers["x-kept"], "1");
+    assert_eq!(answer.headers["content-encoding"], "gzip", "bytes and encoding pass as they are");
+}
+
+#[tokio::test]
+async fn answers_without_a_body_keep_their_framing() {
+    for (reply, status) in
+        [(&b"HTTP/1.1 204 No Content\r\n\r\n"[..], 204), (b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n", 304)]
+    {
+        let provider = Broken::answering(reply, false).await;
+        let gateway = provider.gateway(LONG, LONG).await;
+        let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+        let request = b"GET /v0/bank/available HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n";
+        caller.write_all(request).await.unwrap();
+        let answer = RawAnswer::read(&mut caller).await;
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""));
+        assert!(!answer.headers.contains_key("transfer-encoding"));
+    }
+}
+
+#[tokio::test]
+async fn a_head_keeps_the_length_that_a_get_would_have() {
+    let provider = Broken::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n", true).await;
+    let gateway = provider.gateway(LONG, LONG).await;
+    let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+    caller.write_all(b"HEAD /v0/bank/available HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.to_ascii_lowercase().contains("content-length: 1234\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn an_error_of_the_provider_is_relayed_and_not_repeated() {
+    let provider =
+        Broken::answering(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nRetry-After: 9\r\n\r\nbusy", true)
+            .await;
+    let gateway = provider.gateway(LONG, LONG).await;
+    let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.headers()["proxy-status"], "jwe-gateway; received-status=503");
+    assert_eq!(reply.headers()["retry-after"], "9");
+    assert_eq!(reply.bytes().await.unwrap(), "busy");
+}
