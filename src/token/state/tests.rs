@@ -54,6 +54,14 @@ fn a_refusal_does_not_override_what_the_token_endpoint_asked_for() {
     }
 }
 
+#[test]
+fn a_token_of_one_second_is_renewed_after_one_second_and_not_sooner() {
+    let now = Clock::manual().0.now();
+    let mut state = State::new(true, now, Jitter::seeded(1));
+    let _ = state.land(1, grant(SECOND), now);
+    assert_eq!(state.next_renewal().1, now + SECOND);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Granted(u32),
