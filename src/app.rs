@@ -170,6 +170,7 @@ fn provider(config: &Upstream, clock: &Clock, jitter: &Jitter) -> Result<Provide
         keys: Keys::new(config.keys.clone(), control.clone(), clock.clone(), jitter.clone()),
         tokens: Tokens::new(config.credentials.clone(), control, clock.clone(), jitter.clone()),
         upstream: upstream::Upstream::new(&config.upstream, &tls)?,
+        key_refusals: config.key_refusals.as_slice().into(),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::upstream::{BadTls, Tls};
 /// The arguments of the commands that seal or look at keys.
 #[derive(clap::Args)]
 pub(super) struct KeySource {
-    /// The provider's JWK Set, such as https://api.flanks.io/.well-known/jwks.json
+    /// The provider's JWK Set, such as `https://api.flanks.io/.well-known/jwks.json`
     #[arg(long, value_name = "URL|FILE", value_parser = Location::from_str)]
     jwks: Location,
     /// PEM certificates to trust beside the system's
@@ -39,10 +39,10 @@ impl FromStr for Location {
     type Err = url::ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(if text.starts_with("https://") || text.starts_with("http://") {
-            Source::Url(text.parse()?)
-        } else {
-            Source::File(text.into())
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        Ok(Self(match scheme.as_deref() {
+            Some("http" | "https") => Source::Url(text.parse()?),
+            _ => Source::File(text.into()),
         }))
     }
 }

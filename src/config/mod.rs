@@ -39,6 +39,8 @@ pub use report::Summary;
 
 use std::net::{IpAddr, SocketAddr};
 
+use http::StatusCode;
+
 use crate::{admin, gateway, keys, telemetry, token};
 use file::{Context, Document, Given, Section, Setting};
 use report::Report;
@@ -66,6 +68,9 @@ pub struct Upstream {
     pub prefix: String,
     /// Where it is, and how long it is waited for.
     pub upstream: crate::upstream::Config,
+    /// The statuses by which it can mean that it cannot open a message: then the keys are
+    /// fetched anew, and a message whose key is gone is sealed and sent once more.
+    pub key_refusals: Vec<StatusCode>,
     /// `[upstream.keys]`.
     pub keys: keys::Config,
     /// `[upstream.credentials]`.

@@ -1,5 +1,6 @@
 //! `[[upstream]]` and `[upstream.keys]`.
 
+use http::StatusCode;
 use url::{Host, Url};
 
 use super::credentials;
@@ -7,7 +8,7 @@ use super::environment::Environment;
 use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
 use super::report::Report;
-use super::values::{BASE_URL, BOOL, DEADLINE, DURATION, Kind, PATH, Raw, TEXTS, URL, one_of};
+use super::values::{BASE_URL, BOOL, DEADLINE, DURATION, Kind, PATH, REFUSALS, Raw, TEXTS, URL, one_of};
 use super::{Upstream, is_loopback};
 use crate::keys::Source;
 use crate::{keys, upstream};
@@ -71,11 +72,18 @@ fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upst
     far.connect = section.setting("connect", &DEADLINE, far.connect).value;
     far.reply = section.setting("reply", &DEADLINE, far.reply).value;
     far.idle = section.setting("idle", &DEADLINE, far.idle).value;
+    let key_refusals = section.setting("key_refusals", &REFUSALS, vec![StatusCode::BAD_REQUEST]).value;
     let keys = read_keys(section.section("keys"), &url.value, &allow_http);
     let credentials = credentials::read(section.section("credentials"), &url.value, &allow_http);
     section.finish();
-    let upstream =
-        Upstream { name: name.value.clone(), prefix: prefix.value.clone(), upstream: far, keys, credentials };
+    let upstream = Upstream {
+        name: name.value.clone(),
+        prefix: prefix.value.clone(),
+        upstream: far,
+        key_refusals,
+        keys,
+        credentials,
+    };
     (name, prefix, upstream)
 }
 

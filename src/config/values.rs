@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::fmt::friendly::{SpanParser, SpanPrinter};
 use toml::de::DeValue;
 use url::Url;
@@ -60,6 +61,8 @@ pub(super) const TEXT: Kind<String> = Kind { parse: text, show: String::clone };
 pub(super) const ANY_TEXT: Kind<String> = Kind { parse: any_text, show: |text| format!("{text:?}") };
 /// Several texts.
 pub(super) const TEXTS: Kind<Vec<String>> = Kind { parse: texts, show: |texts| format!("{texts:?}") };
+/// Several statuses of a refusal: 400 to 499, but 401, which has a meaning of its own.
+pub(super) const REFUSALS: Kind<Vec<StatusCode>> = Kind { parse: refusals, show: |statuses| show_statuses(statuses) };
 /// A table of texts. Shown by names alone: what a provider wants here may be a secret.
 pub(super) const MEMBERS: Kind<Vec<(String, String)>> = Kind { parse: members, show: |members| show_names(members) };
 
@@ -267,6 +270,26 @@ fn texts(raw: &Raw<'_>) -> Result<Vec<String>, String> {
         Raw::Written(other) => Err(unexpected("an array of texts", other)),
         Raw::Given(text) => Ok(vec![(*text).to_owned()]),
     }
+}
+
+fn refusals(raw: &Raw<'_>) -> Result<Vec<StatusCode>, String> {
+    let Raw::Written(DeValue::Array(items)) = raw else {
+        return Err("expected an array of statuses, such as [400]".into());
+    };
+    let status = |item: &DeValue<'_>| {
+        let number = item.as_integer().and_then(|number| u16::from_str_radix(number.as_str(), number.radix()).ok());
+        match number.and_then(|number| StatusCode::from_u16(number).ok()) {
+            Some(StatusCode::UNAUTHORIZED) => Err("401 is about the token, not about the key".to_owned()),
+            Some(status) if status.is_client_error() => Ok(status),
+            _ => Err("expected statuses from 400 to 499: after others a request is never sent again".to_owned()),
+        }
+    };
+    items.iter().map(|item| status(item.get_ref())).collect()
+}
+
+fn show_statuses(statuses: &[StatusCode]) -> String {
+    let statuses: Vec<_> = statuses.iter().map(StatusCode::as_str).collect();
+    format!("[{}]", statuses.join(", "))
 }
 
 fn members(raw: &Raw<'_>) -> Result<Vec<(String, String)>, String> {

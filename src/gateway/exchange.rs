@@ -19,6 +19,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::admit::{Admission, Admitted, Content, Head};
+use super::key_hint::KeyHint;
 use super::provider::Provider;
 use super::record::Notes;
 use super::refusal::Refusal;
@@ -54,10 +55,10 @@ impl Exchange {
         let mut remedies = Remedies { key: true, token: true };
         loop {
             let reply = self.send(&provider, &head, &payload, &bearer, &notes).await?;
-            if !remedies.apply(&reply, &provider, &mut payload, &mut bearer).await {
-                return relay(reply, provider.upstream.idle(), notes);
+            match remedies.after(&reply, &provider, &mut payload, &mut bearer).await {
+                Next::SendAgain => drop_reply(reply).await,
+                Next::Relay(hint) => return relay(reply, hint, provider.upstream.idle(), notes),
             }
-            drop_reply(reply).await;
         }
     }
 
@@ -97,7 +98,14 @@ impl Payload {
         Ok(match content {
             Content::Nothing => Self::Nothing,
             Content::Json(plaintext) => Self::Sealed { plaintext, key: provider.keys.current().await? },
-            Content::Jose(message) => Self::CallerMade(message),
+            Content::Jose(message) => {
+                // Forwarded all the same: the sealing side may have fetched later than we have.
+                if !message.kid().is_some_and(|kid| provider.keys.publishes(kid)) {
+                    let kid = message.kid();
+                    tracing::warn!(upstream = %provider.name, ?kid, "a caller sealed under a key that is not published");
+                }
+                Self::CallerMade(message)
+            }
         })
     }
 
@@ -118,30 +126,47 @@ struct Remedies {
     token: bool,
 }
 
+/// What becomes of a reply.
+enum Next {
+    /// Something was renewed: another attempt makes sense.
+    SendAgain,
+    /// It is the caller's, with what we can tell about the reason.
+    Relay(Option<KeyHint>),
+}
+
 impl Remedies {
-    /// Whether something was renewed, so that another attempt makes sense.
-    async fn apply(
+    async fn after(
         &mut self,
         reply: &Response<Incoming>,
         provider: &Provider,
         payload: &mut Payload,
         bearer: &mut Bearer,
-    ) -> bool {
-        match (reply.status(), payload) {
-            (StatusCode::BAD_REQUEST, Payload::Sealed { key, .. }) if std::mem::take(&mut self.key) => {
-                match provider.keys.newer_than(key).await {
-                    Some(newer) => *key = newer,
-                    None => return false,
+    ) -> Next {
+        let status = reply.status();
+        match payload {
+            _ if status == StatusCode::UNAUTHORIZED => {
+                if std::mem::take(&mut self.token)
+                    && let Some(newer) = provider.tokens.newer_than(bearer).await
+                {
+                    *bearer = newer;
+                    return Next::SendAgain;
                 }
             }
-            (StatusCode::UNAUTHORIZED, _) if std::mem::take(&mut self.token) => {
-                match provider.tokens.newer_than(bearer).await {
-                    Some(newer) => *bearer = newer,
-                    None => return false,
+            Payload::Sealed { key, .. } if provider.may_mean_key_unknown(status) => {
+                if std::mem::take(&mut self.key)
+                    && let Some(newer) = provider.keys.newer_than(key).await
+                {
+                    *key = newer;
+                    return Next::SendAgain;
                 }
             }
-            _ => return false,
+            // Only who sealed it can seal it again; we can say that it would help.
+            Payload::CallerMade(message) if provider.may_mean_key_unknown(status) => {
+                let current = provider.keys.kids_instead_of(message.kid()).await;
+                return Next::Relay(current.map(|current| KeyHint { current }));
+            }
+            _ => {}
         }
-        true
+        Next::Relay(None)
     }
 }

@@ -9,7 +9,7 @@
 //! | [`admit`], [`target`], [`content_type`], [`body`] | may it go on |
 //! | [`provider`] | where does it go |
 //! | [`headers`] | what of its head travels |
-//! | [`relay`] | how does the reply get back |
+//! | [`relay`], [`key_hint`] | how does the reply get back |
 //! | [`refusal`] | what do we answer ourselves |
 //! | [`drain`] | how does it all end |
 
@@ -19,6 +19,7 @@ pub mod content_type;
 pub mod drain;
 pub mod exchange;
 pub mod headers;
+pub mod key_hint;
 pub mod listen;
 pub mod provider;
 pub mod record;

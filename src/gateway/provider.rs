@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use super::target;
 use crate::keys::Keys;
 use crate::token::Tokens;
@@ -20,9 +22,17 @@ pub struct Provider {
     pub tokens: Tokens,
     /// Where to send.
     pub upstream: Upstream,
+    /// The statuses by which it can mean that it cannot open a message.
+    pub key_refusals: Arc<[StatusCode]>,
 }
 
 impl Provider {
+    /// Whether a reply of this status can mean that the provider no longer has the key.
+    #[must_use]
+    pub fn may_mean_key_unknown(&self, status: StatusCode) -> bool {
+        self.key_refusals.contains(&status)
+    }
+
     /// Whether `path` is where the provider gives out tokens. A caller who could go there
     /// through us would get one of ours.
     #[must_use]

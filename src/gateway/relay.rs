@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::headers;
+use super::key_hint::{JWE_KEY_HINT, KeyHint};
 use super::record::Notes;
 use super::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
 
@@ -29,13 +30,21 @@ const DROPPED_TIME: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// `upstream_protocol` for a switch of protocols, which nobody asked for.
-pub fn relay(reply: Response<Incoming>, idle: Duration, notes: Notes) -> Result<Response<Relayed>, Refusal> {
+pub fn relay(
+    reply: Response<Incoming>,
+    hint: Option<KeyHint>,
+    idle: Duration,
+    notes: Notes,
+) -> Result<Response<Relayed>, Refusal> {
     if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::UpstreamUpgrade);
     }
     let (mut head, body) = reply.into_parts();
     headers::to_caller(&mut head.headers);
     head.headers.append(PROXY_STATUS, received(head.status));
+    if let Some(hint) = hint {
+        head.headers.insert(JWE_KEY_HINT, hint.header());
+    }
     // The two sides' versions are each connection's own affair.
     head.version = http::Version::HTTP_11;
     Ok(Response::from_parts(head, Relayed { body, idle, silence: None, notes }))

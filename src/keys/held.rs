@@ -51,6 +51,19 @@ impl Held {
         if self.set.publishes(used) { None } else { self.key(now, max_stale).ok() }
     }
 
+    /// The kids to seal under in place of one that is no longer published.
+    pub(super) fn kids_instead_of(&self, kid: Option<&str>) -> Option<Vec<String>> {
+        match kid {
+            Some(kid) if self.publishes(kid) => None,
+            _ => Some(self.by_preference.iter().filter_map(|key| key.kid().map(str::to_owned)).collect()),
+        }
+    }
+
+    /// Whether a key of this kid can be sealed with.
+    pub(super) fn publishes(&self, kid: &str) -> bool {
+        self.by_preference.iter().any(|key| key.kid() == Some(kid))
+    }
+
     pub(super) fn set(&self) -> &KeySet {
         &self.set
     }

@@ -147,20 +147,20 @@ impl Keys {
     /// None when `used` is still published (the refusal was about something else), when no set
     /// could be fetched, or when the new one has no key to give.
     pub async fn newer_than(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
-        let mut next = self.state().next_fetch();
-        if let Some(newer) = self.replacement_for(used) {
-            return Some(newer);
-        }
-        if next.is_under_way {
-            // The outcomes are judged by what is in hand afterwards.
-            let _ = self.join(next.number, Reason::Refusal).await;
-            if let Some(newer) = self.replacement_for(used) {
-                return Some(newer);
-            }
-            next = self.state().next_fetch();
-        }
-        let _ = self.join(next.number, Reason::Refusal).await;
-        self.replacement_for(used)
+        self.after_refusal(|| self.replacement_for(used)).await
+    }
+
+    /// The provider refused a message that a caller had sealed under `kid`: fetches the set past its
+    /// schedule, and gives the kids that can be sealed with, the preferred one first, if `kid` is
+    /// not among them.
+    pub async fn kids_instead_of(&self, kid: Option<&str>) -> Option<Vec<String>> {
+        self.after_refusal(|| self.0.held.load().as_ref()?.kids_instead_of(kid)).await
+    }
+
+    /// Whether a key of this kid can be sealed with, as far as is known without a fetch.
+    #[must_use]
+    pub fn publishes(&self, kid: &str) -> bool {
+        self.0.held.load().as_ref().is_some_and(|held| held.publishes(kid))
     }
 
     /// What is held: for readiness, `/status` and `jwe-gateway keys`.
@@ -202,6 +202,21 @@ impl Keys {
         match held.as_ref().map(|held| held.key(now, self.0.config.max_stale)) {
             Some(Ok(key)) => Ok(Arc::clone(key)),
             _ => self.state().key(now),
+        }
+    }
+
+    /// What `verdict` says once the set in hand is newer than the refusal the caller has just met.
+    async fn after_refusal<T>(&self, verdict: impl Fn() -> Option<T>) -> Option<T> {
+        loop {
+            let next = self.state().next_fetch();
+            if let Some(answer) = verdict() {
+                return Some(answer);
+            }
+            // Its outcome is judged by what is in hand afterwards.
+            let _ = self.join(next.number, Reason::Refusal).await;
+            if !next.is_under_way {
+                return verdict();
+            }
         }
     }
 

@@ -169,6 +169,7 @@ pub(crate) fn config(sandbox: &Sandbox) -> Config {
         upstreams: vec![Upstream {
             name: "sandbox".to_owned(),
             prefix: "/".to_owned(),
+            key_refusals: vec![http::StatusCode::BAD_REQUEST],
             keys: keys::Config::new(keys::Source::Url(url.join("/.well-known/jwks.json").unwrap())),
             credentials: token::Config::ClientCredentials(credentials),
             upstream: upstream::Config::new(url),

@@ -158,6 +158,29 @@ async fn a_withdrawn_key_is_replaced_and_the_request_succeeds_once_more() {
 }
 
 #[tokio::test]
+async fn a_callers_message_under_a_withdrawn_key_is_relayed_with_the_kids_now_current() {
+    let gateway = TestGateway::spawn().await;
+    gateway.assert_still_serves().await;
+    let message = seal_for(&gateway, "{}");
+    let fresh = gateway.sandbox.rotate(Rotation::HardCut).await.unwrap();
+    let request = gateway.request("POST", "/v0/bank/credentials/list").header("content-type", "application/jose");
+    let reply = request.body(message).send().await.unwrap();
+    assert_eq!(reply.status(), 400);
+    assert_eq!(reply.headers()["jwe-gateway-key"], format!("reason=unknown, current=(\"{fresh}\")").as_str());
+    assert_eq!(gateway.received().len(), 2, "it was sent once");
+}
+
+#[tokio::test]
+async fn a_callers_message_refused_for_another_reason_carries_no_hint() {
+    let gateway = TestGateway::spawn().await;
+    let message = seal_for(&gateway, r#"{"credentials_token":"nobody"}"#);
+    let request = gateway.request("POST", "/v0/bank/credentials/status").header("content-type", "application/jose");
+    let reply = request.body(message).send().await.unwrap();
+    assert_eq!(reply.status(), 400);
+    assert!(!reply.headers().contains_key("jwe-gateway-key"));
+}
+
+#[tokio::test]
 async fn a_400_while_the_key_is_still_published_is_the_callers_and_is_sent_once() {
     let gateway = TestGateway::spawn().await;
     let reply = gateway.json("POST", "/v0/bank/credentials/status", r#"{"credentials_token":"nobody"}"#);

@@ -111,6 +111,7 @@ fn config(sandbox: &Sandbox, listen: SocketAddr) -> anyhow::Result<Config> {
     let provider = crate::config::Upstream {
         name: "sandbox".to_owned(),
         prefix: "/".to_owned(),
+        key_refusals: vec![http::StatusCode::BAD_REQUEST],
         keys: keys::Config::new(keys::Source::Url(url.join("/.well-known/jwks.json")?)),
         credentials: token::Config::ClientCredentials(credentials),
         upstream: upstream::Config::new(url),
