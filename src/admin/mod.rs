@@ -2,8 +2,9 @@
 //!
 //! It is apart from the first so that no path of the provider is shadowed, and so that callers
 //! cannot reach it. `/livez` says that the process answers, and nothing else: a provider that
-//! is down must not get the gateway restarted. `/readyz` says whether a request would go
-//! through, and if not, what is missing.
+//! is down must not get the gateway restarted. `/readyz` says whether there is what a request
+//! needs here, a key and a token, and if not, what is missing. Whether the provider's API answers
+//! is not asked: taking every gateway out of rotation would not mend it.
 
 use std::convert::Infallible;
 use std::io;

@@ -191,6 +191,7 @@ fn read_deadlines(mut section: Section<'_>) -> gateway::Deadlines {
     let deadlines = gateway::Deadlines {
         head: section.setting("head", &DEADLINE, default.head).value,
         body: section.setting("body", &DEADLINE, default.body).value,
+        stall: section.setting("stall", &DEADLINE, default.stall).value,
         exchange: section.setting("exchange", &DEADLINE, default.exchange).value,
         drain_delay: section.setting("drain_delay", &DURATION, default.drain_delay).value,
         drain: section.setting("drain", &DURATION, default.drain).value,

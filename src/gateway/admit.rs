@@ -5,21 +5,22 @@
 //! all that the head tells is judged before the first byte of the body is read.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, EXPECT, HOST};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, Method, Request, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::body::{self, BodyFault, Budget};
 use super::content_type::{MediaType, MediaTypeFault, media_type};
+use super::headers::{self, TransferCoding, transfer_coding};
 use super::provider::{Provider, Providers};
 use super::record::Notes;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Sent};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::target::{self, TargetFault};
-use super::{Deadlines, Limits, headers};
+use super::{Deadlines, Limits};
 use crate::jose::{CallerMade, Plaintext};
 
 /// Bodies up to this size are checked where they are. The check of a larger one would keep
@@ -79,8 +80,9 @@ impl Admission {
     /// Admits a request, its body whole.
     ///
     /// # Errors
-    /// The caller's refusals of the table, and `overloaded`. What is left of the body has then
-    /// been read and thrown away, within bounds, so that the answer arrives.
+    /// The caller's refusals of the table, and `overloaded`. What is left of the body is read and
+    /// thrown away meanwhile, within bounds, so that a caller who sends first and reads later
+    /// finds the answer.
     pub async fn admit(&self, request: Request<Incoming>, notes: &Notes) -> Result<Admitted, Refusal> {
         let (parts, mut body) = request.into_parts();
         match self.take_in(&parts, &mut body, notes).await {
@@ -88,7 +90,7 @@ impl Admission {
             Err(refusal) => {
                 // A caller that waits for "100 Continue" has sent nothing yet and now never will.
                 if !parts.headers.contains_key(EXPECT) {
-                    body::discard(body).await;
+                    body::discard(body);
                 }
                 Err(refusal)
             }
@@ -110,12 +112,10 @@ impl Admission {
             return Err(Refusal::MethodNotAllowed);
         }
         target::check(&parts.uri)?;
-        if parts.headers.get_all(HOST).iter().count() != 1 {
-            return Err(TargetFault::Host.into());
-        }
-        check_transfer_encoding(parts)?;
+        check_host(&parts.headers)?;
+        check_transfer_coding(parts)?;
         let provider = self.providers.at(parts.uri.path()).ok_or(Refusal::NoUpstream)?;
-        if provider.is_token_endpoint(parts.uri.path()) {
+        if provider.is_token_endpoint(&parts.uri) {
             return Err(Refusal::CallerForbidden);
         }
         Ok(provider)
@@ -137,16 +137,22 @@ impl Head {
     }
 }
 
-/// RFC 9112 section 6.1. hyper reads the last coding alone, and HTTP/1.0 knows none.
-fn check_transfer_encoding(parts: &Parts) -> Result<(), Refusal> {
-    let mut lines = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    let fault = Err(Refusal::MalformedRequest(BodyFault::TransferEncoding));
-    match (lines.next(), lines.next()) {
-        (None, _) => Ok(()),
-        (Some(_), _) if parts.version < http::Version::HTTP_11 => fault,
-        (Some(line), None) if line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => fault,
+/// RFC 9112 section 6.1; HTTP/1.0 knows no transfer codings.
+fn check_transfer_coding(parts: &Parts) -> Result<(), Refusal> {
+    match transfer_coding(&parts.headers) {
+        TransferCoding::None => Ok(()),
+        TransferCoding::Chunked if parts.version >= Version::HTTP_11 => Ok(()),
+        _ => Err(Refusal::MalformedRequest(BodyFault::TransferEncoding)),
     }
+}
+
+/// RFC 9112 section 3.2: one `Host`, with a valid value (which decides nothing here).
+fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut lines = headers.get_all(HOST).iter();
+    let (Some(host), None) = (lines.next(), lines.next()) else { return Err(TargetFault::Host.into()) };
+    let is_valid = host.is_empty()
+        || Authority::try_from(host.as_bytes()).is_ok_and(|authority| !authority.as_str().contains('@'));
+    if is_valid { Ok(()) } else { Err(TargetFault::Host.into()) }
 }
 
 /// What `bytes` are, by the media type that was declared for them.
@@ -178,7 +184,7 @@ where
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime is going down.
-            Err(_) => Err(Refusal::Draining),
+            Err(_) => Err(Refusal::Draining(Sent::Nothing)),
         },
     }
 }

@@ -17,8 +17,8 @@ use zeroize::Zeroize;
 
 use super::refusal::{Limit, Refusal};
 
-/// Capacity for a body that does not announce its length; it doubles from here.
-const FIRST_CAPACITY: usize = 8 * 1024;
+/// The first room for a body, whatever it announces; it doubles from here as bytes come.
+const FIRST_CAPACITY: usize = 16 * 1024;
 
 /// How much of a refused body is read and thrown away, so that a caller who sends first and
 /// reads later finds our answer instead of a reset connection.
@@ -63,10 +63,10 @@ pub async fn read(body: &mut Incoming, max: usize, budget: &Budget, time: Durati
     tokio::time::timeout(time, collect(body, max, budget)).await.unwrap_or(Err(Refusal::RequestTimeout))
 }
 
-/// Reads on without keeping anything, up to a bound.
-pub async fn discard(mut body: Incoming) {
+/// Reads on without keeping anything, up to a bound, while the answer goes out.
+pub fn discard(mut body: Incoming) {
     let mut left = DISCARD_BYTES;
-    let reading = async {
+    let reading = async move {
         while let Some(Ok(frame)) = body.frame().await {
             let length = frame.data_ref().map_or(0, Bytes::len);
             let Some(rest) = left.checked_sub(length) else { return };
@@ -74,7 +74,7 @@ pub async fn discard(mut body: Incoming) {
         }
     };
     // Out of time, the connection is closed on the caller: it was told why.
-    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+    tokio::spawn(tokio::time::timeout(DISCARD_TIME, reading));
 }
 
 async fn collect(body: &mut Incoming, max: usize, budget: &Budget) -> Result<Bytes, Refusal> {
@@ -86,7 +86,7 @@ async fn collect(body: &mut Incoming, max: usize, budget: &Budget) -> Result<Byt
         },
         None => None,
     };
-    let mut buffer = Buffer::new(announced.unwrap_or_else(|| FIRST_CAPACITY.min(max)), budget)?;
+    let mut buffer = Buffer::new(announced.unwrap_or(max), budget)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::MalformedRequest(BodyFault::Incomplete))?;
         // Trailers are not part of the message that is sealed.
@@ -94,39 +94,52 @@ async fn collect(body: &mut Incoming, max: usize, budget: &Budget) -> Result<Byt
         if data.len() > max - buffer.bytes.len() {
             return Err(too_large);
         }
-        buffer.extend(&data, budget)?;
+        buffer.extend(&data)?;
     }
     Ok(Bytes::from_owner(buffer))
 }
 
 /// A body on its way in. Wiped when the last reader is done with it, and its share of the
-/// budget is given back with it. The share grows with what has come, not with what was
-/// announced: a caller who announces much and sends little holds little.
+/// budget is given back with it. Its room, and with it its share, grows with what has come, not
+/// with what was announced: a caller who announces much and sends little holds little.
 struct Buffer {
     bytes: Vec<u8>,
+    /// As many bytes as there is room for.
     share: OwnedSemaphorePermit,
+    most: usize,
+    budget: Budget,
 }
 
 impl Buffer {
-    fn new(capacity: usize, budget: &Budget) -> Result<Self, Refusal> {
-        Ok(Self { bytes: Vec::with_capacity(capacity), share: budget.take(0)? })
+    /// Room for the beginning of a body that will have `most` bytes at the most.
+    fn new(most: usize, budget: &Budget) -> Result<Self, Refusal> {
+        let room = most.min(FIRST_CAPACITY);
+        Ok(Self { bytes: Vec::with_capacity(room), share: budget.take(room)?, most, budget: budget.clone() })
     }
 
-    fn extend(&mut self, data: &[u8], budget: &Budget) -> Result<(), Refusal> {
-        self.share.merge(budget.take(data.len())?);
-        if data.len() > self.bytes.capacity() - self.bytes.len() {
-            self.grow(data.len());
+    fn extend(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        let needed = self.bytes.len() + data.len();
+        if needed > self.share.num_permits() {
+            self.grow((self.share.num_permits() * 2).min(self.most).max(needed))?;
         }
         self.bytes.extend_from_slice(data);
         Ok(())
     }
 
     /// By hand: a growing `Vec` would leave its old content behind in freed memory.
-    fn grow(&mut self, by: usize) {
-        let mut grown = Vec::with_capacity((self.bytes.len() + by).max(self.bytes.capacity() * 2));
+    fn grow(&mut self, room: usize) -> Result<(), Refusal> {
+        let share = self.budget.take(room - self.share.num_permits())?;
+        let mut grown = Vec::with_capacity(room);
         grown.extend_from_slice(&self.bytes);
-        self.bytes.zeroize();
+        self.wipe();
         self.bytes = grown;
+        self.share.merge(share);
+        Ok(())
+    }
+
+    /// What was written, and not the room behind it: touching that would make it real memory.
+    fn wipe(&mut self) {
+        self.bytes.as_mut_slice().zeroize();
     }
 }
 
@@ -138,8 +151,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        debug_assert!(self.share.num_permits() >= self.bytes.len(), "a body is held beyond its share");
-        self.bytes.zeroize();
+        self.wipe();
     }
 }
 
@@ -148,23 +160,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_takes_of_the_budget_what_has_come_and_gives_it_back() {
-        let budget = Budget::new(100);
-        let mut buffer = Buffer::new(1_000_000, &budget).unwrap();
-        buffer.extend(&[7; 60], &budget).unwrap();
-        assert!(matches!(buffer.extend(&[7; 41], &budget), Err(Refusal::Overloaded(Limit::Buffered))));
-        assert!(budget.take(40).is_ok());
+    fn a_body_takes_room_as_it_comes_and_gives_it_back() {
+        let budget = Budget::new(100_000);
+        let mut buffer = Buffer::new(32 * 1024 * 1024, &budget).unwrap();
+        buffer.extend(b"x").unwrap();
+        assert_eq!((buffer.bytes.capacity(), buffer.share.num_permits()), (FIRST_CAPACITY, FIRST_CAPACITY));
+        buffer.extend(&[7; FIRST_CAPACITY]).unwrap();
+        assert_eq!((buffer.bytes.capacity(), buffer.share.num_permits()), (2 * FIRST_CAPACITY, 2 * FIRST_CAPACITY));
+        assert!(matches!(buffer.extend(&[7; 100_000]), Err(Refusal::Overloaded(Limit::Buffered))));
+        assert!(budget.take(100_000 - 2 * FIRST_CAPACITY).is_ok());
         drop(Bytes::from_owner(buffer));
-        assert!(budget.take(100).is_ok());
+        assert!(budget.take(100_000).is_ok());
+    }
+
+    #[test]
+    fn a_body_never_has_more_room_than_it_may_need() {
+        let budget = Budget::new(1 << 20);
+        let mut buffer = Buffer::new(FIRST_CAPACITY + 10, &budget).unwrap();
+        buffer.extend(&[7; FIRST_CAPACITY + 10]).unwrap();
+        assert_eq!(buffer.bytes.capacity(), FIRST_CAPACITY + 10);
     }
 
     #[test]
     fn a_body_that_outgrows_its_first_room_stays_whole() {
         let budget = Budget::new(1 << 20);
-        let mut buffer = Buffer::new(4, &budget).unwrap();
+        let mut buffer = Buffer::new(100_000, &budget).unwrap();
         let whole: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
         for piece in whole.chunks(777) {
-            buffer.extend(piece, &budget).unwrap();
+            buffer.extend(piece).unwrap();
         }
         assert_eq!(buffer.as_ref(), whole);
     }

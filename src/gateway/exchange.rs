@@ -80,8 +80,9 @@ impl Exchange {
         }
         bearer.apply(request.headers_mut());
         let sent = self.clock.now();
+        notes.sending();
         let reply = provider.upstream.send(request).await;
-        notes.attempt(self.clock.now() - sent);
+        notes.answered(self.clock.now() - sent);
         Ok(reply?)
     }
 }

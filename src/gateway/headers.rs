@@ -1,18 +1,16 @@
 //! Which headers travel.
 //!
 //! A caller's header passes unless it is named here, for one of three reasons: it belongs to
-//! the connection and not to the message (RFC 9110 section 7.6.1), it would tell the provider
-//! about us or our callers, or it is ours to set. `Connection` may come in several lines, and
+//! the connection and not to the message (RFC 9110 section 7.6.1), it would tell the provider,
+//! or whoever reads on the way, about our callers or about a body that is sealed, or it is ours
+//! to set. `Connection` may come in several lines, and
 //! every name in each of them goes, before ours are set: a caller who names `Authorization`
 //! there removes its own, never ours.
 //!
 //! A name spelt with underscores goes when its twin with hyphens does: behind many servers
 //! both arrive as one variable.
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
-};
+use http::header::{CONNECTION, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::refusal::PSEUDONYM;
@@ -33,28 +31,66 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// A caller's, and none of the provider's business, or set by us.
-const REQUEST_ONLY: [HeaderName; 16] = [
-    AUTHORIZATION,
-    COOKIE,
-    FORWARDED,
-    VIA,
-    HeaderName::from_static("x-real-ip"),
+const REQUEST_ONLY: [&str; 25] = [
+    // Credentials of the caller's; ours are put on afterwards.
+    "authorization",
+    "cookie",
+    // Where the request came from, and what it was before.
+    "client-ip",
+    "forwarded",
+    "proxy",
+    "true-client-ip",
+    "via",
+    "x-client-ip",
+    "x-forward-for",
+    "x-forwarded",
+    "x-host",
+    "x-original-host",
+    "x-real-ip",
     // A request is what its request line says.
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-original-uri"),
-    HeaderName::from_static("x-rewrite-url"),
+    "max-forwards",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+    // Digests of the clear body would confirm a guess of it to whoever sees them.
+    "digest",
+    "repr-digest",
     // Set from what is sent, not from what came.
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    HOST,
-    TRAILER,
-    HeaderName::from_static("x-request-id"),
+    "host",
+    "trailer",
+    "x-request-id",
 ];
 
-const FORWARDED_FAMILY: &str = "x-forwarded-";
+/// The families of the same: they describe the clear body, or name those it came through.
+const REQUEST_ONLY_FAMILIES: [&str; 2] = ["content-", "x-forwarded-"];
+
+/// The provider's, and not for callers: cookies would be the gateway's, shared by all its
+/// callers, and an alternative service would be reached past the gateway.
+const REPLY_ONLY: [&str; 3] = ["alt-svc", "set-cookie", "set-cookie2"];
+
+/// How a body is framed beside its length (RFC 9112 section 6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferCoding {
+    /// By its length, or by the end of the connection.
+    None,
+    /// In chunks, and no other coding.
+    Chunked,
+    /// Twice, or in a coding we do not undo.
+    Other,
+}
+
+/// What the `Transfer-Encoding` lines say. hyper looks at the last coding alone.
+pub fn transfer_coding(headers: &HeaderMap) -> TransferCoding {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => TransferCoding::None,
+        (Some(line), None) if line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => TransferCoding::Chunked,
+        _ => TransferCoding::Other,
+    }
+}
 
 /// What of a caller's headers goes on to the provider, before ours are added.
 pub fn to_provider(mut headers: HeaderMap) -> HeaderMap {
@@ -62,20 +98,23 @@ pub fn to_provider(mut headers: HeaderMap) -> HeaderMap {
     remove_where(&mut headers, |name| {
         let twin = name.replace('_', "-");
         let twin = twin.trim_matches('-');
-        REQUEST_ONLY.iter().chain(&HOP_BY_HOP).any(|dropped| dropped == twin) || twin.starts_with(FORWARDED_FAMILY)
+        REQUEST_ONLY.contains(&twin)
+            || REQUEST_ONLY_FAMILIES.iter().any(|family| twin.starts_with(family))
+            || HOP_BY_HOP.iter().any(|dropped| dropped == twin)
     });
     headers.insert(VIA, via());
     headers
 }
 
-/// What of the provider's headers goes back to the caller. A cookie would be the gateway's,
-/// shared by all its callers, so it stays here.
+/// What of the provider's headers goes back to the caller.
 pub fn to_caller(headers: &mut HeaderMap) {
     strip_connection(headers);
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
-    headers.remove(SET_COOKIE);
+    for name in REPLY_ONLY {
+        headers.remove(name);
+    }
 }
 
 /// Removes every header that some `Connection` line names.
@@ -138,9 +177,13 @@ mod tests {
             ("accept", "*/*"),
             ("accept-encoding", "gzip"),
             ("authorization", "Bearer caller"),
+            ("content-digest", "sha-256=:AA==:"),
+            ("content-encoding", "identity"),
             ("content-length", "3"),
+            ("content-md5", "AA=="),
             ("content-type", "application/json"),
             ("cookie", "a=b"),
+            ("digest", "sha-256=AA=="),
             ("expect", "100-continue"),
             ("forwarded", "for=10.0.0.1"),
             ("host", "gateway.internal"),
@@ -186,6 +229,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("set-cookie", "a=b"),
+            ("alt-svc", "h2=\"elsewhere.test:443\""),
             ("content-type", "application/json"),
             ("content-length", "3"),
             ("trailer", "x-sum"),

@@ -1,7 +1,8 @@
 //! The listener: HTTP/1.1 over TCP, as strict as hyper can be made.
 //!
 //! hyper's head deadline acts only where the builder has a timer; without one a caller that
-//! dribbles its head holds a connection for ever. The same deadline ends idle connections.
+//! dribbles its head holds a connection for ever. The same deadline ends idle connections. For
+//! the other direction, an answer that nobody reads, see `stall.rs`.
 //! `half_close` lets a caller shut down its sending side and still read its answer. There is
 //! no HTTP/2 over plain TCP: no in-house client needs it, and each of its frame types is one
 //! more thing to defend.
@@ -23,12 +24,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::Listen;
 use super::drain::Drain;
 use super::stack::Answer;
+use super::stall::Impatient;
+use super::{Deadlines, Listen};
 
-/// The most that the head of a request may take, and the piece in which bodies are read. Heads
-/// of in-house callers are far smaller.
+/// hyper's buffer for a connection: about the most that the head of a request may take (hyper
+/// looks at it between reads), and the piece in which bodies are read.
 const BUFFER: usize = 64 * 1024;
 
 /// After an accept that failed (out of file descriptors, most often): long enough not to spin,
@@ -44,6 +46,7 @@ pub struct Listener {
     tcp: TcpListener,
     connections: Arc<Semaphore>,
     head: Duration,
+    stall: Duration,
 }
 
 impl Listener {
@@ -51,11 +54,12 @@ impl Listener {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: &Listen, head: Duration) -> io::Result<Self> {
+    pub async fn bind(config: &Listen, deadlines: &Deadlines) -> io::Result<Self> {
         Ok(Self {
             tcp: TcpListener::bind(config.address).await?,
             connections: Arc::new(Semaphore::new(config.max_connections)),
-            head,
+            head: deadlines.head,
+            stall: deadlines.stall,
         })
     }
 
@@ -84,7 +88,8 @@ impl Listener {
         builder.timer(TokioTimer::new()).header_read_timeout(self.head).half_close(true).max_buf_size(BUFFER);
         while let Some((stream, place)) = self.accept(&drain).await {
             let service = TowerToHyperService::new(service.clone());
-            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+            let connection =
+                graceful.watch(builder.serve_connection(TokioIo::new(Impatient::new(stream, self.stall)), service));
             let abort = abort.clone();
             tokio::spawn(async move {
                 tokio::select! {

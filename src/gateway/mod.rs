@@ -2,7 +2,7 @@
 //!
 //! | file | question it answers |
 //! |---|---|
-//! | [`listen`] | who may connect, and how long may a head take |
+//! | [`listen`], [`stall`] | who may connect, how long may a head take, and the reading of an answer |
 //! | [`stack`] | what wraps a request, outermost first |
 //! | [`request_id`], [`record`] | what is it called, and what is written about it |
 //! | [`exchange`] | what is done to it: the line, and its one branch |
@@ -27,6 +27,7 @@ pub mod refusal;
 pub mod relay;
 pub mod request_id;
 pub mod stack;
+pub mod stall;
 pub mod step;
 pub mod target;
 
@@ -63,6 +64,9 @@ pub const HEAD: Duration = Duration::from_secs(30);
 
 /// The largest body over a line of 5 Mbit/s.
 pub const BODY: Duration = Duration::from_secs(60);
+
+/// A caller that takes nothing of its answer for so long is gone, or might as well be.
+pub const STALL: Duration = Duration::from_secs(30);
 
 /// Body, key, token and two attempts, each at its own limit, would be longer; a caller that
 /// has waited two minutes has given up.
@@ -124,6 +128,8 @@ pub struct Deadlines {
     pub head: Duration,
     /// A request's whole body.
     pub body: Duration,
+    /// For a caller to take the next piece of its answer.
+    pub stall: Duration,
     /// From the end of the head to the head of the reply.
     pub exchange: Duration,
     /// Between saying that we stop and closing the door.
@@ -134,7 +140,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { head: HEAD, body: BODY, exchange: EXCHANGE, drain_delay: DRAIN_DELAY, drain: DRAIN }
+        Self { head: HEAD, body: BODY, stall: STALL, exchange: EXCHANGE, drain_delay: DRAIN_DELAY, drain: DRAIN }
     }
 }
 
@@ -161,7 +167,7 @@ impl Gateway {
         drain: Drain,
         clock: Clock,
     ) -> io::Result<Self> {
-        let listener = Listener::bind(&config.listen, config.deadlines.head).await?;
+        let listener = Listener::bind(&config.listen, &config.deadlines).await?;
         let admission = Admission::new(Providers::new(providers), config.limits.clone(), config.deadlines.clone());
         let exchange = Exchange::new(admission, clock.clone());
         Ok(Self { listener, exchange, config, observers: Observers::new(observers), drain, clock })

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 
 use super::target;
 use crate::keys::Keys;
@@ -33,11 +34,16 @@ impl Provider {
         self.key_refusals.contains(&status)
     }
 
-    /// Whether `path` is where the provider gives out tokens. A caller who could go there
-    /// through us would get one of ours.
+    /// Whether a request for `target` would go to where the provider gives out tokens. A caller
+    /// who could go there through us would get one of ours.
     #[must_use]
-    pub fn is_token_endpoint(&self, path: &str) -> bool {
-        self.tokens.endpoint().is_some_and(|endpoint| target::is_same(path, endpoint.path()))
+    pub fn is_token_endpoint(&self, target: &Uri) -> bool {
+        let Some(endpoint) = self.tokens.endpoint() else { return false };
+        self.upstream.url_of(target.path()).is_some_and(|url| {
+            url.host_str() == endpoint.host_str()
+                && url.port_or_known_default() == endpoint.port_or_known_default()
+                && target::is_same(url.path(), endpoint.path())
+        })
     }
 }
 
@@ -53,10 +59,11 @@ impl Providers {
         Self(providers.into())
     }
 
-    /// The provider that serves `path`.
+    /// The provider that serves `path`, however it is spelt: `/%760` is below `/v0`.
     #[must_use]
     pub fn at(&self, path: &str) -> Option<&Provider> {
-        self.0.iter().find(|provider| is_below(path, &provider.prefix))
+        let path = percent_decode_str(path).decode_utf8_lossy();
+        self.0.iter().find(|provider| is_below(&path, &provider.prefix))
     }
 }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
-use super::refusal::Code;
+use super::refusal::{Code, Sent};
 use super::request_id::RequestId;
 use crate::clock::Clock;
 use crate::jose::Compact;
@@ -98,11 +98,11 @@ pub fn log(record: &Record) {
         query_keys = (!record.query_keys.is_empty()).then(|| record.query_keys.join(",")),
         route = record.upstream.as_deref(),
         status = record.status.map(|status| status.as_u16()),
-        origin = if record.refusal.is_some() { "gateway" } else { "upstream" },
+        origin = record.status.map(|_| if record.refusal.is_some() { "gateway" } else { "upstream" }),
         error_code = record.refusal.map(|code| code.row().code),
         duration_ms = millis(record.duration),
         upstream_ms = millis(record.upstream_time),
-        seal_us = record.seal_time.as_micros(),
+        seal_us = u64::try_from(record.seal_time.as_micros()).unwrap_or(u64::MAX),
         bytes_in = record.bytes_in,
         bytes_jwe = record.bytes_jwe,
         bytes_out = record.bytes_out,
@@ -176,11 +176,20 @@ impl Notes {
         known.record.kid = message.kid().map(str::to_owned);
     }
 
+    /// The request is about to be sent.
+    pub fn sending(&self) {
+        self.known().record.attempts += 1;
+    }
+
     /// The provider answered, or did not, after `waited`.
-    pub fn attempt(&self, waited: Duration) {
-        let mut known = self.known();
-        known.record.attempts += 1;
-        known.record.upstream_time += waited;
+    pub fn answered(&self, waited: Duration) {
+        self.known().record.upstream_time += waited;
+    }
+
+    /// Whether the provider may have seen it.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        if self.known().record.attempts == 0 { Sent::Nothing } else { Sent::Perhaps }
     }
 
     /// The answer is our own.
@@ -316,13 +325,9 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
     (version == "00" && id.len() == 32 && is_hex).then(|| id.to_owned())
 }
 
+/// What has no `=` may be a value without a name, and is left out.
 fn query_keys(query: &str) -> Vec<String> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split('=').next())
-        .filter(|key| !key.is_empty())
-        .map(str::to_owned)
-        .collect()
+    query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -343,7 +348,7 @@ mod tests {
             Arc::new(move |record| seen.lock().unwrap().push(record.clone()))
         };
         let mut request = Request::new(());
-        *request.uri_mut() = "/v0/x?token=canary&b=2&c".parse().unwrap();
+        *request.uri_mut() = "/v0/x?token=canary&b=2&canary".parse().unwrap();
         use_of(OpenRecord::begin(&mut request, Clock::system(), Observers::new(vec![observer])));
         let mut seen = seen.lock().unwrap();
         assert_eq!(seen.len(), 1, "one record for each request");
@@ -379,7 +384,7 @@ mod tests {
         let record = observed(drop);
         assert_eq!(
             (record.path.as_str(), record.query_keys.as_slice()),
-            ("/v0/x", ["token", "b", "c"].map(String::from).as_slice())
+            ("/v0/x", ["token", "b"].map(String::from).as_slice())
         );
         assert!(!format!("{record:?}").contains("canary"));
     }

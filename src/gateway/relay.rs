@@ -9,13 +9,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::headers;
+use super::headers::{self, TransferCoding};
 use super::key_hint::{JWE_KEY_HINT, KeyHint};
 use super::record::Notes;
 use super::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
@@ -29,7 +30,8 @@ const DROPPED_TIME: Duration = Duration::from_millis(250);
 /// Turns the provider's reply into the caller's.
 ///
 /// # Errors
-/// `upstream_protocol` for a switch of protocols, which nobody asked for.
+/// `upstream_protocol` for a switch of protocols, which nobody asked for, and for a transfer
+/// coding that we would have to undo.
 pub fn relay(
     reply: Response<Incoming>,
     hint: Option<KeyHint>,
@@ -40,6 +42,12 @@ pub fn relay(
         return Err(Refusal::UpstreamUpgrade);
     }
     let (mut head, body) = reply.into_parts();
+    // RFC 9112 section 6.3: chunks overrule a length, and hyper has taken the chunks off.
+    match headers::transfer_coding(&head.headers) {
+        TransferCoding::None => {}
+        TransferCoding::Chunked => drop(head.headers.remove(CONTENT_LENGTH)),
+        TransferCoding::Other => return Err(Refusal::UpstreamEncoding),
+    }
     headers::to_caller(&mut head.headers);
     head.headers.append(PROXY_STATUS, received(head.status));
     if let Some(hint) = hint {

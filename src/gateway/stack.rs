@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::{Either, Full};
@@ -117,13 +117,19 @@ where
     async fn run(self, request: Request<Incoming>, rest: S) -> Result<Self::Response, Infallible> {
         let id = RequestId::of(request.extensions());
         let notes = Notes::of(&request);
+        // Its body was announced and never asked for, so the connection cannot be used again.
+        let waits = request.headers().contains_key(EXPECT);
         Ok(match rest.oneshot(request).await {
             Ok(reply) => reply.map(Either::Left),
             Err(error) => {
                 let refusal = Refusal::from(error);
                 notes.refused(refusal.code());
                 refusal.log(id.as_str());
-                refusal.respond(id.as_str()).map(|body| Either::Right(Full::new(body)))
+                let mut response = refusal.respond(id.as_str()).map(|body| Either::Right(Full::new(body)));
+                if waits {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
             }
         })
     }
@@ -144,10 +150,11 @@ where
     type Error = Refusal;
 
     async fn run(self, request: Request<Incoming>, rest: S) -> Result<Response<Relayed>, Refusal> {
+        let notes = Notes::of(&request);
         tokio::select! {
             answer = rest.oneshot(request) => answer,
-            () = tokio::time::sleep(self.time) => Err(Refusal::ExchangeTimeout),
-            () = self.drain.expired() => Err(Refusal::Draining),
+            () = tokio::time::sleep(self.time) => Err(Refusal::ExchangeTimeout(notes.sent())),
+            () = self.drain.expired() => Err(Refusal::Draining(notes.sent())),
         }
     }
 }

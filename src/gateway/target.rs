@@ -37,9 +37,12 @@ pub enum TargetFault {
     /// NUL, CR, LF and the like, also percent-encoded.
     #[error("the path has a control byte")]
     ControlByte,
-    /// No `Host`, or more than one (RFC 9112 section 3.2 asks for 400).
-    #[error("a request has exactly one Host")]
+    /// No `Host`, more than one, or none that is valid (RFC 9112 section 3.2 asks for 400).
+    #[error("a request has exactly one Host, and a valid one")]
     Host,
+    /// Behind the upstream's base path it is no target any more; it has become too long.
+    #[error("the target is too long behind the upstream's base path")]
+    BehindBasePath,
 }
 
 /// Checks a target as it came.

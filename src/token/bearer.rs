@@ -20,11 +20,16 @@ struct Credential {
 }
 
 impl Bearer {
-    /// Puts the credential on, replacing every line of the header it sets. Does nothing for `none`.
+    /// Puts the credential on, replacing every line of the header it sets, and of its twins spelt
+    /// with underscores, which behind many servers are the same variable. Does nothing for `none`.
     pub fn apply(&self, headers: &mut HeaderMap) {
-        if let Some(credential) = &self.0 {
-            headers.insert(credential.header.clone(), credential.value.clone());
+        let Some(credential) = &self.0 else { return };
+        let is_twin = |name: &&HeaderName| name.as_str().replace('_', "-") == credential.header.as_str();
+        let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
+        for twin in twins {
+            headers.remove(twin);
         }
+        headers.insert(credential.header.clone(), credential.value.clone());
     }
 
     pub(super) fn none() -> Self {
@@ -74,6 +79,16 @@ mod tests {
         let lines: Vec<_> = headers.get_all(AUTHORIZATION).iter().collect();
         assert_eq!(lines, ["Bearer canary"]);
         assert!(lines[0].is_sensitive());
+    }
+
+    #[test]
+    fn a_twin_spelt_with_underscores_is_replaced_too() {
+        let mut headers = HeaderMap::new();
+        headers.append(HeaderName::from_static("x_api_key"), "caller".parse().unwrap());
+        let header = HeaderName::from_static("x-api-key");
+        let value = header_value("", &Secret::new("canary".into())).unwrap();
+        Bearer::new(header.clone(), value, 1).apply(&mut headers);
+        assert_eq!((headers.len(), &headers[header]), (1, &HeaderValue::from_static("canary")));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tower::timeout::error::Elapsed;
+use url::Url;
 
 use super::body::Outgoing;
 use super::client::{DataClient, Tls};
@@ -68,6 +69,12 @@ impl Upstream {
             Ok(reply) => reply.map_err(SendError::classify),
             Err(_) => Err(SendError::ReplyTimeout),
         }
+    }
+
+    /// Where a request for `path` goes.
+    #[must_use]
+    pub fn url_of(&self, path: &str) -> Option<Url> {
+        format!("{}://{}{}{path}", self.scheme, self.authority, self.base_path).parse().ok()
     }
 
     fn place(&self, target: &Uri) -> Result<Uri, SendError> {

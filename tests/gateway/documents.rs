@@ -1,5 +1,6 @@
 //! What is written down holds.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The repository's root.
@@ -22,13 +23,41 @@ fn every_file_the_readme_points_to_is_there() {
 
 #[test]
 fn the_readme_names_every_setting_of_the_example() {
-    let readme = readme();
     let example = std::fs::read_to_string(root().join("deploy/gateway.toml")).unwrap();
-    let keys = example.lines().filter_map(|line| {
-        let (key, _) = line.trim_start_matches(['#', '!']).split_once(" = ")?;
-        key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then_some(key)
-    });
-    for key in keys {
-        assert!(readme.contains(&format!("`{key}`")), "{key} is not in the README's configuration table");
+    let documented = settings_of_readme(&readme());
+    for setting in settings_of_example(&example) {
+        assert!(documented.contains(&setting), "{setting:?} is not in the README's configuration table");
     }
+}
+
+/// Section and key of each setting, commented out or not.
+fn settings_of_example(example: &str) -> BTreeSet<(String, String)> {
+    let mut section = String::new();
+    let mut settings = BTreeSet::new();
+    for line in example.lines() {
+        if line.starts_with('[') {
+            section = line.to_owned();
+        } else if let Some((key, _)) = line.trim_start_matches(['#', '!']).split_once(" = ")
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            settings.insert((section.clone(), key.to_owned()));
+        }
+    }
+    assert!(settings.len() > 40, "the example is read");
+    settings
+}
+
+/// The same of the README's table, where a section's name stands in its first row.
+fn settings_of_readme(readme: &str) -> BTreeSet<(String, String)> {
+    let mut section = String::new();
+    let mut settings = BTreeSet::new();
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| section |")).skip(2);
+    for row in rows.take_while(|row| row.starts_with('|')) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        if let Some(name) = cells[1].strip_prefix('`') {
+            section = name.trim_end_matches('`').to_owned();
+        }
+        settings.extend(cells[2].split(", ").map(|key| (section.clone(), key.trim_matches('`').to_owned())));
+    }
+    settings
 }

@@ -107,6 +107,8 @@ async fn what_does_not_finish_in_time_is_told_so() {
     let mut continued = [0; 25];
     tokio::io::AsyncReadExt::read_exact(&mut caller, &mut continued).await.unwrap();
     gateway.stop(Stop::Announced);
-    assert_refused_raw(&RawAnswer::read(&mut caller).await, 503, "draining");
+    let answer = RawAnswer::read(&mut caller).await;
+    assert_refused_raw(&answer, 503, "draining");
+    assert!(answer.body.contains("nothing was sent"), "its body had not come: {answer:?}");
     gateway.ended().await;
 }

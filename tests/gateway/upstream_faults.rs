@@ -137,6 +137,43 @@ async fn a_reply_that_falls_silent_breaks_off() {
 }
 
 #[tokio::test]
+async fn chunks_overrule_a_length_that_stands_beside_them() {
+    for length in ["2", "50"] {
+        let reply = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nwhole!\r\n0\r\n\r\n"
+        );
+        let provider = Broken::answering(reply.leak().as_bytes(), true).await;
+        let gateway = provider.gateway(LONG, LONG).await;
+        let reply = gateway.request("GET", "/v0/bank/available").send().await.unwrap();
+        assert_eq!(reply.bytes().await.unwrap(), "whole!", "beside a length of {length}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_in_another_transfer_coding_is_a_protocol_fault() {
+    let provider =
+        Broken::answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\nnot for us", true)
+            .await;
+    let gateway = provider.gateway(LONG, LONG).await;
+    let reply = gateway.request("GET", "/v0/bank/available").send().await.unwrap();
+    assert_refused(reply, 502, "upstream_protocol").await;
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_shake_hands_is_a_timeout_and_nothing_was_sent() {
+    // It takes connections and never says a word of TLS.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap()).parse().unwrap();
+    let gateway = TestGateway::spawn_with(|config| {
+        config.upstreams[0].upstream.url = url;
+        config.upstreams[0].upstream.connect = SHORT;
+    })
+    .await;
+    let problem = assert_refused(gateway.json("POST", LIST, "{}").send().await.unwrap(), 504, "upstream_timeout").await;
+    assert!(problem["detail"].as_str().unwrap().ends_with("nothing was sent"), "{problem}");
+}
+
+#[tokio::test]
 async fn a_redirect_is_relayed_and_never_followed() {
     let provider = Broken::answering(
         b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://elsewhere.test/\r\nContent-Length: 0\r\n\r\n",

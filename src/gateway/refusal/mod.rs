@@ -89,12 +89,15 @@ pub enum Refusal {
     /// The provider answered with a head that must not be relayed (a switch of protocols).
     #[error("the provider switched protocols unasked")]
     UpstreamUpgrade,
+    /// The provider's reply is in a transfer coding that we do not undo.
+    #[error("the reply is in a transfer coding other than chunked")]
+    UpstreamEncoding,
     /// No reply in time. The provider may have processed it.
     #[error("upstream timed out")]
     UpstreamTimeout(#[source] SendError),
     /// The whole exchange took too long.
     #[error("the exchange took too long")]
-    ExchangeTimeout,
+    ExchangeTimeout(Sent),
 
     // Ours: coming back later helps.
     /// No key to seal with.
@@ -111,7 +114,16 @@ pub enum Refusal {
     Overloaded(Limit),
     /// The gateway is stopping and could not wait any longer for the provider.
     #[error("stopped while the request was in flight")]
-    Draining,
+    Draining(Sent),
+}
+
+/// Whether the provider may have seen a request that ended here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// No byte of it has left.
+    Nothing,
+    /// It was being sent, or had been.
+    Perhaps,
 }
 
 /// Which limit an overloaded gateway has reached.
@@ -149,12 +161,12 @@ impl Refusal {
             Self::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
             Self::CredentialsRefused(_) => Code::CredentialsRefused,
             Self::UpstreamUnreachable(_) => Code::UpstreamUnreachable,
-            Self::UpstreamProtocol(_) | Self::UpstreamUpgrade => Code::UpstreamProtocol,
-            Self::UpstreamTimeout(_) | Self::ExchangeTimeout => Code::UpstreamTimeout,
+            Self::UpstreamProtocol(_) | Self::UpstreamUpgrade | Self::UpstreamEncoding => Code::UpstreamProtocol,
+            Self::UpstreamTimeout(_) | Self::ExchangeTimeout(_) => Code::UpstreamTimeout,
             Self::NoUsableKey(_) | Self::SealFailed(_) => Code::NoUsableKey,
             Self::TokenUnavailable(_) => Code::TokenUnavailable,
             Self::Overloaded(_) => Code::Overloaded,
-            Self::Draining => Code::Draining,
+            Self::Draining(_) => Code::Draining,
         }
     }
 
@@ -208,20 +220,29 @@ impl Refusal {
             Self::MalformedJose(fault) => fault.to_string(),
             Self::UnsupportedMediaType(fault) => fault.to_string(),
             Self::BodyTooLarge { limit } => format!("request bodies may have {limit} bytes"),
-            Self::UpstreamProtocol(_) | Self::UpstreamTimeout(_) | Self::ExchangeTimeout | Self::Draining => {
-                format!("{}; the provider may have processed the request", self.code().row().title)
+            Self::UpstreamUnreachable(error) | Self::UpstreamProtocol(error) | Self::UpstreamTimeout(error) => {
+                self.title_and(if error.nothing_was_sent() { Sent::Nothing } else { Sent::Perhaps })
             }
-            Self::UpstreamUnreachable(_) => format!("{}; nothing was sent", self.code().row().title),
+            Self::ExchangeTimeout(sent) | Self::Draining(sent) => self.title_and(*sent),
+            Self::UpstreamUpgrade | Self::UpstreamEncoding => self.title_and(Sent::Perhaps),
             Self::CallerForbidden
             | Self::NoUpstream
             | Self::MethodNotAllowed
             | Self::RequestTimeout
             | Self::CredentialsRefused(_)
-            | Self::UpstreamUpgrade
             | Self::NoUsableKey(_)
             | Self::SealFailed(_)
             | Self::TokenUnavailable(_)
             | Self::Overloaded(_) => self.code().row().title.to_owned(),
+        }
+    }
+
+    /// Tells a caller whether sending again could do a thing twice.
+    fn title_and(&self, sent: Sent) -> String {
+        let title = self.code().row().title;
+        match sent {
+            Sent::Nothing => format!("{title}; nothing was sent"),
+            Sent::Perhaps => format!("{title}; the provider may have processed the request"),
         }
     }
 
@@ -272,7 +293,7 @@ impl From<SendError> for Refusal {
             SendError::Unreachable(_) | SendError::Tls(_) => Self::UpstreamUnreachable(error),
             SendError::ConnectTimeout(_) | SendError::ReplyTimeout => Self::UpstreamTimeout(error),
             SendError::Broken(_) => Self::UpstreamProtocol(error),
-            SendError::Target => Self::MalformedTarget(TargetFault::ControlByte),
+            SendError::Target => Self::MalformedTarget(TargetFault::BehindBasePath),
         }
     }
 }
@@ -312,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_503_says_when_to_come_back() {
-        for refusal in [Refusal::Overloaded(Limit::Buffered), Refusal::Draining] {
+        for refusal in [Refusal::Overloaded(Limit::Buffered), Refusal::Draining(Sent::Nothing)] {
             assert_eq!(refusal.respond("r").headers()[RETRY_AFTER], "1");
         }
         let wait = TokenError::Unavailable { retry_after: Duration::from_secs(7) };
