@@ -44,7 +44,7 @@ impl Default for Surroundings {
     }
 }
 
-/// Why there is no gateway.
+/// Why there is no gateway. The first is a fault of the configuration; the second may mend itself.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The trust set-up of an upstream.
@@ -192,13 +192,10 @@ fn checks(providers: &[Provider], drain: &Drain) -> Vec<Check> {
     checks
 }
 
-/// Returns when a refresher panics; they have no other end.
+/// Returns when a refresher ends, which only a panic can bring about.
 async fn first_to_end(keepers: &mut JoinSet<()>) {
-    while let Some(ended) = keepers.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a refresher failed");
-            return;
-        }
+    match keepers.join_next().await {
+        Some(Err(error)) => tracing::error!(%error, "a refresher failed"),
+        Some(Ok(())) | None => tracing::error!("a refresher ended"),
     }
-    std::future::pending().await
 }

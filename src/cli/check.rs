@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{exit, output};
 use crate::config::{Environment, Loaded, Overrides};
+use crate::upstream::Tls;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -14,6 +15,12 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match Loaded::read(&arguments.overrides, &Environment::of_process()) {
         Ok(loaded) => {
+            // What reading cannot find out: whether the trust set-up can be used.
+            for upstream in &loaded.config.upstreams {
+                if let Err(error) = Tls::new(upstream.upstream.ca_file.as_deref()) {
+                    return output::fail(exit::CONFIG, &format!("upstream {}: {error}", upstream.name));
+                }
+            }
             output::text(format_args!("{}\n", loaded.summary));
             for warning in &loaded.warnings {
                 output::note(warning);

@@ -18,12 +18,11 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         Ok(keys) => keys,
         Err(error) => return output::fail(1, &error),
     };
-    let fetched = keys.refresh().await;
-    output::text(Table(&keys.snapshot()));
-    match fetched {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(exit::UNAVAILABLE, &error),
+    if let Err(error) = keys.refresh().await {
+        return output::fail(exit::UNAVAILABLE, &error);
     }
+    output::text(Table(&keys.snapshot()));
+    ExitCode::SUCCESS
 }
 
 /// One line a key; the one that would be used is marked.

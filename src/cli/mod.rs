@@ -11,6 +11,7 @@ mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod seal;
+mod signals;
 mod source;
 
 use std::process::ExitCode;

@@ -26,10 +26,13 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
     let set = match load(&arguments.keys.0).await {
         Ok(set) => set,
-        Err(error) => return output::fail(exit::UNAVAILABLE, &format!("{error:#}")),
+        Err(error) => return output::fail(exit::UNAVAILABLE, &format!("--keys: {error:#}")),
     };
     let mut keys = Vec::new();
-    for jwk in set["keys"].as_array().into_iter().flatten() {
+    let Some(jwks) = set["keys"].as_array() else {
+        return output::fail(1, &"--keys: not a JWK Set: it has no array `keys`");
+    };
+    for jwk in jwks {
         match DecryptionKey::from_jwk(jwk) {
             Ok(key) => keys.push(key),
             Err(why) => return output::fail(1, &format!("--keys: {why}")),
@@ -60,5 +63,5 @@ async fn load(source: &Source) -> anyhow::Result<Value> {
         }
     };
     // The text of a JSON error repeats none of the content, which is private here.
-    serde_json::from_slice(&bytes).map_err(|error| anyhow::anyhow!("--keys: {error}"))
+    serde_json::from_slice(&bytes).map_err(Into::into)
 }

@@ -1,13 +1,12 @@
 //! `jwe-gateway run`: configuration, assembly, addresses, service, drain.
 
-use std::io;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::signals::Signals;
 use super::{exit, output};
-use crate::app::{App, Stop, Surroundings};
+use crate::app::{App, BuildError, Stop, Surroundings};
 use crate::config::{Environment, Loaded, Overrides};
 use crate::telemetry;
 
@@ -35,7 +34,8 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
     };
     let app = match App::build(loaded.config, Surroundings::default()).await {
         Ok(app) => app,
-        Err(error) => return output::fail(exit::UNAVAILABLE, &error),
+        Err(error @ BuildError::Upstream { .. }) => return output::fail(exit::CONFIG, &error),
+        Err(error @ BuildError::Bind { .. }) => return output::fail(exit::UNAVAILABLE, &error),
     };
     match (app.address(), app.admin_address()) {
         (Ok(gateway), Ok(admin)) => tracing::info!(%gateway, %admin, version = env!("CARGO_PKG_VERSION"), "listening"),
@@ -54,25 +54,5 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
             Err(broken) => output::fail(1, &broken),
         },
         _ = second_signal => output::fail(1, &"stopped at once, by a second signal"),
-    }
-}
-
-/// SIGTERM comes from a supervisor, which also stops sending callers; SIGINT from a person, who
-/// waits.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> Stop {
-        tokio::select! {
-            _ = self.terminate.recv() => Stop::Announced,
-            _ = self.interrupt.recv() => Stop::AtOnce,
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use super::signals::Signals;
 use super::{exit, output};
 use crate::sandbox::{Options, Sandbox};
 
@@ -22,10 +23,14 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         Ok(sandbox) => sandbox,
         Err(error) => return output::fail(exit::UNAVAILABLE, &error),
     };
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return output::fail(1, &error),
+    };
     output::text(greeting(&sandbox));
     tokio::select! {
         () = sandbox.run() => output::fail(1, &"a listener of the sandbox ended"),
-        _ = tokio::signal::ctrl_c() => ExitCode::SUCCESS,
+        _ = signals.next() => ExitCode::SUCCESS,
     }
 }
 

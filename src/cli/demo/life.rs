@@ -59,7 +59,11 @@ impl fmt::Display for Life<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Record { method, path, bytes_in, bytes_out, duration, .. } = self.record;
         writeln!(f, "#{}  {method} {path}", self.number)?;
-        writeln!(f, "    in      {} bytes of JSON, in clear", grouped(*bytes_in))?;
+        match (bytes_in, self.received.is_some()) {
+            (0, _) => writeln!(f, "    in      no body")?,
+            (_, true) => writeln!(f, "    in      {} bytes of JSON, in clear", grouped(*bytes_in))?,
+            (_, false) => writeln!(f, "    in      {} bytes", grouped(*bytes_in))?,
+        }
         self.sealed(f)?;
         let status = self.record.status.map_or_else(|| "the caller left".to_owned(), |status| status.to_string());
         let origin = self.record.refusal.map_or_else(

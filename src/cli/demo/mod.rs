@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::examples::Example;
 use self::life::Life;
+use super::signals::Signals;
 use super::{exit, output};
 use crate::app::{App, Stop, Surroundings};
 use crate::config::Config;
@@ -40,6 +41,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn play(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
     let sandbox = Sandbox::start(Options::default()).await?;
     let (tell, mut over) = mpsc::unbounded_channel();
     // The demo that no longer listens has ended.
@@ -57,7 +59,7 @@ async fn play(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let code = tokio::select! {
         ended = serving => { ended?; ExitCode::SUCCESS }
         played = playing => played?,
-        _ = tokio::signal::ctrl_c() => ExitCode::SUCCESS,
+        _ = signals.next() => ExitCode::SUCCESS,
     };
     drop(ask);
     Ok(code)
