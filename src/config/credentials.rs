@@ -14,7 +14,7 @@ use url::Url;
 use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
 use super::report::Report;
-use super::upstream::{append, check_http};
+use super::upstream::{TOKEN_PATH, append, check_http};
 use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of};
 use crate::secret::{Secret, SecretSource};
 use crate::token::{ClientCredentials, Config, Format, StaticCredentials};
@@ -71,7 +71,7 @@ fn read_client(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
             check_http(&url, &url.value, allow_http, report);
             url
         }
-        None => section.derived("url", &URL, append(upstream, "/v0/token"), Origin::Default),
+        None => section.derived("url", &URL, append(upstream, TOKEN_PATH), Origin::Default),
     };
     let mut config = ClientCredentials::new(url.value, client_id.value, secret.value);
     config.format = section.setting("format", &FORMAT, config.format).value;

@@ -37,10 +37,12 @@ pub use faults::{Fault, Faults, Origin};
 pub use overrides::Overrides;
 pub use report::Summary;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::StatusCode;
+use url::Url;
 
+use crate::secret::SecretSource;
 use crate::{admin, gateway, keys, telemetry, token};
 use file::{Context, Document, Given, Section, Setting};
 use report::Report;
@@ -89,6 +91,27 @@ pub struct Loaded {
 }
 
 impl Config {
+    /// A gateway to one provider, on free ports of the loopback interface and with everything else
+    /// as it is by default: for tests, and for programs that embed a gateway.
+    #[must_use]
+    pub fn for_one(name: &str, url: Url, client_id: String, client_secret: SecretSource) -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut gateway = gateway::Config::default();
+        gateway.listen.address = any_port;
+        let token_url = upstream::append(&url, upstream::TOKEN_PATH);
+        let credentials = token::ClientCredentials::new(token_url, client_id, client_secret);
+        let upstream = Upstream {
+            name: name.to_owned(),
+            prefix: upstream::PREFIX_OF_ALL.to_owned(),
+            key_refusals: upstream::KEY_REFUSALS.to_vec(),
+            keys: keys::Config::new(keys::Source::Url(upstream::append(&url, upstream::JWKS_PATH))),
+            credentials: token::Config::ClientCredentials(credentials),
+            upstream: crate::upstream::Config::new(url),
+        };
+        let admin = admin::Config { address: any_port };
+        Self { gateway, admin, log: telemetry::Config::default(), upstreams: vec![upstream] }
+    }
+
     /// Reads the configuration with the environment of this process, and logs the warnings.
     /// Call [`Loaded::read`] when the log is set up by what is read.
     ///

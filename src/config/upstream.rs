@@ -13,6 +13,16 @@ use super::{Upstream, is_loopback};
 use crate::keys::Source;
 use crate::{keys, upstream};
 
+/// Where a provider publishes its keys, and gives out tokens, unless it is said otherwise.
+pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
+pub(super) const TOKEN_PATH: &str = "/v0/token";
+
+/// The paths that go to an upstream unless it is said otherwise: all.
+pub(super) const PREFIX_OF_ALL: &str = "/";
+
+/// A provider that cannot open a message finds fault with the request.
+pub(super) const KEY_REFUSALS: [StatusCode; 1] = [StatusCode::BAD_REQUEST];
+
 /// The provider of `FLANKS_CLIENT_ID`, which alone says where to go.
 const FLANKS: &str = "https://api.flanks.io";
 
@@ -59,7 +69,7 @@ fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upst
             section.derived("name", &NAME, host, Origin::Default).unless_faulty(&url)
         }
     };
-    let prefix = section.setting("prefix", &PREFIX, "/".to_owned());
+    let prefix = section.setting("prefix", &PREFIX, PREFIX_OF_ALL.to_owned());
     section.setting("encryption", &ENCRYPTION, ());
     let allow_http = section.setting("allow_http", &BOOL, false);
     check_http(&url, &url.value, &allow_http, report);
@@ -72,7 +82,7 @@ fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upst
     far.connect = section.setting("connect", &DEADLINE, far.connect).value;
     far.reply = section.setting("reply", &DEADLINE, far.reply).value;
     far.idle = section.setting("idle", &DEADLINE, far.idle).value;
-    let key_refusals = section.setting("key_refusals", &REFUSALS, vec![StatusCode::BAD_REQUEST]).value;
+    let key_refusals = section.setting("key_refusals", &REFUSALS, KEY_REFUSALS.to_vec()).value;
     let keys = read_keys(section.section("keys"), &url.value, &allow_http);
     let credentials = credentials::read(section.section("credentials"), &url.value, &allow_http);
     section.finish();
@@ -157,7 +167,7 @@ fn read_source(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
         None => match section.optional("file", &PATH) {
             Some(file) => file.map(Source::File),
             None => {
-                let url = append(upstream, "/.well-known/jwks.json");
+                let url = append(upstream, JWKS_PATH);
                 section.derived("url", &URL, url, Origin::Default).map(Source::Url)
             }
         },

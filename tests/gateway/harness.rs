@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use jwe_gateway::app::{App, Stop, Surroundings};
-use jwe_gateway::config::{Config, Upstream};
+use jwe_gateway::config::Config;
 use jwe_gateway::sandbox::{Options, Received, Sandbox};
 use jwe_gateway::secret::{Secret, SecretSource};
 use jwe_gateway::upstream::Tls;
-use jwe_gateway::{admin, gateway, keys, telemetry, token, upstream};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use url::Url;
 
 /// Long enough for a busy machine; only a test that fails waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,27 +152,11 @@ fn assert_is_ours(headers: &HeaderMap, body: &Value, status: u16, code: &str) {
 
 /// A configuration for `sandbox` that takes free ports.
 pub(crate) fn config(sandbox: &Sandbox) -> Config {
-    let url: Url = sandbox.url().parse().unwrap();
     let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
-    let credentials =
-        token::ClientCredentials::new(url.join("/v0/token").unwrap(), sandbox.client_id().to_owned(), secret);
-    let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let mut gateway = gateway::Config::default();
-    gateway.listen.address = any_port;
-    gateway.deadlines.drain_delay = Duration::ZERO;
-    Config {
-        gateway,
-        admin: admin::Config { address: any_port },
-        log: telemetry::Config::default(),
-        upstreams: vec![Upstream {
-            name: "sandbox".to_owned(),
-            prefix: "/".to_owned(),
-            key_refusals: vec![http::StatusCode::BAD_REQUEST],
-            keys: keys::Config::new(keys::Source::Url(url.join("/.well-known/jwks.json").unwrap())),
-            credentials: token::Config::ClientCredentials(credentials),
-            upstream: upstream::Config::new(url),
-        }],
-    }
+    let url = sandbox.url().parse().unwrap();
+    let mut config = Config::for_one("sandbox", url, sandbox.client_id().to_owned(), secret);
+    config.gateway.deadlines.drain_delay = Duration::ZERO;
+    config
 }
 
 /// Polls `condition` until it holds; fails the test when it does not within [`PATIENCE`].

@@ -21,7 +21,6 @@ use crate::gateway::request_id::X_REQUEST_ID;
 use crate::sandbox::{Options, Received, Sandbox};
 use crate::secret::{Secret, SecretSource};
 use crate::upstream::Tls;
-use crate::{admin, gateway, keys, telemetry, token, upstream};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -107,25 +106,10 @@ fn received(sandbox: &Sandbox, record: &Record) -> Option<Received> {
 }
 
 fn config(sandbox: &Sandbox, listen: SocketAddr) -> anyhow::Result<Config> {
-    let url: url::Url = sandbox.url().parse()?;
     let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
-    let credentials = token::ClientCredentials::new(url.join("/v0/token")?, sandbox.client_id().to_owned(), secret);
-    let provider = crate::config::Upstream {
-        name: "sandbox".to_owned(),
-        prefix: "/".to_owned(),
-        key_refusals: vec![http::StatusCode::BAD_REQUEST],
-        keys: keys::Config::new(keys::Source::Url(url.join("/.well-known/jwks.json")?)),
-        credentials: token::Config::ClientCredentials(credentials),
-        upstream: upstream::Config::new(url),
-    };
-    let mut gateway = gateway::Config::default();
-    gateway.listen.address = listen;
-    Ok(Config {
-        gateway,
-        admin: admin::Config { address: ([127, 0, 0, 1], 0).into() },
-        log: telemetry::Config::default(),
-        upstreams: vec![provider],
-    })
+    let mut config = Config::for_one("sandbox", sandbox.url().parse()?, sandbox.client_id().to_owned(), secret);
+    config.gateway.listen.address = listen;
+    Ok(config)
 }
 
 fn greeting(sandbox: &Sandbox, gateway: SocketAddr) -> String {
