@@ -1,5 +1,8 @@
 //! A credential as it is put on a request.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
@@ -17,6 +20,8 @@ struct Credential {
     value: HeaderValue,
     /// Tells this credential from the one before and the one after it.
     serial: u64,
+    /// Whether the provider has let a request with it through.
+    accepted: Arc<AtomicBool>,
 }
 
 impl Bearer {
@@ -37,7 +42,19 @@ impl Bearer {
     }
 
     pub(super) fn new(header: HeaderName, value: HeaderValue, serial: u64) -> Self {
-        Self(Some(Credential { header, value, serial }))
+        Self(Some(Credential { header, value, serial, accepted: Arc::default() }))
+    }
+
+    /// The provider let a request with it through. When it is refused later, it was revoked, and
+    /// is not one that was never good.
+    pub fn note_accepted(&self) {
+        if let Some(credential) = &self.0 {
+            credential.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn was_accepted(&self) -> bool {
+        self.0.as_ref().is_some_and(|credential| credential.accepted.load(Ordering::Relaxed))
     }
 
     /// None for `none`.

@@ -12,8 +12,9 @@
 //! The provider may revoke a token before its end and says so only by a 401 on a call.
 //! [`Tokens::newer_than`] forgets the token if it is still the one in hand (of a thousand
 //! requests refused together, the first does; the others find it gone, or replaced), and all of
-//! them wait for one renewal. If the new token is refused as well within ten seconds, the token
-//! is not what is wrong: nothing is renewed, and the provider's 401 stands.
+//! them wait for one renewal. If the new token is refused as well within ten seconds, and no call
+//! accepted it meanwhile, the token is not what is wrong: nothing is renewed, and the provider's
+//! 401 stands.
 //!
 //! # Failures
 //!

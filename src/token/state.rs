@@ -26,10 +26,17 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// providers lock accounts out.
 const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5 * 60));
 
-/// After a token that replaced a refused one, no refusal causes another renewal for this long:
-/// then it is not the token that is wrong (audience, permissions, clocks), and a new one for each
-/// request would be an attack on the token endpoint.
+/// When a token that replaced a refused one is refused in turn, without ever having been accepted,
+/// no refusal causes another renewal for this long: then it is not the token that is wrong
+/// (audience, permissions, clocks), and a new one for each request would be an attack on the token
+/// endpoint.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
+
+/// A token that is accepted by some calls and refused by others looks revoked at each refusal.
+/// So many may be replaced at once, and then one in [`REPLACEMENT_EVERY`]: more often than anybody
+/// revokes, and no attack on the token endpoint.
+const REPLACEMENTS: u32 = 5;
+const REPLACEMENT_EVERY: Duration = Duration::from_secs(4);
 
 /// How often a fixed credential's file is read again.
 const STATIC_POLL: Duration = Duration::from_secs(10);
@@ -47,8 +54,10 @@ pub(super) struct State {
     slow_backoff: Backoff,
     /// Whether the next credential replaces a refused one.
     replaces_refused: bool,
-    /// No renewal because of a refusal before.
+    /// No renewal because of a refusal before, while the token in hand has not been accepted.
     paused_until: Option<Instant>,
+    /// How many refused tokens may be replaced now, and since when there is one more.
+    replacements: (u32, Instant),
     last_error: Option<RenewalError>,
     counts: Counts,
     jitter: Jitter,
@@ -119,6 +128,7 @@ impl State {
             slow_backoff: Backoff::new(SLOW_BACKOFF.0, SLOW_BACKOFF.1, jitter.clone()),
             replaces_refused: false,
             paused_until: None,
+            replacements: (REPLACEMENTS, now),
             last_error: None,
             counts: Counts::default(),
             jitter,
@@ -233,6 +243,18 @@ impl State {
         }
     }
 
+    fn take_replacement(&mut self, now: Instant) -> bool {
+        let (left, since) = self.replacements;
+        let earned = now.saturating_duration_since(since).as_secs() / REPLACEMENT_EVERY.as_secs();
+        // More than fit are lost, and the count begins anew.
+        let (left, since) = match u32::try_from(earned) {
+            Ok(earned) if earned < REPLACEMENTS - left => (left + earned, since + REPLACEMENT_EVERY * earned),
+            _ => (REPLACEMENTS, now),
+        };
+        self.replacements = (left.saturating_sub(1), since);
+        left > 0
+    }
+
     /// The provider answered 401 to the credential with this serial.
     pub(super) fn refused(&mut self, serial: u64, now: Instant) -> AfterRefusal {
         let number = self.ended + 1;
@@ -242,7 +264,8 @@ impl State {
             }
             Some(held) if held.bearer.serial() == Some(serial) => {
                 self.counts.refusals += 1;
-                if self.paused_until.is_some_and(|until| now < until) {
+                let is_paused = self.paused_until.is_some_and(|until| now < until);
+                if (is_paused && !held.bearer.was_accepted()) || !self.take_replacement(now) {
                     return AfterRefusal::Leave;
                 }
                 self.replaces_refused = true;

@@ -40,6 +40,33 @@ fn a_credential_that_is_no_longer_in_hand_is_not_forgotten_again() {
 }
 
 #[test]
+fn a_replacement_that_was_accepted_is_replaced_too_when_it_is_revoked() {
+    let now = Clock::manual().0.now();
+    let mut state = State::new(true, now, Jitter::seeded(1));
+    let _ = state.land(1, grant(600 * SECOND), now);
+    assert!(matches!(state.refused(1, now), AfterRefusal::Renew(2)));
+    let _ = state.land(2, grant(600 * SECOND), now);
+    assert!(matches!(state.refused(2, now + SECOND), AfterRefusal::Leave), "it was never accepted");
+    state.bearer(now).unwrap().note_accepted();
+    assert!(matches!(state.refused(2, now + SECOND), AfterRefusal::Renew(3)), "it was, so it was revoked");
+}
+
+#[test]
+fn a_call_that_is_never_allowed_is_no_attack_on_the_token_endpoint() {
+    let mut now = Clock::manual().0.now();
+    let mut state = State::new(true, now, Jitter::seeded(1));
+    let mut renewals = 0;
+    for _ in 0..600 {
+        let _ = state.land(state.next_renewal().0, grant(3600 * SECOND), now);
+        let bearer = state.bearer(now).unwrap();
+        bearer.note_accepted();
+        renewals += u32::from(matches!(state.refused(bearer.serial().unwrap(), now), AfterRefusal::Renew(_)));
+        now += SECOND / 10;
+    }
+    assert_eq!(renewals, REPLACEMENTS + 60 / 4 - 1, "in a minute of ten refusals a second");
+}
+
+#[test]
 fn a_refusal_does_not_override_what_the_token_endpoint_asked_for() {
     let now = Clock::manual().0.now();
     let busy = RenewalError::Busy { status: 429, retry_after: Some(30 * SECOND) };
