@@ -30,6 +30,7 @@
 //! | [`admin`] | whether the process is alive and ready |
 //! | [`telemetry`] | where logs go |
 //! | [`sandbox`] | a made-up provider, for tests and demonstrations |
+//! | [`drill`] | does every request survive the rotations; with a verdict |
 //! | [`clock`], [`secret`] | time, chance and secrets, for all of them |
 //!
 //! A room's walls (who may use whom) are a table in `tests/gateway/walls.rs`, held by a test.
@@ -39,6 +40,8 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "sandbox")]
+pub mod drill;
 pub mod gateway;
 pub mod jose;
 pub mod keys;

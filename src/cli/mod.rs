@@ -5,6 +5,8 @@
 mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
+#[cfg(feature = "sandbox")]
+mod drill;
 mod keys;
 mod open;
 mod run;
@@ -56,6 +58,9 @@ enum Verb {
     /// Run the made-up provider
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
+    /// Rotate keys and revoke tokens under load, and say whether a request was lost
+    #[cfg(feature = "sandbox")]
+    Drill(drill::Arguments),
     /// Check the configuration and print what is in force
     Check(check::Arguments),
     /// Seal JSON from stdin; the compact JWE goes to stdout
@@ -92,6 +97,8 @@ pub fn main() -> ExitCode {
             Verb::Demo(arguments) => demo::run(arguments).await,
             #[cfg(feature = "sandbox")]
             Verb::Sandbox(arguments) => sandbox::run(arguments).await,
+            #[cfg(feature = "sandbox")]
+            Verb::Drill(arguments) => drill::run(arguments).await,
             Verb::Check(arguments) => check::run(&arguments),
             Verb::Seal(arguments) => seal::run(arguments).await,
             Verb::Open(arguments) => open::run(arguments).await,

@@ -55,7 +55,10 @@ impl Exchange {
         let mut remedies = Remedies { key: true, token: true };
         loop {
             let reply = self.send(&provider, &head, &payload, &bearer, &notes).await?;
-            match remedies.after(&reply, &provider, &mut payload, &mut bearer).await {
+            if reply.status() != StatusCode::UNAUTHORIZED {
+                bearer.note_accepted();
+            }
+            match remedies.after(&reply, &provider, &mut payload, &mut bearer, &notes).await {
                 Next::SendAgain => drop_reply(reply).await,
                 Next::Relay(hint) => return relay(reply, hint, provider.upstream.idle(), notes),
             }
@@ -142,6 +145,7 @@ impl Remedies {
         provider: &Provider,
         payload: &mut Payload,
         bearer: &mut Bearer,
+        notes: &Notes,
     ) -> Next {
         let status = reply.status();
         match payload {
@@ -150,6 +154,7 @@ impl Remedies {
                     && let Some(newer) = provider.tokens.newer_than(bearer).await
                 {
                     *bearer = newer;
+                    notes.resent();
                     return Next::SendAgain;
                 }
             }
@@ -158,6 +163,7 @@ impl Remedies {
                     && let Some(newer) = provider.keys.newer_than(key).await
                 {
                     *key = newer;
+                    notes.resealed();
                     return Next::SendAgain;
                 }
             }

@@ -57,6 +57,10 @@ pub struct Record {
     pub kid: Option<String>,
     /// How often the request was sent to the provider.
     pub attempts: u32,
+    /// Whether it was sealed again, because the provider no longer published the key.
+    pub resealed: bool,
+    /// Whether it was sent again with another token, because the provider refused the first.
+    pub resent: bool,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -154,6 +158,8 @@ impl Notes {
             bytes_out: 0,
             kid: None,
             attempts: 0,
+            resealed: false,
+            resent: false,
             outcome: Outcome::CallerLeft,
         };
         Self(Arc::new(Mutex::new(Known { record, seal_time: SealTime::default(), broke_off: false })))
@@ -184,6 +190,16 @@ impl Notes {
     /// The provider answered, or did not, after `waited`.
     pub fn answered(&self, waited: Duration) {
         self.known().record.upstream_time += waited;
+    }
+
+    /// The provider refused the key, and there is another one.
+    pub fn resealed(&self) {
+        self.known().record.resealed = true;
+    }
+
+    /// The provider refused the token, and there is another one.
+    pub fn resent(&self) {
+        self.known().record.resent = true;
     }
 
     /// Whether the provider may have seen it.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each room, and the rooms it may use. `clock` and `secret` are for everyone but `jose`.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("jose", &[]),
     ("clock", &[]),
     ("secret", &[]),
@@ -19,12 +19,30 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("config", &["admin", "gateway", "keys", "secret", "telemetry", "token", "upstream"]),
     ("app", &["admin", "clock", "config", "gateway", "keys", "token", "upstream"]),
     (
+        "drill",
+        &[
+            "admin",
+            "app",
+            "clock",
+            "config",
+            "gateway",
+            "jose",
+            "keys",
+            "sandbox",
+            "secret",
+            "telemetry",
+            "token",
+            "upstream",
+        ],
+    ),
+    (
         "cli",
         &[
             "admin",
             "app",
             "clock",
             "config",
+            "drill",
             "gateway",
             "jose",
             "keys",

@@ -1,0 +1,192 @@
+//! `jwe-gateway drill`: rotations under load, with a verdict.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use jiff::fmt::friendly::SpanParser;
+use url::Url;
+
+use super::{exit, output};
+use crate::clock::Clock;
+use crate::config::Environment;
+use crate::drill::{Config, Drill, DrillError, MAX_DURATION, MAX_RATE, Progress, RATE, Report, Scenario, Subject};
+use crate::telemetry;
+
+/// Room for eight cuts with a calm stretch after each.
+const DURATION: &str = "20s";
+
+/// Between two lines of progress where they cannot be redrawn: a log wants few.
+const LINE: Duration = Duration::from_secs(3);
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// What the provider does
+    #[arg(long, value_enum)]
+    scenario: Scenario,
+    /// Requests a second
+    #[arg(long, value_name = "N", default_value_t = RATE, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RATE)))]
+    rate: u32,
+    /// For how long they are sent, such as 20s or 2m
+    #[arg(long, default_value = DURATION, value_parser = duration)]
+    duration: Duration,
+    /// Makes the plan; the same seed makes the same plan. Random unless given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Write the report as one HTML page
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Drill another sealing client, which takes plain JSON at this URL, against the sandbox
+    #[arg(long, value_name = "URL", value_parser = http_url)]
+    gateway: Option<Url>,
+    /// With --gateway: where the sandbox listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090", requires = "gateway")]
+    listen: SocketAddr,
+    /// With --gateway: where the sandbox is managed
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091", requires = "gateway")]
+    management: SocketAddr,
+}
+
+pub(super) async fn run(arguments: Arguments) -> ExitCode {
+    // Each drill brings thousands of access records; who wants them asks.
+    if let Some(filter) = Environment::of_process().log_filter()
+        && let Err(error) = telemetry::init(&telemetry::Config::default(), Some(&filter), telemetry::Writer::Stderr)
+    {
+        return output::fail(exit::CONFIG, &error);
+    }
+    let played = async {
+        // A report that cannot be written should not cost a drill.
+        let html = arguments.report.as_deref().map(create).transpose()?;
+        let json = arguments.json.as_deref().map(create).transpose()?;
+        let report = drill(&arguments).await?;
+        output::text(&report);
+        if let Some(mut file) = html {
+            file.write_all(report.to_html().as_bytes())?;
+        }
+        if let Some(mut file) = json {
+            writeln!(file, "{:#}", report.to_json())?;
+        }
+        anyhow::Ok(report.verdict.is_pass())
+    };
+    tokio::select! {
+        passed = played => match passed {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) if matches!(error.downcast_ref(), Some(DrillError::GatewayEnded)) => output::fail(1, &error),
+            Err(error) => output::fail(exit::UNAVAILABLE, &format!("{error:#}")),
+        },
+        _ = tokio::signal::ctrl_c() => output::fail(1, &"stopped before there was a verdict"),
+    }
+}
+
+async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {
+    let Arguments { scenario, rate, duration, listen, management, .. } = *arguments;
+    let subject = match arguments.gateway.clone() {
+        Some(gateway) => Subject::Foreign { gateway, listen, management },
+        None => Subject::Own,
+    };
+    let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u16(..)));
+    let drill = Drill::start(Config { scenario, rate, duration, seed, subject }, Clock::system()).await?;
+    output::text(drill.greeting());
+    let mut line = Line { is_terminal: io::stdout().is_terminal(), printed: None };
+    let report = drill.run(|progress| line.show(progress)).await;
+    line.end();
+    report
+}
+
+/// The line of progress: redrawn on a terminal, printed now and then elsewhere.
+struct Line {
+    is_terminal: bool,
+    printed: Option<Duration>,
+}
+
+impl Line {
+    fn show(&mut self, progress: &Progress) {
+        if self.is_terminal {
+            // To the line's beginning, the line, and nothing of a longer one before.
+            output::text(format!("\r{}\x1b[K", shown(progress)));
+        } else if self.printed.is_none_or(|printed| progress.elapsed >= printed + LINE) {
+            output::text(format!("{}\n", shown(progress)));
+        } else {
+            return;
+        }
+        self.printed = Some(progress.elapsed);
+    }
+
+    fn end(&self) {
+        if self.is_terminal && self.printed.is_some() {
+            output::text("\n");
+        }
+    }
+}
+
+fn shown(progress: &Progress) -> String {
+    let Progress { elapsed, duration, sent, failed, kid, key_set_age, is_broken } = progress;
+    let (elapsed, duration) = (elapsed.min(duration).as_secs_f64(), duration.as_secs_f64());
+    let kid: String = kid.as_deref().unwrap_or("none").chars().filter(|c| !c.is_control()).take(24).collect();
+    let age = key_set_age.map_or_else(|| "unknown".to_owned(), |age| format!("{:.1} s", age.as_secs_f64()));
+    let outage = if *is_broken { "  OUTAGE" } else { "" };
+    format!("{elapsed:5.1}/{duration:.0} s  sent {sent}  failed {failed}  key {kid}  set {age} old{outage}")
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    File::create(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = SpanParser::new().parse_unsigned_duration(text);
+    let duration = duration.map_err(|_| "write seconds or minutes, such as 20s or 2m".to_owned())?;
+    if (Duration::from_secs(1)..=MAX_DURATION).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(format!("must be between 1s and {}s", MAX_DURATION.as_secs()))
+    }
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
+    let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
+    if is_http { Ok(url) } else { Err("must begin with http:// or https://".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_unit_and_bounds() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["20", "", "-1s", "0s", "500ms", "11m", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_reached_by_http() {
+        assert!(http_url("http://127.0.0.1:8080").is_ok());
+        for wrong in ["127.0.0.1:8080", "unix:/run/x", "ftp://h/", ""] {
+            assert!(http_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_line_of_progress_says_how_it_goes() {
+        let progress = Progress {
+            elapsed: Duration::from_millis(4200),
+            duration: Duration::from_secs(20),
+            sent: 630,
+            failed: 2,
+            kid: Some("sandbox-1a2b3c4d-3".to_owned()),
+            key_set_age: Some(Duration::from_millis(800)),
+            is_broken: true,
+        };
+        assert_eq!(shown(&progress), "  4.2/20 s  sent 630  failed 2  key sandbox-1a2b3c4d-3  set 0.8 s old  OUTAGE");
+    }
+}

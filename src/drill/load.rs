@@ -1,0 +1,174 @@
+//! Callers that send at a steady rate, whatever comes back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::header::CONTENT_TYPE;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::evidence::{Answer, Answered};
+use crate::clock::Clock;
+
+/// Reads an account's state; the sandbox knows it from the start and it changes nothing.
+const PATH: &str = "/v0/bank/credentials/status";
+
+/// Requests at once. At the default rate three seconds of a gateway that answers nothing; then
+/// the load waits too, and the latencies say so, since they are counted from when a request was due.
+const AT_ONCE: usize = 512;
+
+/// A caller's patience. Beyond it the request is lost, whatever comes later.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The callers.
+pub(super) struct Load {
+    client: reqwest::Client,
+    url: Url,
+    run: Arc<str>,
+    clock: Clock,
+    counts: Arc<Counts>,
+}
+
+/// How it goes.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    sent: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Answers other than 200, and requests without one.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Load {
+    pub(super) fn new(client: reqwest::Client, gateway: &Url, run: Arc<str>, clock: Clock) -> Self {
+        Self { client, url: target(gateway), run, clock, counts: Arc::default() }
+    }
+
+    pub(super) fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Sends `rate` requests a second for `duration`, each when it is due, and returns when the
+    /// last one is over. Each answer goes to `tell`.
+    pub(super) async fn run(self, rate: u32, duration: Duration, begun: Instant, tell: mpsc::UnboundedSender<Answer>) {
+        let load = Arc::new(self);
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let callers = TaskTracker::new();
+        for number in 0.. {
+            let due = due(number, rate);
+            if due >= duration {
+                break;
+            }
+            load.clock.sleep_until(begun + due).await;
+            // Nobody closes the semaphore.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let (load, tell) = (Arc::clone(&load), tell.clone());
+            callers.spawn(async move {
+                let answered = load.send(number).await;
+                let ended = load.clock.now() - begun;
+                // The drill that no longer listens has been given up.
+                let _ = tell.send(Answer { number, due, ended, answered });
+                drop(place);
+            });
+        }
+        callers.close();
+        callers.wait().await;
+    }
+
+    async fn send(&self, number: u64) -> Answered {
+        self.counts.sent.fetch_add(1, Ordering::Relaxed);
+        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").timeout(PATIENCE);
+        let request = request.header("x-request-id", request_id(&self.run, number)).body(body(&self.run, number));
+        let whole = async {
+            let reply = request.send().await?;
+            let status = reply.status();
+            reply.bytes().await?;
+            Ok::<_, reqwest::Error>(status)
+        };
+        let answered = match whole.await {
+            Ok(status) => Answered::With(status.as_u16()),
+            Err(error) => Answered::Not(why(error)),
+        };
+        if answered != Answered::With(200) {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        answered
+    }
+}
+
+/// When the request with this number is to be sent.
+fn due(number: u64, rate: u32) -> Duration {
+    let rate = u64::from(rate);
+    Duration::from_secs(number / rate) + Duration::from_nanos(number % rate * 1_000_000_000 / rate)
+}
+
+/// What the callers ask for.
+pub(super) fn target(gateway: &Url) -> Url {
+    let mut url = gateway.clone();
+    url.set_path(&format!("{}{PATH}", gateway.path().trim_end_matches('/')));
+    url
+}
+
+/// The body of one request. Its number is what the two sides are joined by.
+pub(super) fn body(run: &str, number: u64) -> String {
+    format!(r#"{{"credentials_token":"sandbox-credentials-1","drill":"{run}","number":{number}}}"#)
+}
+
+/// The name of one request, by which also an attempt that the provider could not open is known,
+/// where the gateway passes it on.
+pub(super) fn request_id(run: &str, number: u64) -> String {
+    format!("drill-{run}-{number}")
+}
+
+/// The number in a request's name.
+pub(super) fn number_in(run: &str, request_id: &str) -> Option<u64> {
+    request_id.strip_prefix("drill-")?.strip_prefix(run)?.strip_prefix('-')?.parse().ok()
+}
+
+/// reqwest's own words with those of the causes, and without the URL.
+pub(super) fn why(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_known_by_its_name() {
+        assert_eq!(number_in("ab12", &request_id("ab12", 7)), Some(7));
+        for other in ["drill-ab12", "drill-ab1-7", "drill-ab12-x", "0198-ab12-7"] {
+            assert_eq!(number_in("ab12", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn requests_are_due_at_the_rate_without_drift() {
+        assert_eq!([0, 75, 150, 3000].map(|number| due(number, 150).as_millis()), [0, 500, 1000, 20_000]);
+        assert_eq!(due(1, 3).as_nanos(), 333_333_333);
+    }
+
+    #[test]
+    fn the_gateways_own_path_comes_first() {
+        let at = |gateway: &str| target(&gateway.parse().unwrap()).to_string();
+        assert_eq!(at("http://h:1"), "http://h:1/v0/bank/credentials/status");
+        assert_eq!(at("http://h:1/flanks/"), "http://h:1/flanks/v0/bank/credentials/status");
+    }
+}

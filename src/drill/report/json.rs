@@ -1,0 +1,98 @@
+//! The report for machines. Times are milliseconds; `version` changes when a member changes its
+//! meaning or goes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{LOST_SHOWN, Report};
+use crate::drill::events::Event;
+use crate::drill::quantiles::Quantiles;
+
+pub(super) fn document(report: &Report) -> Value {
+    let tally = &report.tally;
+    json!({
+        "version": 1,
+        "title": report.title(),
+        "verdict": report.verdict.word(),
+        "why": report.verdict.why(),
+        "scenario": report.scenario.name(),
+        "rate": report.rate,
+        "duration_ms": ms(report.duration),
+        "seed": report.seed,
+        "gateway": report.gateway,
+        "provider": report.provider,
+        "at": report.at.to_string(),
+        "requests": tally.requests,
+        "lost": tally.lost.len(),
+        "duplicated": tally.duplicated,
+        "resealed": tally.resealed,
+        "resent": tally.resent,
+        "sealed_with_a_retired_key": tally.under_retired_key,
+        "keys_published": tally.published,
+        "adoption": tally.adoption.map(quantiles),
+        "latency_calm": tally.calm.map(quantiles),
+        "latency_during_faults": tally.troubled.map(quantiles),
+        "key_set_requests": tally.key_set_fetches,
+        "token_requests": tally.token_requests,
+        "lost_requests": tally.lost.iter().take(LOST_SHOWN).map(|lost| json!({
+            "number": lost.number,
+            "due_ms": ms(lost.due),
+            "ended_ms": ms(lost.ended),
+            "why": lost.why,
+            "provider": lost.attempts,
+            "gateway": lost.gateway,
+        })).collect::<Vec<_>>(),
+        "events": report.events.iter().map(event).collect::<Vec<_>>(),
+        "timeline": {
+            "bucket_ms": ms(report.timeline.bucket),
+            "keys": report.timeline.bands.iter().map(|band| json!({
+                "kid": band.kid,
+                "published_ms": ms(band.published),
+                "withdrawn_ms": ms(band.withdrawn),
+                "requests": band.counts,
+            })).collect::<Vec<_>>(),
+            "lost": report.timeline.lost,
+        },
+    })
+}
+
+fn event(event: &Event) -> Value {
+    json!({ "at_ms": ms(event.at), "change": event.change.word(), "what": event.change.to_string() })
+}
+
+fn quantiles(quantiles: Quantiles) -> Value {
+    let Quantiles { count, p50, p99, max } = quantiles;
+    json!({ "count": count, "p50_ms": ms(p50), "p99_ms": ms(p99), "max_ms": ms(max) })
+}
+
+/// To the microsecond.
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{failed, report};
+    use super::*;
+    use crate::drill::testing::evidence;
+
+    #[test]
+    fn the_document_says_what_the_table_says() {
+        let document = document(&report(&evidence()));
+        assert_eq!(document["version"], 1);
+        assert_eq!(document["title"], "jwe-gateway drill: hard-cut");
+        assert_eq!((&document["verdict"], &document["lost"]), (&json!("PASS"), &json!(0)));
+        assert_eq!(document["adoption"], json!({ "count": 1, "p50_ms": 130.0, "p99_ms": 130.0, "max_ms": 130.0 }));
+        assert_eq!(document["events"][0]["change"], "cut");
+        assert_eq!(document["timeline"]["keys"][1]["published_ms"], 2000.0);
+    }
+
+    #[test]
+    fn what_was_lost_is_told_with_its_trace() {
+        let document = document(&failed());
+        assert_eq!((&document["verdict"], &document["lost"]), (&json!("FAIL"), &json!(1)));
+        assert_eq!(document["lost_requests"][0]["number"], 9);
+        assert_eq!(document["lost_requests"][0]["gateway"], "no record");
+    }
+}

@@ -1,0 +1,231 @@
+//! The outcome of a drill, and the three ways to show it.
+
+mod html;
+mod json;
+mod terminal;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::events::{Change, Event};
+use super::evidence::Evidence;
+use super::quantiles::Quantiles;
+use super::tally::Tally;
+use super::timeline::Timeline;
+use super::{Config, Scenario};
+
+/// Lost requests that are told of one by one; a gateway that loses one in two needs no list.
+const LOST_SHOWN: usize = 20;
+
+/// What came of a drill. `Display` is the terminal's view of it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What happened.
+    pub scenario: Scenario,
+    /// Requests a second, as asked for.
+    pub rate: u32,
+    /// For how long, as asked for.
+    pub duration: Duration,
+    /// What the plan was made from.
+    pub seed: u64,
+    /// Who was drilled.
+    pub gateway: String,
+    /// Where the sandbox was.
+    pub provider: String,
+    /// When it was over.
+    pub at: Timestamp,
+    /// What the provider did.
+    pub events: Vec<Event>,
+    /// The figures.
+    pub tally: Tally,
+    /// Which key sealed what, when.
+    pub timeline: Timeline,
+    /// The outcome.
+    pub verdict: Verdict,
+}
+
+/// Whether the gateway passed, and why or why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing was lost or done twice.
+    Pass(String),
+    /// Something was, or nothing could be seen.
+    Fail(String),
+}
+
+impl Verdict {
+    /// Whether it is a pass.
+    #[must_use]
+    pub fn is_pass(&self) -> bool {
+        matches!(self, Self::Pass(_))
+    }
+
+    fn word(&self) -> &'static str {
+        if self.is_pass() { "PASS" } else { "FAIL" }
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Pass(why) | Self::Fail(why) => why,
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(config: &Config, gateway: &str, provider: &str, evidence: &Evidence) -> Self {
+        let tally = Tally::of(evidence);
+        Self {
+            scenario: config.scenario,
+            rate: config.rate,
+            duration: config.duration,
+            seed: config.seed,
+            gateway: gateway.to_owned(),
+            provider: provider.to_owned(),
+            at: Timestamp::now(),
+            events: evidence.events.clone(),
+            timeline: Timeline::of(evidence, &tally),
+            verdict: verdict(&tally, &evidence.events, evidence.calls.is_empty(), provider),
+            tally,
+        }
+    }
+
+    /// As a page that needs nothing but itself.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        html::page(self)
+    }
+
+    /// As JSON, version 1.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        json::document(self)
+    }
+
+    fn title(&self) -> String {
+        format!("jwe-gateway drill: {}", self.scenario)
+    }
+
+    fn conditions(&self) -> String {
+        let Self { rate, duration, seed, .. } = self;
+        format!("{rate} requests/s for {} s, seed {seed}", duration.as_secs_f64())
+    }
+
+    /// The table: what, and how much.
+    fn figures(&self) -> Vec<(&'static str, String)> {
+        let tally = &self.tally;
+        let known = |count: Option<usize>| count.map_or_else(|| "not known".to_owned(), |count| count.to_string());
+        let adopted = tally.adoption.map_or(0, |adoption| adoption.count);
+        vec![
+            ("requests", tally.requests.to_string()),
+            ("lost", tally.lost.len().to_string()),
+            ("duplicated", tally.duplicated.to_string()),
+            ("resealed, after a 400", known(tally.resealed)),
+            ("resent, after a 401", known(tally.resent)),
+            ("sealed with a retired key", tally.under_retired_key.to_string()),
+            ("keys adopted", format!("{adopted} of {} published", tally.published)),
+            ("rotation to adoption", quantiles(tally.adoption)),
+            ("latency, calm", quantiles(tally.calm)),
+            ("latency, during faults", quantiles(tally.troubled)),
+            ("key set requests", tally.key_set_fetches.to_string()),
+            ("token requests", tally.token_requests.to_string()),
+        ]
+    }
+}
+
+fn verdict(tally: &Tally, events: &[Event], nothing_arrived: bool, provider: &str) -> Verdict {
+    let count = |wanted: fn(&Change) -> bool| events.iter().filter(|event| wanted(&event.change)).count();
+    let Tally { requests, lost, duplicated, unseen, .. } = tally;
+    if *unseen > 0 {
+        return Verdict::Fail(format!("{unseen} calls left the provider's record unread; try a lower rate"));
+    }
+    if *requests > 0 && nothing_arrived {
+        return Verdict::Fail(format!("the provider received nothing; is the gateway's upstream {provider}?"));
+    }
+    if let Some(first) = lost.first() {
+        let (number, at) = (lost.len(), first.due.as_secs_f64());
+        return Verdict::Fail(format!("{number} of {requests} requests lost, the first at {at:.2} s: {}", first.why));
+    }
+    if *duplicated > 0 {
+        return Verdict::Fail(format!("{duplicated} of {requests} requests were accepted more than once"));
+    }
+    if *requests == 0 || events.is_empty() {
+        return Verdict::Fail("nothing happened; try a longer duration".to_owned());
+    }
+    let kinds: [(&str, usize); 4] = [
+        ("rotation", count(|change| matches!(change, Change::Rotated(_)))),
+        ("hard cut", count(|change| matches!(change, Change::Cut(_)))),
+        ("outage", count(|change| matches!(change, Change::Broken))),
+        ("revocation", count(|change| matches!(change, Change::Revoked))),
+    ];
+    let survived: Vec<_> = kinds
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(kind, count)| format!("{count} {kind}{}", if *count == 1 { "" } else { "s" }))
+        .collect();
+    Verdict::Pass(format!("{requests} requests through {}: none lost, none duplicated", survived.join(", ")))
+}
+
+fn quantiles(quantiles: Option<Quantiles>) -> String {
+    quantiles.map_or_else(
+        || "none".to_owned(),
+        |Quantiles { p50, p99, max, .. }| {
+            format!("p50 {}, p99 {}, max {}", milliseconds(p50), milliseconds(p99), milliseconds(max))
+        },
+    )
+}
+
+fn milliseconds(time: Duration) -> String {
+    let time = time.as_secs_f64() * 1e3;
+    if time < 10.0 { format!("{time:.1} ms") } else { format!("{time:.0} ms") }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::drill::Subject;
+    use crate::drill::evidence::Answered;
+    use crate::drill::testing::{answer, evidence};
+
+    pub(super) fn report(evidence: &Evidence) -> Report {
+        let config = Config {
+            scenario: Scenario::HardCut,
+            rate: 1,
+            duration: Duration::from_secs(4),
+            seed: 1,
+            subject: Subject::Own,
+        };
+        Report::new(&config, "http://127.0.0.1:1/", "http://127.0.0.1:2", evidence)
+    }
+
+    pub(super) fn failed() -> Report {
+        let mut evidence = evidence();
+        evidence.answers.push(answer(9, 3000, 3001, Answered::Not("<script>alert(\"&'\")</script>".into())));
+        report(&evidence)
+    }
+
+    #[test]
+    fn the_verdict_says_what_was_survived() {
+        let expected = Verdict::Pass("4 requests through 1 hard cut: none lost, none duplicated".into());
+        assert_eq!(report(&evidence()).verdict, expected);
+    }
+
+    #[test]
+    fn the_verdict_says_why_not() {
+        let verdict = |change: fn(&mut Evidence)| {
+            let mut evidence = evidence();
+            change(&mut evidence);
+            let verdict = report(&evidence).verdict;
+            assert!(!verdict.is_pass());
+            verdict.why().to_owned()
+        };
+        let lost = verdict(|evidence| evidence.answers[1].answered = Answered::With(502));
+        assert_eq!(lost, "1 of 4 requests lost, the first at 0.50 s: answered 502");
+        let twice = verdict(|evidence| evidence.calls.push(evidence.calls[0].clone()));
+        assert_eq!(twice, "1 of 4 requests were accepted more than once");
+        assert!(verdict(|evidence| evidence.calls.clear()).contains("is the gateway's upstream http://127.0.0.1:2?"));
+        assert!(verdict(|evidence| evidence.events.clear()).contains("nothing happened"));
+        assert!(verdict(|evidence| evidence.unseen = 1).contains("1 calls left"));
+        assert!(failed().verdict.why().contains("script"));
+    }
+}

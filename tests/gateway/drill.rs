@@ -1,0 +1,121 @@
+//! Drills that pass, and drills that must not.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jwe_gateway::app::{App, Surroundings};
+use jwe_gateway::clock::Clock;
+use jwe_gateway::drill::{Config, Drill, Report, Scenario, Subject};
+use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
+
+use crate::harness::config;
+use crate::process::run;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_short_hard_cut_drill_loses_nothing_and_leaves_its_reports() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (html, json) = (path("report.html"), path("report.json"));
+    let command = ["drill", "--scenario", "hard-cut", "--duration", "3s", "--seed", "1"];
+    let output = run(&[&command[..], &["--report", &html, "--json", &json]].concat(), b"");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
+
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!((&report["title"], &report["verdict"]), (&"jwe-gateway drill: hard-cut".into(), &"PASS".into()));
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!((count("requests"), count("lost"), count("duplicated")), (450, 0, 0));
+    // Five are planned; a busy machine is slow to make keys.
+    assert!(count("keys_published") >= 3, "{printed}");
+    assert!(count("resealed") >= 3, "a cut is met by a message under the old key: {printed}");
+    assert_eq!(count("resealed"), count("sealed_with_a_retired_key"));
+
+    let verdict = format!("450 requests through {} hard cuts: none lost, none duplicated", count("keys_published"));
+    assert_eq!(report["why"], verdict);
+    assert!(printed.ends_with(&format!("\nPASS  {verdict}\n")), "{printed}");
+    let page = std::fs::read_to_string(html).unwrap();
+    assert!(page.contains("<title>jwe-gateway drill: hard-cut</title>"));
+    assert!(page.contains(&format!("<b>PASS</b> {verdict}")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_answers_without_forwarding_fails_the_drill() {
+    let liar = MockServer::start().await;
+    Mock::given(matchers::any()).respond_with(ResponseTemplate::new(200)).mount(&liar).await;
+    let any_port = "127.0.0.1:0";
+    let command = ["drill", "--scenario", "hard-cut", "--duration", "1s", "--rate", "20", "--gateway", &liar.uri()];
+    let output = run(&[&command[..], &["--listen", any_port, "--management", any_port]].concat(), b"");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{printed}{}", text(&output.stderr));
+    assert!(printed.contains("FAIL  the provider received nothing; is the gateway's upstream http://127.0.0.1:"));
+    assert!(printed.contains("  lost                        20\n"), "{printed}");
+    assert!(printed.contains("answered 200, but the provider never had it"), "{printed}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_found_before_the_drill() {
+    let output = run(&["drill", "--scenario", "hard-cut", "--report", "/nowhere/report.html"], b"");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains("/nowhere/report.html"));
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn anothers_gateway_passes_when_it_seals() {
+    let report = drill_behind_a_door(|_| {}).await;
+    assert!(report.verdict.is_pass(), "{report}");
+    assert!(report.tally.under_retired_key >= 1, "{report}");
+    assert_eq!(report.tally.resealed, None, "only the gateway could tell");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn anothers_gateway_fails_when_it_refuses() {
+    // Enough for the question whether it is there.
+    let report = drill_behind_a_door(|config| config.gateway.limits.max_body = 60).await;
+    assert!(!report.verdict.is_pass(), "{report}");
+    assert_eq!((report.tally.requests, report.tally.lost.len()), (100, 100), "{report}");
+    assert_eq!(report.tally.lost[0].why, "answered 413");
+}
+
+/// Drills a gateway of this crate as if it were another's: all the drill knows of it is its
+/// address.
+async fn drill_behind_a_door(change: impl FnOnce(&mut jwe_gateway::config::Config)) -> Report {
+    let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let door = TcpListener::bind(any_port).await.unwrap();
+    let gateway = format!("http://{}", door.local_addr().unwrap()).parse().unwrap();
+    let drill = Drill::start(
+        Config {
+            scenario: Scenario::HardCut,
+            rate: 50,
+            duration: Duration::from_secs(2),
+            seed: 1,
+            subject: Subject::Foreign { gateway, listen: any_port, management: any_port },
+        },
+        Clock::system(),
+    )
+    .await
+    .unwrap();
+    let mut config = config(drill.sandbox());
+    change(&mut config);
+    let app = App::build(config, Surroundings::default()).await.unwrap();
+    let inside = app.address().unwrap();
+    let mut running = JoinSet::new();
+    running.spawn(async { app.run(std::future::pending()).await.unwrap() });
+    running.spawn(async move {
+        loop {
+            let (mut outer, _) = door.accept().await.unwrap();
+            let mut inner = TcpStream::connect(inside).await.unwrap();
+            // Either side may leave as it likes.
+            tokio::spawn(async move { copy_bidirectional(&mut outer, &mut inner).await });
+        }
+    });
+    drill.run(|_| {}).await.unwrap()
+}
