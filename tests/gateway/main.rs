@@ -5,10 +5,12 @@
 mod bad_input;
 mod command_line;
 mod documents;
+mod drill;
 mod harness;
 mod lifecycle;
 mod main_job;
 mod process;
+mod rotation;
 mod silence;
 mod upstream_faults;
 mod walls;
