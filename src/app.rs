@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Check};
@@ -11,6 +12,7 @@ use crate::clock::{Clock, Jitter};
 use crate::config::{Config, Upstream};
 use crate::gateway::Gateway;
 use crate::gateway::drain::Drain;
+use crate::gateway::figures::Figures;
 use crate::gateway::provider::Provider;
 use crate::gateway::record::Observer;
 use crate::keys::Keys;
@@ -88,7 +90,9 @@ impl App {
         let gateway = Gateway::bind(config.gateway, providers.clone(), observers, drain.clone(), clock)
             .await
             .map_err(|cause| BuildError::Bind { what: "listen.address", address: listen, cause })?;
-        let admin = Admin::bind(&config.admin, checks).await.map_err(|cause| BuildError::Bind {
+        let mut metrics = Registry::default();
+        metrics.register_collector(Box::new(Figures::new(providers.clone())));
+        let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
             what: "admin.address",
             address: admin_address,
             cause,

@@ -1,4 +1,4 @@
-//! The second listener: health, for whoever runs the process.
+//! The second listener: health and figures, for whoever runs the process.
 //!
 //! It is apart from the first so that no path of the provider is shadowed, and so that callers
 //! cannot reach it. `/livez` says that the process answers, and nothing else: a provider that
@@ -20,6 +20,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -52,10 +54,16 @@ impl Default for Config {
 /// One thing that must hold for requests to go through. Says what is missing when it does not.
 pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Everything that is asked for here.
+struct Answers {
+    checks: Vec<Check>,
+    metrics: Registry,
+}
+
 /// The admin listener, bound.
 pub struct Admin {
     listener: TcpListener,
-    checks: Arc<[Check]>,
+    answers: Arc<Answers>,
 }
 
 impl std::fmt::Debug for Admin {
@@ -65,12 +73,14 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Binds the listener; the gateway is ready when every check holds.
+    /// Binds the listener; the gateway is ready when every check holds, and `/metrics` shows what
+    /// `metrics` holds.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: &Config, checks: Vec<Check>) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(config.address).await?, checks: checks.into() })
+    pub async fn bind(config: &Config, checks: Vec<Check>, metrics: Registry) -> io::Result<Self> {
+        let answers = Arc::new(Answers { checks, metrics });
+        Ok(Self { listener: TcpListener::bind(config.address).await?, answers })
     }
 
     /// The address in use.
@@ -93,9 +103,9 @@ impl Admin {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let checks = Arc::clone(&self.checks);
+            let answers = Arc::clone(&self.answers);
             let service = service_fn(move |request| {
-                let answer = answer(&request, &checks);
+                let answer = answer(&request, &answers);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let mut builder = http1::Builder::new();
@@ -105,7 +115,7 @@ impl Admin {
     }
 }
 
-fn answer(request: &Request<Incoming>, checks: &[Check]) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -113,8 +123,9 @@ fn answer(request: &Request<Incoming>, checks: &[Check]) -> Response<Full<Bytes>
     }
     match request.uri().path() {
         "/livez" => plain(StatusCode::OK, "alive\n"),
-        "/readyz" => readiness(checks),
-        _ => plain(StatusCode::NOT_FOUND, "/livez or /readyz\n"),
+        "/readyz" => readiness(&answers.checks),
+        "/metrics" => metrics(&answers.metrics),
+        _ => plain(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n"),
     }
 }
 
@@ -123,6 +134,15 @@ fn readiness(checks: &[Check]) -> Response<Full<Bytes>> {
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "ready": missing.is_empty(), "missing": missing });
     respond(status, "application/json", format!("{body}\n"))
+}
+
+/// In OpenMetrics, which Prometheus reads as well as its own older format.
+fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
+    let mut text = String::new();
+    match encode(&mut text, registry) {
+        Ok(()) => respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written down\n"),
+    }
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {

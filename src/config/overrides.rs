@@ -72,7 +72,7 @@ pub(super) const FLAGS: [Flag; 19] = [
     flag("listen", "listen.address", "ADDRESS", "Where callers connect [default: 127.0.0.1:8080]"),
     switch("anonymous", "listen.anonymous", "Serve whoever can reach an address that is not loopback"),
     flag("max-connections", "listen.max_connections", "COUNT", "Open connections from callers, at most"),
-    flag("admin", "admin.address", "ADDRESS", "Where health is served [default: 127.0.0.1:8081]"),
+    flag("admin", "admin.address", "ADDRESS", "Where health and metrics are served [default: 127.0.0.1:8081]"),
     flag("max-body", "limits.max_body", "SIZE", "The largest body taken from a caller, such as 32MiB"),
     flag("buffered", "limits.buffered", "SIZE", "All bodies held at one time, at most, such as 256MiB"),
     flag("in-flight", "limits.in_flight", "COUNT", "Requests served at one time, at most"),

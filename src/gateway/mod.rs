@@ -11,6 +11,7 @@
 //! | [`headers`] | what of its head travels |
 //! | [`relay`], [`key_hint`] | how does the reply get back |
 //! | [`refusal`] | what do we answer ourselves |
+//! | [`figures`] | what does a scrape show |
 //! | [`drain`] | how does it all end |
 
 pub mod admit;
@@ -18,6 +19,7 @@ pub mod body;
 pub mod content_type;
 pub mod drain;
 pub mod exchange;
+pub mod figures;
 pub mod headers;
 pub mod key_hint;
 pub mod listen;

@@ -38,6 +38,32 @@ async fn without_a_provider_it_is_alive_not_ready_and_says_what_is_missing() {
 }
 
 #[tokio::test]
+async fn a_scrape_shows_the_keys_and_the_token_and_what_became_of_them() {
+    let gateway = TestGateway::spawn().await;
+    gateway.assert_still_serves().await;
+    let fresh = gateway.sandbox.rotate(jwe_gateway::sandbox::Rotation::HardCut).await.unwrap();
+    gateway.sandbox.revoke_tokens();
+    gateway.assert_still_serves().await;
+    let (status, text) = gateway.admin("/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "jwe_gateway_jwks_fetches_total{upstream=\"sandbox\",result=\"ok\"} 2.0",
+        "jwe_gateway_jwks_fetches_total{upstream=\"sandbox\",result=\"failed\"} 0.0",
+        "jwe_gateway_jwks_changes_total{upstream=\"sandbox\"} 2.0",
+        "jwe_gateway_jwks_keys{upstream=\"sandbox\",state=\"usable\"} 1.0",
+        &format!("jwe_gateway_jwks_key_info{{upstream=\"sandbox\",kid=\"{fresh}\",active=\"true\"}} 1.0"),
+        "jwe_gateway_jwks_serving_stale{upstream=\"sandbox\"} 0.0",
+        "jwe_gateway_ready{upstream=\"sandbox\"} 1.0",
+        "jwe_gateway_token_fetches_total{upstream=\"sandbox\",result=\"ok\"} 2.0",
+        "jwe_gateway_token_refusals_total{upstream=\"sandbox\"} 1.0",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} in:\n{text}");
+    }
+    assert!(text.contains("jwe_gateway_token_life_seconds{upstream=\"sandbox\"} 3"), "{text}");
+}
+
+#[tokio::test]
 async fn the_data_port_has_no_paths_of_its_own() {
     let gateway = TestGateway::spawn().await;
     let reply = gateway.request("GET", "/readyz").send().await.unwrap();

@@ -1,0 +1,121 @@
+//! What a scrape shows of each provider: its keys and our token, as they are at that moment.
+//!
+//! Nothing is counted here. The holders count as they work, and a scrape reads; so there is no
+//! second truth, and a gateway that nobody scrapes pays nothing.
+//!
+//! Labels are bounded: upstreams by the configuration, kids by the hundred keys a set may have.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::provider::Provider;
+use crate::keys::{self, EntryState};
+use crate::token;
+
+/// The figures of all providers.
+#[derive(Debug)]
+pub struct Figures(Vec<Provider>);
+
+impl Figures {
+    /// Of these.
+    #[must_use]
+    pub fn new(providers: Vec<Provider>) -> Self {
+        Self(providers)
+    }
+}
+
+/// One sample of a metric: its labels beside `upstream`, and its value.
+type Sample<'a> = (Vec<(&'a str, String)>, f64);
+
+/// What is known of one upstream.
+struct Seen<'a> {
+    name: &'a str,
+    keys: keys::Snapshot,
+    token: token::Snapshot,
+}
+
+/// Name, type, meaning, and the samples of one upstream.
+type Row = (&'static str, MetricType, &'static str, for<'a> fn(&'a Seen<'_>) -> Vec<Sample<'a>>);
+
+/// Names follow Prometheus' conventions; a counter's `_total` is added by the encoding.
+const ROWS: [Row; 10] = [
+    ("jwe_gateway_jwks_fetches", MetricType::Counter, "Fetches of the key set", |seen| {
+        results(seen.keys.fetches_ok, seen.keys.fetches_failed)
+    }),
+    ("jwe_gateway_jwks_changes", MetricType::Counter, "Key sets that differed from the one before", |seen| {
+        vec![(Vec::new(), seen.keys.changes as f64)]
+    }),
+    ("jwe_gateway_jwks_keys", MetricType::Gauge, "Published keys that can be sealed with, and that cannot", |seen| {
+        let usable = seen.keys.entries.iter().filter(|entry| entry.state == EntryState::Usable).count();
+        let state = |state: &str| vec![("state", state.to_owned())];
+        vec![(state("usable"), usable as f64), (state("rejected"), (seen.keys.entries.len() - usable) as f64)]
+    }),
+    (
+        "jwe_gateway_jwks_key_info",
+        MetricType::Gauge,
+        "Published keys that can be sealed with; active is in use",
+        |seen| {
+            let usable = seen.keys.entries.iter().filter(|entry| entry.state == EntryState::Usable);
+            let labels = |entry: &keys::Entry| {
+                let kid = entry.kid.clone().unwrap_or_default();
+                vec![("kid", kid), ("active", entry.chosen.to_string())]
+            };
+            usable.map(|entry| (labels(entry), 1.0)).collect()
+        },
+    ),
+    ("jwe_gateway_jwks_age_seconds", MetricType::Gauge, "Since the provider last confirmed the key set", |seen| {
+        seen.keys.age.map(|age| (Vec::new(), age.as_secs_f64())).into_iter().collect()
+    }),
+    ("jwe_gateway_jwks_serving_stale", MetricType::Gauge, "1 while the key set in use is past its lifetime", |seen| {
+        let is_stale = seen.keys.lifetime_left.is_some_and(|left| left.is_zero());
+        vec![(Vec::new(), f64::from(u8::from(is_stale)))]
+    }),
+    ("jwe_gateway_ready", MetricType::Gauge, "1 while there is a key and a credential", |seen| {
+        vec![(Vec::new(), f64::from(u8::from(seen.keys.usable.is_ok() && seen.token.usable.is_ok())))]
+    }),
+    ("jwe_gateway_token_fetches", MetricType::Counter, "Token requests, or readings of a fixed credential", |seen| {
+        results(seen.token.renewals_ok, seen.token.renewals_failed)
+    }),
+    ("jwe_gateway_token_refusals", MetricType::Counter, "401 answers of the provider to the token in hand", |seen| {
+        vec![(Vec::new(), seen.token.refusals as f64)]
+    }),
+    ("jwe_gateway_token_life_seconds", MetricType::Gauge, "What is left of the life of the token in hand", |seen| {
+        seen.token.life_left.map(|left| (Vec::new(), left.as_secs_f64())).into_iter().collect()
+    }),
+];
+
+fn results<'a>(ok: u64, failed: u64) -> Vec<Sample<'a>> {
+    let result = |result: &str| vec![("result", result.to_owned())];
+    vec![(result("ok"), ok as f64), (result("failed"), failed as f64)]
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let seen: Vec<Seen<'_>> = self.0.iter().map(Seen::of).collect();
+        for (name, kind, help, samples) in ROWS {
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for upstream in &seen {
+                for (mut labels, value) in samples(upstream) {
+                    labels.insert(0, ("upstream", upstream.name.to_owned()));
+                    let one = metric.encode_family(&labels)?;
+                    match kind {
+                        MetricType::Counter => ConstCounter::new(value).encode(one)?,
+                        _ => ConstGauge::new(value).encode(one)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Seen<'a> {
+    fn of(provider: &'a Provider) -> Self {
+        Self { name: &provider.name, keys: provider.keys.snapshot(), token: provider.tokens.snapshot() }
+    }
+}
