@@ -31,12 +31,13 @@
 //! | [`telemetry`] | where logs go |
 //! | [`sandbox`] | a made-up provider, for tests and demonstrations |
 //! | [`drill`] | does every request survive the rotations; with a verdict |
-//! | [`clock`], [`secret`] | time, chance and secrets, for all of them |
+//! | [`clock`], [`secret`], [`causes`] | time and chance, secrets, errors told whole; for all of them |
 //!
 //! A room's walls (who may use whom) are a table in `tests/gateway/walls.rs`, held by a test.
 
 pub mod admin;
 pub mod app;
+pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -49,5 +50,7 @@ pub mod keys;
 pub mod sandbox;
 pub mod secret;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod token;
 pub mod upstream;

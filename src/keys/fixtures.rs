@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
-use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+use wiremock::{Mock, Request, ResponseTemplate};
 
 use super::{Config, Keys, Source};
 use crate::clock::{Clock, Hands, Jitter};
 use crate::jose::EncryptionKey;
+use crate::testing::Server;
+pub(super) use crate::testing::client;
 
 /// A JWK with an odd 2048-bit modulus drawn from `seed`. Nobody knows its factors: it can be
 /// published and chosen, not opened with.
@@ -31,21 +33,6 @@ pub(super) fn document(jwks: &[Value]) -> Vec<u8> {
     json!({ "keys": jwks }).to_string().into_bytes()
 }
 
-/// A client like the one that `upstream` makes, for loopback.
-#[expect(clippy::disallowed_methods, reason = "a client for loopback; the real one is handed in")]
-pub(super) fn client() -> reqwest::Client {
-    // Another test may have installed it before.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let roots = rustls::RootCertStore::empty();
-    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .tls_backend_preconfigured(tls)
-        .build()
-        .unwrap()
-}
-
 /// 200 with the keys of these seeds, each with its seed for a `kid`, and this much `max-age`.
 pub(super) fn publishes(seeds: &[u64], max_age: u64) -> ResponseTemplate {
     let jwks: Vec<Value> = seeds.iter().map(|seed| jwk(&seed.to_string(), *seed)).collect();
@@ -56,14 +43,14 @@ pub(super) fn publishes(seeds: &[u64], max_age: u64) -> ResponseTemplate {
 
 /// A provider whose answers can be changed while it runs.
 pub(super) struct Provider {
-    server: MockServer,
+    server: Server,
     answers: Arc<Mutex<VecDeque<ResponseTemplate>>>,
 }
 
 impl Provider {
     /// Gives these answers in turn, and the last one for ever.
     pub(super) async fn start(answers: impl IntoIterator<Item = ResponseTemplate>) -> Self {
-        let server = MockServer::start().await;
+        let server = Server::start().await;
         let answers = Arc::new(Mutex::new(VecDeque::from_iter(answers)));
         let queue = Arc::clone(&answers);
         let answer = move |_: &Request| {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
-use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+use wiremock::{Mock, Request, ResponseTemplate};
 
 use super::{Bearer, ClientCredentials, Config, RenewalError, Tokens};
 use crate::clock::{Clock, Hands, Jitter};
 use crate::secret::{Secret, SecretSource};
+use crate::testing::{Server, client};
 
 mod endpoint;
 mod fixed;
@@ -19,21 +20,6 @@ mod refusal;
 mod renewal;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A client like the one that `upstream` makes, for loopback.
-#[expect(clippy::disallowed_methods, reason = "a client for loopback; the real one is handed in")]
-fn client() -> reqwest::Client {
-    // Another test may have installed it before.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let roots = rustls::RootCertStore::empty();
-    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .tls_backend_preconfigured(tls)
-        .build()
-        .unwrap()
-}
 
 /// What the endpoint does with a request.
 #[derive(Clone)]
@@ -47,14 +33,14 @@ enum Answer {
 
 /// A token endpoint whose answers can be changed while it runs.
 struct Endpoint {
-    server: MockServer,
+    server: Server,
     answers: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Endpoint {
     /// Gives these answers in turn, and the last one for ever.
     async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let server = MockServer::start().await;
+        let server = Server::start().await;
         let answers = Arc::new(Mutex::new(VecDeque::from_iter(answers)));
         let queue = Arc::clone(&answers);
         let granted = Mutex::new(0);
