@@ -1,8 +1,7 @@
 //! `jwe-gateway check`: every fault of a configuration, or what is in force.
 
-use std::process::ExitCode;
-
-use super::{exit, output};
+use super::failure::Failure;
+use super::output;
 use crate::config::{Environment, Loaded, Overrides};
 use crate::upstream::Tls;
 
@@ -12,21 +11,14 @@ pub(super) struct Arguments {
     overrides: Overrides,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match Loaded::read(&arguments.overrides, &Environment::of_process()) {
-        Ok(loaded) => {
-            // What reading cannot find out: whether the trust set-up can be used.
-            for upstream in &loaded.config.upstreams {
-                if let Err(error) = Tls::new(upstream.upstream.ca_file.as_deref()) {
-                    return output::fail(exit::CONFIG, &format!("upstream {}: {error}", upstream.name));
-                }
-            }
-            output::text(format_args!("{}\n", loaded.summary));
-            for warning in &loaded.warnings {
-                output::note(warning);
-            }
-            ExitCode::SUCCESS
-        }
-        Err(faults) => output::fail(exit::CONFIG, &faults),
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let loaded = Loaded::read(&arguments.overrides, &Environment::of_process()).map_err(Failure::config)?;
+    // What reading cannot find out: whether the trust set-up can be used.
+    for upstream in &loaded.config.upstreams {
+        let unusable = |error| Failure::config(format!("upstream {}: {error}", upstream.name));
+        Tls::new(upstream.upstream.ca_file.as_deref()).map_err(unusable)?;
     }
+    output::text(format_args!("{}\n", loaded.summary));
+    loaded.warnings.iter().for_each(output::note);
+    Ok(())
 }

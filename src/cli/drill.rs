@@ -4,13 +4,15 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::fmt::friendly::SpanParser;
 use url::Url;
 
-use super::{exit, output};
+use super::failure::Failure;
+use super::output;
+use super::signals::Signals;
+use crate::causes;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::drill::{Config, Drill, DrillError, MAX_DURATION, MAX_RATE, Progress, RATE, Report, Scenario, Subject};
@@ -53,36 +55,35 @@ pub(super) struct Arguments {
     management: SocketAddr,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
     // Each drill brings thousands of access records; who wants them asks.
-    if let Some(filter) = Environment::of_process().log_filter()
-        && let Err(error) = telemetry::init(&telemetry::Config::default(), Some(&filter), telemetry::Writer::Stderr)
-    {
-        return output::fail(exit::CONFIG, &error);
+    if let Some(filter) = Environment::of_process().log_filter() {
+        telemetry::init(&telemetry::Config::default(), Some(&filter), telemetry::Writer::Stderr)
+            .map_err(Failure::config)?;
     }
-    let played = async {
-        // A report that cannot be written should not cost a drill.
-        let html = arguments.report.as_deref().map(create).transpose()?;
-        let json = arguments.json.as_deref().map(create).transpose()?;
-        let report = drill(&arguments).await?;
-        output::text(&report);
-        if let Some(mut file) = html {
-            file.write_all(report.to_html().as_bytes())?;
-        }
-        if let Some(mut file) = json {
-            writeln!(file, "{:#}", report.to_json())?;
-        }
-        anyhow::Ok(report.verdict.is_pass())
-    };
     tokio::select! {
-        passed = played => match passed {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) if matches!(error.downcast_ref(), Some(DrillError::GatewayEnded)) => output::fail(1, &error),
-            Err(error) => output::fail(exit::UNAVAILABLE, &format!("{error:#}")),
-        },
-        _ = tokio::signal::ctrl_c() => output::fail(1, &"stopped before there was a verdict"),
+        played = play(&arguments) => played,
+        _ = signals.next() => Err(Failure::new("stopped before there was a verdict")),
     }
+}
+
+async fn play(arguments: &Arguments) -> Result<(), Failure> {
+    // A report that cannot be written should not cost a drill.
+    let html = arguments.report.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
+    let json = arguments.json.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
+    let report = drill(arguments).await.map_err(|error| match error {
+        DrillError::GatewayEnded => Failure::new(error),
+        other => Failure::unavailable(causes::chain(&other)),
+    })?;
+    output::text(&report);
+    if let Some(mut file) = html {
+        file.write_all(report.to_html().as_bytes())?;
+    }
+    if let Some(mut file) = json {
+        writeln!(file, "{:#}", report.to_json())?;
+    }
+    if report.verdict.is_pass() { Ok(()) } else { Err(Failure::new("requests were lost or duplicated")) }
 }
 
 async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {

@@ -1,10 +1,10 @@
 //! `jwe-gateway keys`: a provider's keys, usable or why not, and which one would be used now.
 
 use std::fmt;
-use std::process::ExitCode;
 
+use super::failure::Failure;
+use super::output;
 use super::source::KeySource;
-use super::{exit, output};
 use crate::keys::Snapshot;
 
 #[derive(clap::Args)]
@@ -13,16 +13,11 @@ pub(super) struct Arguments {
     source: KeySource,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let keys = match arguments.source.keys() {
-        Ok(keys) => keys,
-        Err(error) => return output::fail(1, &error),
-    };
-    if let Err(error) = keys.refresh().await {
-        return output::fail(exit::UNAVAILABLE, &error);
-    }
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let keys = arguments.source.keys()?;
+    keys.refresh().await.map_err(Failure::unavailable)?;
     output::text(Table(&keys.snapshot()));
-    ExitCode::SUCCESS
+    Ok(())
 }
 
 /// One line a key; the one that would be used is marked.

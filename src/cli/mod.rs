@@ -7,6 +7,7 @@ mod check;
 mod demo;
 #[cfg(feature = "sandbox")]
 mod drill;
+mod failure;
 mod keys;
 mod open;
 mod run;
@@ -19,6 +20,7 @@ mod source;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use failure::Failure;
 
 /// Called without a command.
 const FIRST_STEPS: &str = "\
@@ -31,15 +33,6 @@ Three commands to begin with:
 
 `jwe-gateway help` lists the others.
 ";
-
-/// Exit codes that a supervisor can tell apart; the others are 0, 1 and clap's 2.
-pub mod exit {
-    /// An address that cannot be bound, or a provider that a command needs and cannot reach
-    /// (sysexits `EX_UNAVAILABLE`).
-    pub const UNAVAILABLE: u8 = 69;
-    /// A configuration that another start will not mend (sysexits `EX_CONFIG`).
-    pub const CONFIG: u8 = 78;
-}
 
 #[derive(Parser)]
 #[command(name = "jwe-gateway", version, about, long_about = None, disable_help_subcommand = false)]
@@ -88,9 +81,9 @@ pub fn main() -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return output::fail(1, &error),
+        Err(error) => return Failure::new(error).report(),
     };
-    let code = runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match verb {
             Verb::Run(arguments) => run::run(arguments).await,
             #[cfg(feature = "sandbox")]
@@ -107,14 +100,16 @@ pub fn main() -> ExitCode {
     });
     // A blocking read of stdin cannot be interrupted; it must not keep the process either.
     runtime.shutdown_background();
-    code
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
 }
 
 /// The one place that writes to the terminal.
 mod output {
     use std::fmt::Display;
     use std::io::{self, Write};
-    use std::process::ExitCode;
 
     /// Writes `text` to stdout as it is. A reader that has gone is no failure of ours.
     pub(super) fn text(text: impl Display) {
@@ -129,15 +124,9 @@ mod output {
         stdout.flush()
     }
 
-    /// Says something on stderr that is no failure.
+    /// Says something on stderr.
     pub(super) fn note(text: impl Display) {
         let mut stderr = io::stderr().lock();
         let _ = writeln!(stderr, "jwe-gateway: {text}");
-    }
-
-    /// Says on stderr why the command ends with `code`.
-    pub(super) fn fail(code: u8, why: &dyn Display) -> ExitCode {
-        note(why);
-        ExitCode::from(code)
     }
 }

@@ -1,14 +1,15 @@
 //! `jwe-gateway open`: a compact JWE from stdin, its content on stdout. For whoever holds the
 //! private keys: a sandbox's, or a test's.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
+use super::failure::Failure;
+use super::output;
 use super::source::Location;
-use super::{exit, output};
+use crate::causes;
 use crate::jose::{DecryptionKey, open};
 use crate::keys::Source;
 use crate::upstream::Tls;
@@ -23,45 +24,33 @@ pub(super) struct Arguments {
     keys: Location,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let set = match load(&arguments.keys.0).await {
-        Ok(set) => set,
-        Err(error) => return output::fail(exit::UNAVAILABLE, &format!("--keys: {error:#}")),
-    };
-    let mut keys = Vec::new();
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let set = load(&arguments.keys.0).await?;
     let Some(jwks) = set["keys"].as_array() else {
-        return output::fail(1, &"--keys: not a JWK Set: it has no array `keys`");
+        return Err(Failure::new("--keys: not a JWK Set: it has no array `keys`"));
     };
-    for jwk in jwks {
-        match DecryptionKey::from_jwk(jwk) {
-            Ok(key) => keys.push(key),
-            Err(why) => return output::fail(1, &format!("--keys: {why}")),
-        }
-    }
+    let keys: Vec<DecryptionKey> = jwks.iter().map(DecryptionKey::from_jwk).collect::<Result<_, _>>()?;
     let mut message = Vec::new();
-    if let Err(error) = tokio::io::stdin().read_to_end(&mut message).await {
-        return output::fail(1, &error);
-    }
-    let opened = match open(message.trim_ascii_end(), &keys) {
-        Ok(opened) => opened,
-        Err(error) => return output::fail(1, &error),
-    };
-    match output::bytes(&opened.plaintext) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(1, &error),
-    }
+    tokio::io::stdin().read_to_end(&mut message).await?;
+    let opened = open(message.trim_ascii_end(), &keys)?;
+    output::bytes(&opened.plaintext)?;
+    Ok(())
 }
 
-async fn load(source: &Source) -> anyhow::Result<Value> {
+async fn load(source: &Source) -> Result<Value, Failure> {
     let bytes = match source {
         Source::File(path) => {
-            tokio::fs::read(path).await.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?
+            let unreadable = |error| Failure::new(format!("--keys: {}: {error}", path.display()));
+            tokio::fs::read(path).await.map_err(unreadable)?
         }
         Source::Url(url) => {
+            let unavailable =
+                |error: reqwest::Error| Failure::unavailable(format!("--keys: {}", causes::chain(&error)));
             let fetch = Tls::new(None)?.control_client()?.get(url.clone()).timeout(FETCH).send();
-            fetch.await?.error_for_status()?.bytes().await?.to_vec()
+            let answer = fetch.await.and_then(reqwest::Response::error_for_status).map_err(unavailable)?;
+            answer.bytes().await.map_err(unavailable)?.to_vec()
         }
     };
     // The text of a JSON error repeats none of the content, which is private here.
-    serde_json::from_slice(&bytes).map_err(Into::into)
+    serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("--keys: {error}")))
 }

@@ -1,11 +1,9 @@
 //! `jwe-gateway run`: configuration, assembly, addresses, service, drain.
 
-use std::process::ExitCode;
-
 use tokio::sync::oneshot;
 
+use super::failure::Failure;
 use super::signals::Signals;
-use super::{exit, output};
 use crate::app::{App, BuildError, Stop, Surroundings};
 use crate::config::{Environment, Loaded, Overrides};
 use crate::telemetry;
@@ -16,31 +14,21 @@ pub(super) struct Arguments {
     overrides: Overrides,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let environment = Environment::of_process();
-    let loaded = match Loaded::read(&arguments.overrides, &environment) {
-        Ok(loaded) => loaded,
-        Err(faults) => return output::fail(exit::CONFIG, &faults),
-    };
+    let loaded = Loaded::read(&arguments.overrides, &environment).map_err(Failure::config)?;
     let filter = environment.log_filter();
-    if let Err(error) = telemetry::init(&loaded.config.log, filter.as_deref(), telemetry::Writer::Stdout) {
-        return output::fail(exit::CONFIG, &error);
-    }
+    telemetry::init(&loaded.config.log, filter.as_deref(), telemetry::Writer::Stdout).map_err(Failure::config)?;
     loaded.warn();
     // Before anybody can know that we are here, and ask us to stop.
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return output::fail(1, &error),
-    };
-    let app = match App::build(loaded.config, Surroundings::default()).await {
-        Ok(app) => app,
-        Err(error @ BuildError::Upstream { .. }) => return output::fail(exit::CONFIG, &error),
-        Err(error @ BuildError::Bind { .. }) => return output::fail(exit::UNAVAILABLE, &error),
-    };
-    match (app.address(), app.admin_address()) {
-        (Ok(gateway), Ok(admin)) => tracing::info!(%gateway, %admin, version = env!("CARGO_PKG_VERSION"), "listening"),
-        (Err(error), _) | (_, Err(error)) => return output::fail(1, &error),
-    }
+    let mut signals = Signals::listen()?;
+    let app = App::build(loaded.config, Surroundings::default()).await.map_err(|error| match error {
+        BuildError::Upstream { .. } => Failure::config(error),
+        BuildError::Bind { .. } => Failure::unavailable(error),
+    })?;
+    let (gateway, admin) = (app.address()?, app.admin_address()?);
+    tracing::info!(%gateway, %admin, version = env!("CARGO_PKG_VERSION"), "listening");
+
     let (ask, asked) = oneshot::channel();
     let stop = async { asked.await.unwrap_or(Stop::AtOnce) };
     let second_signal = async {
@@ -49,10 +37,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         signals.next().await
     };
     tokio::select! {
-        ended = app.run(stop) => match ended {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(broken) => output::fail(1, &broken),
-        },
-        _ = second_signal => output::fail(1, &"stopped at once, by a second signal"),
+        ended = app.run(stop) => Ok(ended?),
+        _ = second_signal => Err(Failure::new("stopped at once, by a second signal")),
     }
 }

@@ -1,10 +1,10 @@
 //! `jwe-gateway sandbox`: the made-up provider as a process of its own.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
+use super::failure::Failure;
+use super::output;
 use super::signals::Signals;
-use super::{exit, output};
 use crate::sandbox::{Options, Sandbox};
 
 #[derive(clap::Args)]
@@ -17,20 +17,14 @@ pub(super) struct Arguments {
     management: SocketAddr,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
     let options = Options { address: arguments.listen, management: arguments.management, ..Options::default() };
-    let sandbox = match Sandbox::start(options).await {
-        Ok(sandbox) => sandbox,
-        Err(error) => return output::fail(exit::UNAVAILABLE, &error),
-    };
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return output::fail(1, &error),
-    };
+    let sandbox = Sandbox::start(options).await.map_err(Failure::unavailable)?;
     output::text(greeting(&sandbox));
     tokio::select! {
-        () = sandbox.run() => output::fail(1, &"a listener of the sandbox ended"),
-        _ = signals.next() => ExitCode::SUCCESS,
+        () = sandbox.run() => Err(Failure::new("a listener of the sandbox ended")),
+        _ = signals.next() => Ok(()),
     }
 }
 

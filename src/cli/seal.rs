@@ -1,12 +1,11 @@
 //! `jwe-gateway seal`: JSON from stdin, a compact JWE on stdout. What the gateway would send,
 //! for scripts and for testing against other implementations.
 
-use std::process::ExitCode;
-
 use tokio::io::AsyncReadExt;
 
+use super::failure::Failure;
+use super::output;
 use super::source::KeySource;
-use super::{exit, output};
 use crate::jose::{Plaintext, seal};
 
 #[derive(clap::Args)]
@@ -15,32 +14,13 @@ pub(super) struct Arguments {
     source: KeySource,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let keys = match arguments.source.keys() {
-        Ok(keys) => keys,
-        Err(error) => return output::fail(1, &error),
-    };
-    if let Err(error) = keys.refresh().await {
-        return output::fail(exit::UNAVAILABLE, &error);
-    }
-    let key = match keys.current().await {
-        Ok(key) => key,
-        Err(error) => return output::fail(exit::UNAVAILABLE, &error),
-    };
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let keys = arguments.source.keys()?;
+    keys.refresh().await.map_err(Failure::unavailable)?;
+    let key = keys.current().await.map_err(Failure::unavailable)?;
     let mut body = Vec::new();
-    if let Err(error) = tokio::io::stdin().read_to_end(&mut body).await {
-        return output::fail(1, &error);
-    }
-    let plaintext = match Plaintext::json(body.into()) {
-        Ok(plaintext) => plaintext,
-        Err(error) => return output::fail(1, &error),
-    };
-    let message = match seal(&plaintext, &key).and_then(|message| message.into_bytes()) {
-        Ok(message) => message,
-        Err(error) => return output::fail(1, &error),
-    };
-    match output::bytes(&message) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(1, &error),
-    }
+    tokio::io::stdin().read_to_end(&mut body).await?;
+    let message = seal(&Plaintext::json(body.into())?, &key)?;
+    output::bytes(&message.into_bytes()?)?;
+    Ok(())
 }

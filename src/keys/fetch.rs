@@ -13,6 +13,7 @@ use super::config::FILE_POLL;
 use super::freshness::stated_lifetime;
 use super::set::{KeySet, MAX_BYTES};
 use super::{Config, FetchError, Source};
+use crate::causes;
 use crate::clock::Clock;
 
 /// RFC 7517 section 8.5, and what most providers call it. Only asked for: the answer's own
@@ -98,17 +99,9 @@ async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
     Ok(body)
 }
 
-/// The whole chain of causes ("error sending request: ...: connection refused"). The URL is left
-/// out: its query and userinfo may hold secrets.
+/// With its causes, and without the URL: its query and userinfo may hold secrets.
 fn transport(error: reqwest::Error) -> FetchError {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    FetchError::Transport(text)
+    FetchError::Transport(causes::chain(&error.without_url()))
 }
 
 async fn read(path: &Path) -> Result<Answer, FetchError> {

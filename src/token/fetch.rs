@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::answer::{self, Granted};
 use super::request::TokenRequest;
 use super::{ClientCredentials, RenewalError, retry_after};
+use crate::causes;
 use crate::clock::Clock;
 use crate::secret::Secret;
 
@@ -65,15 +66,7 @@ async fn body(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, Ren
     Ok(body)
 }
 
-/// The whole chain of causes ("error sending request: ...: connection refused"). The URL is left
-/// out: its query and userinfo may hold secrets.
+/// With its causes, and without the URL: its query and userinfo may hold secrets.
 fn transport(error: reqwest::Error) -> RenewalError {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    RenewalError::Transport(text)
+    RenewalError::Transport(causes::chain(&error.without_url()))
 }

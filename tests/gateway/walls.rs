@@ -5,16 +5,17 @@ use std::fs;
 use std::path::Path;
 
 /// Each room, and the rooms it may use. `clock` and `secret` are for everyone but `jose`.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("jose", &[]),
+    ("causes", &[]),
     ("clock", &[]),
     ("secret", &[]),
     ("telemetry", &[]),
     ("admin", &[]),
-    ("keys", &["jose", "clock"]),
-    ("token", &["clock", "secret"]),
+    ("keys", &["jose", "causes", "clock"]),
+    ("token", &["causes", "clock", "secret"]),
     ("upstream", &["jose", "clock"]),
-    ("gateway", &["jose", "keys", "token", "upstream", "clock"]),
+    ("gateway", &["causes", "jose", "keys", "token", "upstream", "clock"]),
     ("sandbox", &["jose", "clock", "secret"]),
     ("config", &["admin", "gateway", "keys", "secret", "telemetry", "token", "upstream"]),
     ("app", &["admin", "clock", "config", "gateway", "keys", "token", "upstream"]),
@@ -40,6 +41,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
         &[
             "admin",
             "app",
+            "causes",
             "clock",
             "config",
             "drill",

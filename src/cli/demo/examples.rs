@@ -48,7 +48,7 @@ impl Example {
     }
 
     /// Sends it, and reads the answer to its end.
-    pub(super) async fn send(&self, client: &reqwest::Client, gateway: SocketAddr) -> anyhow::Result<()> {
+    pub(super) async fn send(&self, client: &reqwest::Client, gateway: SocketAddr) -> reqwest::Result<()> {
         let url = format!("http://{gateway}{}", self.path);
         let request = client.request(self.method.clone(), url).header(CONTENT_TYPE, "application/json");
         request.body(self.body.clone()).send().await?.bytes().await?;

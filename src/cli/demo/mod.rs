@@ -5,16 +5,16 @@ mod examples;
 mod life;
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use self::examples::Example;
 use self::life::Life;
+use super::failure::Failure;
+use super::output;
 use super::signals::Signals;
-use super::{exit, output};
-use crate::app::{App, Stop, Surroundings};
+use crate::app::{App, Surroundings};
 use crate::config::Config;
 use crate::gateway::record::Record;
 use crate::gateway::request_id::X_REQUEST_ID;
@@ -32,47 +32,41 @@ pub(super) struct Arguments {
     listen: SocketAddr,
 }
 
-pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    match play(arguments).await {
-        Ok(code) => code,
-        Err(error) => output::fail(exit::UNAVAILABLE, &format!("{error:#}")),
-    }
-}
-
-async fn play(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let sandbox = Sandbox::start(Options::default()).await?;
+    let sandbox = Sandbox::start(Options::default()).await.map_err(Failure::unavailable)?;
     let (tell, mut over) = mpsc::unbounded_channel();
     // The demo that no longer listens has ended.
     let observer = Arc::new(move |record: &Record| drop(tell.send(record.clone())));
     let surroundings = Surroundings { observers: vec![observer], ..Surroundings::default() };
-    let app = App::build(config(&sandbox, arguments.listen)?, surroundings).await?;
+    let app = App::build(config(&sandbox, arguments.listen)?, surroundings).await.map_err(Failure::unavailable)?;
     let address = app.address()?;
     output::text(greeting(&sandbox, address));
+    tokio::select! {
+        ended = app.run(std::future::pending()) => Ok(ended?),
+        played = play(arguments.once, &sandbox, address, &mut over) => played,
+        _ = signals.next() => Ok(()),
+    }
+}
 
-    let (ask, asked) = oneshot::channel::<Stop>();
-    let serving = app.run(async { asked.await.unwrap_or(Stop::AtOnce) });
-    let playing = async {
-        if arguments.once { examples(&sandbox, address, &mut over).await } else { watch(&sandbox, &mut over).await }
-    };
-    let code = tokio::select! {
-        ended = serving => { ended?; ExitCode::SUCCESS }
-        played = playing => played?,
-        _ = signals.next() => ExitCode::SUCCESS,
-    };
-    drop(ask);
-    Ok(code)
+async fn play(
+    once: bool,
+    sandbox: &Sandbox,
+    gateway: SocketAddr,
+    over: &mut mpsc::UnboundedReceiver<Record>,
+) -> Result<(), Failure> {
+    if once { examples(sandbox, gateway, over).await } else { watch(sandbox, over).await }
 }
 
 /// Prints the life of every request, until the gateway ends.
-async fn watch(sandbox: &Sandbox, over: &mut mpsc::UnboundedReceiver<Record>) -> anyhow::Result<ExitCode> {
+async fn watch(sandbox: &Sandbox, over: &mut mpsc::UnboundedReceiver<Record>) -> Result<(), Failure> {
     let mut number = 0;
     while let Some(record) = over.recv().await {
         number += 1;
         let received = received(sandbox, &record);
         output::text(Life { number, record: &record, received: received.as_ref(), sent: None });
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Sends the examples one after the other and compares what the provider opened with what was
@@ -81,23 +75,22 @@ async fn examples(
     sandbox: &Sandbox,
     gateway: SocketAddr,
     over: &mut mpsc::UnboundedReceiver<Record>,
-) -> anyhow::Result<ExitCode> {
+) -> Result<(), Failure> {
     let client = Tls::new(None)?.control_client()?;
     let examples = Example::three();
     let mut arrived_whole = 0;
     for (index, example) in examples.iter().enumerate() {
         example.send(&client, gateway).await?;
-        let record = over.recv().await.ok_or_else(|| anyhow::anyhow!("the gateway ended"))?;
+        let record = over.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
         let received = received(sandbox, &record);
         let life = Life { number: index + 1, record: &record, received: received.as_ref(), sent: Some(&example.body) };
         output::text(&life);
         arrived_whole += usize::from(life.arrived_whole());
     }
-    output::text(format!(
-        "{arrived_whole} of {} opened by the provider, byte for byte as they were sent\n",
-        examples.len()
-    ));
-    Ok(if arrived_whole == examples.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let verdict =
+        format!("{arrived_whole} of {} opened by the provider, byte for byte as they were sent", examples.len());
+    output::text(format_args!("{verdict}\n"));
+    if arrived_whole == examples.len() { Ok(()) } else { Err(Failure::new(verdict)) }
 }
 
 fn received(sandbox: &Sandbox, record: &Record) -> Option<Received> {
@@ -105,7 +98,7 @@ fn received(sandbox: &Sandbox, record: &Record) -> Option<Received> {
     sandbox.received().into_iter().rev().find(|received| received.headers.get(X_REQUEST_ID) == Some(&id))
 }
 
-fn config(sandbox: &Sandbox, listen: SocketAddr) -> anyhow::Result<Config> {
+fn config(sandbox: &Sandbox, listen: SocketAddr) -> Result<Config, Failure> {
     let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
     let mut config = Config::for_one("sandbox", sandbox.url().parse()?, sandbox.client_id().to_owned(), secret);
     config.gateway.listen.address = listen;

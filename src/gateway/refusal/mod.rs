@@ -22,6 +22,7 @@ use tower::load_shed::error::Overloaded;
 use super::body::BodyFault;
 use super::content_type::MediaTypeFault;
 use super::target::{METHODS, TargetFault};
+use crate::causes;
 use crate::jose::{MalformedJose, NotJson, SealError};
 use crate::keys::NoUsableKey;
 use crate::token::TokenError;
@@ -203,7 +204,7 @@ impl Refusal {
     /// The cause, for us. A caller's faults are the caller's to log, so they are quiet here.
     pub fn log(&self, request_id: &str) {
         let code = self.code().row().code;
-        let cause = chain(self);
+        let cause = causes::chain(self);
         if self.code().row().status.is_server_error() {
             tracing::warn!(request_id, code, cause, "refused");
         } else {
@@ -296,12 +297,6 @@ impl From<SendError> for Refusal {
             SendError::Target => Self::MalformedTarget(TargetFault::BehindBasePath),
         }
     }
-}
-
-/// An error and its sources, outermost first.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(Some(error), |error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn proxy_status(row: Row) -> HeaderValue {
