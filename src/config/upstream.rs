@@ -32,10 +32,14 @@ pub(super) fn read(sections: Vec<Section<'_>>, context: Context<'_>) -> Vec<Upst
         refuse_overrides(context);
     }
     let upstreams: Vec<_> = sections.into_iter().map(read_one).collect();
-    for (index, (name, prefix, _)) in upstreams.iter().enumerate() {
-        for (earlier_name, earlier_prefix, _) in &upstreams[..index] {
+    for (index, (name, prefix, upstream)) in upstreams.iter().enumerate() {
+        for (earlier_name, earlier_prefix, earlier) in &upstreams[..index] {
             if prefix.value == earlier_prefix.value {
                 prefix.fault_with(earlier_prefix, context.report, "another [[upstream]] has the same prefix");
+            }
+            let kept = |upstream: &Upstream| upstream.keys.last_known_good.clone();
+            if kept(upstream).is_some() && kept(upstream) == kept(earlier) {
+                prefix.fault(context.report, "another [[upstream]] has the same keys.last_known_good");
             }
             if name.value == earlier_name.value {
                 name.fault_with(earlier_name, context.report, "another [[upstream]] has the same name: set it");
@@ -145,6 +149,9 @@ fn read_keys(mut section: Section<'_>, upstream: &Url, allow_http: &Setting<bool
         let directory = file.value.parent().filter(|directory| !directory.as_os_str().is_empty());
         if directory.is_some_and(|directory| !directory.is_dir()) {
             file.fault(report, "its directory does not exist");
+        }
+        if config.source == Source::File(file.value.clone()) {
+            file.fault(report, "it would overwrite the key set it is to stand in for");
         }
         file.value
     });

@@ -53,7 +53,7 @@ pub enum Scenario {
     HardCut,
     /// The key set and token endpoints fail for most of the time
     JwksOutage,
-    /// The provider revokes all tokens, every eleven seconds or so
+    /// The provider revokes all tokens, every few seconds
     TokenRevoked,
     /// All of these at random moments
     Storm,

@@ -105,8 +105,8 @@ impl Payload {
             Content::Jose(message) => {
                 // Forwarded all the same: the sealing side may have fetched later than we have.
                 if !message.kid().is_some_and(|kid| provider.keys.publishes(kid)) {
-                    let kid = message.kid();
-                    tracing::warn!(upstream = %provider.name, ?kid, "a caller sealed under a key that is not published");
+                    let kid = message.kid().unwrap_or_default().escape_debug();
+                    tracing::warn!(upstream = %provider.name, %kid, "a caller sealed under a key that is not published");
                 }
                 Self::CallerMade(message)
             }

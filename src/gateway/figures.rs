@@ -62,7 +62,7 @@ const ROWS: [Row; 10] = [
         |seen| {
             let usable = seen.keys.entries.iter().filter(|entry| entry.state == EntryState::Usable);
             let labels = |entry: &keys::Entry| {
-                let kid = entry.kid.clone().unwrap_or_default();
+                let kid = entry.kid.clone().or_else(|| entry.thumbprint.clone()).unwrap_or_default();
                 vec![("kid", kid), ("active", entry.chosen.to_string())]
             };
             usable.map(|entry| (labels(entry), 1.0)).collect()

@@ -8,6 +8,9 @@ use http::{HeaderName, HeaderValue};
 /// On a relayed refusal of a caller-made message whose key is not published.
 pub const JWE_KEY_HINT: HeaderName = HeaderName::from_static("jwe-gateway-key");
 
+/// How many kids are told. A set may have a hundred, each as long as some headers may be.
+const MOST: usize = 8;
+
 /// The key a message names is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHint {
@@ -20,7 +23,7 @@ impl KeyHint {
     /// section 3.2). A kid that cannot stand in a string there (not printable ASCII) is left out.
     #[must_use]
     pub fn header(&self) -> HeaderValue {
-        let kids: Vec<_> = self.current.iter().filter_map(|kid| quoted(kid)).collect();
+        let kids: Vec<_> = self.current.iter().filter_map(|kid| quoted(kid)).take(MOST).collect();
         HeaderValue::try_from(format!("reason=unknown, current=({})", kids.join(" ")))
             .unwrap_or_else(|_| HeaderValue::from_static("reason=unknown"))
     }

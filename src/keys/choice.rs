@@ -28,13 +28,18 @@ impl Arrivals {
     /// Notes the keys of a set; those not seen before have arrived with it.
     pub(super) fn note<'a>(&mut self, keys: impl IntoIterator<Item = &'a Arc<EncryptionKey>>) {
         self.sets += 1;
-        for key in keys {
+        let published: Vec<&Arc<EncryptionKey>> = keys.into_iter().collect();
+        for &key in &published {
             if self.of(key).is_none() {
                 self.seen.push((Arc::clone(key), self.sets));
             }
         }
-        let beyond = self.seen.len().saturating_sub(MAX_REMEMBERED);
-        self.seen.drain(..beyond);
+        let mut beyond = self.seen.len().saturating_sub(MAX_REMEMBERED);
+        self.seen.retain(|(seen, _)| {
+            let forgotten = beyond > 0 && !published.contains(&seen);
+            beyond -= usize::from(forgotten);
+            !forgotten
+        });
     }
 
     fn of(&self, key: &EncryptionKey) -> Option<u64> {

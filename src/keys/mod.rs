@@ -212,10 +212,11 @@ impl Keys {
             if let Some(answer) = verdict() {
                 return Some(answer);
             }
-            // Its outcome is judged by what is in hand afterwards.
-            let _ = self.join(next.number, Reason::Refusal).await;
-            if !next.is_under_way {
-                return verdict();
+            match self.join(next.number, Reason::Refusal).await {
+                Err(FetchError::Abandoned) => return verdict(),
+                // Whatever it brought is judged by what is in hand.
+                _ if !next.is_under_way => return verdict(),
+                _ => {}
             }
         }
     }
@@ -259,6 +260,9 @@ impl Keys {
     }
 
     async fn fetch(&self, number: u64, reason: Reason) -> Outcome {
+        if let Some(outcome) = self.state().outcome_of(number) {
+            return outcome;
+        }
         if reason == Reason::Refusal {
             self.wait_for_budget().await;
         }
@@ -308,7 +312,7 @@ impl Keys {
                 if let Some(key) = &changes.chosen {
                     tracing::info!(%key, "messages are sealed with another key from now on");
                 }
-                if !(changes.added.is_empty() && changes.removed.is_empty()) {
+                if changes.unusable {
                     self.report_unusable_entries();
                 }
             }

@@ -91,6 +91,12 @@ impl KeySet {
         self.usable().any(|published| **published == *key)
     }
 
+    /// The entries that cannot be used, each with its reason.
+    pub(super) fn unusable(&self) -> Vec<(Option<KeyName>, EntryState)> {
+        let unusable = self.entries.iter().filter(|entry| entry.usable().is_none());
+        unusable.map(|entry| (entry.name(), entry.state().clone())).collect()
+    }
+
     /// The JWK of a usable key, as it was published.
     pub(super) fn jwk(&self, key: &EncryptionKey) -> Option<&Value> {
         self.entries.iter().find(|entry| entry.usable().is_some_and(|own| **own == *key)).map(|entry| &entry.jwk)
@@ -139,12 +145,12 @@ impl Entry {
     /// types may share it (RFC 7517 section 4.5): nobody opens RSA-OAEP with them.
     fn shares_its_kid_with(&self, other: &Self) -> bool {
         let is_rsa = |entry: &Self| entry.jwk.get("kty").and_then(Value::as_str) == Some("RSA");
-        let as_written = |entry: &Self| (entry.jwk.get("n").cloned(), entry.jwk.get("e").cloned());
-        let same_key = match (&self.key, &other.key) {
-            (Some(own), Some(others)) => own.thumbprint() == others.thumbprint(),
-            _ => as_written(self) == as_written(other),
-        };
-        self.kid().is_some() && self.kid() == other.kid() && is_rsa(self) && is_rsa(other) && !same_key
+        let is_namesake = self.kid().is_some() && self.kid() == other.kid() && is_rsa(self) && is_rsa(other);
+        is_namesake
+            && match (&self.key, &other.key) {
+                (Some(own), Some(others)) => own.thumbprint() != others.thumbprint(),
+                _ => ["n", "e"].iter().any(|member| self.jwk.get(member) != other.jwk.get(member)),
+            }
     }
 }
 

@@ -68,6 +68,8 @@ pub(super) struct Changes {
     pub(super) removed: Vec<KeyName>,
     /// The key that is sealed with from now on, if it is another one.
     pub(super) chosen: Option<KeyName>,
+    /// Whether other entries than before cannot be used, or for other reasons.
+    pub(super) unusable: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,11 +129,16 @@ impl State {
         self.budget.take(now)
     }
 
+    /// What came of fetch `number` when it has already ended.
+    pub(super) fn outcome_of(&self, number: u64) -> Option<Result<(), FetchError>> {
+        (number <= self.ended).then(|| self.last_error.clone().map_or(Ok(()), Err))
+    }
+
     /// Fetch `number` is sent, with the returned validator if there is one; `Err` tells what came
     /// of it when it has already ended.
     pub(super) fn send(&mut self, number: u64) -> Result<Option<HeaderValue>, Result<(), FetchError>> {
-        if number <= self.ended {
-            return Err(self.last_error.clone().map_or(Ok(()), Err));
+        if let Some(outcome) = self.outcome_of(number) {
+            return Err(outcome);
         }
         self.sent = self.sent.max(number);
         Ok(self.held.as_ref().and_then(|held| held.etag.clone()))
@@ -224,6 +231,7 @@ impl Changes {
             added: missing(&old_keys, &new_keys),
             removed: missing(&new_keys, &old_keys),
             chosen: chosen.map(|key| KeyName::of(key)),
+            unusable: !old.map(|old| old.set.unusable()).unwrap_or_default().eq(&new.set.unusable()),
         }
     }
 }

@@ -12,7 +12,8 @@
 //! The provider may revoke a token before its end and says so only by a 401 on a call.
 //! [`Tokens::newer_than`] forgets the token if it is still the one in hand (of a thousand
 //! requests refused together, the first does; the others find it gone, or replaced), and all of
-//! them wait for one renewal. If the new token is refused as well within ten seconds, and no call
+//! them wait for one renewal, which began after the refusal: one that was under way may bring a
+//! token that was revoked with the other. If the new token is refused as well within ten seconds, and no call
 //! accepted it meanwhile, the token is not what is wrong: nothing is renewed, and the provider's
 //! 401 stands.
 //!
@@ -120,7 +121,7 @@ impl Tokens {
     pub async fn bearer(&self) -> Result<Bearer, TokenError> {
         match self.in_hand() {
             Some(bearer) => Ok(bearer),
-            None => self.awaited().await,
+            None => self.awaited(0).await,
         }
     }
 
@@ -149,7 +150,7 @@ impl Tokens {
                 let _ = self.join(number).await;
                 self.in_hand()
             }
-            AfterRefusal::Renew(_) => self.awaited().await.ok(),
+            AfterRefusal::Renew(number) => self.awaited(number).await.ok(),
         };
         renewed.filter(|bearer| bearer.serial() != Some(serial))
     }
@@ -195,17 +196,19 @@ impl Tokens {
         held.as_ref().filter(|held| held.is_alive(self.0.clock.now())).map(|held| held.bearer.clone())
     }
 
-    async fn awaited(&self) -> Result<Bearer, TokenError> {
+    /// The credential of renewal `least`, or of a later one.
+    async fn awaited(&self, least: u64) -> Result<Bearer, TokenError> {
         let clock = &self.0.clock;
         let wait = match &self.0.config {
             Config::ClientCredentials(config) => config.wait,
             Config::Static(_) | Config::None => WAIT,
         };
         let deadline = clock.now() + wait;
+        let in_hand = || self.in_hand().filter(|bearer| bearer.serial().is_none_or(|serial| serial >= least));
         let bearer = async {
             loop {
                 let (number, due) = self.state().next_renewal();
-                if let Some(bearer) = self.in_hand() {
+                if let Some(bearer) = in_hand() {
                     return Some(bearer);
                 }
                 if self.state().is_hopeless(clock.now(), deadline) {
@@ -219,7 +222,7 @@ impl Tokens {
         };
         let bearer = tokio::select! {
             bearer = bearer => bearer,
-            () = clock.sleep_until(deadline) => self.in_hand(),
+            () = clock.sleep_until(deadline) => in_hand(),
         };
         bearer.ok_or_else(|| self.state().why_none(clock.now()))
     }
@@ -262,6 +265,7 @@ impl Tokens {
         if let Some(outcome) = self.state().outcome_of(number) {
             return outcome;
         }
+        self.state().begin(number);
         let outcome = match &self.0.config {
             Config::ClientCredentials(config) => self.mint(config).await,
             Config::Static(config) => read_static(config).await,

@@ -52,8 +52,11 @@ pub(super) struct State {
     due: Instant,
     backoff: Backoff,
     slow_backoff: Backoff,
-    /// Whether the next credential replaces a refused one.
-    replaces_refused: bool,
+    /// Number of the last renewal that was sent.
+    begun: u64,
+    /// The first renewal that began after a refusal. One that was under way then may bring a
+    /// credential that was revoked together with the refused one.
+    replacing: Option<u64>,
     /// No renewal because of a refusal before, while the token in hand has not been accepted.
     paused_until: Option<Instant>,
     /// How many refused tokens may be replaced now, and since when there is one more.
@@ -126,7 +129,8 @@ impl State {
             due: now,
             backoff: Backoff::new(BACKOFF.0, BACKOFF.1, jitter.clone()),
             slow_backoff: Backoff::new(SLOW_BACKOFF.0, SLOW_BACKOFF.1, jitter.clone()),
-            replaces_refused: false,
+            begun: 0,
+            replacing: None,
             paused_until: None,
             replacements: (REPLACEMENTS, now),
             last_error: None,
@@ -149,7 +153,12 @@ impl State {
 
     /// Number of the renewal that a caller can join or start, and when the timer may start it.
     pub(super) fn next_renewal(&self) -> (u64, Instant) {
-        (self.ended + 1, self.due)
+        (self.replacing.unwrap_or(0).max(self.ended + 1), self.due)
+    }
+
+    /// Renewal `number` is sent.
+    pub(super) fn begin(&mut self, number: u64) {
+        self.begun = self.begun.max(number);
     }
 
     /// The credential in hand, unless it has expired.
@@ -196,13 +205,17 @@ impl State {
         }
         self.ended = number;
         // A fixed credential is read from disk; that counts as tried also when it failed.
-        if self.replaces_refused && (outcome.is_ok() || !self.is_minted) {
-            self.replaces_refused = false;
+        if self.replacing.is_some_and(|first| number >= first) && (outcome.is_ok() || !self.is_minted) {
+            self.replacing = None;
             self.paused_until = Some(now + REFUSAL_PAUSE);
         }
         match outcome {
             Ok(grant) => {
                 self.hold(number, grant, now);
+                if self.replacing.is_some() {
+                    // It had been sent before the refusal: the one that replaces is still to come.
+                    self.due = now;
+                }
                 Landing::Good
             }
             Err(error) => {
@@ -257,18 +270,24 @@ impl State {
 
     /// The provider answered 401 to the credential with this serial.
     pub(super) fn refused(&mut self, serial: u64, now: Instant) -> AfterRefusal {
-        let number = self.ended + 1;
+        let next = self.begun.max(self.ended) + 1;
         match &self.held {
             Some(held) if held.bearer.serial() != Some(serial) && held.is_alive(now) => {
                 AfterRefusal::Other(held.bearer.clone())
             }
             Some(held) if held.bearer.serial() == Some(serial) => {
                 self.counts.refusals += 1;
+                let accepted = held.bearer.was_accepted();
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
-                if (is_paused && !held.bearer.was_accepted()) || !self.take_replacement(now) {
+                // While no other can be had, one that some calls accept is better than none.
+                let is_barred =
+                    matches!(self.last_error, Some(RenewalError::Refused { .. } | RenewalError::Busy { .. }))
+                        && now < self.due;
+                if (is_paused && !accepted) || (is_barred && accepted) || !self.take_replacement(now) {
                     return AfterRefusal::Leave;
                 }
-                self.replaces_refused = true;
+                // Already wanted, unless what it brought has just been refused as well.
+                let number = *self.replacing.get_or_insert(next);
                 // Neither the timer nor a passing failure holds this one up; what the token
                 // endpoint asked for does.
                 if !matches!(self.last_error, Some(RenewalError::Refused { .. } | RenewalError::Busy { .. })) {
@@ -280,7 +299,7 @@ impl State {
                 AfterRefusal::Renew(number)
             }
             // Forgotten or expired, and not replaced yet.
-            _ => AfterRefusal::Renew(number),
+            _ => AfterRefusal::Renew(self.next_renewal().0),
         }
     }
 }

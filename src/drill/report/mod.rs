@@ -152,9 +152,19 @@ fn verdict(tally: &Tally, events: &[Event], nothing_arrived: bool, provider: &st
     if *requests == 0 || events.is_empty() {
         return Verdict::Fail("nothing happened; try a longer duration".to_owned());
     }
+    let cuts = count(|change| matches!(change, Change::Cut(_)));
+    let adopted = tally.adoption.map_or(0, |adoption| adoption.count);
+    if adopted < cuts {
+        return Verdict::Fail(format!(
+            "{adopted} keys used after {cuts} hard cuts: some met no request; try a higher rate"
+        ));
+    }
+    if count(|change| matches!(change, Change::Broken)) > 0 && tally.key_set_fetches < 2 {
+        return Verdict::Fail("nobody asked for keys during the outage; try a longer duration".to_owned());
+    }
     let kinds: [(&str, usize); 4] = [
         ("rotation", count(|change| matches!(change, Change::Rotated(_)))),
-        ("hard cut", count(|change| matches!(change, Change::Cut(_)))),
+        ("hard cut", cuts),
         ("outage", count(|change| matches!(change, Change::Broken))),
         ("revocation", count(|change| matches!(change, Change::Revoked))),
     ];

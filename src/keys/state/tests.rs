@@ -43,9 +43,15 @@ fn keys_that_come_and_go_are_told() {
         Landing::Good(changes) => changes,
         other => panic!("{other:?}"),
     };
-    assert_eq!(changes(1, &[1, 2]), Changes { added: vec![name(1), name(2)], removed: vec![], chosen: Some(name(1)) });
-    assert_eq!(changes(2, &[2, 1]), Changes { added: vec![], removed: vec![], chosen: Some(name(2)) });
-    assert_eq!(changes(3, &[3, 2]), Changes { added: vec![name(3)], removed: vec![name(1)], chosen: Some(name(3)) });
+    assert_eq!(
+        changes(1, &[1, 2]),
+        Changes { added: vec![name(1), name(2)], removed: vec![], chosen: Some(name(1)), unusable: false }
+    );
+    assert_eq!(changes(2, &[2, 1]), Changes { added: vec![], removed: vec![], chosen: Some(name(2)), unusable: false });
+    assert_eq!(
+        changes(3, &[3, 2]),
+        Changes { added: vec![name(3)], removed: vec![name(1)], chosen: Some(name(3)), unusable: false }
+    );
     assert_eq!(changes(4, &[3, 2]), Changes::default());
     assert_eq!(state.counts(), Counts { ok: 4, failed: 0, changes: 2 });
 }

@@ -52,6 +52,37 @@ fn a_replacement_that_was_accepted_is_replaced_too_when_it_is_revoked() {
 }
 
 #[test]
+fn a_renewal_that_was_under_way_at_the_refusal_does_not_count_as_the_replacement() {
+    let now = Clock::manual().0.now();
+    let mut state = State::new(true, now, Jitter::seeded(1));
+    let _ = state.land(1, grant(600 * SECOND), now);
+    state.begin(2);
+    assert!(matches!(state.refused(1, now), AfterRefusal::Renew(3)), "2 may have been granted before the revocation");
+    assert!(matches!(state.refused(1, now), AfterRefusal::Renew(3)), "one replacement for all who were refused");
+    let _ = state.land(2, grant(600 * SECOND), now);
+    assert_eq!(state.next_renewal(), (3, now), "and it is still to come, at once");
+    assert!(
+        matches!(state.refused(2, now), AfterRefusal::Renew(3)),
+        "what 2 brought is refused too: no pause for that"
+    );
+    let _ = state.land(3, grant(600 * SECOND), now);
+    assert_eq!((serial(&state, now), state.next_renewal().0), (Some(3), 4));
+    assert!(matches!(state.refused(3, now), AfterRefusal::Leave), "the replacement itself, never accepted");
+}
+
+#[test]
+fn a_token_that_some_calls_accept_is_kept_while_no_other_can_be_had() {
+    let now = Clock::manual().0.now();
+    let busy = RenewalError::Busy { status: 429, retry_after: Some(30 * SECOND) };
+    let mut state = State::new(true, now, Jitter::seeded(1));
+    let _ = state.land(1, grant(600 * SECOND), now);
+    let _ = state.land(2, Err(busy), now);
+    state.bearer(now).unwrap().note_accepted();
+    assert!(matches!(state.refused(1, now), AfterRefusal::Leave));
+    assert_eq!(serial(&state, now), Some(1));
+}
+
+#[test]
 fn a_call_that_is_never_allowed_is_no_attack_on_the_token_endpoint() {
     let mut now = Clock::manual().0.now();
     let mut state = State::new(true, now, Jitter::seeded(1));
