@@ -32,7 +32,7 @@ pub struct App {
 /// What a test or an embedding program may steer.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// Time, as keys and tokens see it.
+    /// Time, as keys, tokens and access records see it.
     pub clock: Clock,
     /// Chance, likewise.
     pub jitter: Jitter,
@@ -74,7 +74,7 @@ impl App {
     /// no reason to fail: the gateway is then not ready, and keeps trying.
     ///
     /// # Errors
-    /// What a restart would not mend: see [`BuildError`].
+    /// See [`BuildError`].
     pub async fn build(config: Config, surroundings: Surroundings) -> Result<Self, BuildError> {
         let Surroundings { clock, jitter, observers } = surroundings;
         let drain = Drain::default();
@@ -150,8 +150,8 @@ impl App {
     }
 }
 
-/// A refresher panicked. Without it the gateway would die of old keys, silently and later; the
-/// process ends instead, for a supervisor to start afresh.
+/// A refresher or the admin listener ended. Without it the gateway would die of old keys, or
+/// unseen, later; the process ends instead, for a supervisor to start afresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a part of the gateway that never ends has ended")]
 pub struct BrokenDown;

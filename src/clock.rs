@@ -1,8 +1,9 @@
 //! Time and chance, handed in.
 //!
-//! Every decision that depends on the hour or on luck (is this key still fresh, when does the
-//! next renewal start) takes them from here, so a test can turn the hands itself and an hour
-//! of refreshes runs in a millisecond. Ages come from the monotonic clock: a wall clock that
+//! What keys and tokens decide by the hour or by luck (is this key still fresh, when does the
+//! next renewal start), and what is measured, takes them from here, so a test can turn the hands
+//! itself and an hour of refreshes runs in a millisecond. The deadlines of one request or one
+//! connection are tokio's. Ages come from the monotonic clock: a wall clock that
 //! jumps can neither expire a key nor revive a token.
 //!
 //! Rejected: tokio's paused clock. It advances by itself whenever the runtime is idle, and a

@@ -27,7 +27,7 @@
 //! | [`keys`] | which public key to seal with now |
 //! | [`token`] | which bearer to send now |
 //! | [`upstream`] | how to reach the provider; the only place that builds an HTTP client |
-//! | [`admin`] | whether the process is alive and ready |
+//! | [`admin`] | whether the process is alive and ready, and its figures |
 //! | [`telemetry`] | where logs go |
 //! | [`sandbox`] | a made-up provider, for tests and demonstrations |
 //! | [`drill`] | does every request survive the rotations; with a verdict |

@@ -2,7 +2,7 @@
 //!
 //! A [`Secret`] has no `Display` and no `Serialize`, its `Debug` prints a placeholder, and its
 //! memory is wiped when it is dropped. A secret on the command line would be in every
-//! process listing, so there is no way to build a [`SecretSource`] from an argument.
+//! process listing, so no flag takes one: only the path of a file that holds it.
 
 use std::fmt;
 use std::io;
@@ -39,7 +39,7 @@ impl fmt::Debug for Secret {
 pub enum SecretSource {
     /// Read anew each time it is needed, so that a rotated secret needs no restart.
     File(PathBuf),
-    /// Given by value, from the environment.
+    /// Given by value, from the environment or by an embedding program.
     Value(Secret),
 }
 

@@ -5,8 +5,7 @@
 //!
 //! The hard case is `RUST_LOG=trace`: our own rooms log no secret, token or body at any level,
 //! but what do the crates below us print? Of all in `Cargo.lock` six are built with `tracing`
-//! or `log` (`cargo tree -i tracing`, `-i log`). Their log lines and spans were looked through,
-//! with the `Debug` of what they print:
+//! or `log` (`cargo tree -i tracing`, `-i log`):
 //!
 //! | crate | what it can print | so |
 //! |---|---|---|

@@ -1,7 +1,7 @@
 //! The second listener: health and figures, for whoever runs the process.
 //!
-//! It is apart from the first so that no path of the provider is shadowed, and so that callers
-//! cannot reach it. `/livez` says that the process answers, and nothing else: a provider that
+//! It is apart from the first so that no path of the provider is shadowed, and so that it can be
+//! kept from callers. `/livez` says that the process answers, and nothing else: a provider that
 //! is down must not get the gateway restarted. `/readyz` says whether there is what a request
 //! needs here, a key and a token, and if not, what is missing. Whether the provider's API answers
 //! is not asked: taking every gateway out of rotation would not mend it.
@@ -54,7 +54,7 @@ impl Default for Config {
 /// One thing that must hold for requests to go through. Says what is missing when it does not.
 pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// Everything that is asked for here.
+/// What the endpoints answer from.
 struct Answers {
     checks: Vec<Check>,
     metrics: Registry,

@@ -46,7 +46,7 @@ impl Exchange {
     /// Admit, key, seal, bearer, send, relay. Each step hands on or ends the request.
     ///
     /// # Errors
-    /// The refusals of the table, but those of the layers above.
+    /// Every [`Refusal`] but those of the layers above.
     pub async fn run(&self, request: Request<Incoming>) -> Result<Response<Relayed>, Refusal> {
         let notes = Notes::of(&request);
         let Admitted { provider, head, content } = self.admission.admit(request, &notes).await?;

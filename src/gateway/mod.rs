@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`listen`], [`stall`] | who may connect, how long may a head take, and the reading of an answer |
 //! | [`stack`] | what wraps a request, outermost first |
+//! | [`step`] | what is a layer made of |
 //! | [`request_id`], [`record`] | what is it called, and what is written about it |
 //! | [`exchange`] | what is done to it: the line, and its one branch |
 //! | [`admit`], [`target`], [`content_type`], [`body`] | may it go on |
@@ -49,7 +50,7 @@ use crate::clock::Clock;
 /// Loopback: the gateway lends its credentials to whoever can connect.
 pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// Each connection costs its buffers, some tens of KiB; this many stay below a quarter GiB.
+/// Each connection has a read buffer of at most 64 KiB; those of this many fit a quarter GiB.
 pub const MAX_CONNECTIONS: usize = 4096;
 
 /// The largest documented body is a letter with its PDF in Base64; 20 MiB of it must pass.
@@ -70,7 +71,7 @@ pub const BODY: Duration = Duration::from_secs(60);
 /// A caller that takes nothing of its answer for so long is gone, or might as well be.
 pub const STALL: Duration = Duration::from_secs(30);
 
-/// Body, key, token and two attempts, each at its own limit, would be longer; a caller that
+/// Body, key, token and up to three attempts, each at its own limit, would be longer; a caller that
 /// has waited two minutes has given up.
 pub const EXCHANGE: Duration = Duration::from_secs(120);
 

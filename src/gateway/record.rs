@@ -70,7 +70,7 @@ pub struct Record {
 pub enum Outcome {
     /// The answer was handed over whole.
     Complete,
-    /// The caller left before.
+    /// It ended before: the caller left, or did not read on, or we were out of time.
     CallerLeft,
     /// The provider's reply broke off, and so did the answer.
     BrokenOff,
@@ -112,6 +112,8 @@ pub fn log(record: &Record) {
         bytes_out = record.bytes_out,
         kid = record.kid,
         attempts = record.attempts,
+        resealed = record.resealed.then_some(true),
+        resent = record.resent.then_some(true),
         outcome = record.outcome.as_str(),
         "request"
     );

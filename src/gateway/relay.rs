@@ -66,7 +66,7 @@ pub async fn drop_reply(reply: Response<Incoming>) {
     let _ = tokio::time::timeout(DROPPED_TIME, rest).await;
 }
 
-/// RFC 9209 section 2.1.5: says that the status is the provider's.
+/// RFC 9209 section 2.1.4: says that the status is the provider's.
 fn received(status: StatusCode) -> HeaderValue {
     HeaderValue::try_from(format!("{PSEUDONYM}; received-status={}", status.as_u16()))
         .unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM))

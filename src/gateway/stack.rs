@@ -37,7 +37,8 @@ pub fn stack(
 ) -> impl Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
     ServiceBuilder::new()
-        // First: every later line, log or refusal names it.
+        // First: every later line, log or refusal names it. And outermost, so that each answer,
+        // refusals too, tells callers when to go elsewhere.
         .layer(around(Identify { drain: drain.clone() }))
         // One record for each request: above the refusals, so that it sees their status, and
         // around everything that can be dropped when a caller leaves.
@@ -117,7 +118,7 @@ where
     async fn run(self, request: Request<Incoming>, rest: S) -> Result<Self::Response, Infallible> {
         let id = RequestId::of(request.extensions());
         let notes = Notes::of(&request);
-        // Its body was announced and never asked for, so the connection cannot be used again.
+        // Its body may never have been asked for; then the connection cannot be used again.
         let waits = request.headers().contains_key(EXPECT);
         Ok(match rest.oneshot(request).await {
             Ok(reply) => reply.map(Either::Left),

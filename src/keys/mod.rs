@@ -163,7 +163,7 @@ impl Keys {
         self.0.held.load().as_ref().is_some_and(|held| held.publishes(kid))
     }
 
-    /// What is held: for readiness, `/status` and `jwe-gateway keys`.
+    /// What is held: for readiness, `/metrics` and `jwe-gateway keys`.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.state(), &self.0.config, self.0.clock.now())

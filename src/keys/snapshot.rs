@@ -1,4 +1,4 @@
-//! What is held, for readiness, `/status` and `jwe-gateway keys`.
+//! What is held, for readiness, `/metrics` and `jwe-gateway keys`.
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -155,7 +155,7 @@ impl Tokens {
         renewed.filter(|bearer| bearer.serial() != Some(serial))
     }
 
-    /// What is held: for readiness and `/status`.
+    /// What is held: for readiness and `/metrics`.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.0.config, &self.state(), self.0.clock.now())

@@ -1,4 +1,4 @@
-//! What is held, for readiness and `/status`.
+//! What is held, for readiness and `/metrics`.
 
 use std::time::{Duration, Instant};
 

@@ -112,7 +112,7 @@ pub enum SendError {
     /// No reply within the deadline. The provider may have processed the request.
     #[error("the provider did not reply in time")]
     ReplyTimeout,
-    /// The target cannot stand in a URI. Admission refuses such targets first.
+    /// Behind the base path the target is no URI any more: it has become too long.
     #[error("the target cannot be put behind the provider's base path")]
     Target,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Each room, and the rooms it may use. `clock` and `secret` are for everyone but `jose`.
+/// Each room, and the rooms it may use.
 const MAY_USE: [(&str, &[&str]); 15] = [
     ("jose", &[]),
     ("causes", &[]),

@@ -300,7 +300,7 @@ impl From<SendError> for Refusal {
 }
 
 fn proxy_status(row: Row) -> HeaderValue {
-    // Both are literals of the table: tokens and lower-case words, nothing to escape (RFC 8941).
+    // Both are literals of the table: tokens and lower-case words, nothing to escape (RFC 9651).
     HeaderValue::try_from(format!("{PSEUDONYM}; error={}; details=\"{}\"", row.proxy_error, row.code))
         .unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM))
 }
