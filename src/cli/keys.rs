@@ -14,8 +14,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let keys = arguments.source.keys()?;
-    keys.refresh().await.map_err(Failure::unavailable)?;
+    let keys = arguments.source.fetch().await?;
     output::text(Table(&keys.snapshot()));
     Ok(())
 }

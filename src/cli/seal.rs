@@ -15,8 +15,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let keys = arguments.source.keys()?;
-    keys.refresh().await.map_err(Failure::unavailable)?;
+    let keys = arguments.source.fetch().await?;
     let key = keys.current().await.map_err(Failure::unavailable)?;
     let mut body = Vec::new();
     tokio::io::stdin().read_to_end(&mut body).await?;

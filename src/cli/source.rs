@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::failure::Failure;
 use crate::clock::{Clock, Jitter};
 use crate::keys::{self, Keys, Source};
-use crate::upstream::{BadTls, Tls};
+use crate::upstream::Tls;
 
 /// The arguments of the commands that seal or look at keys.
 #[derive(clap::Args)]
@@ -22,12 +23,14 @@ pub(super) struct KeySource {
 }
 
 impl KeySource {
-    /// Keys that have not been fetched yet.
-    pub(super) fn keys(self) -> Result<Keys, BadTls> {
+    /// The keys, fetched.
+    pub(super) async fn fetch(self) -> Result<Keys, Failure> {
         let http = Tls::new(self.ca_file.as_deref())?.control_client()?;
         let mut config = keys::Config::new(self.jwks.0);
         config.pin = self.pin;
-        Ok(Keys::new(config, http, Clock::system(), Jitter::random()))
+        let keys = Keys::new(config, http, Clock::system(), Jitter::random());
+        keys.refresh().await.map_err(Failure::unavailable)?;
+        Ok(keys)
     }
 }
 

@@ -111,17 +111,6 @@ impl Config {
         let admin = admin::Config { address: any_port };
         Self { gateway, admin, log: telemetry::Config::default(), upstreams: vec![upstream] }
     }
-
-    /// Reads the configuration with the environment of this process, and logs the warnings.
-    /// Call [`Loaded::read`] when the log is set up by what is read.
-    ///
-    /// # Errors
-    /// Every fault at once.
-    pub fn load(overrides: &Overrides) -> Result<Self, Faults> {
-        let loaded = Loaded::read(overrides, &Environment::of_process())?;
-        loaded.warn();
-        Ok(loaded.config)
-    }
 }
 
 impl Loaded {

@@ -10,6 +10,8 @@
 //! A name spelt with underscores goes when its twin with hyphens does: behind many servers
 //! both arrive as one variable.
 
+use std::borrow::Cow;
+
 use http::header::{CONNECTION, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -96,7 +98,8 @@ pub fn transfer_coding(headers: &HeaderMap) -> TransferCoding {
 pub fn to_provider(mut headers: HeaderMap) -> HeaderMap {
     strip_connection(&mut headers);
     remove_where(&mut headers, |name| {
-        let twin = name.replace('_', "-");
+        // Few names have an underscore: the others are looked at where they are.
+        let twin = if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) };
         let twin = twin.trim_matches('-');
         REQUEST_ONLY.contains(&twin)
             || REQUEST_ONLY_FAMILIES.iter().any(|family| twin.starts_with(family))

@@ -92,15 +92,7 @@ async fn a_provider_that_comes_up_later_needs_no_restart() {
 #[tokio::test]
 async fn a_request_in_flight_is_finished_and_the_door_is_closed_meanwhile() {
     let mut gateway = TestGateway::spawn().await;
-    let mut caller = TcpStream::connect(gateway.address).await.unwrap();
-    let head = format!(
-        "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
-    );
-    caller.write_all(head.as_bytes()).await.unwrap();
-    // The gateway asks for the body: the request is in flight.
-    let mut continued = [0; 25];
-    tokio::io::AsyncReadExt::read_exact(&mut caller, &mut continued).await.unwrap();
-    assert_eq!(&continued, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut caller = in_flight(&gateway).await;
     gateway.stop(Stop::Announced);
     eventually("the door is closed", async || TcpStream::connect(gateway.address).await.is_err()).await;
     caller.write_all(b"{}").await.unwrap();
@@ -125,16 +117,24 @@ async fn before_the_door_closes_requests_are_served_and_told_to_go_elsewhere() {
 async fn what_does_not_finish_in_time_is_told_so() {
     let mut gateway =
         TestGateway::spawn_with(|config| config.gateway.deadlines.drain = Duration::from_millis(50)).await;
-    let mut caller = TcpStream::connect(gateway.address).await.unwrap();
-    let head = format!(
-        "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
-    );
-    caller.write_all(head.as_bytes()).await.unwrap();
-    let mut continued = [0; 25];
-    tokio::io::AsyncReadExt::read_exact(&mut caller, &mut continued).await.unwrap();
+    let mut caller = in_flight(&gateway).await;
     gateway.stop(Stop::Announced);
     let answer = RawAnswer::read(&mut caller).await;
     assert_refused_raw(&answer, 503, "draining");
     assert!(answer.body.contains("nothing was sent"), "its body had not come: {answer:?}");
     gateway.ended().await;
+}
+
+/// A caller whose request the gateway has begun, and whose body of two bytes is still to come.
+async fn in_flight(gateway: &TestGateway) -> TcpStream {
+    let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    );
+    caller.write_all(head.as_bytes()).await.unwrap();
+    // The gateway asks for the body: the request is in flight.
+    let mut continued = [0; 25];
+    tokio::io::AsyncReadExt::read_exact(&mut caller, &mut continued).await.unwrap();
+    assert_eq!(&continued, b"HTTP/1.1 100 Continue\r\n\r\n");
+    caller
 }
