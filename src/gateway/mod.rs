@@ -3,6 +3,7 @@
 //! | file | question it answers |
 //! |---|---|
 //! | [`listen`], [`stall`] | who may connect, how long may a head take, and the reading of an answer |
+//! | [`peer`] | who is at the other end, by the connection itself |
 //! | [`stack`] | what wraps a request, outermost first |
 //! | [`step`] | what is a layer made of |
 //! | [`request_id`], [`record`] | what is it called, and what is written about it |
@@ -24,6 +25,7 @@ pub mod figures;
 pub mod headers;
 pub mod key_hint;
 pub mod listen;
+pub mod peer;
 pub mod provider;
 pub mod record;
 pub mod refusal;
