@@ -13,8 +13,9 @@ use crate::config::{Config, Upstream};
 use crate::gateway::Gateway;
 use crate::gateway::drain::Drain;
 use crate::gateway::figures::Figures;
-use crate::gateway::provider::Provider;
+use crate::gateway::provider::{Encryption, Provider, Sealing, UnknownKids};
 use crate::gateway::record::Observer;
+use crate::gateway::share::{self, Room, Share};
 use crate::keys::Keys;
 use crate::token::Tokens;
 use crate::upstream::{self, BadTls, Tls};
@@ -79,8 +80,10 @@ impl App {
         let Surroundings { clock, jitter, observers } = surroundings;
         let drain = Drain::default();
         let mut providers = Vec::new();
-        for upstream in &config.upstreams {
-            let provider = provider(upstream, &clock, &jitter);
+        let wanted: Vec<_> = config.upstreams.iter().map(|upstream| upstream.share).collect();
+        let shares = share::divide(&config.gateway.limits, &wanted);
+        for (upstream, share) in config.upstreams.iter().zip(shares) {
+            let provider = provider(upstream, share, &clock, &jitter);
             providers.push(provider.map_err(|cause| BuildError::Upstream { name: upstream.name.clone(), cause })?);
         }
         let checks = checks(&providers, &drain);
@@ -99,7 +102,9 @@ impl App {
         })?;
         let mut keepers = JoinSet::new();
         for provider in providers {
-            keepers.spawn(provider.keys.keep_fresh());
+            if let Some(keys) = provider.sealing.keys() {
+                keepers.spawn(keys.clone().keep_fresh());
+            }
             keepers.spawn(provider.tokens.keep_fresh());
         }
         Ok(Self { gateway, admin, drain, drain_delay, keepers })
@@ -165,16 +170,28 @@ pub enum Stop {
     AtOnce,
 }
 
-fn provider(config: &Upstream, clock: &Clock, jitter: &Jitter) -> Result<Provider, BadTls> {
+fn provider(config: &Upstream, share: Share, clock: &Clock, jitter: &Jitter) -> Result<Provider, BadTls> {
     let tls = Tls::new(config.upstream.ca_file.as_deref())?;
     let control = tls.control_client()?;
+    let in_clear = config.encryption == Encryption::Off;
+    let upstream = upstream::Upstream::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &tls)?;
+    let keys = || Keys::new(config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
+    let sealing = match upstream.in_clear() {
+        Some(permission) => Sealing::Off(permission),
+        None if config.encryption == Encryption::RequireSealed => Sealing::Before(keys()),
+        None => Sealing::Here(keys()),
+    };
     Ok(Provider {
         name: config.name.as_str().into(),
         prefix: config.prefix.as_str().into(),
-        keys: Keys::new(config.keys.clone(), control.clone(), clock.clone(), jitter.clone()),
+        strip_prefix: config.strip_prefix,
+        sealing,
+        token_endpoint: config.token_endpoint,
         tokens: Tokens::new(config.credentials.clone(), control, clock.clone(), jitter.clone()),
-        upstream: upstream::Upstream::new(&config.upstream, &tls)?,
+        upstream,
         key_refusals: config.key_refusals.as_slice().into(),
+        room: Room::of(share),
+        unknown_kids: UnknownKids::default(),
     })
 }
 
@@ -184,10 +201,13 @@ fn checks(providers: &[Provider], drain: &Drain) -> Vec<Check> {
     let stopping = move || if drain.is_announced() { Err("the gateway is stopping".to_owned()) } else { Ok(()) };
     let mut checks: Vec<Check> = vec![Box::new(stopping)];
     for provider in providers {
-        let Provider { name, keys, tokens, .. } = provider.clone();
+        let Provider { name, sealing, tokens, .. } = provider.clone();
         checks.push(Box::new({
             let name = name.clone();
-            move || keys.snapshot().usable.map(drop).map_err(|why| format!("{name}: no key: {why}"))
+            move || match sealing.keys() {
+                Some(keys) => keys.snapshot().usable.map(drop).map_err(|why| format!("{name}: no key: {why}")),
+                None => Ok(()),
+            }
         }));
         checks.push(Box::new(move || {
             tokens.snapshot().usable.map(drop).map_err(|why| format!("{name}: no token: {why}"))

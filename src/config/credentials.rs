@@ -15,7 +15,7 @@ use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
 use super::report::Report;
 use super::upstream::{TOKEN_PATH, append, check_http};
-use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of};
+use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of, word};
 use crate::secret::{Secret, SecretSource};
 use crate::token::{ClientCredentials, Config, Format, StaticCredentials};
 
@@ -191,11 +191,6 @@ const KIND: Kind<Credentials> = Kind { parse: |raw| one_of(raw, &KINDS), show: |
 const FORMATS: [(&str, Format); 3] = [("json", Format::Json), ("form", Format::Form), ("basic", Format::Basic)];
 
 const FORMAT: Kind<Format> = Kind { parse: |raw| one_of(raw, &FORMATS), show: |format| word(&FORMATS, *format) };
-
-fn word<T: PartialEq>(choices: &[(&str, T)], choice: T) -> String {
-    let found = choices.iter().find(|(_, candidate)| *candidate == choice);
-    found.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
-}
 
 const HEADER: Kind<HeaderName> = Kind { parse: parse_header, show: HeaderName::to_string };
 

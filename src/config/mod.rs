@@ -24,6 +24,7 @@ mod credentials;
 mod environment;
 mod faults;
 mod file;
+mod limits;
 mod overrides;
 mod report;
 mod upstream;
@@ -42,11 +43,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use http::StatusCode;
 use url::Url;
 
+use crate::gateway::provider::{Encryption, TokenEndpoint};
+use crate::gateway::share::Wanted;
 use crate::secret::SecretSource;
 use crate::{admin, gateway, keys, telemetry, token};
 use file::{Context, Document, Given, Section, Setting};
+use limits::Limits;
 use report::Report;
-use values::{ADDRESS, BOOL, COUNT, DEADLINE, DURATION, Kind, SIZE, one_of};
+use values::{ADDRESS, BOOL, COUNT, DEADLINE, DURATION, Kind, one_of};
 
 /// Everything the gateway is built from.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,12 +72,20 @@ pub struct Upstream {
     pub name: String,
     /// The paths that go there: `/`, or one beginning with `/` and not ending with it.
     pub prefix: String,
+    /// Whether the prefix is taken off before a request goes on.
+    pub strip_prefix: bool,
+    /// Who seals.
+    pub encryption: Encryption,
+    /// What becomes of a caller's own call of the token endpoint.
+    pub token_endpoint: TokenEndpoint,
+    /// What it wants of `[limits]`, in place of an even share.
+    pub share: Wanted,
     /// Where it is, and how long it is waited for.
     pub upstream: crate::upstream::Config,
     /// The statuses by which it can mean that it cannot open a message: then the keys are
     /// fetched anew, and a message whose key is gone is sealed and sent once more.
     pub key_refusals: Vec<StatusCode>,
-    /// `[upstream.keys]`.
+    /// `[upstream.keys]`; nobody asks for them where `encryption` is off.
     pub keys: keys::Config,
     /// `[upstream.credentials]`.
     pub credentials: token::Config,
@@ -103,6 +115,10 @@ impl Config {
         let upstream = Upstream {
             name: name.to_owned(),
             prefix: upstream::PREFIX_OF_ALL.to_owned(),
+            strip_prefix: false,
+            encryption: Encryption::default(),
+            token_endpoint: TokenEndpoint::default(),
+            share: Wanted::default(),
             key_refusals: upstream::KEY_REFUSALS.to_vec(),
             keys: keys::Config::new(keys::Source::Url(upstream::append(&url, upstream::JWKS_PATH))),
             credentials: token::Config::ClientCredentials(credentials),
@@ -145,11 +161,13 @@ impl Loaded {
 /// What is missing or faulty is reported, and something else stands in its place.
 fn read(mut root: Section<'_>) -> Config {
     let listen = read_listen(root.section("listen"));
-    let limits = read_limits(root.section("limits"));
+    let limits = Limits::read(root.section("limits"));
     let deadlines = read_deadlines(root.section("deadlines"));
     let admin = read_admin(root.section("admin"), &listen);
     let log = read_log(root.section("log"));
     let upstreams = upstream::read(root.tables("upstream"), root.context);
+    limits.check_shares(&upstreams, root.context.report);
+    let limits = limits.value();
     root.finish();
     let (address, max_connections) = listen;
     let listen = gateway::Listen { address: address.value, max_connections };
@@ -176,26 +194,6 @@ fn read_listen(mut section: Section<'_>) -> (Setting<SocketAddr>, usize) {
         }
     }
     (address, max_connections)
-}
-
-fn read_limits(mut section: Section<'_>) -> gateway::Limits {
-    let default = gateway::Limits::default();
-    let report = section.context.report;
-    let max_body = section.setting("max_body", &SIZE, default.max_body);
-    let buffered = section.setting("buffered", &SIZE, default.buffered);
-    let in_flight = section.setting("in_flight", &COUNT, default.in_flight).value;
-    section.finish();
-    if u32::try_from(max_body.value).is_err() {
-        max_body.fault(report, "must be below 4GiB: a body is held in memory whole");
-    }
-    if max_body.value > buffered.value {
-        max_body.fault_with(
-            &buffered,
-            report,
-            "max_body is above buffered, so the largest bodies could never be taken",
-        );
-    }
-    gateway::Limits { max_body: max_body.value, buffered: buffered.value, in_flight }
 }
 
 fn read_deadlines(mut section: Section<'_>) -> gateway::Deadlines {

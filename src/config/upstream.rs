@@ -8,10 +8,14 @@ use super::environment::Environment;
 use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
 use super::report::Report;
-use super::values::{BASE_URL, BOOL, DEADLINE, DURATION, Kind, PATH, REFUSALS, Raw, TEXTS, URL, one_of};
+use super::values::{
+    BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
+};
 use super::{Upstream, is_loopback};
+use crate::gateway::provider::{Encryption, TokenEndpoint};
+use crate::gateway::share::Wanted;
 use crate::keys::Source;
-use crate::{keys, upstream};
+use crate::{keys, token, upstream};
 
 /// Where a provider publishes its keys, and gives out tokens, unless it is said otherwise.
 pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
@@ -74,7 +78,9 @@ fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upst
         }
     };
     let prefix = section.setting("prefix", &PREFIX, PREFIX_OF_ALL.to_owned());
-    section.setting("encryption", &ENCRYPTION, ());
+    let strip_prefix = section.setting("strip_prefix", &BOOL, false).value;
+    let encryption = section.setting("encryption", &ENCRYPTION, Encryption::default());
+    let token_endpoint = section.setting("token_endpoint", &TOKEN_ENDPOINT, TokenEndpoint::default());
     let allow_http = section.setting("allow_http", &BOOL, false);
     check_http(&url, &url.value, &allow_http, report);
 
@@ -86,19 +92,60 @@ fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upst
     far.connect = section.setting("connect", &DEADLINE, far.connect).value;
     far.reply = section.setting("reply", &DEADLINE, far.reply).value;
     far.idle = section.setting("idle", &DEADLINE, far.idle).value;
-    let key_refusals = section.setting("key_refusals", &REFUSALS, KEY_REFUSALS.to_vec()).value;
-    let keys = read_keys(section.section("keys"), &url.value, &allow_http);
+    let share = Wanted {
+        max_body: section.optional("max_body", &SIZE).map(|size| size.value),
+        buffered: section.optional("buffered", &SIZE).map(|size| size.value),
+        in_flight: section.optional("in_flight", &COUNT).map(|count| count.value),
+    };
+    let (key_refusals, mut keys) = if encryption.value == Encryption::Off {
+        refuse_keys(&mut section);
+        (Vec::new(), keys::Config::new(Source::Url(url.value.clone())))
+    } else {
+        let key_refusals = section.setting("key_refusals", &REFUSALS, KEY_REFUSALS.to_vec()).value;
+        (key_refusals, read_keys(section.section("keys"), &url.value, &allow_http))
+    };
     let credentials = credentials::read(section.section("credentials"), &url.value, &allow_http);
+    keys.credential = credential_for(&keys.source, &credentials, &url.value);
+    if token_endpoint.value == TokenEndpoint::Emulate && !matches!(credentials, token::Config::ClientCredentials(_)) {
+        token_endpoint.fault(report, "only with kind = \"client-credentials\" is there a token endpoint to emulate");
+    }
     section.finish();
     let upstream = Upstream {
         name: name.value.clone(),
         prefix: prefix.value.clone(),
+        strip_prefix,
+        encryption: encryption.value,
+        token_endpoint: token_endpoint.value,
+        share,
         upstream: far,
         key_refusals,
         keys,
         credentials,
     };
     (name, prefix, upstream)
+}
+
+/// Where nothing is sealed, there is nothing to say about keys.
+fn refuse_keys(section: &mut Section<'_>) {
+    const MESSAGE: &str = "encryption is \"off\" here, so there are no keys";
+    section.refuse("keys", MESSAGE);
+    section.refuse("key_refusals", MESSAGE);
+    if section.is_only_one() {
+        let Context { given, report, .. } = section.context;
+        given.under("upstream.keys.").for_each(|(key, origin)| report.fault(Fault::new(origin.clone(), key, MESSAGE)));
+    }
+}
+
+/// A fixed credential is presented with the fetch of a key set, too, if that comes from where the
+/// requests go: a gateway that serves one from its cache knows its callers by it.
+fn credential_for(source: &Source, credentials: &token::Config, upstream: &Url) -> Option<keys::Credential> {
+    match (source, credentials) {
+        (Source::Url(url), token::Config::Static(fixed)) if url.origin() == upstream.origin() => {
+            let token::StaticCredentials { header, prefix, secret } = fixed.clone();
+            Some(keys::Credential { header, prefix, secret })
+        }
+        _ => None,
+    }
 }
 
 fn read_url(section: &mut Section<'_>) -> Setting<Url> {
@@ -254,12 +301,17 @@ fn parse_prefix(raw: &Raw<'_>) -> Result<String, String> {
     Ok(prefix.to_owned())
 }
 
-const ENCRYPTION: Kind<()> = Kind { parse: parse_encryption, show: |()| "seal".to_owned() };
+const ENCRYPTIONS: [(&str, Encryption); 3] =
+    [("seal", Encryption::Seal), ("require-sealed", Encryption::RequireSealed), ("off", Encryption::Off)];
 
-fn parse_encryption(raw: &Raw<'_>) -> Result<(), String> {
-    let is_built = one_of(raw, &[("seal", true), ("require-sealed", false), ("off", false)])?;
-    if is_built { Ok(()) } else { Err("this is not built yet: \"seal\" is what there is".into()) }
-}
+const ENCRYPTION: Kind<Encryption> =
+    Kind { parse: |raw| one_of(raw, &ENCRYPTIONS), show: |encryption| word(&ENCRYPTIONS, *encryption) };
+
+const TOKEN_ENDPOINTS: [(&str, TokenEndpoint); 2] =
+    [("refuse", TokenEndpoint::Refuse), ("emulate", TokenEndpoint::Emulate)];
+
+const TOKEN_ENDPOINT: Kind<TokenEndpoint> =
+    Kind { parse: |raw| one_of(raw, &TOKEN_ENDPOINTS), show: |endpoint| word(&TOKEN_ENDPOINTS, *endpoint) };
 
 /// `--keys`: what has a scheme is a URL, the rest is a file.
 const SOURCE: Kind<Source> = Kind {

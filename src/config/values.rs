@@ -80,6 +80,12 @@ pub(super) fn one_of<T: Copy>(raw: &Raw<'_>, choices: &[(&str, T)]) -> Result<T,
     })
 }
 
+/// The word of `choices` for `choice`.
+pub(super) fn word<T: PartialEq>(choices: &[(&str, T)], choice: T) -> String {
+    let found = choices.iter().find(|(_, candidate)| *candidate == choice);
+    found.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
+}
+
 /// The candidate that `word` is most likely a misspelling of: at most two letters differ, and
 /// no more than half.
 pub(super) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -4,38 +4,46 @@
 //! or twice, `Transfer-Encoding` twice, targets that are no path: these are refused here, and
 //! all that the head tells is judged before the first byte of the body is read.
 
-use bytes::Bytes;
+use std::time::Duration;
+
 use http::header::{CONTENT_TYPE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, Version};
-use http_body::Body;
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::body::{self, BodyFault, Budget};
-use super::content_type::{MediaType, MediaTypeFault, media_type};
+use super::body::{self, BodyFault, Bounds};
+use super::content::{self, Content};
 use super::headers::{self, TransferCoding, transfer_coding};
-use super::provider::{Provider, Providers};
-use super::record::Notes;
-use super::refusal::{Refusal, Sent};
+use super::key_set;
+use super::notes::Notes;
+use super::provider::{Provider, Providers, Sealing};
+use super::refusal::Refusal;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::target::{self, TargetFault};
-use super::{Deadlines, Limits};
-use crate::jose::{CallerMade, Plaintext};
+use crate::keys::Keys;
 
-/// Bodies up to this size are checked where they are. The check of a larger one would keep
-/// every other request of this core waiting, so it gets a thread of its own.
-const CHECKED_INLINE: usize = 64 * 1024;
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It goes on to a provider.
+    Forward(Forward),
+    /// It asks for the key set of a provider whose messages are sealed before they come here.
+    ForKeySet(Parts, Keys),
+}
 
 /// A request that may go on.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct Forward {
     /// Where it goes.
     pub provider: Provider,
     /// What goes before the body.
     pub head: Head,
     /// The body, checked.
     pub content: Content,
+    /// Its place among the requests to this provider.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// The head of a request: only what may travel, no credentials yet.
@@ -43,38 +51,24 @@ pub struct Admitted {
 pub struct Head {
     /// One that is forwarded.
     pub method: Method,
-    /// Path and query, byte for byte as they came.
+    /// Path and query, as they came, behind the prefix that is taken off.
     pub target: PathAndQuery,
     /// The caller's headers that travel, and ours.
     pub headers: HeaderMap,
-}
-
-/// What a request carries.
-#[derive(Debug)]
-pub enum Content {
-    /// No bytes: there is nothing to hide.
-    Nothing,
-    /// JSON, to be sealed.
-    Json(Plaintext),
-    /// A JWE that the caller made.
-    Jose(CallerMade),
 }
 
 /// Who may go on, and how much of whom is read.
 #[derive(Clone, Debug)]
 pub struct Admission {
     providers: Providers,
-    limits: Limits,
-    deadlines: Deadlines,
-    budget: Budget,
+    body_time: Duration,
 }
 
 impl Admission {
-    /// Admission to `providers`, within `limits`.
+    /// Admission to `providers`; a body may take `body_time`.
     #[must_use]
-    pub fn new(providers: Providers, limits: Limits, deadlines: Deadlines) -> Self {
-        let budget = Budget::new(limits.buffered);
-        Self { providers, limits, deadlines, budget }
+    pub fn new(providers: Providers, body_time: Duration) -> Self {
+        Self { providers, body_time }
     }
 
     /// Admits a request, its body whole.
@@ -85,48 +79,40 @@ impl Admission {
     /// finds the answer.
     pub async fn admit(&self, request: Request<Incoming>, notes: &Notes) -> Result<Admitted, Refusal> {
         let (parts, mut body) = request.into_parts();
-        match self.take_in(&parts, &mut body, notes).await {
-            Ok((provider, content)) => Ok(Admitted { provider, head: Head::new(parts, &content), content }),
-            Err(refusal) => {
-                // A caller that waits for "100 Continue" has sent nothing yet and now never will.
-                if !parts.headers.contains_key(EXPECT) {
-                    body::discard(body);
-                }
-                Err(refusal)
-            }
+        // A caller that waits for "100 Continue" has sent nothing yet and now never will.
+        let waits = parts.headers.contains_key(EXPECT);
+        let admitted = self.judge(parts, &mut body, notes).await;
+        if admitted.is_err() && !waits {
+            body::discard(body);
         }
+        admitted
     }
 
-    async fn take_in(&self, parts: &Parts, body: &mut Incoming, notes: &Notes) -> Result<(Provider, Content), Refusal> {
-        let provider = self.check_head(parts)?;
-        notes.provider(&provider.name);
-        let declared = media_type(&parts.headers);
-        let declared = if body.is_end_stream() { declared.unwrap_or(None) } else { declared? };
-        let bytes = body::read(body, self.limits.max_body, &self.budget, self.deadlines.body).await?;
-        notes.body(bytes.len());
-        Ok((provider.clone(), content(&parts.method, declared, bytes).await?))
-    }
-
-    fn check_head(&self, parts: &Parts) -> Result<&Provider, Refusal> {
-        if !target::is_forwarded(&parts.method) {
-            return Err(Refusal::MethodNotAllowed);
-        }
-        target::check(&parts.uri)?;
-        check_host(&parts.headers)?;
-        check_transfer_coding(parts)?;
+    async fn judge(&self, parts: Parts, body: &mut Incoming, notes: &Notes) -> Result<Admitted, Refusal> {
+        check_head(&parts)?;
         let provider = self.providers.at(parts.uri.path()).ok_or(Refusal::NoUpstream)?;
-        if provider.is_token_endpoint(&parts.uri) {
+        notes.provider(&provider.name);
+        let target = provider.target(&parts.uri)?;
+        if provider.is_token_endpoint(&target) {
             return Err(Refusal::CallerForbidden);
         }
-        Ok(provider)
+        if let Sealing::Before(keys) = &provider.sealing
+            && target::is_same(target.path(), key_set::PATH)
+        {
+            return Ok(Admitted::ForKeySet(parts, keys.clone()));
+        }
+        let place = provider.room.enter()?;
+        let bounds = Bounds { max: provider.room.max_body, budget: &provider.room.budget, time: self.body_time };
+        let content = content::take(&parts, body, provider, &bounds, notes).await?;
+        let head = Head::new(parts, target, &content);
+        Ok(Admitted::Forward(Forward { provider: provider.clone(), head, content, place }))
     }
 }
 
 impl Head {
-    fn new(parts: Parts, content: &Content) -> Self {
+    fn new(parts: Parts, target: PathAndQuery, content: &Content) -> Self {
         let request_id = RequestId::of(&parts.extensions);
         let content_type = parts.headers.get(CONTENT_TYPE).cloned();
-        let target = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut headers = headers::to_provider(parts.headers);
         headers.insert(X_REQUEST_ID, request_id.header());
         // The provider documents a Content-Type for calls without a body.
@@ -135,6 +121,16 @@ impl Head {
         }
         Self { method: parts.method, target, headers }
     }
+}
+
+/// What the head alone tells.
+fn check_head(parts: &Parts) -> Result<(), Refusal> {
+    if !target::is_forwarded(&parts.method) {
+        return Err(Refusal::MethodNotAllowed);
+    }
+    target::check(&parts.uri)?;
+    check_host(&parts.headers)?;
+    check_transfer_coding(parts)
 }
 
 /// RFC 9112 section 6.1; HTTP/1.0 knows no transfer codings.
@@ -153,38 +149,4 @@ fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_valid = host.is_empty()
         || Authority::try_from(host.as_bytes()).is_ok_and(|authority| !authority.as_str().contains('@'));
     if is_valid { Ok(()) } else { Err(TargetFault::Host.into()) }
-}
-
-/// What `bytes` are, by the media type that was declared for them.
-///
-/// The provider documents a Content-Type for calls that have no body, so GET, HEAD and DELETE
-/// may declare what is not there. A POST, PUT or PATCH that announces JSON and brings none has
-/// lost it on the way.
-async fn content(method: &Method, declared: Option<MediaType>, bytes: Bytes) -> Result<Content, Refusal> {
-    let may_be_empty = !matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    match declared {
-        _ if bytes.is_empty() && may_be_empty => Ok(Content::Nothing),
-        None if bytes.is_empty() => Ok(Content::Nothing),
-        None => Err(MediaTypeFault::Missing.into()),
-        Some(MediaType::Json) => Ok(Content::Json(check(bytes, Plaintext::json).await?)),
-        Some(MediaType::Jose) => Ok(Content::Jose(check(bytes, CallerMade::parse).await?)),
-    }
-}
-
-async fn check<T, E>(bytes: Bytes, how: fn(Bytes) -> Result<T, E>) -> Result<T, Refusal>
-where
-    T: Send + 'static,
-    E: Into<Refusal> + Send + 'static,
-{
-    if bytes.len() <= CHECKED_INLINE {
-        return how(bytes).map_err(Into::into);
-    }
-    match tokio::task::spawn_blocking(move || how(bytes)).await {
-        Ok(checked) => checked.map_err(Into::into),
-        Err(failed) => match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down.
-            Err(_) => Err(Refusal::Draining(Sent::Nothing)),
-        },
-    }
 }

@@ -54,13 +54,29 @@ pub enum BodyFault {
     TransferEncoding,
 }
 
-/// Reads `body` whole, within `time`.
+/// How much of a body is read, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    /// Bytes of this body.
+    pub max: usize,
+    /// Bytes of all bodies that share it.
+    pub budget: &'a Budget,
+    /// For the whole body.
+    pub time: Duration,
+}
+
+/// Reads `body` whole. Each piece is shown to `admit` before it is kept.
 ///
 /// # Errors
 /// `body_too_large` before reading when the length is announced, otherwise when the count
-/// passes `max`; `overloaded`; `request_timeout`; `malformed_request`.
-pub async fn read(body: &mut Incoming, max: usize, budget: &Budget, time: Duration) -> Result<Bytes, Refusal> {
-    tokio::time::timeout(time, collect(body, max, budget)).await.unwrap_or(Err(Refusal::RequestTimeout))
+/// passes the most; `overloaded`; `request_timeout`; `malformed_request`; what `admit` says.
+pub async fn read(
+    body: &mut Incoming,
+    bounds: &Bounds<'_>,
+    admit: impl Fn(&[u8]) -> Result<(), Refusal>,
+) -> Result<Bytes, Refusal> {
+    let reading = collect(body, bounds.max, bounds.budget, admit);
+    tokio::time::timeout(bounds.time, reading).await.unwrap_or(Err(Refusal::RequestTimeout))
 }
 
 /// Reads on without keeping anything, up to a bound, while the answer goes out.
@@ -77,7 +93,12 @@ pub fn discard(mut body: Incoming) {
     tokio::spawn(tokio::time::timeout(DISCARD_TIME, reading));
 }
 
-async fn collect(body: &mut Incoming, max: usize, budget: &Budget) -> Result<Bytes, Refusal> {
+async fn collect(
+    body: &mut Incoming,
+    max: usize,
+    budget: &Budget,
+    admit: impl Fn(&[u8]) -> Result<(), Refusal>,
+) -> Result<Bytes, Refusal> {
     let too_large = Refusal::BodyTooLarge { limit: max };
     let announced = match body.size_hint().exact() {
         Some(length) => match usize::try_from(length) {
@@ -91,6 +112,9 @@ async fn collect(body: &mut Incoming, max: usize, budget: &Budget) -> Result<Byt
         let frame = frame.map_err(|_| Refusal::MalformedRequest(BodyFault::Incomplete))?;
         // Trailers are not part of the message that is sealed.
         let Ok(data) = frame.into_data() else { continue };
+        if !data.is_empty() {
+            admit(&data)?;
+        }
         if data.len() > max - buffer.bytes.len() {
             return Err(too_large);
         }

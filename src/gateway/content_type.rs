@@ -24,6 +24,9 @@ pub enum MediaTypeFault {
     /// Neither JSON nor a JWE.
     #[error("only application/json, application/*+json and application/jose are taken")]
     Other,
+    /// A JWE for a provider that takes none.
+    #[error("this upstream takes clear JSON; a JWE could not be opened there")]
+    NotSealed,
     /// JSON is UTF-8 (RFC 8259 section 8.1).
     #[error("JSON is taken in UTF-8 only")]
     Charset,

@@ -1,7 +1,8 @@
 //! One request, from admitted to answered.
 //!
-//! A body arrives as [`Plaintext`] and can leave only as [`Outgoing`], which is made of a sealed
-//! message or of nothing: a path that forgets to seal does not compile.
+//! A body arrives as [`Content`] and can leave only as [`Outgoing`](crate::upstream::Outgoing), which
+//! is made of a sealed message or of nothing, and of clear JSON only with the permission of an
+//! upstream that takes no other: a path that forgets to seal does not compile.
 //!
 //! The provider may withdraw a key between our fetch and its decryption, or a token before its
 //! time. Then it answers that it cannot read us, or does not know us; it has processed nothing,
@@ -14,20 +15,26 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
-use super::admit::{Admission, Admitted, Content, Head};
+use super::admit::{Admission, Admitted, Forward, Head};
+use super::content::Content;
 use super::key_hint::KeyHint;
+use super::key_set;
+use super::notes::Notes;
+use super::payload::Payload;
 use super::provider::Provider;
-use super::record::Notes;
 use super::refusal::Refusal;
 use super::relay::{Relayed, drop_reply, relay};
 use crate::clock::Clock;
-use crate::jose::{CallerMade, EncryptionKey, Plaintext, seal};
 use crate::token::Bearer;
-use crate::upstream::Outgoing;
+
+/// The body of an answer: the provider's, streaming, or our own.
+pub type Reply = Either<Relayed, Full<Bytes>>;
 
 /// The line every request goes down.
 #[derive(Clone, Debug)]
@@ -47,10 +54,16 @@ impl Exchange {
     ///
     /// # Errors
     /// Every [`Refusal`] but those of the layers above.
-    pub async fn run(&self, request: Request<Incoming>) -> Result<Response<Relayed>, Refusal> {
+    pub async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let notes = Notes::of(&request);
-        let Admitted { provider, head, content } = self.admission.admit(request, &notes).await?;
-        let mut payload = Payload::new(content, &provider).await?;
+        let Forward { provider, head, content, place: _place } = match self.admission.admit(request, &notes).await? {
+            Admitted::Forward(forward) => forward,
+            Admitted::ForKeySet(head, keys) => return Ok(own(key_set::answer(&head, &keys).await?)),
+        };
+        if let Content::Sealed(message, keys) = &content {
+            provider.note_kid(message.kid(), keys);
+        }
+        let mut payload = Payload::new(content).await?;
         let mut bearer = provider.tokens.bearer().await?;
         let mut remedies = Remedies { key: true, token: true };
         loop {
@@ -60,7 +73,10 @@ impl Exchange {
             }
             match remedies.after(&reply, &provider, &mut payload, &mut bearer, &notes).await {
                 Next::SendAgain => drop_reply(reply).await,
-                Next::Relay(hint) => return relay(reply, hint, provider.upstream.idle(), notes),
+                Next::Relay(hint) => {
+                    let relayed = relay(reply, hint, provider.upstream.idle(), notes)?;
+                    return Ok(relayed.map(Either::Left));
+                }
             }
         }
     }
@@ -74,12 +90,13 @@ impl Exchange {
         bearer: &Bearer,
         notes: &Notes,
     ) -> Result<Response<Incoming>, Refusal> {
-        let mut request = Request::new(payload.seal(&self.clock, notes)?);
+        let (body, content_type) = payload.body(&self.clock, notes)?;
+        let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.target.clone().into();
         *request.headers_mut() = head.headers.clone();
-        if !matches!(payload, Payload::Nothing) {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jose"));
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert(CONTENT_TYPE, content_type);
         }
         bearer.apply(request.headers_mut());
         let sent = self.clock.now();
@@ -90,38 +107,8 @@ impl Exchange {
     }
 }
 
-/// What is sent, and under which key.
-enum Payload {
-    Nothing,
-    Sealed { plaintext: Plaintext, key: Arc<EncryptionKey> },
-    CallerMade(CallerMade),
-}
-
-impl Payload {
-    async fn new(content: Content, provider: &Provider) -> Result<Self, Refusal> {
-        Ok(match content {
-            Content::Nothing => Self::Nothing,
-            Content::Json(plaintext) => Self::Sealed { plaintext, key: provider.keys.current().await? },
-            Content::Jose(message) => {
-                // Forwarded all the same: the sealing side may have fetched later than we have.
-                if !message.kid().is_some_and(|kid| provider.keys.publishes(kid)) {
-                    let kid = message.kid().unwrap_or_default().escape_debug();
-                    tracing::warn!(upstream = %provider.name, %kid, "a caller sealed under a key that is not published");
-                }
-                Self::CallerMade(message)
-            }
-        })
-    }
-
-    fn seal(&self, clock: &Clock, notes: &Notes) -> Result<Outgoing, Refusal> {
-        let message = match self {
-            Self::Nothing => return Ok(Outgoing::nothing()),
-            Self::Sealed { plaintext, key } => notes.seal_time().measure(clock, || seal(plaintext, key))?,
-            Self::CallerMade(message) => message.clone().into(),
-        };
-        notes.message(&message);
-        Ok(Outgoing::message(message, clock.clone(), notes.seal_time()))
-    }
+fn own(answer: Response<Bytes>) -> Response<Reply> {
+    answer.map(|body| Either::Right(Full::new(body)))
 }
 
 /// What may still be tried after the provider's refusal: each at most once.
@@ -158,9 +145,9 @@ impl Remedies {
                     return Next::SendAgain;
                 }
             }
-            Payload::Sealed { key, .. } if provider.may_mean_key_unknown(status) => {
+            Payload::ToSeal { key, keys, .. } if provider.may_mean_key_unknown(status) => {
                 if std::mem::take(&mut self.key)
-                    && let Some(newer) = provider.keys.newer_than(key).await
+                    && let Some(newer) = keys.newer_than(key).await
                 {
                     *key = newer;
                     notes.resealed();
@@ -168,8 +155,8 @@ impl Remedies {
                 }
             }
             // Only who sealed it can seal it again; we can say that it would help.
-            Payload::CallerMade(message) if provider.may_mean_key_unknown(status) => {
-                let current = provider.keys.kids_instead_of(message.kid()).await;
+            Payload::Sealed(message, keys) if provider.may_mean_key_unknown(status) => {
+                let current = keys.kids_instead_of(message.kid()).await;
                 return Next::Relay(current.map(|current| KeyHint { current }));
             }
             _ => {}

@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::provider::Provider;
-use crate::keys::{self, EntryState};
+use crate::keys::{self, EntryState, Keys};
 use crate::token;
 
 /// The figures of all providers.
@@ -35,7 +35,9 @@ type Sample<'a> = (Vec<(&'a str, String)>, f64);
 /// What is known of one upstream.
 struct Seen<'a> {
     name: &'a str,
-    keys: keys::Snapshot,
+    /// None where nothing is sealed.
+    keys: Option<keys::Snapshot>,
+    unknown_kids: u64,
     token: token::Snapshot,
 }
 
@@ -43,40 +45,44 @@ struct Seen<'a> {
 type Row = (&'static str, MetricType, &'static str, for<'a> fn(&'a Seen<'_>) -> Vec<Sample<'a>>);
 
 /// Names follow Prometheus' conventions; a counter's `_total` is added by the encoding.
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     ("jwe_gateway_jwks_fetches", MetricType::Counter, "Fetches of the key set", |seen| {
-        results(seen.keys.fetches_ok, seen.keys.fetches_failed)
+        seen.of_keys(|keys| results(keys.fetches_ok, keys.fetches_failed))
     }),
     ("jwe_gateway_jwks_changes", MetricType::Counter, "Key sets that differed from the one before", |seen| {
-        vec![(Vec::new(), seen.keys.changes as f64)]
+        seen.of_keys(|keys| vec![(Vec::new(), keys.changes as f64)])
     }),
     ("jwe_gateway_jwks_keys", MetricType::Gauge, "Published keys that can be sealed with, and that cannot", |seen| {
-        let usable = seen.keys.entries.iter().filter(|entry| entry.state == EntryState::Usable).count();
         let state = |state: &str| vec![("state", state.to_owned())];
-        vec![(state("usable"), usable as f64), (state("rejected"), (seen.keys.entries.len() - usable) as f64)]
+        seen.of_keys(|keys| {
+            let usable = usable(keys).count();
+            vec![(state("usable"), usable as f64), (state("rejected"), (keys.entries.len() - usable) as f64)]
+        })
     }),
     (
         "jwe_gateway_jwks_key_info",
         MetricType::Gauge,
         "Published keys that can be sealed with; active is in use",
         |seen| {
-            let usable = seen.keys.entries.iter().filter(|entry| entry.state == EntryState::Usable);
             let labels = |entry: &keys::Entry| {
                 let kid = entry.kid.clone().or_else(|| entry.thumbprint.clone()).unwrap_or_default();
                 vec![("kid", kid), ("active", entry.chosen.to_string())]
             };
-            usable.map(|entry| (labels(entry), 1.0)).collect()
+            seen.of_keys(|keys| usable(keys).map(|entry| (labels(entry), 1.0)).collect())
         },
     ),
     ("jwe_gateway_jwks_age_seconds", MetricType::Gauge, "Since the provider last confirmed the key set", |seen| {
-        seen.keys.age.map(|age| (Vec::new(), age.as_secs_f64())).into_iter().collect()
+        seen.of_keys(|keys| keys.age.map(|age| (Vec::new(), age.as_secs_f64())).into_iter().collect())
     }),
     ("jwe_gateway_jwks_serving_stale", MetricType::Gauge, "1 while the key set in use is past its lifetime", |seen| {
-        let is_stale = seen.keys.lifetime_left.is_some_and(|left| left.is_zero());
-        vec![(Vec::new(), f64::from(u8::from(is_stale)))]
+        seen.of_keys(|keys| vec![(Vec::new(), flag(keys.lifetime_left.is_some_and(|left| left.is_zero())))])
+    }),
+    ("jwe_gateway_unknown_kids", MetricType::Counter, "Messages passed on under a kid that is not published", |seen| {
+        seen.of_keys(|_| vec![(Vec::new(), seen.unknown_kids as f64)])
     }),
     ("jwe_gateway_ready", MetricType::Gauge, "1 while there is a key and a credential", |seen| {
-        vec![(Vec::new(), f64::from(u8::from(seen.keys.usable.is_ok() && seen.token.usable.is_ok())))]
+        let has_key = seen.keys.as_ref().is_none_or(|keys| keys.usable.is_ok());
+        vec![(Vec::new(), flag(has_key && seen.token.usable.is_ok()))]
     }),
     ("jwe_gateway_token_fetches", MetricType::Counter, "Token requests, or readings of a fixed credential", |seen| {
         results(seen.token.renewals_ok, seen.token.renewals_failed)
@@ -88,6 +94,14 @@ const ROWS: [Row; 10] = [
         seen.token.life_left.map(|left| (Vec::new(), left.as_secs_f64())).into_iter().collect()
     }),
 ];
+
+fn usable(keys: &keys::Snapshot) -> impl Iterator<Item = &keys::Entry> {
+    keys.entries.iter().filter(|entry| entry.state == EntryState::Usable)
+}
+
+fn flag(is_set: bool) -> f64 {
+    f64::from(u8::from(is_set))
+}
 
 fn results<'a>(ok: u64, failed: u64) -> Vec<Sample<'a>> {
     let result = |result: &str| vec![("result", result.to_owned())];
@@ -115,7 +129,17 @@ impl Collector for Figures {
 }
 
 impl<'a> Seen<'a> {
+    /// Samples about the keys, where there are any.
+    fn of_keys<'s>(&'s self, samples: impl FnOnce(&'s keys::Snapshot) -> Vec<Sample<'s>>) -> Vec<Sample<'s>> {
+        self.keys.as_ref().map(samples).unwrap_or_default()
+    }
+
     fn of(provider: &'a Provider) -> Self {
-        Self { name: &provider.name, keys: provider.keys.snapshot(), token: provider.tokens.snapshot() }
+        Self {
+            name: &provider.name,
+            keys: provider.sealing.keys().map(Keys::snapshot),
+            unknown_kids: provider.unknown_kids.total(),
+            token: provider.tokens.snapshot(),
+        }
     }
 }

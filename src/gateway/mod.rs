@@ -6,10 +6,13 @@
 //! | [`peer`] | who is at the other end, by the connection itself |
 //! | [`stack`] | what wraps a request, outermost first |
 //! | [`step`] | what is a layer made of |
-//! | [`request_id`], [`record`] | what is it called, and what is written about it |
+//! | [`request_id`], [`record`], [`notes`] | what is it called, what is written about it, and whence |
 //! | [`exchange`] | what is done to it: the line, and its one branch |
-//! | [`admit`], [`target`], [`content_type`], [`body`] | may it go on |
-//! | [`provider`] | where does it go |
+//! | [`admit`], [`target`] | may it go on |
+//! | [`provider`], [`share`] | where does it go, who seals for there, how much of it at a time |
+//! | [`content`], [`content_type`], [`body`] | what does it carry |
+//! | [`payload`] | what is sent of that |
+//! | [`key_set`] | which keys do those use who seal before us |
 //! | [`headers`] | what of its head travels |
 //! | [`relay`], [`key_hint`] | how does the reply get back |
 //! | [`refusal`] | what do we answer ourselves |
@@ -18,19 +21,24 @@
 
 pub mod admit;
 pub mod body;
+pub mod content;
 pub mod content_type;
 pub mod drain;
 pub mod exchange;
 pub mod figures;
 pub mod headers;
 pub mod key_hint;
+pub mod key_set;
 pub mod listen;
+pub mod notes;
+pub mod payload;
 pub mod peer;
 pub mod provider;
 pub mod record;
 pub mod refusal;
 pub mod relay;
 pub mod request_id;
+pub mod share;
 pub mod stack;
 pub mod stall;
 pub mod step;
@@ -173,7 +181,7 @@ impl Gateway {
         clock: Clock,
     ) -> io::Result<Self> {
         let listener = Listener::bind(&config.listen, &config.deadlines).await?;
-        let admission = Admission::new(Providers::new(providers), config.limits.clone(), config.deadlines.clone());
+        let admission = Admission::new(Providers::new(providers), config.deadlines.body);
         let exchange = Exchange::new(admission, clock.clone());
         Ok(Self { listener, exchange, config, observers: Observers::new(observers), drain, clock })
     }

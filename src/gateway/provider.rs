@@ -1,14 +1,39 @@
 //! A provider with what we hold for it: its keys, our credentials, the way there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::target;
+use super::share::Room;
+use super::target::{self, TargetFault};
 use crate::keys::Keys;
 use crate::token::Tokens;
-use crate::upstream::Upstream;
+use crate::upstream::{InClear, Upstream};
+
+/// `encryption`: who seals the bodies that go to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// This gateway. A JWE that a caller made passes, too.
+    #[default]
+    Seal,
+    /// A gateway before this one, which therefore never sees a body in clear.
+    RequireSealed,
+    /// Nobody: the provider takes no JWE.
+    Off,
+}
+
+/// `token_endpoint`: what becomes of a caller's own call of the provider's token endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenEndpoint {
+    /// It is refused: the gateway holds the credentials.
+    #[default]
+    Refuse,
+    /// The gateway answers it, with a token of its own for a caller of its own.
+    Emulate,
+}
 
 /// One configured upstream. Cheap to clone; clones share what is held.
 #[derive(Clone, Debug)]
@@ -17,14 +42,57 @@ pub struct Provider {
     pub name: Arc<str>,
     /// The paths it serves: this one and those below it.
     pub prefix: Arc<str>,
-    /// Which key to seal with.
-    pub keys: Keys,
+    /// Whether the prefix is taken off before a request goes on.
+    pub strip_prefix: bool,
+    /// Who seals, with what that takes.
+    pub sealing: Sealing,
+    /// What becomes of calls of its token endpoint.
+    pub token_endpoint: TokenEndpoint,
     /// What to authenticate with.
     pub tokens: Tokens,
     /// Where to send.
     pub upstream: Upstream,
     /// The statuses by which it can mean that it cannot open a message.
     pub key_refusals: Arc<[StatusCode]>,
+    /// How much of it there may be at a time.
+    pub room: Room,
+    /// Messages that were passed on under a kid that is not published.
+    pub unknown_kids: UnknownKids,
+}
+
+/// Who seals, with what that takes. The keys are where there is something to seal or to compare,
+/// and the permission to send in clear is where nothing is sealed: neither can be confused.
+#[derive(Clone, Debug)]
+pub enum Sealing {
+    /// [`Encryption::Seal`].
+    Here(Keys),
+    /// [`Encryption::RequireSealed`].
+    Before(Keys),
+    /// [`Encryption::Off`].
+    Off(InClear),
+}
+
+impl Sealing {
+    /// The provider's keys, where they matter.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Keys> {
+        match self {
+            Self::Here(keys) | Self::Before(keys) => Some(keys),
+            Self::Off(_) => None,
+        }
+    }
+}
+
+/// Counts messages that were passed on under a kid that is not published.
+#[derive(Clone, Debug, Default)]
+pub struct UnknownKids(Arc<AtomicU64>);
+
+impl UnknownKids {
+    /// How many so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Provider {
@@ -34,10 +102,41 @@ impl Provider {
         self.key_refusals.contains(&status)
     }
 
+    /// Compares a caller's kid with the published ones, without asking anybody. An unknown one is
+    /// counted and named in the log, and its message forwarded all the same: the sealing side may
+    /// have fetched later than we have.
+    pub fn note_kid(&self, kid: Option<&str>, keys: &Keys) {
+        if kid.is_some_and(|kid| keys.publishes(kid)) {
+            return;
+        }
+        self.unknown_kids.0.fetch_add(1, Ordering::Relaxed);
+        let kid = kid.map(|kid| kid.escape_debug().to_string());
+        tracing::warn!(upstream = %self.name, kid, "a caller sealed under a key that is not published");
+    }
+
+    /// What of `uri` goes on to the provider: path and query byte for byte, the prefix taken off
+    /// where that is configured.
+    ///
+    /// # Errors
+    /// When the prefix cannot be taken off, because an escaped slash ends it.
+    pub fn target(&self, uri: &Uri) -> Result<PathAndQuery, TargetFault> {
+        let whole = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        if !self.strip_prefix || self.prefix.as_ref() == "/" {
+            return Ok(whole);
+        }
+        let rest = target::behind(whole.path(), &self.prefix).ok_or(TargetFault::EscapedSlash)?;
+        let path = if rest.is_empty() { "/" } else { rest };
+        let stripped = match whole.query() {
+            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+            None => PathAndQuery::try_from(path),
+        };
+        stripped.map_err(|_| TargetFault::NotOriginForm)
+    }
+
     /// Whether a request for `target` would go to where the provider gives out tokens. A caller
     /// who could go there through us would get one of ours.
     #[must_use]
-    pub fn is_token_endpoint(&self, target: &Uri) -> bool {
+    pub fn is_token_endpoint(&self, target: &PathAndQuery) -> bool {
         let Some(endpoint) = self.tokens.endpoint() else { return false };
         self.upstream.url_of(target.path()).is_some_and(|url| {
             url.host_str() == endpoint.host_str()

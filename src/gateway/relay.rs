@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 
 use super::headers::{self, TransferCoding};
 use super::key_hint::{JWE_KEY_HINT, KeyHint};
-use super::record::Notes;
+use super::notes::Notes;
 use super::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
 
 /// How much of a reply that will not be relayed is read, to keep its connection usable.

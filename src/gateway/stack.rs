@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
@@ -15,16 +14,16 @@ use hyper::body::Incoming;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::drain::Drain;
-use super::exchange::Exchange;
-use super::record::{Notes, Observers, OpenRecord, Recorded};
+use super::exchange::{Exchange, Reply};
+use super::notes::Notes;
+use super::record::{Observers, OpenRecord, Recorded};
 use super::refusal::Refusal;
-use super::relay::Relayed;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::step::{Step, around};
 use crate::clock::Clock;
 
-/// The body of an answer: the provider's, streaming, or our own.
-pub type Answer = Recorded<Either<Relayed, Full<Bytes>>>;
+/// The body of an answer, which is on record.
+pub type Answer = Recorded<Reply>;
 
 /// Puts the layers around `exchange`.
 pub fn stack(
@@ -110,9 +109,9 @@ struct AnswerRefusals;
 
 impl<S> Step<S> for AnswerRefusals
 where
-    S: Service<Request<Incoming>, Response = Response<Relayed>, Error = BoxError, Future: Send> + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Reply>, Error = BoxError, Future: Send> + Send + 'static,
 {
-    type Response = Response<Either<Relayed, Full<Bytes>>>;
+    type Response = Response<Reply>;
     type Error = Infallible;
 
     async fn run(self, request: Request<Incoming>, rest: S) -> Result<Self::Response, Infallible> {
@@ -121,7 +120,7 @@ where
         // Its body may never have been asked for; then the connection cannot be used again.
         let waits = request.headers().contains_key(EXPECT);
         Ok(match rest.oneshot(request).await {
-            Ok(reply) => reply.map(Either::Left),
+            Ok(reply) => reply,
             Err(error) => {
                 let refusal = Refusal::from(error);
                 notes.refused(refusal.code());
@@ -145,12 +144,12 @@ struct Deadline {
 
 impl<S> Step<S> for Deadline
 where
-    S: Service<Request<Incoming>, Response = Response<Relayed>, Error = Refusal, Future: Send> + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
 {
-    type Response = Response<Relayed>;
+    type Response = Response<Reply>;
     type Error = Refusal;
 
-    async fn run(self, request: Request<Incoming>, rest: S) -> Result<Response<Relayed>, Refusal> {
+    async fn run(self, request: Request<Incoming>, rest: S) -> Result<Response<Reply>, Refusal> {
         let notes = Notes::of(&request);
         tokio::select! {
             answer = rest.oneshot(request) => answer,

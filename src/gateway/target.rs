@@ -40,6 +40,9 @@ pub enum TargetFault {
     /// No `Host`, more than one, or none that is valid (RFC 9112 section 3.2 asks for 400).
     #[error("a request has exactly one Host, and a valid one")]
     Host,
+    /// The upstream's prefix is to be taken off, and what ends it is `%2F`.
+    #[error("the path goes on behind the upstream's prefix with an escaped slash")]
+    EscapedSlash,
     /// Behind the upstream's base path it is no target any more; it has become too long.
     #[error("the target is too long behind the upstream's base path")]
     BehindBasePath,
@@ -62,6 +65,14 @@ pub fn check(target: &Uri) -> Result<(), TargetFault> {
 pub fn is_same(path: &str, endpoint: &str) -> bool {
     percent_decode_str(path).eq(percent_decode_str(endpoint))
         || percent_decode_str(path.trim_end_matches('/')).eq(percent_decode_str(endpoint.trim_end_matches('/')))
+}
+
+/// What of `path` stands behind `prefix`, which it begins with when it is decoded. The prefix may
+/// be spelt with escapes; what is left is byte for byte as it came.
+pub fn behind<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let mut ends = path.match_indices('/').map(|(index, _)| index).chain([path.len()]);
+    let end = ends.find(|end| percent_decode_str(&path[..*end]).eq(prefix.bytes()))?;
+    Some(&path[end..])
 }
 
 fn check_path(path: &[u8]) -> Result<(), TargetFault> {
@@ -95,6 +106,15 @@ mod tests {
         {
             assert_eq!(checked(target), Ok(()), "{target}");
         }
+    }
+
+    #[test]
+    fn what_stands_behind_a_prefix_is_as_it_came() {
+        assert_eq!(behind("/a/b/c%20d", "/a"), Some("/b/c%20d"));
+        assert_eq!(behind("/%61/b%2Fc", "/a"), Some("/b%2Fc"));
+        assert_eq!(behind("/a", "/a"), Some(""));
+        assert_eq!(behind("/a%2Fb/c", "/a/b"), Some("/c"));
+        assert_eq!(behind("/a%2Fb", "/a"), None);
     }
 
     #[test]

@@ -52,6 +52,13 @@ impl Plaintext {
         self.0.is_empty()
     }
 
+    /// The body as it came, for a provider that takes it in clear. Whoever sends takes it only with
+    /// the permission that such a provider's upstream gives.
+    #[must_use]
+    pub fn in_clear(&self) -> Bytes {
+        self.0.clone()
+    }
+
     pub(super) fn bytes(&self) -> &Bytes {
         &self.0
     }

@@ -35,6 +35,15 @@ impl CallerMade {
         Ok(Self { header, parts: texts.map(|text| text.len() as u64), message })
     }
 
+    /// Whether `piece` can be a part of a message, for those who must not keep one that is none.
+    ///
+    /// # Errors
+    /// When it has a byte that no message has: `{`, say.
+    pub fn check_piece(piece: &[u8]) -> Result<(), MalformedJose> {
+        let is_message = all_in_blocks(piece, |byte| in_alphabet(byte) | (byte == b'.'));
+        if is_message { Ok(()) } else { Err(MalformedJose::ForeignByte) }
+    }
+
     /// The kid in the protected header.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
@@ -54,6 +63,9 @@ pub enum MalformedJose {
     /// Not exactly five parts with a dot between each two.
     #[error("the message has not exactly five parts")]
     PartCount,
+    /// A byte that stands nowhere in a compact message.
+    #[error("the message is not base64url and dots")]
+    ForeignByte,
     /// A character outside the alphabet, padding, white space, or last bits that are not zero.
     #[error("the {0} is not base64url without padding")]
     NotBase64Url(Part),
@@ -172,14 +184,20 @@ fn split(message: &[u8]) -> Option<[&[u8]; 5]> {
 }
 
 /// Whether `text` is base64url without padding, its unused last bits zero. Nothing is decoded but
-/// the last group; the rest is a scan that compilers make wide, in blocks, so that it ends
-/// soon after the first wrong byte.
+/// the last group.
 fn is_base64url(text: &[u8]) -> bool {
-    const BLOCK: usize = 4096;
-    let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() | (*byte == b'-') | (*byte == b'_');
     let (_, last_group) = text.split_at(text.len() / 4 * 4);
-    text.chunks(BLOCK).all(|block| block.iter().fold(true, |all, byte| all & in_alphabet(byte)))
-        && BASE64URL.decode(last_group).is_ok()
+    all_in_blocks(text, in_alphabet) && BASE64URL.decode(last_group).is_ok()
+}
+
+fn in_alphabet(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'_')
+}
+
+/// A scan that compilers make wide, in blocks, so that it ends soon after the first wrong byte.
+fn all_in_blocks(text: &[u8], is_right: impl Fn(u8) -> bool) -> bool {
+    const BLOCK: usize = 4096;
+    text.chunks(BLOCK).all(|block| block.iter().fold(true, |all, byte| all & is_right(*byte)))
 }
 
 fn decode(text: &[u8], part: Part) -> Result<Vec<u8>, MalformedJose> {

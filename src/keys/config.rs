@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use url::Url;
+
+use crate::secret::SecretSource;
 
 /// No set is asked for again sooner than this, whatever its `Cache-Control` says: a provider
 /// that answers `max-age=0` must not be asked in a loop.
@@ -60,8 +63,22 @@ pub struct Config {
     pub first_key_wait: Duration,
     /// Only these keys may be sealed with, by `kid` or by RFC 7638 thumbprint. Empty: any.
     pub pin: Vec<String>,
+    /// What is presented when the set is fetched. A provider's set is public; a gateway that serves
+    /// one from its cache wants to know who asks.
+    pub credential: Option<Credential>,
     /// Where the last good set is kept for a restart during an outage. Default: nowhere.
     pub last_known_good: Option<PathBuf>,
+}
+
+/// A fixed value in a header.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credential {
+    /// The header.
+    pub header: HeaderName,
+    /// What stands before the secret.
+    pub prefix: String,
+    /// Read anew for each fetch.
+    pub secret: SecretSource,
 }
 
 /// Where a JWK Set is published.
@@ -88,6 +105,7 @@ impl Config {
             backoff_max: BACKOFF_MAX,
             first_key_wait: FIRST_KEY_WAIT,
             pin: Vec::new(),
+            credential: None,
             last_known_good: None,
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::EntryState;
+use crate::secret::UnreadableSecret;
 
 /// There is nothing to seal with. The provider's fault or the operator's, never the caller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,12 @@ pub enum NoUsableKey {
     PinsMatchNothing {
         /// How many usable keys the set has.
         published: usize,
+    },
+    /// The provider was to be asked anew and could not be.
+    #[error("the provider did not confirm the key set: {error}")]
+    NotConfirmed {
+        /// Why.
+        error: FetchError,
     },
 }
 
@@ -52,6 +59,12 @@ pub enum FetchError {
     /// 304 to a request that was not conditional (RFC 9110 section 15.4.5 forbids it).
     #[error("status 304 to an unconditional request")]
     NotModifiedUnasked,
+    /// What is to be presented with the fetch could not be read.
+    #[error(transparent)]
+    Credential(UnreadableSecret),
+    /// What is to be presented has bytes that cannot stand in a header.
+    #[error("the credential for the fetch cannot stand in a header")]
+    CredentialNotText,
     /// The file could not be read.
     #[error("the file cannot be read: {0}")]
     File(io::ErrorKind),

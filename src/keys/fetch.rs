@@ -8,11 +8,12 @@ use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
 use tokio::io::AsyncReadExt;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::config::FILE_POLL;
 use super::freshness::stated_lifetime;
 use super::set::{KeySet, MAX_BYTES};
-use super::{Config, FetchError, Source};
+use super::{Config, Credential, FetchError, Source};
 use crate::causes;
 use crate::clock::Clock;
 
@@ -68,6 +69,9 @@ async fn get(url: &Url, http: &reqwest::Client, config: &Config, ask: Ask) -> Re
     if let Some(etag) = ask.etag {
         request = request.header(IF_NONE_MATCH, etag);
     }
+    if let Some(credential) = &config.credential {
+        request = request.header(credential.header.clone(), presented(credential)?);
+    }
     if ask.past_caches {
         request = request.header(CACHE_CONTROL, "no-cache");
     }
@@ -83,6 +87,14 @@ async fn get(url: &Url, http: &reqwest::Client, config: &Config, ask: Ask) -> Re
     let etag = response.headers().get(ETAG).cloned();
     let set = KeySet::parse(&body(response).await?)?;
     Ok(Answer::Set { set, lifetime, etag })
+}
+
+fn presented(credential: &Credential) -> Result<HeaderValue, FetchError> {
+    let secret = credential.secret.read().map_err(FetchError::Credential)?;
+    let text = Zeroizing::new(format!("{}{}", credential.prefix, secret.expose()));
+    let mut value = HeaderValue::try_from(text.as_str()).map_err(|_| FetchError::CredentialNotText)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {

@@ -49,6 +49,8 @@ mod fetch;
 mod freshness;
 mod held;
 mod last_good;
+mod published;
+mod report;
 mod set;
 mod snapshot;
 mod state;
@@ -61,10 +63,11 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, OnceCell};
 
 pub use config::{
-    BACKOFF_MAX, BACKOFF_MIN, Config, DEFAULT_LIFETIME, FETCH_TIMEOUT, FILE_POLL, FIRST_KEY_WAIT, MAX_LIFETIME,
-    MAX_STALE, MIN_LIFETIME, Source,
+    BACKOFF_MAX, BACKOFF_MIN, Config, Credential, DEFAULT_LIFETIME, FETCH_TIMEOUT, FILE_POLL, FIRST_KEY_WAIT,
+    MAX_LIFETIME, MAX_STALE, MIN_LIFETIME, Source,
 };
 pub use error::{FetchError, NoUsableKey};
+pub use published::Published;
 pub use snapshot::{Entry, EntryState, KeyName, Snapshot};
 
 use crate::clock::{Clock, Jitter};
@@ -163,6 +166,22 @@ impl Keys {
         self.0.held.load().as_ref().is_some_and(|held| held.publishes(kid))
     }
 
+    /// The set to publish again, waiting for the very first one as [`current`](Self::current) does.
+    /// With `past_caches` it is one that the provider confirmed after this call began.
+    ///
+    /// # Errors
+    /// When there is none: see [`NoUsableKey`]. With `past_caches` also when the provider could
+    /// not be asked; what is in hand may then be what the caller knows to be out of date.
+    pub async fn published(&self, past_caches: bool) -> Result<Published, NoUsableKey> {
+        if past_caches {
+            self.confirm().await.map_err(|error| NoUsableKey::NotConfirmed { error })?;
+        }
+        self.current().await?;
+        let held = self.0.held.load();
+        let held = held.as_ref().ok_or(NoUsableKey::NeverFetched { last_error: None })?;
+        Ok(Published::of(held, &self.0.config.pin, self.0.clock.now()))
+    }
+
     /// What is held: for readiness, `/metrics` and `jwe-gateway keys`.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -217,6 +236,17 @@ impl Keys {
                 // Whatever it brought is judged by what is in hand.
                 _ if !next.is_under_way => return verdict(),
                 _ => {}
+            }
+        }
+    }
+
+    /// A fetch past its schedule, sent after this call began.
+    async fn confirm(&self) -> Outcome {
+        loop {
+            let next = self.state().next_fetch();
+            let outcome = self.join(next.number, Reason::Refusal).await;
+            if !next.is_under_way || outcome == Err(FetchError::Abandoned) {
+                return outcome;
             }
         }
     }
@@ -297,56 +327,6 @@ impl Keys {
                 Ok(()) => return,
                 Err(refilled) => self.0.clock.sleep_until(refilled).await,
             }
-        }
-    }
-
-    fn report(&self, landing: &Landing) {
-        match landing {
-            Landing::Good(changes) => {
-                for key in &changes.added {
-                    tracing::info!(%key, "the provider publishes a new key");
-                }
-                for key in &changes.removed {
-                    tracing::info!(%key, "the provider no longer publishes a key");
-                }
-                if let Some(key) = &changes.chosen {
-                    tracing::info!(%key, "messages are sealed with another key from now on");
-                }
-                if changes.unusable {
-                    self.report_unusable_entries();
-                }
-            }
-            Landing::Failed(error) => {
-                let snapshot = self.snapshot();
-                let age = snapshot.age.map(|age| age.as_secs());
-                match snapshot.usable {
-                    Ok(_) if snapshot.lifetime_left.is_some_and(|left| !left.is_zero()) => {
-                        tracing::warn!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is fresh");
-                    }
-                    Ok(_) => {
-                        tracing::error!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is stale");
-                    }
-                    Err(_) => {
-                        tracing::error!(%error, age_seconds = age, "no key set could be fetched; nothing can be sealed")
-                    }
-                }
-            }
-            Landing::Late => tracing::debug!("a late answer with a key set was dropped"),
-        }
-    }
-
-    fn report_unusable_entries(&self) {
-        let Some(held) = self.0.held.load_full() else {
-            return;
-        };
-        for (index, entry) in held.set().entries().iter().enumerate() {
-            if entry.usable().is_none() {
-                let key = entry.name().map(|name| name.to_string());
-                tracing::warn!(index, key, reason = %entry.state(), "a published key cannot be sealed with");
-            }
-        }
-        if held.chosen.is_none() {
-            tracing::error!("the configured pins match none of the published keys; nothing can be sealed");
         }
     }
 

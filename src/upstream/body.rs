@@ -10,13 +10,24 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::clock::Clock;
-use crate::jose::{Chunks, Compact, SealError};
+use crate::jose::{Chunks, Compact, Plaintext, SealError};
 
 /// After this many chunks the body lets others run. A socket with a large buffer would take a
 /// whole letter at once, and every other request of this core would wait for its sealing.
 const CHUNKS_AT_A_TIME: u32 = 4;
 
-/// A request body that may leave: a compact JWE, or nothing.
+/// A provider takes bodies in clear. Only an [`Upstream`](super::Upstream) that was configured
+/// with `encryption = "off"` gives this out, so without one no plaintext can become an [`Outgoing`].
+#[derive(Clone, Copy, Debug)]
+pub struct InClear(());
+
+impl InClear {
+    pub(super) fn allowed() -> Self {
+        Self(())
+    }
+}
+
+/// A request body that may leave: a compact JWE, nothing, or JSON in clear where that is allowed.
 ///
 /// Its length is known before the first byte. The ciphertext of a sealed message is made
 /// chunk by chunk as the socket takes it and never stands in memory whole.
@@ -26,6 +37,7 @@ pub struct Outgoing(Content);
 #[derive(Debug)]
 enum Content {
     Nothing,
+    Clear(Bytes),
     Message { chunks: Chunks, clock: Clock, spent: SealTime, since_break: u32 },
 }
 
@@ -34,6 +46,12 @@ impl Outgoing {
     #[must_use]
     pub fn nothing() -> Self {
         Self(Content::Nothing)
+    }
+
+    /// JSON in clear, for a provider that takes no JWE.
+    #[must_use]
+    pub fn clear(json: &Plaintext, _: InClear) -> Self {
+        Self(Content::Clear(json.in_clear()))
     }
 
     /// A sealed message; the time its chunks cost is added to `spent`.
@@ -48,8 +66,13 @@ impl Body for Outgoing {
     type Error = SealError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SealError>>> {
-        let Content::Message { chunks, clock, spent, since_break } = &mut self.0 else {
-            return Poll::Ready(None);
+        let (chunks, clock, spent, since_break) = match &mut self.0 {
+            Content::Nothing => return Poll::Ready(None),
+            Content::Clear(json) => {
+                let json = std::mem::take(json);
+                return Poll::Ready((!json.is_empty()).then(|| Ok(Frame::data(json))));
+            }
+            Content::Message { chunks, clock, spent, since_break } => (chunks, clock, spent, since_break),
         };
         if *since_break == CHUNKS_AT_A_TIME {
             *since_break = 0;
@@ -64,6 +87,7 @@ impl Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Content::Nothing => true,
+            Content::Clear(json) => json.is_empty(),
             Content::Message { chunks, .. } => chunks.remaining() == 0,
         }
     }
@@ -71,6 +95,7 @@ impl Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match &self.0 {
             Content::Nothing => 0,
+            Content::Clear(json) => json.len() as u64,
             Content::Message { chunks, .. } => chunks.remaining(),
         })
     }

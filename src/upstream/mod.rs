@@ -2,7 +2,8 @@
 //!
 //! What [`Upstream::send`] takes as a body is an [`Outgoing`], and an `Outgoing` is made of a
 //! sealed message or of nothing. There is no way to hand it bytes, so a body that was not
-//! sealed cannot leave by mistake: it does not compile.
+//! sealed cannot leave by mistake: it does not compile. The one exception needs an [`InClear`],
+//! which only the upstream of a provider that takes no JWE gives out.
 //!
 //! The provider's address comes from configuration alone. Redirects are answers like any
 //! other; they are never followed, so neither credentials nor bodies reach another host.
@@ -15,7 +16,7 @@ mod body;
 mod client;
 mod send;
 
-pub use body::{Outgoing, SealTime};
+pub use body::{InClear, Outgoing, SealTime};
 pub use client::{BadTls, Tls};
 pub use send::{SendError, Upstream};
 
@@ -39,6 +40,8 @@ pub const IDLE: Duration = Duration::from_secs(30);
 pub struct Config {
     /// Scheme and authority, and a base path when the API does not live at the root.
     pub url: Url,
+    /// Whether bodies go there in clear: `encryption = "off"`.
+    pub in_clear: bool,
     /// PEM certificates trusted beside the system's roots.
     pub ca_file: Option<PathBuf>,
     /// Limit for DNS, TCP and TLS together.
@@ -53,6 +56,6 @@ impl Config {
     /// The defaults for the provider at `url`.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self { url, ca_file: None, connect: CONNECT, reply: REPLY, idle: IDLE }
+        Self { url, in_clear: false, ca_file: None, connect: CONNECT, reply: REPLY, idle: IDLE }
     }
 }

@@ -11,7 +11,7 @@ use hyper_util::client::legacy;
 use tower::timeout::error::Elapsed;
 use url::Url;
 
-use super::body::Outgoing;
+use super::body::{InClear, Outgoing};
 use super::client::{DataClient, Tls};
 use super::{BadTls, Config};
 
@@ -22,6 +22,7 @@ pub struct Upstream {
     scheme: Scheme,
     authority: Authority,
     base_path: String,
+    in_clear: Option<InClear>,
     reply: Duration,
     idle: Duration,
 }
@@ -45,9 +46,16 @@ impl Upstream {
             scheme,
             authority,
             base_path: config.url.path().trim_end_matches('/').to_owned(),
+            in_clear: config.in_clear.then(InClear::allowed),
             reply: config.reply,
             idle: config.idle,
         })
+    }
+
+    /// The permission to send it bodies in clear, when it was configured so.
+    #[must_use]
+    pub fn in_clear(&self) -> Option<InClear> {
+        self.in_clear
     }
 
     /// How long a reply's body may say nothing.

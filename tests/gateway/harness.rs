@@ -2,15 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use http::HeaderMap;
 use jwe_gateway::app::{App, Stop, Surroundings};
 use jwe_gateway::config::Config;
+use jwe_gateway::jose::{self, EncryptionKey, Plaintext};
 use jwe_gateway::sandbox::{Options, Received, Sandbox};
 use jwe_gateway::secret::{Secret, SecretSource};
 use jwe_gateway::upstream::Tls;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -19,9 +21,14 @@ use tokio::task::JoinHandle;
 /// Long enough for a busy machine; only a test that fails waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A gateway that serves until it is dropped.
+/// A sandbox and a gateway in front of it.
 pub(crate) struct TestGateway {
     pub(crate) sandbox: Sandbox,
+    served: Served,
+}
+
+/// A gateway that serves until it is dropped.
+pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     client: reqwest::Client,
@@ -45,24 +52,7 @@ impl TestGateway {
         let sandbox = Sandbox::start(options).await.unwrap();
         let mut config = config(&sandbox);
         change(&mut config);
-        let app = App::build(config, Surroundings::default()).await.unwrap();
-        let (address, admin) = (app.address().unwrap(), app.admin_address().unwrap());
-        let (stop, asked) = oneshot::channel();
-        let serving = tokio::spawn(async move {
-            app.run(async { asked.await.unwrap_or(Stop::AtOnce) }).await.unwrap();
-        });
-        let client = Tls::new(None).unwrap().control_client().unwrap();
-        Self { sandbox, address, admin, client, stop: Some(stop), serving }
-    }
-
-    /// A request to the gateway.
-    pub(crate) fn request(&self, method: &str, target: &str) -> reqwest::RequestBuilder {
-        self.client.request(method.parse().unwrap(), format!("http://{}{target}", self.address))
-    }
-
-    /// A request with a JSON body.
-    pub(crate) fn json(&self, method: &str, target: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
-        self.request(method, target).header("content-type", "application/json").body(body)
+        Self { served: Served::start(config).await, sandbox }
     }
 
     /// What the provider received so far. Every head of it is looked at: nothing travels that
@@ -80,11 +70,57 @@ impl TestGateway {
         self.received().pop().expect("the provider received something")
     }
 
+    /// `body` as a caller would seal it under the provider's first key.
+    pub(crate) fn seal(&self, body: &'static str) -> Vec<u8> {
+        let jwk = self.sandbox.private_jwks()["keys"][0].clone();
+        let public = json!({ "kty": "RSA", "kid": jwk["kid"], "n": jwk["n"], "e": jwk["e"] });
+        let key = EncryptionKey::from_jwk(&public).unwrap();
+        jose::seal(&Plaintext::json(body.into()).unwrap(), &key).unwrap().into_bytes().unwrap()
+    }
+
     /// Asserts that a plain request still goes through: nobody else pays for a bad one.
     pub(crate) async fn assert_still_serves(&self) {
         let reply = self.json("POST", "/v0/bank/credentials/list", "{}").send().await.unwrap();
         assert_eq!(reply.status(), 200);
         assert_eq!(self.last().plaintext, "{}");
+    }
+}
+
+impl Deref for TestGateway {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
+}
+
+impl DerefMut for TestGateway {
+    fn deref_mut(&mut self) -> &mut Served {
+        &mut self.served
+    }
+}
+
+impl Served {
+    /// Starts a gateway in this process.
+    pub(crate) async fn start(config: Config) -> Self {
+        let app = App::build(config, Surroundings::default()).await.unwrap();
+        let (address, admin) = (app.address().unwrap(), app.admin_address().unwrap());
+        let (stop, asked) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            app.run(async { asked.await.unwrap_or(Stop::AtOnce) }).await.unwrap();
+        });
+        let client = Tls::new(None).unwrap().control_client().unwrap();
+        Self { address, admin, client, stop: Some(stop), serving }
+    }
+
+    /// A request to the gateway.
+    pub(crate) fn request(&self, method: &str, target: &str) -> reqwest::RequestBuilder {
+        self.client.request(method.parse().unwrap(), format!("http://{}{target}", self.address))
+    }
+
+    /// A request with a JSON body.
+    pub(crate) fn json(&self, method: &str, target: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+        self.request(method, target).header("content-type", "application/json").body(body)
     }
 
     /// Writes `request` as it is and reads what comes back until the gateway closes or the
@@ -118,7 +154,7 @@ impl TestGateway {
     }
 }
 
-impl Drop for TestGateway {
+impl Drop for Served {
     fn drop(&mut self) {
         self.serving.abort();
     }

@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
 
 mod bad_input;
+mod chain;
 mod command_line;
 mod documents;
 mod drill;
+mod encryption;
 mod harness;
 mod lifecycle;
 mod main_job;
+mod memory;
 mod process;
 mod rotation;
 mod silence;
 mod upstream_faults;
+mod upstreams;
 mod walls;

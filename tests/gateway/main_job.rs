@@ -106,7 +106,7 @@ async fn a_letter_can_be_created_found_and_discontinued() {
 #[tokio::test]
 async fn a_message_that_the_caller_sealed_passes_untouched() {
     let gateway = TestGateway::spawn().await;
-    let message = seal_for(&gateway, r#"{"query":{}}"#);
+    let message = gateway.seal(r#"{"query":{}}"#);
     let request = gateway.request("POST", "/letters/v1/search-letters").header("content-type", "application/jose");
     let reply = request.body(message.clone()).send().await.unwrap();
     assert_eq!(reply.status(), 200);
@@ -161,7 +161,7 @@ async fn a_withdrawn_key_is_replaced_and_the_request_succeeds_once_more() {
 async fn a_callers_message_under_a_withdrawn_key_is_relayed_with_the_kids_now_current() {
     let gateway = TestGateway::spawn().await;
     gateway.assert_still_serves().await;
-    let message = seal_for(&gateway, "{}");
+    let message = gateway.seal("{}");
     let fresh = gateway.sandbox.rotate(Rotation::HardCut).await.unwrap();
     let request = gateway.request("POST", "/v0/bank/credentials/list").header("content-type", "application/jose");
     let reply = request.body(message).send().await.unwrap();
@@ -173,7 +173,7 @@ async fn a_callers_message_under_a_withdrawn_key_is_relayed_with_the_kids_now_cu
 #[tokio::test]
 async fn a_callers_message_refused_for_another_reason_carries_no_hint() {
     let gateway = TestGateway::spawn().await;
-    let message = seal_for(&gateway, r#"{"credentials_token":"nobody"}"#);
+    let message = gateway.seal(r#"{"credentials_token":"nobody"}"#);
     let request = gateway.request("POST", "/v0/bank/credentials/status").header("content-type", "application/jose");
     let reply = request.body(message).send().await.unwrap();
     assert_eq!(reply.status(), 400);
@@ -229,12 +229,4 @@ fn in_chunks(body: &str) -> reqwest::Body {
     let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
         body.as_bytes().chunks(100_000).map(|piece| Ok(piece.to_vec())).collect();
     reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
-}
-
-fn seal_for(gateway: &TestGateway, body: &'static str) -> Vec<u8> {
-    let jwk = gateway.sandbox.private_jwks()["keys"][0].clone();
-    let public = json!({ "kty": "RSA", "kid": jwk["kid"], "n": jwk["n"], "e": jwk["e"] });
-    let key = jwe_gateway::jose::EncryptionKey::from_jwk(&public).unwrap();
-    let plaintext = jwe_gateway::jose::Plaintext::json(body.into()).unwrap();
-    jwe_gateway::jose::seal(&plaintext, &key).unwrap().into_bytes().unwrap()
 }

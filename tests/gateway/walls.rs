@@ -12,7 +12,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("secret", &[]),
     ("telemetry", &[]),
     ("admin", &[]),
-    ("keys", &["jose", "causes", "clock"]),
+    ("keys", &["jose", "causes", "clock", "secret"]),
     ("token", &["causes", "clock", "secret"]),
     ("upstream", &["jose", "clock"]),
     ("gateway", &["causes", "jose", "keys", "token", "upstream", "clock"]),

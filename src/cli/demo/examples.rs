@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::Method;
 use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 /// A letter's PDF; scans are of this size.
@@ -48,11 +48,13 @@ impl Example {
     }
 
     /// Sends it, and reads the answer to its end.
-    pub(super) async fn send(&self, client: &reqwest::Client, gateway: SocketAddr) -> reqwest::Result<()> {
+    pub(super) async fn send(&self, client: &reqwest::Client, gateway: SocketAddr) -> reqwest::Result<StatusCode> {
         let url = format!("http://{gateway}{}", self.path);
         let request = client.request(self.method.clone(), url).header(CONTENT_TYPE, "application/json");
-        request.body(self.body.clone()).send().await?.bytes().await?;
-        Ok(())
+        let answer = request.body(self.body.clone()).send().await?;
+        let status = answer.status();
+        answer.bytes().await?;
+        Ok(status)
     }
 }
 

@@ -12,8 +12,10 @@ const PREVIEW: usize = 60;
 pub(super) struct Life<'a> {
     /// Counts the requests of this demo, from 1.
     pub(super) number: usize,
-    /// What the gateway knows of it.
+    /// What the gateway that sealed it knows of it.
     pub(super) record: &'a Record,
+    /// What the egress knows of it, when there is one: as often as it was sent there.
+    pub(super) egress: Option<&'a [Record]>,
     /// What the provider received, if it went that far.
     pub(super) received: Option<&'a Received>,
     /// What was sent, when the demo itself sent it.
@@ -45,6 +47,9 @@ impl Life<'_> {
         writeln!(f, "              iv          {iv:>9}")?;
         writeln!(f, "              ciphertext  {ciphertext:>9}")?;
         writeln!(f, "              tag         {tag:>9}")?;
+        if let Some(passed) = self.egress {
+            egress(passed, f)?;
+        }
         let verdict = match self.sent {
             Some(_) if self.arrived_whole() => ", byte for byte what was sent",
             Some(_) => ", NOT what was sent",
@@ -61,7 +66,10 @@ impl fmt::Display for Life<'_> {
         writeln!(f, "#{}  {method} {path}", self.number)?;
         match (bytes_in, self.received.is_some()) {
             (0, _) => writeln!(f, "    in      no body")?,
-            (_, true) => writeln!(f, "    in      {} bytes of JSON, in clear", grouped(*bytes_in))?,
+            (_, true) => {
+                let place = if self.egress.is_some() { ", at the sidecar" } else { "" };
+                writeln!(f, "    in      {} bytes of JSON, in clear{place}", grouped(*bytes_in))?;
+            }
             (_, false) => writeln!(f, "    in      {} bytes", grouped(*bytes_in))?,
         }
         self.sealed(f)?;
@@ -73,6 +81,25 @@ impl fmt::Display for Life<'_> {
         let time = duration.as_secs_f64() * 1e3;
         writeln!(f, "    back    {status}, {} bytes, {origin}, {time:.1} ms in all\n", grouped(*bytes_out))
     }
+}
+
+/// Whether a gateway that this request passed could have read its body: it brought one, and it was
+/// no sealed message.
+pub(super) fn was_readable(record: &Record) -> bool {
+    record.bytes_in > 0 && record.bytes_jwe.is_none()
+}
+
+fn egress(passed: &[Record], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for record in passed {
+        let as_it_came = record.bytes_jwe == u64::try_from(record.bytes_in).ok();
+        let verdict = match (was_readable(record), as_it_came) {
+            (true, _) => "IN CLEAR",
+            (false, true) => "passed on sealed as they came, with the egress's own token",
+            (false, false) => "NOT as they came",
+        };
+        writeln!(f, "    egress  {} bytes, {verdict}", grouped(record.bytes_in))?;
+    }
+    Ok(())
 }
 
 /// 1398345 as `1 398 345`.

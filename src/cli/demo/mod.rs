@@ -1,25 +1,19 @@
-//! `jwe-gateway demo`: a gateway and a made-up provider in one process, and the life of each
-//! request that passes.
+//! `jwe-gateway demo`: a gateway and a made-up provider in one process, or a sidecar, an egress and
+//! the provider, and the life of each request that passes.
 
 mod examples;
 mod life;
+mod stage;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-
-use tokio::sync::mpsc;
 
 use self::examples::Example;
-use self::life::Life;
+use self::life::{Life, was_readable};
+use self::stage::Stage;
 use super::failure::Failure;
 use super::output;
 use super::signals::Signals;
-use crate::app::{App, Surroundings};
-use crate::config::Config;
 use crate::gateway::record::Record;
-use crate::gateway::request_id::X_REQUEST_ID;
-use crate::sandbox::{Options, Received, Sandbox};
-use crate::secret::{Secret, SecretSource};
 use crate::upstream::Tls;
 
 #[derive(clap::Args)]
@@ -27,89 +21,103 @@ pub(super) struct Arguments {
     /// Send three example requests, then end: with 0 if the provider opened byte for byte what was sent
     #[arg(long)]
     once: bool,
+    /// What stands before the provider
+    #[arg(long, value_enum, default_value_t = Topology::OneHop)]
+    topology: Topology,
     /// Where the gateway listens; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Topology {
+    /// One gateway, which seals and holds the credentials
+    OneHop,
+    /// A sidecar that seals, and an egress that holds the credentials and cannot read a body
+    Chain,
+}
+
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let sandbox = Sandbox::start(Options::default()).await.map_err(Failure::unavailable)?;
-    let (tell, mut over) = mpsc::unbounded_channel();
-    // The demo that no longer listens has ended.
-    let observer = Arc::new(move |record: &Record| drop(tell.send(record.clone())));
-    let surroundings = Surroundings { observers: vec![observer], ..Surroundings::default() };
-    let app = App::build(config(&sandbox, arguments.listen)?, surroundings).await.map_err(Failure::unavailable)?;
-    let address = app.address()?;
-    output::text(greeting(&sandbox, address));
+    let (mut stage, gateways) = stage::set(arguments.topology, arguments.listen).await?;
+    output::text(greeting(&stage));
     tokio::select! {
-        ended = app.run(std::future::pending()) => Ok(ended?),
-        played = play(arguments.once, &sandbox, address, &mut over) => played,
+        ended = gateways.run() => ended,
+        played = play(arguments.once, &mut stage) => played,
         _ = signals.next() => Ok(()),
     }
 }
 
-async fn play(
-    once: bool,
-    sandbox: &Sandbox,
-    gateway: SocketAddr,
-    over: &mut mpsc::UnboundedReceiver<Record>,
-) -> Result<(), Failure> {
-    if once { examples(sandbox, gateway, over).await } else { watch(sandbox, over).await }
+async fn play(once: bool, stage: &mut Stage) -> Result<(), Failure> {
+    if once { examples(stage).await } else { watch(stage).await }
 }
 
 /// Prints the life of every request, until the gateway ends.
-async fn watch(sandbox: &Sandbox, over: &mut mpsc::UnboundedReceiver<Record>) -> Result<(), Failure> {
+async fn watch(stage: &mut Stage) -> Result<(), Failure> {
     let mut number = 0;
-    while let Some(record) = over.recv().await {
+    while let Some(record) = stage.over.recv().await {
         number += 1;
-        let received = received(sandbox, &record);
-        output::text(Life { number, record: &record, received: received.as_ref(), sent: None });
+        let egress = at_the_egress(stage, &record).await;
+        let received = stage.received(&record);
+        let received = received.as_ref();
+        output::text(Life { number, record: &record, egress: egress.as_deref(), received, sent: None });
     }
     Ok(())
 }
 
 /// Sends the examples one after the other and compares what the provider opened with what was
 /// sent.
-async fn examples(
-    sandbox: &Sandbox,
-    gateway: SocketAddr,
-    over: &mut mpsc::UnboundedReceiver<Record>,
-) -> Result<(), Failure> {
+async fn examples(stage: &mut Stage) -> Result<(), Failure> {
     let client = Tls::new(None)?.control_client()?;
     let examples = Example::three();
-    let mut arrived_whole = 0;
+    let (mut arrived_whole, mut readable) = (0, 0);
     for (index, example) in examples.iter().enumerate() {
-        example.send(&client, gateway).await?;
-        let record = over.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
-        let received = received(sandbox, &record);
-        let life = Life { number: index + 1, record: &record, received: received.as_ref(), sent: Some(&example.body) };
+        example.send(&client, stage.door).await?;
+        let record = stage.over.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
+        let egress = at_the_egress(stage, &record).await;
+        readable += egress.iter().flatten().filter(|record| was_readable(record)).count();
+        let received = stage.received(&record);
+        let life = Life {
+            number: index + 1,
+            record: &record,
+            egress: egress.as_deref(),
+            received: received.as_ref(),
+            sent: Some(&example.body),
+        };
         output::text(&life);
         arrived_whole += usize::from(life.arrived_whole());
+    }
+    if let Some(egress) = &stage.egress {
+        let status = examples[0].send(&client, egress.address).await?;
+        output::text(format_args!("the first of them in clear, sent to the egress itself: {status}\n"));
+        output::text(format_args!("bodies the egress could have read: {readable} of {}\n", examples.len()));
     }
     let verdict =
         format!("{arrived_whole} of {} opened by the provider, byte for byte as they were sent", examples.len());
     output::text(format_args!("{verdict}\n"));
-    if arrived_whole == examples.len() { Ok(()) } else { Err(Failure::new(verdict)) }
+    if arrived_whole == examples.len() && readable == 0 { Ok(()) } else { Err(Failure::new(verdict)) }
 }
 
-fn received(sandbox: &Sandbox, record: &Record) -> Option<Received> {
-    let id = record.request_id.header();
-    sandbox.received().into_iter().rev().find(|received| received.headers.get(X_REQUEST_ID) == Some(&id))
+async fn at_the_egress(stage: &mut Stage, record: &Record) -> Option<Vec<Record>> {
+    match &mut stage.egress {
+        Some(egress) => Some(egress.records_of(&record.request_id, record.attempts).await),
+        None => None,
+    }
 }
 
-fn config(sandbox: &Sandbox, listen: SocketAddr) -> Result<Config, Failure> {
-    let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
-    let mut config = Config::for_one("sandbox", sandbox.url().parse()?, sandbox.client_id().to_owned(), secret);
-    config.gateway.listen.address = listen;
-    Ok(config)
-}
-
-fn greeting(sandbox: &Sandbox, gateway: SocketAddr) -> String {
-    let (banner, provider) = (sandbox.banner(), sandbox.url());
+fn greeting(stage: &Stage) -> String {
+    let (banner, provider, door) = (stage.sandbox.banner(), stage.sandbox.url(), stage.door);
+    let gateways = match &stage.egress {
+        None => format!("  gateway   http://{door}   takes plain JSON\n"),
+        Some(egress) => format!(
+            "  sidecar   http://{door}   takes plain JSON, and seals it\n  egress    http://{}   takes sealed \
+             bodies only, and holds the credentials\n",
+            egress.address
+        ),
+    };
     format!(
-        "{banner}\n\n  gateway   http://{gateway}   takes plain JSON\n  provider  {provider}   opens what arrives\n\n\
-         try it:\n\n  curl -s http://{gateway}/v0/bank/credentials/status \\\n    -H 'Content-Type: application/json' \
+        "{banner}\n\n{gateways}  provider  {provider}   opens what arrives\n\n\
+         try it:\n\n  curl -s http://{door}/v0/bank/credentials/status \\\n    -H 'Content-Type: application/json' \
          -d '{{\"credentials_token\":\"sandbox-credentials-1\"}}'\n\n"
     )
 }

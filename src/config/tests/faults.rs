@@ -233,11 +233,59 @@ fn http_to_another_machine_does_not_start_without_consent() {
 }
 
 #[test]
-fn encryptions_that_are_not_built_are_faults_that_say_so() {
-    for encryption in ["off", "require-sealed"] {
-        assert!(upstream_fault(&format!("encryption = \"{encryption}\"")).contains("not built yet"));
-    }
+fn where_nothing_is_sealed_there_is_nothing_to_say_about_keys() {
     assert!(upstream_fault("encryption = \"sael\"").ends_with("did you mean \"seal\"?"));
+    for setting in ["keys.pin = []", "key_refusals = [400]"] {
+        let fault = upstream_fault(&format!("encryption = \"off\"\n{setting}"));
+        assert!(fault.ends_with("encryption is \"off\" here, so there are no keys"), "{fault}");
+    }
+    let off = format!("{SMALLEST}encryption = \"off\"\n");
+    let fault = Files::new().faults(&off, &["--keys", "/nowhere"], nothing());
+    assert!(fault.len() == 1 && fault[0].starts_with("--keys: encryption is"), "{fault:?}");
+}
+
+#[test]
+fn a_fixed_credential_goes_with_the_fetch_of_a_key_set_from_the_same_place_only() {
+    let fixed = |more: &str| {
+        let toml = format!(
+            "[[upstream]]\nurl = \"https://egress.test\"\n{more}\ncredentials.kind = \"static\"\n\
+             credentials.secret_file = \"SECRET\"\n"
+        );
+        config(&toml).upstreams.remove(0).keys.credential
+    };
+    let presented = fixed("").unwrap();
+    assert_eq!((presented.header.as_str(), presented.prefix.as_str()), ("authorization", "Bearer "));
+    assert_eq!(fixed("keys.url = \"https://provider.test/keys\""), None);
+    assert_eq!(fixed("keys.file = \"/nowhere\""), None);
+    assert_eq!(config(SMALLEST).upstreams[0].keys.credential, None);
+}
+
+#[test]
+fn a_token_endpoint_is_emulated_only_where_there_is_one() {
+    let fault = upstream_fault("token_endpoint = \"emulated\"");
+    assert!(fault.contains("did you mean \"emulate\"?"), "{fault}");
+    let toml = "[[upstream]]\nurl = \"https://a.test\"\ntoken_endpoint = \"emulate\"\ncredentials.kind = \"none\"\n";
+    let faults = faults(toml);
+    assert!(faults.iter().any(|fault| fault.contains("is there a token endpoint to emulate")), "{faults:?}");
+}
+
+#[test]
+fn upstreams_want_no_more_of_the_limits_than_there_is() {
+    let two = |limits: &str, first: &str| {
+        format!("[limits]\n{limits}\n{SMALLEST}prefix = \"/a\"\nname = \"a\"\n{first}\n{SMALLEST}")
+    };
+    config(&two("in_flight = 10", "in_flight = 9\nbuffered = \"64MiB\""));
+    for (limits, first, key) in [
+        ("in_flight = 10", "in_flight = 10", "limits.in_flight"),
+        ("in_flight = 10", "in_flight = 11", "limits.in_flight"),
+        ("", "buffered = \"1GiB\"", "limits.buffered"),
+        ("", "buffered = \"1MiB\"", "limits.buffered"),
+        ("buffered = \"40MiB\"", "", "limits.buffered"),
+        ("", "max_body = \"200MiB\"", "limits.buffered"),
+    ] {
+        let faults = faults(&two(limits, first));
+        assert!(!faults.is_empty() && faults.iter().all(|fault| fault.contains(key)), "{first}: {faults:?}");
+    }
 }
 
 #[test]

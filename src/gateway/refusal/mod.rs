@@ -58,6 +58,9 @@ pub enum Refusal {
     /// The caller asked for what only the gateway may do.
     #[error("the token endpoint is the gateway's alone")]
     CallerForbidden,
+    /// Clear JSON for an upstream that takes sealed bodies only.
+    #[error("clear JSON where only sealed bodies pass")]
+    PlaintextRefused,
     /// No upstream's prefix is a prefix of the path.
     #[error("no upstream serves this path")]
     NoUpstream,
@@ -132,7 +135,9 @@ pub enum Sent {
 pub enum Limit {
     /// `limits.in_flight`.
     InFlight,
-    /// `limits.buffered`.
+    /// The upstream's share of `limits.in_flight`.
+    UpstreamInFlight,
+    /// The upstream's share of `limits.buffered`.
     Buffered,
 }
 
@@ -140,6 +145,7 @@ impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::InFlight => "requests in flight",
+            Self::UpstreamInFlight => "requests in flight to this upstream",
             Self::Buffered => "buffered bytes",
         })
     }
@@ -155,6 +161,7 @@ impl Refusal {
             Self::MalformedJson(_) => Code::MalformedJson,
             Self::MalformedJose(_) => Code::MalformedJose,
             Self::CallerForbidden => Code::CallerForbidden,
+            Self::PlaintextRefused => Code::PlaintextRefused,
             Self::NoUpstream => Code::NoUpstream,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::RequestTimeout => Code::RequestTimeout,
@@ -227,6 +234,7 @@ impl Refusal {
             Self::ExchangeTimeout(sent) | Self::Draining(sent) => self.title_and(*sent),
             Self::UpstreamUpgrade | Self::UpstreamEncoding => self.title_and(Sent::Perhaps),
             Self::CallerForbidden
+            | Self::PlaintextRefused
             | Self::NoUpstream
             | Self::MethodNotAllowed
             | Self::RequestTimeout

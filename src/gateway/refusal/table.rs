@@ -51,6 +51,7 @@ table! {
     MalformedJson        BAD_REQUEST            "malformed_json"         http_request_error      "The request body is not JSON"
     MalformedJose        BAD_REQUEST            "malformed_jose"         http_request_error      "The request body is not a JWE the provider could open"
     CallerForbidden      FORBIDDEN              "caller_forbidden"       http_request_denied     "The gateway holds the credentials; callers do not ask for tokens"
+    PlaintextRefused     FORBIDDEN              "plaintext_refused"      http_request_denied     "Bodies must be sealed before they come here"
     NoUpstream           NOT_FOUND              "no_upstream"            destination_not_found   "No upstream serves this path"
     MethodNotAllowed     METHOD_NOT_ALLOWED     "method_not_allowed"     http_request_denied     "The method is not forwarded"
     RequestTimeout       REQUEST_TIMEOUT        "request_timeout"        http_request_error      "The request body did not arrive in time"

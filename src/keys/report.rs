@@ -1,0 +1,56 @@
+//! What the log says of fetches: keys that come and go, and how bad a failure is.
+
+use super::Keys;
+use super::state::Landing;
+
+impl Keys {
+    pub(super) fn report(&self, landing: &Landing) {
+        match landing {
+            Landing::Good(changes) => {
+                for key in &changes.added {
+                    tracing::info!(%key, "the provider publishes a new key");
+                }
+                for key in &changes.removed {
+                    tracing::info!(%key, "the provider no longer publishes a key");
+                }
+                if let Some(key) = &changes.chosen {
+                    tracing::info!(%key, "messages are sealed with another key from now on");
+                }
+                if changes.unusable {
+                    self.report_unusable_entries();
+                }
+            }
+            Landing::Failed(error) => {
+                let snapshot = self.snapshot();
+                let age = snapshot.age.map(|age| age.as_secs());
+                match snapshot.usable {
+                    Ok(_) if snapshot.lifetime_left.is_some_and(|left| !left.is_zero()) => {
+                        tracing::warn!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is fresh");
+                    }
+                    Ok(_) => {
+                        tracing::error!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is stale");
+                    }
+                    Err(_) => {
+                        tracing::error!(%error, age_seconds = age, "no key set could be fetched; nothing can be sealed")
+                    }
+                }
+            }
+            Landing::Late => tracing::debug!("a late answer with a key set was dropped"),
+        }
+    }
+
+    fn report_unusable_entries(&self) {
+        let Some(held) = self.0.held.load_full() else {
+            return;
+        };
+        for (index, entry) in held.set().entries().iter().enumerate() {
+            if entry.usable().is_none() {
+                let key = entry.name().map(|name| name.to_string());
+                tracing::warn!(index, key, reason = %entry.state(), "a published key cannot be sealed with");
+            }
+        }
+        if held.chosen.is_none() {
+            tracing::error!("the configured pins match none of the published keys; nothing can be sealed");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Sidecar, egress, provider: the sidecar seals, the egress holds the credentials.
+
+use std::sync::Arc;
+
+use jwe_gateway::config::Config;
+use jwe_gateway::gateway::provider::Encryption;
+use jwe_gateway::keys::Source;
+use jwe_gateway::sandbox::Rotation;
+use jwe_gateway::token;
+use tokio::task::JoinSet;
+
+use crate::harness::{Served, TestGateway, eventually};
+
+const LIST: &str = "/v0/bank/credentials/list";
+
+/// An egress with its provider, and a sidecar before it.
+struct Chain {
+    egress: TestGateway,
+    sidecar: Served,
+}
+
+impl Chain {
+    async fn spawn() -> Self {
+        Self::spawn_with(|_| {}).await
+    }
+
+    async fn spawn_with(change: impl FnOnce(&mut Config)) -> Self {
+        let egress = TestGateway::spawn_with(|config| config.upstreams[0].encryption = Encryption::RequireSealed).await;
+        let mut config = crate::harness::config(&egress.sandbox);
+        let upstream = &mut config.upstreams[0];
+        upstream.upstream.url = format!("http://{}", egress.address).parse().unwrap();
+        upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
+        upstream.credentials = token::Config::None;
+        change(&mut config);
+        let sidecar = Served::start(config).await;
+        Self { egress, sidecar }
+    }
+
+    async fn send(&self, body: &str) -> reqwest::Response {
+        self.sidecar.json("POST", LIST, body.to_owned()).send().await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_a_service_sends_in_clear_passes_the_egress_sealed() {
+    let chain = Chain::spawn().await;
+    let body = "{ \"n\": 1.10 }";
+    assert_eq!(chain.send(body).await.status(), 200);
+    let received = chain.egress.last();
+    assert_eq!(received.plaintext, body);
+    assert!(received.opened.is_some());
+    assert_eq!(chain.egress.sandbox.jwks_fetches(), 1, "the sidecar's keys come from the egress");
+    assert_eq!(chain.egress.sandbox.token_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hard_cuts_between_sidecar_and_provider_lose_no_request() {
+    let chain = Arc::new(Chain::spawn().await);
+    assert_eq!(chain.send("{}").await.status(), 200);
+    for round in 0..3 {
+        chain.egress.sandbox.rotate(Rotation::HardCut).await.unwrap();
+        let mut requests = JoinSet::new();
+        for number in 0..100 {
+            let chain = Arc::clone(&chain);
+            requests.spawn(async move { chain.send(&format!(r#"{{"number":{number}}}"#)).await.status() });
+        }
+        let statuses = requests.join_all().await;
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 100, "round {round}: {statuses:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_that_pins_its_keys_is_not_taken_in_by_an_egress_with_others() {
+    let chain = Chain::spawn_with(|config| config.upstreams[0].keys.pin = vec!["the-providers".to_owned()]).await;
+    eventually("the egress's set has come", async || chain.sidecar.admin("/readyz").await.1.contains("is pinned"))
+        .await;
+    crate::harness::assert_refused(chain.send("{}").await, 503, "no_usable_key").await;
+    assert_eq!(chain.egress.sandbox.received_total(), 0);
+}
+
+#[tokio::test]
+async fn a_sidecar_may_fetch_its_keys_past_the_egress() {
+    let egress = TestGateway::spawn_with(|config| config.upstreams[0].encryption = Encryption::RequireSealed).await;
+    let mut config = crate::harness::config(&egress.sandbox);
+    config.upstreams[0].upstream.url = format!("http://{}", egress.address).parse().unwrap();
+    config.upstreams[0].credentials = token::Config::None;
+    let sidecar = Served::start(config).await;
+    let reply = sidecar.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+    assert_eq!(egress.sandbox.jwks_fetches(), 2, "one for each of the two");
+}

@@ -1,0 +1,142 @@
+//! Who seals: here, before, or nobody; and what each lets pass.
+
+use jwe_gateway::gateway::provider::Encryption;
+use jwe_gateway::sandbox::Rotation;
+use serde_json::Value;
+
+use crate::harness::{TestGateway, assert_refused, assert_refused_raw};
+
+const LIST: &str = "/v0/bank/credentials/list";
+
+async fn spawn(encryption: Encryption) -> TestGateway {
+    TestGateway::spawn_with(|config| config.upstreams[0].encryption = encryption).await
+}
+
+#[tokio::test]
+async fn a_gateway_that_requires_sealed_bodies_refuses_clear_json_before_it_reads_it() {
+    let gateway = spawn(Encryption::RequireSealed).await;
+    let reply = gateway.json("POST", LIST, r#"{"canary":1}"#).send().await.unwrap();
+    let body = assert_refused(reply, 403, "plaintext_refused").await;
+    assert!(!body.to_string().contains("canary"));
+    // The head alone decides: not a byte of this body ever comes.
+    let head =
+        format!("POST {LIST} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n");
+    assert_refused_raw(&gateway.raw(head).await, 403, "plaintext_refused");
+    for (method, content_type, code, status) in [
+        ("DELETE", Some("application/problem+json"), "plaintext_refused", 403),
+        ("POST", Some("text/plain"), "unsupported_media_type", 415),
+        ("POST", None, "unsupported_media_type", 415),
+    ] {
+        let mut request = gateway.request(method, LIST).body("{}");
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        assert_refused(request.send().await.unwrap(), status, code).await;
+    }
+    assert_eq!(gateway.sandbox.received_total(), 0);
+}
+
+#[tokio::test]
+async fn clear_json_that_is_labelled_as_sealed_is_refused_at_its_first_byte() {
+    let gateway = spawn(Encryption::RequireSealed).await;
+    // Refused while the rest of the body is still to come.
+    let lie =
+        format!("POST {LIST} HTTP/1.1\r\nHost: x\r\nContent-Type: application/jose\r\nContent-Length: 1000\r\n\r\n{{");
+    assert_refused_raw(&gateway.raw(lie).await, 400, "malformed_jose");
+    let request = gateway.request("POST", LIST).header("content-type", "application/jose").body("12345");
+    assert_refused(request.send().await.unwrap(), 400, "malformed_jose").await;
+    assert_eq!(gateway.sandbox.received_total(), 0);
+}
+
+#[tokio::test]
+async fn sealed_bodies_and_requests_without_one_pass_a_gateway_that_requires_them() {
+    let gateway = spawn(Encryption::RequireSealed).await;
+    gateway.ready().await;
+    let message = gateway.seal(r#"{"number":7}"#);
+    let request = gateway.request("POST", LIST).header("content-type", "application/jose").body(message.clone());
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let received = gateway.last();
+    assert_eq!((&received.wire[..], &received.plaintext[..]), (&message[..], &br#"{"number":7}"#[..]));
+    assert_eq!(gateway.request("GET", "/v0/bank/available").send().await.unwrap().status(), 200);
+    let declared = gateway.request("GET", "/v0/bank/available").header("content-type", "application/json");
+    assert_eq!(declared.send().await.unwrap().status(), 200);
+    assert_eq!(gateway.request("POST", LIST).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_message_under_an_unknown_key_is_passed_on_and_counted() {
+    let gateway = spawn(Encryption::RequireSealed).await;
+    gateway.ready().await;
+    let message = gateway.seal("{}");
+    gateway.sandbox.rotate(Rotation::HardCut).await.unwrap();
+    let send = async || {
+        let request = gateway.request("POST", LIST).header("content-type", "application/jose");
+        request.body(message.clone()).send().await.unwrap()
+    };
+    let first = send().await;
+    assert_eq!(first.status(), 400, "the gateway cannot seal it again");
+    assert!(first.headers()["jwe-gateway-key"].to_str().unwrap().starts_with("reason=unknown, current=("));
+    assert!(gateway.admin("/metrics").await.1.contains("unknown_kids_total{upstream=\"sandbox\"} 0"));
+    assert_eq!(send().await.status(), 400);
+    assert_eq!(gateway.sandbox.received_total(), 2, "passed on all the same");
+    assert!(gateway.admin("/metrics").await.1.contains("unknown_kids_total{upstream=\"sandbox\"} 1"));
+}
+
+#[tokio::test]
+async fn the_providers_key_set_is_served_from_the_cache_to_those_who_seal_before() {
+    let gateway = spawn(Encryption::RequireSealed).await;
+    gateway.ready().await;
+    let get = async |header: (&str, &str)| {
+        gateway.request("GET", "/.well-known/jwks.json").header(header.0, header.1).send().await.unwrap()
+    };
+    let kid_of = |set: &Value| set["keys"][0]["kid"].as_str().unwrap().to_owned();
+    let first = get(("accept", "*/*")).await;
+    assert_eq!(first.headers()["content-type"], "application/jwk-set+json");
+    assert!(first.headers()["cache-control"].to_str().unwrap().starts_with("max-age="));
+    let etag = first.headers()["etag"].to_str().unwrap().to_owned();
+    let set: Value = serde_json::from_slice(&first.bytes().await.unwrap()).unwrap();
+    assert_eq!(kid_of(&set), kid_of(&gateway.sandbox.private_jwks()));
+    assert_eq!(get(("if-none-match", &etag)).await.status(), 304);
+    assert_eq!(gateway.sandbox.jwks_fetches(), 1, "our own");
+
+    let new_kid = gateway.sandbox.rotate(Rotation::HardCut).await.unwrap();
+    assert_eq!(get(("if-none-match", &etag)).await.status(), 304, "still what we hold");
+    let past_the_cache = get(("cache-control", "no-cache")).await;
+    let set: Value = serde_json::from_slice(&past_the_cache.bytes().await.unwrap()).unwrap();
+    assert_eq!(kid_of(&set), new_kid);
+    assert_eq!(gateway.sandbox.jwks_fetches(), 2);
+    assert_refused(gateway.request("PUT", "/.well-known/jwks.json").send().await.unwrap(), 405, "method_not_allowed")
+        .await;
+    let head = gateway.request("HEAD", "/.well-known/jwks.json").send().await.unwrap();
+    assert_eq!(head.status(), 200);
+}
+
+#[tokio::test]
+async fn a_key_set_that_cannot_be_confirmed_is_not_passed_off_as_new() {
+    use jwe_gateway::sandbox::{Fault, KeySetFault};
+    let gateway = spawn(Encryption::RequireSealed).await;
+    gateway.ready().await;
+    gateway.sandbox.arm(Fault::KeySet(KeySetFault::ServerError));
+    let past = gateway.request("GET", "/.well-known/jwks.json").header("cache-control", "no-cache");
+    assert_refused(past.send().await.unwrap(), 503, "no_usable_key").await;
+    let cached = gateway.request("GET", "/.well-known/jwks.json").send().await.unwrap();
+    assert_eq!(cached.status(), 200, "what we hold is good");
+}
+
+#[tokio::test]
+async fn where_encryption_is_off_json_goes_on_in_clear_and_nothing_else_does() {
+    let gateway = spawn(Encryption::Off).await;
+    gateway.ready().await;
+    let body = "{ \"n\" : 1.10 }";
+    let request = gateway.request("POST", LIST).header("content-type", "application/json; v=1").body(body);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let received = gateway.last();
+    assert_eq!(received.wire, body);
+    assert_eq!(received.headers["content-type"], "application/json; v=1");
+    assert_eq!(received.headers["content-length"], body.len().to_string().as_str());
+    assert!(received.opened.is_none());
+    assert_refused(gateway.json("POST", LIST, "{").send().await.unwrap(), 400, "malformed_json").await;
+    let message = gateway.request("POST", LIST).header("content-type", "application/jose").body("a.b.c.d.e");
+    assert_refused(message.send().await.unwrap(), 415, "unsupported_media_type").await;
+    assert_eq!(gateway.sandbox.jwks_fetches(), 0, "there are no keys to ask for");
+}

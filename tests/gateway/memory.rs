@@ -1,0 +1,119 @@
+//! The egress never sees a body in clear: its memory, searched while it lives, has none.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use jwe_gateway::sandbox::{Options, Sandbox};
+use jwe_gateway::upstream::Tls;
+use tempfile::TempDir;
+
+use crate::process::{Running, command};
+
+const REQUESTS: usize = 200;
+
+/// Bytes of memory searched at a time.
+const PIECE: usize = 1 << 20;
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_of_a_live_egress_holds_no_body_that_went_through_it() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let secret = files.path().join("secret");
+    std::fs::write(&secret, sandbox.client_secret()).unwrap();
+    let id = sandbox.client_id();
+    let egress = start(
+        &files,
+        "egress",
+        &format!(
+            "url = \"{}\"\nencryption = \"require-sealed\"\ncredentials.client_id = \"{id}\"\n\
+             credentials.client_secret_file = {secret:?}\n",
+            sandbox.url()
+        ),
+    );
+    let sidecar =
+        start(&files, "sidecar", &format!("url = \"http://{}\"\ncredentials.kind = \"none\"\n", egress.gateway));
+
+    // A body is of the sidecar's memory while it is sealed; the path is everybody's.
+    let markers: Vec<String> = (0..REQUESTS).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
+    let seen = uuid::Uuid::new_v4().simple().to_string();
+    let client = Tls::new(None).unwrap().control_client().unwrap();
+    for marker in &markers {
+        let request = client.post(format!("http://{}/v0/bank/credentials/list?{seen}", sidecar.gateway));
+        let request = request.header("content-type", "application/json");
+        let reply = request.body(format!(r#"{{"marker":"{marker}"}}"#)).send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+    }
+
+    let received: String =
+        sandbox.received().iter().map(|call| String::from_utf8_lossy(&call.plaintext).into_owned()).collect();
+    assert!(markers.iter().all(|marker| received.contains(marker)), "the provider read every one of them");
+    let mut memory = Memory::of(egress.id());
+    let found = memory.search(&markers.iter().chain([&seen]).map(String::as_str).collect::<Vec<_>>());
+    assert!(found.contains(&seen.as_str()), "the search finds what is there: the target of the requests");
+    assert_eq!(found, [seen.as_str()]);
+    assert!(memory.searched > PIECE, "the whole of it was searched");
+}
+
+fn start(files: &TempDir, name: &str, upstream: &str) -> Running {
+    let path = files.path().join(format!("{name}.toml"));
+    let any_port = "address = \"127.0.0.1:0\"\n";
+    std::fs::write(&path, format!("[listen]\n{any_port}[admin]\n{any_port}[[upstream]]\n{upstream}")).unwrap();
+    Running::start(command(&["run", "--log-format", "json", "--config", path.to_str().unwrap()]))
+}
+
+/// The memory of a live process.
+struct Memory {
+    memory: File,
+    maps: String,
+    searched: usize,
+}
+
+impl Memory {
+    fn of(process: u32) -> Self {
+        let process = Path::new("/proc").join(process.to_string());
+        let maps = std::fs::read_to_string(process.join("maps")).unwrap();
+        Self { memory: File::open(process.join("mem")).unwrap(), maps, searched: 0 }
+    }
+
+    /// Those of `texts` that stand anywhere in it. All have the length of the first.
+    fn search<'t>(&mut self, texts: &[&'t str]) -> Vec<&'t str> {
+        let length = texts[0].len();
+        let wanted: std::collections::HashSet<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+        let mut found = std::collections::HashSet::new();
+        for (from, to) in self.writable() {
+            let mut piece = Vec::new();
+            let mut at = from;
+            while at < to {
+                // What stands across the border of two pieces is in the tail that is kept.
+                let tail = piece.split_off(piece.len().saturating_sub(length - 1));
+                piece = tail;
+                let size = PIECE.min((to - at) as usize);
+                let kept = piece.len();
+                piece.resize(kept + size, 0);
+                self.memory.seek(SeekFrom::Start(at)).unwrap();
+                // The kernel's own pages among them cannot be read, and a process may give some back.
+                if self.memory.read_exact(&mut piece[kept..]).is_err() {
+                    break;
+                }
+                self.searched += size;
+                at += size as u64;
+                found.extend(piece.windows(length).filter_map(|window| wanted.get(window).copied()));
+            }
+        }
+        texts.iter().copied().filter(|text| found.contains(text.as_bytes())).collect()
+    }
+
+    /// Where what a process writes can be: heap, stacks, and other mappings.
+    fn writable(&self) -> Vec<(u64, u64)> {
+        let range = |line: &str| {
+            let mut fields = line.split(' ');
+            let (range, rights) = (fields.next()?, fields.next()?);
+            let (from, to) = range.split_once('-')?;
+            let address = |text: &str| u64::from_str_radix(text, 16).ok();
+            rights.starts_with("rw").then_some((address(from)?, address(to)?))
+        };
+        self.maps.lines().filter_map(range).collect()
+    }
+}
