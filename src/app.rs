@@ -10,13 +10,15 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, Check};
 use crate::clock::{Clock, Jitter};
 use crate::config::{Config, Upstream};
-use crate::gateway::Gateway;
+use crate::gateway::caller::{BadCallers, BadTokenKey, Callers, TokenKey};
 use crate::gateway::drain::Drain;
 use crate::gateway::figures::Figures;
 use crate::gateway::provider::{Encryption, Provider, Sealing, UnknownKids};
 use crate::gateway::record::Observer;
 use crate::gateway::share::{self, Room, Share};
+use crate::gateway::{self, Gateway};
 use crate::keys::Keys;
+use crate::secret::UnreadableSecret;
 use crate::token::Tokens;
 use crate::upstream::{self, BadTls, Tls};
 
@@ -58,6 +60,15 @@ pub enum BuildError {
         /// What is wrong.
         cause: BadTls,
     },
+    /// The callers cannot be told apart.
+    #[error(transparent)]
+    Callers(#[from] BadCallers),
+    /// What emulated tokens are made with cannot be read.
+    #[error("token_key_file: {0}")]
+    TokenSecret(#[from] UnreadableSecret),
+    /// It is no good.
+    #[error("token_key_file: {0}")]
+    TokenKey(#[from] BadTokenKey),
     /// An address that cannot be bound.
     #[error("{what} {address}: {cause}")]
     Bind {
@@ -86,21 +97,24 @@ impl App {
             let provider = provider(upstream, share, &clock, &jitter);
             providers.push(provider.map_err(|cause| BuildError::Upstream { name: upstream.name.clone(), cause })?);
         }
+        let callers = callers(&config.gateway, clock.clone())?;
         let checks = checks(&providers, &drain);
         let listen = config.gateway.listen.address;
         let admin_address = config.admin.address;
         let drain_delay = config.gateway.deadlines.drain_delay;
-        let gateway = Gateway::bind(config.gateway, providers.clone(), observers, drain.clone(), clock)
-            .await
-            .map_err(|cause| BuildError::Bind { what: "listen.address", address: listen, cause })?;
+        let gateway =
+            Gateway::bind(config.gateway, callers.clone(), providers.clone(), observers, drain.clone(), clock)
+                .await
+                .map_err(|cause| BuildError::Bind { what: "listen.address", address: listen, cause })?;
         let mut metrics = Registry::default();
-        metrics.register_collector(Box::new(Figures::new(providers.clone())));
+        metrics.register_collector(Box::new(Figures::new(providers.clone(), callers.clone())));
         let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
             what: "admin.address",
             address: admin_address,
             cause,
         })?;
         let mut keepers = JoinSet::new();
+        keepers.spawn(callers.keep_fresh());
         for provider in providers {
             if let Some(keys) = provider.sealing.keys() {
                 keepers.spawn(keys.clone().keep_fresh());
@@ -168,6 +182,14 @@ pub enum Stop {
     Announced,
     /// Close the door now; what is in flight may finish: a person waits.
     AtOnce,
+}
+
+fn callers(config: &gateway::Config, clock: Clock) -> Result<Callers, BuildError> {
+    let tokens = match &config.token_key {
+        Some(source) => TokenKey::shared(&source.read()?)?,
+        None => TokenKey::random()?,
+    };
+    Ok(Callers::new(config.callers.clone(), tokens, clock)?)
 }
 
 fn provider(config: &Upstream, share: Share, clock: &Clock, jitter: &Jitter) -> Result<Provider, BadTls> {

@@ -31,12 +31,13 @@
 //! | [`telemetry`] | where logs go |
 //! | [`sandbox`] | a made-up provider, for tests and demonstrations |
 //! | [`drill`] | does every request survive the rotations; with a verdict |
-//! | [`clock`], [`secret`], [`causes`] | time and chance, secrets, errors told whole; for all of them |
+//! | [`clock`], [`bucket`], [`secret`], [`causes`] | time and chance, how often, secrets, errors told whole; for all |
 //!
 //! A room's walls (who may use whom) are a table in `tests/gateway/walls.rs`, held by a test.
 
 pub mod admin;
 pub mod app;
+pub mod bucket;
 pub mod causes;
 pub mod cli;
 pub mod clock;

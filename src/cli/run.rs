@@ -23,8 +23,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     // Before anybody can know that we are here, and ask us to stop.
     let mut signals = Signals::listen()?;
     let app = App::build(loaded.config, Surroundings::default()).await.map_err(|error| match error {
-        BuildError::Upstream { .. } => Failure::config(error),
         BuildError::Bind { .. } => Failure::unavailable(error),
+        _ => Failure::config(error),
     })?;
     let (gateway, admin) = (app.address()?, app.admin_address()?);
     tracing::info!(%gateway, %admin, version = env!("CARGO_PKG_VERSION"), "listening");

@@ -205,8 +205,15 @@ impl<'a> Section<'a> {
         section
     }
 
-    /// The tables written `[[name]]`, or one empty table when there is none. Flags and
-    /// variables belong to the table only if there is exactly one.
+    /// The tables written `[[name]]`, or one empty table when there is none, which flags and
+    /// variables can fill.
+    pub(super) fn tables_or_one(&mut self, name: &'static str) -> Vec<Self> {
+        let tables = self.tables(name);
+        if tables.is_empty() { vec![self.empty(join(&self.path, name))] } else { tables }
+    }
+
+    /// The tables written `[[name]]`. Flags and variables belong to the table only if there is
+    /// exactly one.
     pub(super) fn tables(&mut self, name: &'static str) -> Vec<Self> {
         let tables = match self.take(name) {
             None => Vec::new(),
@@ -222,9 +229,6 @@ impl<'a> Section<'a> {
                 }
             },
         };
-        if tables.is_empty() {
-            return vec![self.empty(join(&self.path, name))];
-        }
         let are_several = tables.len() > 1;
         let tables = tables.into_iter().enumerate().map(|(index, (at, table))| {
             let path = join(&self.path, name);
@@ -270,7 +274,7 @@ impl<'a> Section<'a> {
     /// `stand_in` takes its place where it is missing or faulty, so that reading can go on.
     pub(super) fn required<T>(&mut self, key: &'static str, kind: &Kind<T>, advice: &str, stand_in: T) -> Setting<T> {
         if !self.has(key) {
-            self.fault_at(&self.at, key, format!("missing: {advice}"));
+            self.refuse_absence(key, advice);
         }
         self.optional(key, kind).unwrap_or_else(|| self.default(key, stand_in, true))
     }
@@ -310,6 +314,11 @@ impl<'a> Section<'a> {
         if let Some(origin) = self.given(key).map(|(origin, _)| origin.clone()).or(written) {
             self.fault_at(&origin, key, message);
         }
+    }
+
+    /// Reports that `key` is not given, and ought to be.
+    pub(super) fn refuse_absence(&self, key: &'static str, message: &str) {
+        self.fault_at(&self.at, key, format!("missing: {message}"));
     }
 
     /// Reports every key that nobody asked for.

@@ -20,6 +20,7 @@
 //! Rejected: serde's derive for the file (see `file.rs`), clap's `env` (see `overrides.rs`),
 //! and logging warnings while reading, because the log's own format is read here.
 
+mod caller;
 mod credentials;
 mod environment;
 mod faults;
@@ -165,13 +166,14 @@ fn read(mut root: Section<'_>) -> Config {
     let deadlines = read_deadlines(root.section("deadlines"));
     let admin = read_admin(root.section("admin"), &listen);
     let log = read_log(root.section("log"));
-    let upstreams = upstream::read(root.tables("upstream"), root.context);
+    let upstreams = upstream::read(root.tables_or_one("upstream"), root.context);
     limits.check_shares(&upstreams, root.context.report);
     let limits = limits.value();
+    let callers = caller::read(root.tables("caller"), false, root.context.report);
     root.finish();
     let (address, max_connections) = listen;
     let listen = gateway::Listen { address: address.value, max_connections };
-    Config { gateway: gateway::Config { listen, limits, deadlines }, admin, log, upstreams }
+    Config { gateway: gateway::Config { listen, limits, deadlines, callers, token_key: None }, admin, log, upstreams }
 }
 
 fn read_listen(mut section: Section<'_>) -> (Setting<SocketAddr>, usize) {

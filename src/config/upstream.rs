@@ -9,7 +9,7 @@ use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
 use super::report::Report;
 use super::values::{
-    BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
+    BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
 };
 use super::{Upstream, is_loopback};
 use crate::gateway::provider::{Encryption, TokenEndpoint};
@@ -271,18 +271,6 @@ fn check_certificates(file: &Setting<std::path::PathBuf>, report: &Report) {
         }
         Ok(_) => {}
     }
-}
-
-/// A name stands in log lines and metric labels.
-const NAME: Kind<String> = Kind { parse: parse_name, show: String::clone };
-
-fn parse_name(raw: &Raw<'_>) -> Result<String, String> {
-    let name = raw.text()?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
-    if name.is_empty() || !name.chars().all(is_plain) {
-        return Err("a name is made of letters, digits, '.', '_', '-' and ':'".into());
-    }
-    Ok(name.to_owned())
 }
 
 /// One spelling for each prefix, so that two that mean the same are the same.

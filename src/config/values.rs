@@ -59,6 +59,8 @@ pub(super) const PATH: Kind<PathBuf> = Kind { parse: path, show: |path| path.dis
 pub(super) const TEXT: Kind<String> = Kind { parse: text, show: String::clone };
 /// The same, or nothing.
 pub(super) const ANY_TEXT: Kind<String> = Kind { parse: any_text, show: |text| format!("{text:?}") };
+/// A name stands in log lines and metric labels.
+pub(super) const NAME: Kind<String> = Kind { parse: name, show: String::clone };
 /// Several texts.
 pub(super) const TEXTS: Kind<Vec<String>> = Kind { parse: texts, show: |texts| format!("{texts:?}") };
 /// Several statuses of a refusal: 400 to 499, but 401, which has a meaning of its own.
@@ -276,6 +278,15 @@ fn texts(raw: &Raw<'_>) -> Result<Vec<String>, String> {
         Raw::Written(other) => Err(unexpected("an array of texts", other)),
         Raw::Given(text) => Ok(vec![(*text).to_owned()]),
     }
+}
+
+fn name(raw: &Raw<'_>) -> Result<String, String> {
+    let name = raw.text()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+    if name.is_empty() || !name.chars().all(is_plain) {
+        return Err("a name is made of letters, digits, '.', '_', '-' and ':'".into());
+    }
+    Ok(name.to_owned())
 }
 
 fn refusals(raw: &Raw<'_>) -> Result<Vec<StatusCode>, String> {

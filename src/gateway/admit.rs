@@ -6,31 +6,34 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, Request, Version};
+use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::{self, BodyFault, Bounds};
+use super::caller::{Callers, Place};
 use super::content::{self, Content};
+use super::emulate::{self, BadTokenRequest};
 use super::headers::{self, TransferCoding, transfer_coding};
 use super::key_set;
 use super::notes::Notes;
+use super::peer::Peer;
 use super::provider::{Provider, Providers, Sealing};
 use super::refusal::Refusal;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::target::{self, TargetFault};
-use crate::keys::Keys;
 
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Admitted {
     /// It goes on to a provider.
     Forward(Forward),
-    /// It asks for the key set of a provider whose messages are sealed before they come here.
-    ForKeySet(Parts, Keys),
+    /// It is one the gateway answers itself.
+    Answered(Response<Bytes>),
 }
 
 /// A request that may go on.
@@ -42,8 +45,10 @@ pub struct Forward {
     pub head: Head,
     /// The body, checked.
     pub content: Content,
-    /// Its place among the requests to this provider.
-    pub place: OwnedSemaphorePermit,
+    /// Its place among the requests to this provider, up to the reply's head.
+    pub room: OwnedSemaphorePermit,
+    /// Its place among its caller's requests, up to the end of the answer.
+    pub place: Option<Place>,
 }
 
 /// The head of a request: only what may travel, no credentials yet.
@@ -60,15 +65,16 @@ pub struct Head {
 /// Who may go on, and how much of whom is read.
 #[derive(Clone, Debug)]
 pub struct Admission {
+    callers: Callers,
     providers: Providers,
     body_time: Duration,
 }
 
 impl Admission {
-    /// Admission to `providers`; a body may take `body_time`.
+    /// Admission of `callers` to `providers`; a body may take `body_time`.
     #[must_use]
-    pub fn new(providers: Providers, body_time: Duration) -> Self {
-        Self { providers, body_time }
+    pub fn new(callers: Callers, providers: Providers, body_time: Duration) -> Self {
+        Self { callers, providers, body_time }
     }
 
     /// Admits a request, its body whole.
@@ -90,22 +96,53 @@ impl Admission {
 
     async fn judge(&self, parts: Parts, body: &mut Incoming, notes: &Notes) -> Result<Admitted, Refusal> {
         check_head(&parts)?;
-        let provider = self.providers.at(parts.uri.path()).ok_or(Refusal::NoUpstream)?;
+        let provider = self.providers.at(parts.uri.path());
+        if let Some(provider) = provider.filter(|provider| provider.emulates(&parts.uri)) {
+            notes.provider(&provider.name);
+            return self.grant_token(&parts, body, provider, notes).await.map(Admitted::Answered);
+        }
+        let caller = self.callers.identify(&parts.headers, &Peer::of(&parts.extensions))?;
+        if let Some(caller) = &caller {
+            notes.caller(caller.name());
+        }
+        let provider = provider.ok_or(Refusal::NoUpstream)?;
         notes.provider(&provider.name);
         let target = provider.target(&parts.uri)?;
         if provider.is_token_endpoint(&target) {
-            return Err(Refusal::CallerForbidden);
+            return Err(Refusal::TokenEndpoint);
         }
         if let Sealing::Before(keys) = &provider.sealing
             && target::is_same(target.path(), key_set::PATH)
         {
-            return Ok(Admitted::ForKeySet(parts, keys.clone()));
+            return key_set::answer(&parts, keys).await.map(Admitted::Answered);
         }
-        let place = provider.room.enter()?;
-        let bounds = Bounds { max: provider.room.max_body, budget: &provider.room.budget, time: self.body_time };
+        let place = caller.map(|caller| caller.admit(&parts.method, parts.uri.path())).transpose()?;
+        let room = provider.room.enter()?;
+        let bounds = self.bounds(provider, provider.room.max_body);
         let content = content::take(&parts, body, provider, &bounds, notes).await?;
         let head = Head::new(parts, target, &content);
-        Ok(Admitted::Forward(Forward { provider: provider.clone(), head, content, place }))
+        Ok(Admitted::Forward(Forward { provider: provider.clone(), head, content, room, place }))
+    }
+
+    /// The provider's token endpoint, played by us.
+    async fn grant_token(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        provider: &Provider,
+        notes: &Notes,
+    ) -> Result<Response<Bytes>, Refusal> {
+        if parts.method != Method::POST {
+            return Err(BadTokenRequest::Method.into());
+        }
+        let asked = body::read(body, &self.bounds(provider, emulate::MAX_BODY), |_| Ok(())).await?;
+        let (caller, answer) = emulate::answer(&self.callers, &parts.headers, &asked)?;
+        notes.caller(caller.name());
+        Ok(answer)
+    }
+
+    fn bounds<'p>(&self, provider: &'p Provider, max: usize) -> Bounds<'p> {
+        Bounds { max, budget: &provider.room.budget, time: self.body_time }
     }
 }
 

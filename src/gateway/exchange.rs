@@ -24,7 +24,6 @@ use hyper::body::Incoming;
 use super::admit::{Admission, Admitted, Forward, Head};
 use super::content::Content;
 use super::key_hint::KeyHint;
-use super::key_set;
 use super::notes::Notes;
 use super::payload::Payload;
 use super::provider::Provider;
@@ -56,10 +55,11 @@ impl Exchange {
     /// Every [`Refusal`] but those of the layers above.
     pub async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let notes = Notes::of(&request);
-        let Forward { provider, head, content, place: _place } = match self.admission.admit(request, &notes).await? {
-            Admitted::Forward(forward) => forward,
-            Admitted::ForKeySet(head, keys) => return Ok(own(key_set::answer(&head, &keys).await?)),
-        };
+        let Forward { provider, head, content, room: _room, place } =
+            match self.admission.admit(request, &notes).await? {
+                Admitted::Forward(forward) => forward,
+                Admitted::Answered(answer) => return Ok(answer.map(|body| Either::Right(Full::new(body)))),
+            };
         if let Content::Sealed(message, keys) = &content {
             provider.note_kid(message.kid(), keys);
         }
@@ -74,7 +74,7 @@ impl Exchange {
             match remedies.after(&reply, &provider, &mut payload, &mut bearer, &notes).await {
                 Next::SendAgain => drop_reply(reply).await,
                 Next::Relay(hint) => {
-                    let relayed = relay(reply, hint, provider.upstream.idle(), notes)?;
+                    let relayed = relay(reply, hint, provider.upstream.idle(), notes, place)?;
                     return Ok(relayed.map(Either::Left));
                 }
             }
@@ -105,10 +105,6 @@ impl Exchange {
         notes.answered(self.clock.now() - sent);
         Ok(reply?)
     }
-}
-
-fn own(answer: Response<Bytes>) -> Response<Reply> {
-    answer.map(|body| Either::Right(Full::new(body)))
 }
 
 /// What may still be tried after the provider's refusal: each at most once.

@@ -1,9 +1,10 @@
-//! What a scrape shows of each provider: its keys and our token, as they are at that moment.
+//! What a scrape shows of each provider, its keys and our token, and of each caller, as they are at
+//! that moment.
 //!
 //! Nothing is counted here. The holders count as they work, and a scrape reads; so there is no
 //! second truth, and a gateway that nobody scrapes pays nothing.
 //!
-//! Labels are bounded: upstreams by the configuration, kids by the hundred keys a set may have.
+//! Labels are bounded: upstreams and callers by the configuration, kids by the hundred keys a set may have.
 
 use std::fmt;
 
@@ -13,19 +14,23 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::caller::Callers;
 use super::provider::Provider;
 use crate::keys::{self, EntryState, Keys};
 use crate::token;
 
-/// The figures of all providers.
+/// The figures of all providers and callers.
 #[derive(Debug)]
-pub struct Figures(Vec<Provider>);
+pub struct Figures {
+    providers: Vec<Provider>,
+    callers: Callers,
+}
 
 impl Figures {
     /// Of these.
     #[must_use]
-    pub fn new(providers: Vec<Provider>) -> Self {
-        Self(providers)
+    pub fn new(providers: Vec<Provider>, callers: Callers) -> Self {
+        Self { providers, callers }
     }
 }
 
@@ -110,7 +115,7 @@ fn results<'a>(ok: u64, failed: u64) -> Vec<Sample<'a>> {
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let seen: Vec<Seen<'_>> = self.0.iter().map(Seen::of).collect();
+        let seen: Vec<Seen<'_>> = self.providers.iter().map(Seen::of).collect();
         for (name, kind, help, samples) in ROWS {
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
             for upstream in &seen {
@@ -124,8 +129,30 @@ impl Collector for Figures {
                 }
             }
         }
-        Ok(())
+        encode_callers(&self.callers, &mut encoder)
     }
+}
+
+fn encode_callers(callers: &Callers, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    const REFUSALS: &str = "Requests over what their caller may do; only told and let through where not enforced";
+    let callers = callers.snapshot();
+    let mut refusals = encoder.encode_descriptor("jwe_gateway_caller_refusals", REFUSALS, None, MetricType::Counter)?;
+    for caller in &callers {
+        let enforced = caller.enforced.to_string();
+        for (reason, count) in [("path", caller.forbidden), ("rate", caller.too_fast), ("concurrency", caller.too_many)]
+        {
+            let labels = [("caller", &*caller.name), ("reason", reason), ("enforced", &enforced)];
+            ConstCounter::new(count).encode(refusals.encode_family(&labels)?)?;
+        }
+    }
+    const RELOADS: &str = "Readings of a caller's key file that brought nothing usable";
+    let mut reloads =
+        encoder.encode_descriptor("jwe_gateway_caller_key_reload_failures", RELOADS, None, MetricType::Counter)?;
+    for caller in &callers {
+        let labels = [("caller", &*caller.name)];
+        ConstCounter::new(caller.reloads_failed).encode(reloads.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 impl<'a> Seen<'a> {

@@ -9,6 +9,7 @@
 //! | [`request_id`], [`record`], [`notes`] | what is it called, what is written about it, and whence |
 //! | [`exchange`] | what is done to it: the line, and its one branch |
 //! | [`admit`], [`target`] | may it go on |
+//! | [`caller`], [`emulate`] | whose is it, and what may that one do |
 //! | [`provider`], [`share`] | where does it go, who seals for there, how much of it at a time |
 //! | [`content`], [`content_type`], [`body`] | what does it carry |
 //! | [`payload`] | what is sent of that |
@@ -21,9 +22,11 @@
 
 pub mod admit;
 pub mod body;
+pub mod caller;
 pub mod content;
 pub mod content_type;
 pub mod drain;
+pub mod emulate;
 pub mod exchange;
 pub mod figures;
 pub mod headers;
@@ -49,6 +52,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use admit::Admission;
+use caller::Callers;
 use drain::Drain;
 use exchange::Exchange;
 use listen::Listener;
@@ -56,6 +60,7 @@ use provider::{Provider, Providers};
 use record::{Observer, Observers};
 
 use crate::clock::Clock;
+use crate::secret::SecretSource;
 
 /// Loopback: the gateway lends its credentials to whoever can connect.
 pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -100,6 +105,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[deadlines]`.
     pub deadlines: Deadlines,
+    /// `[[caller]]`; none: whoever can connect.
+    pub callers: Vec<caller::Config>,
+    /// What emulated tokens are made with; none: something that only this process knows.
+    pub token_key: Option<SecretSource>,
 }
 
 /// `[listen]`: where callers connect.
@@ -169,19 +178,20 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds the listener. `observers` are told of each request that is over.
+    /// Binds the listener, for `callers` to `providers`. `observers` are told of each request that is over.
     ///
     /// # Errors
     /// When the address cannot be bound.
     pub async fn bind(
         config: Config,
+        callers: Callers,
         providers: Vec<Provider>,
         observers: Vec<Observer>,
         drain: Drain,
         clock: Clock,
     ) -> io::Result<Self> {
         let listener = Listener::bind(&config.listen, &config.deadlines).await?;
-        let admission = Admission::new(Providers::new(providers), config.deadlines.body);
+        let admission = Admission::new(callers, Providers::new(providers), config.deadlines.body);
         let exchange = Exchange::new(admission, clock.clone());
         Ok(Self { listener, exchange, config, observers: Observers::new(observers), drain, clock })
     }

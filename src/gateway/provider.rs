@@ -133,6 +133,13 @@ impl Provider {
         stripped.map_err(|_| TargetFault::NotOriginForm)
     }
 
+    /// Whether a request for `uri` asks for a token that the gateway gives in the provider's place.
+    #[must_use]
+    pub fn emulates(&self, uri: &Uri) -> bool {
+        self.token_endpoint == TokenEndpoint::Emulate
+            && self.target(uri).is_ok_and(|target| self.is_token_endpoint(&target))
+    }
+
     /// Whether a request for `target` would go to where the provider gives out tokens. A caller
     /// who could go there through us would get one of ours.
     #[must_use]

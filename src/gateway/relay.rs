@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::caller::Place;
 use super::headers::{self, TransferCoding};
 use super::key_hint::{JWE_KEY_HINT, KeyHint};
 use super::notes::Notes;
@@ -37,6 +38,7 @@ pub fn relay(
     hint: Option<KeyHint>,
     idle: Duration,
     notes: Notes,
+    place: Option<Place>,
 ) -> Result<Response<Relayed>, Refusal> {
     if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::UpstreamUpgrade);
@@ -55,7 +57,7 @@ pub fn relay(
     }
     // The two sides' versions are each connection's own affair.
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, Relayed { body, idle, silence: None, notes }))
+    Ok(Response::from_parts(head, Relayed { body, idle, silence: None, notes, _place: place }))
 }
 
 /// Reads a reply that is not relayed to its end, if that is near: its connection can then
@@ -79,6 +81,8 @@ pub struct Relayed {
     idle: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     notes: Notes,
+    /// Given back when the answer has been handed over, or given up.
+    _place: Option<Place>,
 }
 
 /// Why a reply ended before its end.

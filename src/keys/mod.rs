@@ -39,9 +39,8 @@
 //! - moka's own expiry: it evicts, where a stale key must serve on, and its clock cannot be steered.
 //! - Fetching on the request path when the set has grown old: each request would wait out the
 //!   fetch's deadline whenever the provider is slow.
-//! - A cooldown between forced fetches: see `budget`.
+//! - A cooldown between forced fetches: see `crate::bucket`.
 
-mod budget;
 mod choice;
 mod config;
 mod error;

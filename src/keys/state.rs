@@ -8,19 +8,27 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 
-use super::budget::Budget;
 use super::choice::{Arrivals, by_preference, is_pinned};
 use super::fetch::Answer;
 use super::held::{Held, NoKey};
 use super::last_good::LastGood;
 use super::set::KeySet;
 use super::{Config, FetchError, KeyName, NoUsableKey};
+use crate::bucket::Bucket;
 use crate::clock::{Backoff, Jitter};
 use crate::jose::EncryptionKey;
 
 /// The part of its lifetime after which a set is refreshed: late enough to spare the provider,
 /// early enough for some failed attempts, spread so that a fleet does not ask at once.
 const REFRESH_AT: (f64, f64) = (0.75, 0.85);
+
+/// Fetches that the provider's refusals may cause in a row: a few rotations, or a few bad
+/// requests, at once.
+const FORCED_BURST: u32 = 5;
+
+/// How often a spent one comes back: once a second is nothing to a provider, and the longest
+/// that a refused request waits for its turn.
+const FORCED_REFILL: Duration = Duration::from_secs(1);
 
 /// Everything that is known about the provider's keys.
 #[derive(Debug)]
@@ -33,7 +41,7 @@ pub(super) struct State {
     /// No fetch of the timer's before.
     due: Instant,
     backoff: Backoff,
-    budget: Budget,
+    budget: Bucket,
     last_error: Option<FetchError>,
     counts: Counts,
     jitter: Jitter,
@@ -88,7 +96,7 @@ impl State {
             ended: 0,
             due: now,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
-            budget: Budget::new(now),
+            budget: Bucket::new(FORCED_BURST, FORCED_REFILL, now),
             last_error: None,
             counts: Counts::default(),
             jitter,

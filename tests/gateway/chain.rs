@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
 use jwe_gateway::config::Config;
 use jwe_gateway::gateway::provider::Encryption;
-use jwe_gateway::keys::Source;
+use jwe_gateway::keys::{Credential, Source};
 use jwe_gateway::sandbox::Rotation;
-use jwe_gateway::token;
+use jwe_gateway::secret::{Secret, SecretSource};
+use jwe_gateway::token::{self, StaticCredentials};
 use tokio::task::JoinSet;
 
 use crate::harness::{Served, TestGateway, eventually};
@@ -26,11 +28,7 @@ impl Chain {
 
     async fn spawn_with(change: impl FnOnce(&mut Config)) -> Self {
         let egress = TestGateway::spawn_with(|config| config.upstreams[0].encryption = Encryption::RequireSealed).await;
-        let mut config = crate::harness::config(&egress.sandbox);
-        let upstream = &mut config.upstreams[0];
-        upstream.upstream.url = format!("http://{}", egress.address).parse().unwrap();
-        upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
-        upstream.credentials = token::Config::None;
+        let mut config = sidecar_config(&egress, None);
         change(&mut config);
         let sidecar = Served::start(config).await;
         Self { egress, sidecar }
@@ -39,6 +37,27 @@ impl Chain {
     async fn send(&self, body: &str) -> reqwest::Response {
         self.sidecar.json("POST", LIST, body.to_owned()).send().await.unwrap()
     }
+}
+
+/// A sidecar before `egress` that presents `key`.
+pub(crate) async fn sidecar_before(egress: &TestGateway, key: Option<&str>) -> Served {
+    Served::start(sidecar_config(egress, key)).await
+}
+
+fn sidecar_config(egress: &TestGateway, key: Option<&str>) -> Config {
+    let mut config = crate::harness::config(&egress.sandbox);
+    let upstream = &mut config.upstreams[0];
+    upstream.upstream.url = format!("http://{}", egress.address).parse().unwrap();
+    upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
+    upstream.credentials = token::Config::None;
+    if let Some(key) = key {
+        let secret = SecretSource::Value(Secret::new(key.to_owned()));
+        let (header, prefix) = (AUTHORIZATION, "Bearer ".to_owned());
+        upstream.keys.credential =
+            Some(Credential { header: header.clone(), prefix: prefix.clone(), secret: secret.clone() });
+        upstream.credentials = token::Config::Static(StaticCredentials { header, prefix, secret });
+    }
+    config
 }
 
 #[tokio::test]
@@ -81,9 +100,9 @@ async fn a_sidecar_that_pins_its_keys_is_not_taken_in_by_an_egress_with_others()
 #[tokio::test]
 async fn a_sidecar_may_fetch_its_keys_past_the_egress() {
     let egress = TestGateway::spawn_with(|config| config.upstreams[0].encryption = Encryption::RequireSealed).await;
-    let mut config = crate::harness::config(&egress.sandbox);
-    config.upstreams[0].upstream.url = format!("http://{}", egress.address).parse().unwrap();
-    config.upstreams[0].credentials = token::Config::None;
+    let mut config = sidecar_config(&egress, None);
+    config.upstreams[0].keys.source =
+        Source::Url(format!("{}/.well-known/jwks.json", egress.sandbox.url()).parse().unwrap());
     let sidecar = Served::start(config).await;
     let reply = sidecar.json("POST", LIST, "{}").send().await.unwrap();
     assert_eq!(reply.status(), 200);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
 
 mod bad_input;
+mod callers;
 mod chain;
 mod command_line;
 mod documents;

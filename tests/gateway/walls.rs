@@ -5,20 +5,21 @@ use std::fs;
 use std::path::Path;
 
 /// Each room, and the rooms it may use.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("jose", &[]),
+    ("bucket", &[]),
     ("causes", &[]),
     ("clock", &[]),
     ("secret", &[]),
     ("telemetry", &[]),
     ("admin", &[]),
-    ("keys", &["jose", "causes", "clock", "secret"]),
+    ("keys", &["jose", "bucket", "causes", "clock", "secret"]),
     ("token", &["causes", "clock", "secret"]),
     ("upstream", &["jose", "clock"]),
-    ("gateway", &["causes", "jose", "keys", "token", "upstream", "clock"]),
+    ("gateway", &["bucket", "causes", "jose", "keys", "token", "upstream", "clock", "secret"]),
     ("sandbox", &["jose", "clock", "secret"]),
     ("config", &["admin", "gateway", "keys", "secret", "telemetry", "token", "upstream"]),
-    ("app", &["admin", "clock", "config", "gateway", "keys", "token", "upstream"]),
+    ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "token", "upstream"]),
     (
         "drill",
         &[

@@ -13,14 +13,16 @@ mod table;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 use tower::BoxError;
 use tower::load_shed::error::Overloaded;
 
 use super::body::BodyFault;
+use super::caller::{Denied, Unknown};
 use super::content_type::MediaTypeFault;
+use super::emulate::BadTokenRequest;
 use super::target::{METHODS, TargetFault};
 use crate::causes;
 use crate::jose::{MalformedJose, NotJson, SealError};
@@ -55,9 +57,21 @@ pub enum Refusal {
     /// The body says it is a JWE and is not one that the provider could open.
     #[error("body: {0}")]
     MalformedJose(#[from] MalformedJose),
+    /// The caller asks for a token that the gateway cannot give.
+    #[error("token request: {0}")]
+    MalformedTokenRequest(#[from] BadTokenRequest),
+    /// The request is nobody's.
+    #[error(transparent)]
+    CallerUnknown(#[from] Unknown),
     /// The caller asked for what only the gateway may do.
     #[error("the token endpoint is the gateway's alone")]
+    TokenEndpoint,
+    /// The caller may not do this.
+    #[error("not on the caller's list")]
     CallerForbidden,
+    /// The caller may not do this now.
+    #[error(transparent)]
+    CallerThrottled(Denied),
     /// Clear JSON for an upstream that takes sealed bodies only.
     #[error("clear JSON where only sealed bodies pass")]
     PlaintextRefused,
@@ -160,7 +174,10 @@ impl Refusal {
             Self::MalformedRequest(_) => Code::MalformedRequest,
             Self::MalformedJson(_) => Code::MalformedJson,
             Self::MalformedJose(_) => Code::MalformedJose,
-            Self::CallerForbidden => Code::CallerForbidden,
+            Self::MalformedTokenRequest(_) => Code::MalformedTokenRequest,
+            Self::CallerUnknown(_) => Code::CallerUnknown,
+            Self::CallerForbidden | Self::TokenEndpoint => Code::CallerForbidden,
+            Self::CallerThrottled(_) => Code::CallerThrottled,
             Self::PlaintextRefused => Code::PlaintextRefused,
             Self::NoUpstream => Code::NoUpstream,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
@@ -197,10 +214,15 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(PROXY_STATUS, proxy_status(row));
         if let Some(wait) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            // Rounded up: whoever comes back is not to be early.
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64));
         }
         if self.ends_the_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        // RFC 9110 section 11.6.1.
+        if row.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if row.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static(METHODS));
@@ -227,13 +249,17 @@ impl Refusal {
             Self::MalformedJson(fault) => fault.to_string(),
             Self::MalformedJose(fault) => fault.to_string(),
             Self::UnsupportedMediaType(fault) => fault.to_string(),
+            Self::MalformedTokenRequest(fault) => fault.to_string(),
+            Self::CallerThrottled(denied) => denied.to_string(),
+            Self::TokenEndpoint => "the gateway holds the credentials; callers do not ask for tokens".to_owned(),
             Self::BodyTooLarge { limit } => format!("request bodies may have {limit} bytes"),
             Self::UpstreamUnreachable(error) | Self::UpstreamProtocol(error) | Self::UpstreamTimeout(error) => {
                 self.title_and(if error.nothing_was_sent() { Sent::Nothing } else { Sent::Perhaps })
             }
             Self::ExchangeTimeout(sent) | Self::Draining(sent) => self.title_and(*sent),
             Self::UpstreamUpgrade | Self::UpstreamEncoding => self.title_and(Sent::Perhaps),
-            Self::CallerForbidden
+            Self::CallerUnknown(_)
+            | Self::CallerForbidden
             | Self::PlaintextRefused
             | Self::NoUpstream
             | Self::MethodNotAllowed
@@ -258,7 +284,9 @@ impl Refusal {
     /// Where coming back later helps, when.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TokenUnavailable(TokenError::Unavailable { retry_after }) => Some(*retry_after),
+            Self::TokenUnavailable(TokenError::Unavailable { retry_after })
+            | Self::CallerThrottled(Denied::TooFast { retry_after }) => Some(*retry_after),
+            Self::CallerThrottled(_) => Some(SOON),
             _ if self.code().row().status == StatusCode::SERVICE_UNAVAILABLE => Some(SOON),
             _ => None,
         }
@@ -283,6 +311,15 @@ impl From<BoxError> for Refusal {
                 );
                 Self::Overloaded(Limit::InFlight)
             }
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden => Self::CallerForbidden,
+            Denied::TooFast { .. } | Denied::TooMany => Self::CallerThrottled(denied),
         }
     }
 }

@@ -1,0 +1,93 @@
+//! `[[caller]]`: who may send.
+
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use super::file::{Section, Setting};
+use super::report::Report;
+use super::values::{BOOL, COUNT, Kind, NAME, PATH, Raw, TEXT};
+use crate::gateway::caller::{BadRule, Config, KeySource, Rule};
+
+/// Reads every caller and compares them. `has_client_ca` tells whether a certificate can be shown.
+pub(super) fn read(sections: Vec<Section<'_>>, has_client_ca: bool, report: &Report) -> Vec<Config> {
+    let callers: Vec<_> = sections.into_iter().map(|section| read_one(section, has_client_ca)).collect();
+    for (index, (name, certificate, _)) in callers.iter().enumerate() {
+        for (earlier_name, earlier_certificate, _) in &callers[..index] {
+            if name.value == earlier_name.value {
+                name.fault_with(earlier_name, report, "another [[caller]] has the same name");
+            }
+            if let (Some(certificate), Some(earlier)) = (certificate, earlier_certificate)
+                && certificate.value == earlier.value
+            {
+                certificate.fault_with(earlier, report, "another [[caller]] has the same certificate");
+            }
+        }
+    }
+    for (index, (name, _, caller)) in callers.iter().enumerate() {
+        let shares_a_key = callers[..index].iter().any(|(_, _, earlier)| share_a_key(caller, earlier));
+        if shares_a_key {
+            name.fault(report, "another [[caller]] has a key in common: the two could not be told apart");
+        }
+    }
+    callers.into_iter().map(|(_, _, caller)| caller).collect()
+}
+
+type Read = (Setting<String>, Option<Setting<String>>, Config);
+
+fn read_one(mut section: Section<'_>, has_client_ca: bool) -> Read {
+    let report = section.context.report;
+    let name = section.required("name", &NAME, "a caller is known by its name", String::new());
+    let keys = section.optional("key_sha256_file", &PATH);
+    if let Some(file) = &keys
+        && let Err(fault) = KeySource::File(file.value.clone()).read()
+    {
+        file.fault(report, fault.to_string());
+    }
+    let certificate = section.optional("certificate", &TEXT);
+    if let Some(certificate) = certificate.as_ref().filter(|_| !has_client_ca) {
+        certificate.fault(report, "no caller can show one: set `client_ca` in `tls` under [listen]");
+    }
+    if !section.has("key_sha256_file") && !section.has("certificate") {
+        let advice = "a caller has one of key_sha256_file and certificate, or nobody could be it";
+        section.refuse_absence("key_sha256_file", advice);
+    }
+    let caller = Config {
+        name: name.value.clone(),
+        keys: keys.map(|file: Setting<PathBuf>| KeySource::File(file.value)),
+        certificate: certificate.as_ref().map(|certificate| certificate.value.clone()),
+        allow: section.optional("allow", &RULES).map(|rules| rules.value),
+        enforce: section.setting("enforce", &BOOL, true).value,
+        requests_per_second: section.optional("requests_per_second", &RATE).map(|rate| rate.value),
+        concurrent: section.optional("concurrent", &COUNT).map(|count| count.value),
+    };
+    section.finish();
+    (name, certificate, caller)
+}
+
+/// Read now, while somebody is looking; whether files can be read has been told already.
+fn share_a_key(one: &Config, other: &Config) -> bool {
+    let digests = |caller: &Config| caller.keys.as_ref().and_then(|keys| keys.read().ok()).unwrap_or_default();
+    let others = digests(other);
+    digests(one).iter().any(|digest| others.contains(digest))
+}
+
+const RULES: Kind<Vec<Rule>> =
+    Kind { parse: parse_rules, show: |rules| format!("{:?}", rules.iter().map(Rule::to_string).collect::<Vec<_>>()) };
+
+fn parse_rules(raw: &Raw<'_>) -> Result<Vec<Rule>, String> {
+    let Raw::Written(DeValue::Array(items)) = raw else {
+        return Err(format!("expected an array; {}", BadRule::Form));
+    };
+    let rule = |item: &DeValue<'_>| {
+        let text = Raw::Written(item).text()?.to_owned();
+        text.parse::<Rule>().map_err(|fault| format!("{text:?}: {fault}"))
+    };
+    items.iter().map(|item| rule(item.get_ref())).collect()
+}
+
+/// A number of requests in a second.
+const RATE: Kind<u32> = Kind {
+    parse: |raw| (COUNT.parse)(raw).and_then(|count| u32::try_from(count).map_err(|_| "too many".to_owned())),
+    show: u32::to_string,
+};

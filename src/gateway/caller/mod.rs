@@ -1,0 +1,398 @@
+//! Who may send, and what each of them may do.
+//!
+//! With no callers configured whoever can connect is served, which is why the listener then stays
+//! on this machine. With callers, each request must be one's: by a key or a token of ours behind
+//! `Authorization: Bearer`, or by the certificate its connection showed. A request that brings an
+//! `Authorization` is judged by that alone: a wrong key next to a good certificate is a mistake
+//! that somebody should hear of.
+//!
+//! What a caller may do is a list of rules, a rate and a number of requests at once. A caller whose
+//! rules are not `enforce`d is refused nothing, and the log and the figures tell what would have
+//! been: the way to bring in a list without breaking a service.
+
+mod key;
+mod rule;
+mod token;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use key::{BadKeyFile, KeyDigest, KeySource};
+pub use rule::{BadRule, Rule};
+pub use token::{BadTokenKey, LIFETIME as TOKEN_LIFETIME, TokenKey};
+
+use self::token::Token;
+use super::peer::Peer;
+use crate::bucket::Bucket;
+use crate::clock::Clock;
+
+/// How often key files are looked at: a mounted one (a Kubernetes volume) is swapped without a sign.
+const POLL: Duration = Duration::from_secs(10);
+
+/// `[[caller]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What logs and figures call it; also its client id at an emulated token endpoint.
+    pub name: String,
+    /// The digests of its keys; several while they are being rotated.
+    pub keys: Option<KeySource>,
+    /// A subject alternative name (DNS or URI) of its certificate, as it stands there.
+    pub certificate: Option<String>,
+    /// What it may ask for. None: everything.
+    pub allow: Option<Vec<Rule>>,
+    /// Whether it is refused what it may not do, or that is only told.
+    pub enforce: bool,
+    /// Requests in a second, and as many at once to begin with.
+    pub requests_per_second: Option<u32>,
+    /// Requests at once, up to the end of their answers.
+    pub concurrent: Option<usize>,
+}
+
+impl Config {
+    /// A caller that may do everything, and cannot prove yet that it is one.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            keys: None,
+            certificate: None,
+            allow: None,
+            enforce: true,
+            requests_per_second: None,
+            concurrent: None,
+        }
+    }
+}
+
+/// All callers. Cheap to clone; clones are one.
+#[derive(Clone, Debug)]
+pub struct Callers(Arc<Roster>);
+
+#[derive(Debug)]
+struct Roster {
+    members: Vec<Arc<Member>>,
+    tokens: TokenKey,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: Arc<str>,
+    config: Config,
+    keys: ArcSwap<Vec<KeyDigest>>,
+    rate: Option<Mutex<Bucket>>,
+    places: Option<Arc<Semaphore>>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    forbidden: AtomicU64,
+    too_fast: AtomicU64,
+    too_many: AtomicU64,
+    reloads_failed: AtomicU64,
+}
+
+/// The callers cannot be told apart as they are configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCallers {
+    /// A caller's digests.
+    #[error("caller {name}: key_sha256_file {fault}")]
+    Keys {
+        /// Whose.
+        name: String,
+        /// What is wrong with the file.
+        fault: BadKeyFile,
+    },
+    /// One key would be two callers'.
+    #[error("callers {one} and {other} have a key in common")]
+    SharedKey {
+        /// One of them.
+        one: String,
+        /// And the other.
+        other: String,
+    },
+}
+
+/// The request is nobody's: no key, an unknown one, or one behind another scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request is no configured caller's")]
+pub struct Unknown;
+
+/// A caller may not do what it asks for, or not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// None of its rules takes the request.
+    #[error("not on the caller's list")]
+    Forbidden,
+    /// Over its requests in a second.
+    #[error("over the caller's requests per second")]
+    TooFast {
+        /// When the next one may come.
+        retry_after: Duration,
+    },
+    /// Over its requests at once.
+    #[error("over the caller's concurrent requests")]
+    TooMany,
+}
+
+/// Held while a request counts among its caller's.
+#[derive(Debug, Default)]
+pub struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A caller's figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether what follows was refused, or only told.
+    pub enforced: bool,
+    /// Requests that none of its rules takes.
+    pub forbidden: u64,
+    /// Requests over its rate.
+    pub too_fast: u64,
+    /// Requests over its number at once.
+    pub too_many: u64,
+    /// Readings of its key file that brought nothing usable.
+    pub reloads_failed: u64,
+}
+
+impl Callers {
+    /// Reads the key files.
+    ///
+    /// # Errors
+    /// See [`BadCallers`].
+    pub fn new(configs: Vec<Config>, tokens: TokenKey, clock: Clock) -> Result<Self, BadCallers> {
+        let members: Result<Vec<_>, _> = configs.into_iter().map(|config| Member::new(config, clock.now())).collect();
+        let callers = Self(Arc::new(Roster { members: members?, tokens, clock }));
+        for member in &callers.0.members {
+            callers.0.check_is_alone(member, &member.keys.load())?;
+        }
+        Ok(callers)
+    }
+
+    /// Whose request it is; none when no callers are configured.
+    ///
+    /// # Errors
+    /// When it is nobody's.
+    pub fn identify(&self, headers: &HeaderMap, peer: &Peer) -> Result<Option<Caller>, Unknown> {
+        if self.0.members.is_empty() {
+            return Ok(None);
+        }
+        let found = if headers.contains_key(AUTHORIZATION) {
+            let presented = bearer(headers).ok_or(Unknown)?;
+            self.0.by_token(presented, SystemTime::now()).or_else(|| self.0.by_key(presented))
+        } else {
+            self.0.by_certificate(peer)
+        };
+        found.map(|member| Some(self.caller(member))).ok_or(Unknown)
+    }
+
+    /// A token for the caller `name` if `key` is one of its keys: see [`TOKEN_LIFETIME`].
+    ///
+    /// # Errors
+    /// When it is not, or there is no such caller: the two are not told apart.
+    pub fn token(&self, name: &str, key: &str) -> Result<(Caller, String), Unknown> {
+        let digest = KeyDigest::of(key);
+        let member = self.0.by_digest(&digest).filter(|member| *member.name == *name).ok_or(Unknown)?;
+        let token = self.0.tokens.mint(name, &digest, SystemTime::now());
+        Ok((self.caller(member), token))
+    }
+
+    /// Reads changed key files again, for as long as it is polled. Digests that cannot be used leave
+    /// the last good ones in force. Never returns.
+    pub async fn keep_fresh(self) {
+        let mut told = HashSet::new();
+        loop {
+            self.0.clock.sleep(POLL).await;
+            for member in &self.0.members {
+                let callers = self.clone();
+                let reading = Arc::clone(member);
+                let read = tokio::task::spawn_blocking(move || callers.0.reload(&reading)).await;
+                match read {
+                    Ok(Ok(changed)) => {
+                        if changed {
+                            tracing::info!(caller = %member.name, "the caller's keys were read again");
+                        }
+                        told.remove(&member.name);
+                    }
+                    Ok(Err(fault)) if told.insert(Arc::clone(&member.name)) => {
+                        tracing::error!(caller = %member.name, %fault, "the caller's last good keys stay in force");
+                    }
+                    // Told already, or the runtime is going down.
+                    Ok(Err(_)) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Each caller's figures.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        self.0.members.iter().map(|member| member.snapshot()).collect()
+    }
+
+    fn caller(&self, member: &Arc<Member>) -> Caller {
+        Caller { member: Arc::clone(member), clock: self.0.clock.clone() }
+    }
+}
+
+impl Roster {
+    fn by_key(&self, key: &str) -> Option<&Arc<Member>> {
+        self.by_digest(&KeyDigest::of(key))
+    }
+
+    /// All keys of all callers are compared, whichever fits: the time tells nothing.
+    fn by_digest(&self, digest: &KeyDigest) -> Option<&Arc<Member>> {
+        self.members.iter().fold(None, |found, member| {
+            let fits = member.keys.load().iter().fold(false, |fits, own| own.is(digest) | fits);
+            if fits { Some(member) } else { found }
+        })
+    }
+
+    fn by_token(&self, text: &str, now: SystemTime) -> Option<&Arc<Member>> {
+        let token = Token::parse(text)?;
+        self.members
+            .iter()
+            .find(|member| member.keys.load().iter().any(|key| self.tokens.knows(&token, &member.name, key, now)))
+    }
+
+    fn by_certificate(&self, peer: &Peer) -> Option<&Arc<Member>> {
+        let is_shown = |name: &String| peer.names().contains(name);
+        self.members.iter().find(|member| member.config.certificate.as_ref().is_some_and(is_shown))
+    }
+
+    /// Whether the file had other digests than before.
+    fn reload(&self, member: &Member) -> Result<bool, BadCallers> {
+        let Some(keys) = member.config.keys.as_ref().filter(|keys| keys.file().is_some()) else { return Ok(false) };
+        let fault = |fault| BadCallers::Keys { name: member.name.to_string(), fault };
+        let read = keys.read().map_err(fault).and_then(|digests| {
+            self.check_is_alone(member, &digests)?;
+            Ok(digests)
+        });
+        if read.is_err() {
+            member.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        let digests = read?;
+        let changed = **member.keys.load() != digests;
+        if changed {
+            member.keys.store(Arc::new(digests));
+        }
+        Ok(changed)
+    }
+
+    fn check_is_alone(&self, member: &Member, digests: &[KeyDigest]) -> Result<(), BadCallers> {
+        for other in self.members.iter().filter(|other| other.name != member.name) {
+            if other.keys.load().iter().any(|key| digests.contains(key)) {
+                let (one, other) = (member.name.to_string(), other.name.to_string());
+                return Err(BadCallers::SharedKey { one, other });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Member {
+    fn new(config: Config, now: Instant) -> Result<Arc<Self>, BadCallers> {
+        let digests = config.keys.as_ref().map(KeySource::read).transpose();
+        let digests = digests.map_err(|fault| BadCallers::Keys { name: config.name.clone(), fault })?;
+        let rate = config.requests_per_second.filter(|rate| *rate > 0);
+        let rate = rate.map(|rate| Mutex::new(Bucket::new(rate, Duration::from_secs(1) / rate, now)));
+        let places = config.concurrent.map(|places| Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))));
+        Ok(Arc::new(Self {
+            name: config.name.as_str().into(),
+            keys: ArcSwap::from_pointee(digests.unwrap_or_default()),
+            config,
+            rate,
+            places,
+            counts: Counts::default(),
+        }))
+    }
+
+    fn judge(&self, method: &Method, path: &str, now: Instant) -> Result<Place, Denied> {
+        if self.config.allow.as_ref().is_some_and(|rules| !rules.iter().any(|rule| rule.matches(method, path))) {
+            return Err(Denied::Forbidden);
+        }
+        if let Some(rate) = &self.rate {
+            // A poisoned lock only means that another thread panicked between two requests.
+            let taken = rate.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+            taken.map_err(|next| Denied::TooFast { retry_after: next.saturating_duration_since(now) })?;
+        }
+        let permit = self.places.as_ref().map(|places| Arc::clone(places).try_acquire_owned());
+        Ok(Place { _permit: permit.transpose().map_err(|_full| Denied::TooMany)? })
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { forbidden, too_fast, too_many, reloads_failed } = &self.counts;
+        Snapshot {
+            name: Arc::clone(&self.name),
+            enforced: self.config.enforce,
+            forbidden: count(forbidden),
+            too_fast: count(too_fast),
+            too_many: count(too_many),
+            reloads_failed: count(reloads_failed),
+        }
+    }
+}
+
+/// Whose a request is.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    member: Arc<Member>,
+    clock: Clock,
+}
+
+impl Caller {
+    /// Its configured name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.member.name
+    }
+
+    /// Judges a request by its method and its path as it came. The place is to be held until the
+    /// answer has been handed over.
+    ///
+    /// # Errors
+    /// See [`Denied`]; none when the caller's rules are not enforced.
+    pub fn admit(&self, method: &Method, path: &str) -> Result<Place, Denied> {
+        let Member { name, config, counts, .. } = &*self.member;
+        let denied = match self.member.judge(method, path, self.clock.now()) {
+            Ok(place) => return Ok(place),
+            Err(denied) => denied,
+        };
+        let count = match denied {
+            Denied::Forbidden => &counts.forbidden,
+            Denied::TooFast { .. } => &counts.too_fast,
+            Denied::TooMany => &counts.too_many,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if config.enforce {
+            return Err(denied);
+        }
+        tracing::warn!(caller = %name, %method, path, reason = %denied, "would be refused if it were enforced");
+        Ok(Place::default())
+    }
+}
+
+/// The key of an `Authorization: Bearer` (RFC 6750 section 2.1), when there is exactly one line. The
+/// scheme's case does not matter (RFC 9110 section 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let (scheme, key) = line.to_str().ok()?.split_once(' ')?;
+    let key = key.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
+}
+
+#[cfg(test)]
+mod tests;

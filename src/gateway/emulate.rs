@@ -1,0 +1,216 @@
+//! The provider's token endpoint, played for callers that already speak to the provider.
+//!
+//! Such a client posts its id and secret and sends the token it gets. Here the id is a caller's name,
+//! the secret its key, and the token one of ours: the client changes its base URL and nothing
+//! else, and the provider's credentials stay inside. The request may be written in any of the three
+//! ways we write ours (RFC 6749 section 2.3.1); the answer is RFC 6749 section 5.1.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
+use http::{HeaderMap, HeaderValue, Response};
+use serde::Deserialize;
+use serde_json::json;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use super::caller::{Caller, Callers, TOKEN_LIFETIME};
+use super::refusal::Refusal;
+
+/// The most bytes of a token request: three short texts.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// Why a token request cannot be answered. Holds nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadTokenRequest {
+    /// Another method.
+    #[error("tokens are asked for by POST")]
+    Method,
+    /// Neither a JSON object nor a form.
+    #[error("the body is neither a JSON object nor a form")]
+    Form,
+    /// No id or no secret.
+    #[error("client_id and client_secret are required")]
+    Credentials,
+    /// Another grant.
+    #[error("grant_type must be client_credentials")]
+    Grant,
+}
+
+/// Answers a token request, and says whose it was.
+///
+/// # Errors
+/// `malformed_token_request`; `caller_unknown`, which does not tell an unknown id from a wrong
+/// secret.
+pub fn answer(callers: &Callers, headers: &HeaderMap, body: &[u8]) -> Result<(Caller, Response<Bytes>), Refusal> {
+    let asked = Asked::read(headers, body)?;
+    let (caller, token) = callers.token(&asked.client_id, &asked.client_secret)?;
+    let granted =
+        json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs() }).to_string();
+    let mut response = Response::new(Bytes::from(granted));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    Ok((caller, response))
+}
+
+/// A token request as it was written. Borrows from the body, which is wiped.
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(borrow)]
+    client_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    client_secret: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    grant_type: Option<Cow<'a, str>>,
+}
+
+struct Asked {
+    client_id: String,
+    client_secret: Zeroizing<String>,
+}
+
+impl Asked {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, BadTokenRequest> {
+        let written = Written::read(headers, body).ok_or(BadTokenRequest::Form)?;
+        if written.grant_type.as_deref() != Some("client_credentials") {
+            return Err(BadTokenRequest::Grant);
+        }
+        let in_body = written.client_id.zip(written.client_secret);
+        let in_body = in_body.map(|(id, secret)| (id.into_owned(), Zeroizing::new(secret.into_owned())));
+        // RFC 6749 section 2.3: a client uses one way in a request.
+        match (in_body, headers.get(AUTHORIZATION).map(basic)) {
+            (Some((client_id, client_secret)), None) | (None, Some(Some((client_id, client_secret)))) => {
+                Ok(Self { client_id, client_secret })
+            }
+            _ => Err(BadTokenRequest::Credentials),
+        }
+    }
+}
+
+impl<'a> Written<'a> {
+    fn read(headers: &HeaderMap, body: &'a [u8]) -> Option<Self> {
+        let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("application/json") {
+            return serde_json::from_slice(body).ok();
+        }
+        if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return None;
+        }
+        let mut written = Self { client_id: None, client_secret: None, grant_type: None };
+        for (name, value) in form_urlencoded::parse(body) {
+            let member = match &*name {
+                "client_id" => &mut written.client_id,
+                "client_secret" => &mut written.client_secret,
+                "grant_type" => &mut written.grant_type,
+                _ => continue,
+            };
+            // RFC 6749 section 3.2: no parameter more than once.
+            if member.replace(value).is_some() {
+                return None;
+            }
+        }
+        Some(written)
+    }
+}
+
+/// `Basic` with id and secret, each encoded as in a form (RFC 6749 section 2.3.1).
+fn basic(line: &HeaderValue) -> Option<(String, Zeroizing<String>)> {
+    let (scheme, credentials) = line.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = Zeroizing::new(BASE64_STANDARD.decode(credentials.trim()).ok()?);
+    let (id, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((form_decoded(id), Zeroizing::new(form_decoded(secret))))
+}
+
+fn form_decoded(text: &str) -> String {
+    let spaced = Zeroizing::new(text.replace('+', " "));
+    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::caller::{Config, KeyDigest, KeySource, TokenKey};
+    use super::super::peer::Peer;
+    use super::super::refusal::Code;
+    use super::*;
+    use crate::clock::Clock;
+
+    const JSON: &str = "application/json";
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    fn callers() -> Callers {
+        let keys = Some(KeySource::Digests(vec![KeyDigest::of("k y+")]));
+        Callers::new(vec![Config { keys, ..Config::new("a") }], TokenKey::random().unwrap(), Clock::system()).unwrap()
+    }
+
+    fn headers(content_type: &'static str, authorization: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        if let Some(value) = authorization {
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn code(headers: &HeaderMap, body: &str) -> Code {
+        answer(&callers(), headers, body.as_bytes()).unwrap_err().code()
+    }
+
+    #[test]
+    fn a_token_is_given_for_a_callers_name_and_key_however_they_are_written() {
+        let basic = format!("Basic {}", BASE64_STANDARD.encode("a:k+y%2B"));
+        for (headers, body) in [
+            (
+                headers("application/json; charset=utf-8", None),
+                r#"{"client_id":"a","client_secret":"k\u0020y+","grant_type":"client_credentials","scope":"x"}"#,
+            ),
+            (headers(FORM, None), "grant_type=client_credentials&client_id=a&client_secret=k+y%2B"),
+            (headers(FORM, Some(&basic)), "grant_type=client_credentials"),
+        ] {
+            let callers = callers();
+            let (caller, granted) = answer(&callers, &headers, body.as_bytes()).unwrap();
+            assert_eq!(&**caller.name(), "a");
+            let granted: serde_json::Value = serde_json::from_slice(granted.body()).unwrap();
+            assert_eq!((granted["token_type"].as_str(), granted["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
+            let bearer = format!("Bearer {}", granted["access_token"].as_str().unwrap()).parse().unwrap();
+            let presented = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+            assert!(callers.identify(&presented, &Peer::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_unknown_id_and_a_wrong_secret_get_one_answer() {
+        for (id, secret) in [("b", "k y+"), ("a", "wrong"), ("", "")] {
+            let body = json!({ "client_id": id, "client_secret": secret, "grant_type": "client_credentials" });
+            assert_eq!(code(&headers(JSON, None), &body.to_string()), Code::CallerUnknown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_request_is_refused_without_a_word_of_it() {
+        let basic = format!("Basic {}", BASE64_STANDARD.encode("a:k+y%2B"));
+        for (headers, body) in [
+            (headers(JSON, None), "canary"),
+            (headers(JSON, None), r#"["canary"]"#),
+            (headers(JSON, None), r#"{"client_id":"a","client_secret":"canary"}"#),
+            (headers(JSON, None), r#"{"client_id":"a","grant_type":"client_credentials"}"#),
+            (headers(JSON, None), r#"{"client_id":1,"client_secret":"canary","grant_type":"client_credentials"}"#),
+            (headers(FORM, None), "grant_type=password&client_id=a&client_secret=canary"),
+            (headers(FORM, None), "grant_type=client_credentials&client_id=a&client_id=b&client_secret=canary"),
+            (headers(FORM, Some(&basic)), "grant_type=client_credentials&client_id=a&client_secret=canary"),
+            (headers(FORM, Some("Bearer x")), "grant_type=client_credentials"),
+            (headers("text/plain", None), "grant_type=client_credentials&client_id=a&client_secret=canary"),
+        ] {
+            let refusal = answer(&callers(), &headers, body.as_bytes()).unwrap_err();
+            assert_eq!(refusal.code(), Code::MalformedTokenRequest, "{body}");
+            assert!(!format!("{refusal} {refusal:?}").contains("canary"));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Only known callers, each within what it may do.
+
+use jwe_gateway::config::Config;
+use jwe_gateway::gateway::caller::{self, KeyDigest, KeySource};
+use jwe_gateway::gateway::provider::{Encryption, TokenEndpoint};
+use jwe_gateway::sandbox::{ApiFault, Fault};
+use serde_json::{Value, json};
+
+use crate::harness::{TestGateway, assert_refused, eventually};
+
+const LIST: &str = "/v0/bank/credentials/list";
+
+fn caller(name: &str) -> caller::Config {
+    let keys = Some(KeySource::Digests(vec![KeyDigest::of(&format!("key-of-{name}"))]));
+    caller::Config { keys, ..caller::Config::new(name) }
+}
+
+async fn spawn(callers: Vec<caller::Config>) -> TestGateway {
+    TestGateway::spawn_with(|config| config.gateway.callers = callers).await
+}
+
+/// A POST of `{}` to `path` with this `Authorization`.
+async fn post(gateway: &TestGateway, path: &str, authorization: &str) -> reqwest::Response {
+    gateway.json("POST", path, "{}").header("authorization", authorization).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_request_without_a_known_key_is_refused_and_tells_nothing_of_the_gateway() {
+    let gateway = spawn(vec![caller("a")]).await;
+    let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.headers()["www-authenticate"], "Bearer");
+    assert_refused(reply, 401, "caller_unknown").await;
+    for authorization in ["Bearer unknown", "Basic key-of-a", "Basic YTprZXktb2YtYQ==", "key-of-a", "Bearer"] {
+        assert_refused(post(&gateway, LIST, authorization).await, 401, "caller_unknown").await;
+    }
+    // Whether there is such a path is for callers to know.
+    for path in ["/nowhere", "/v0/token"] {
+        assert_refused(post(&gateway, path, "Bearer unknown").await, 401, "caller_unknown").await;
+    }
+    assert_eq!(gateway.sandbox.received_total(), 0);
+    let reply = post(&gateway, LIST, "bearer key-of-a").await;
+    assert_eq!(reply.status(), 200);
+    assert!(!gateway.last().headers["authorization"].to_str().unwrap().contains("key-of-a"));
+}
+
+#[tokio::test]
+async fn a_caller_gets_what_is_on_its_list_and_no_trick_gets_it_more() {
+    let rules = ["POST /v0/bank/credentials/*", "GET /v0/bank/available"];
+    let allow = Some(rules.iter().map(|rule| rule.parse().unwrap()).collect());
+    let gateway = spawn(vec![caller::Config { allow, ..caller("a") }, caller("b")]).await;
+    assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
+    let search = "/letters/v1/search-letters";
+    for path in [
+        search,
+        "/v0/bank/credentials/list/",
+        "/v0/bank/credentials/a/b",
+        "/v0/bank/credentials/a%2Fb",
+        "/v0/bank/credentials%2Flist",
+        "/V0/bank/credentials/list",
+        "/v0/bank/credentials;/list",
+    ] {
+        assert_refused(post(&gateway, path, "Bearer key-of-a").await, 403, "caller_forbidden").await;
+    }
+    for path in ["/v0/bank/credentials/../token", "/v0/bank/credentials/%2e%2e/token", "/v0/bank//credentials/list"] {
+        let raw = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-a\r\nContent-Type: application/json\r\n\
+             Content-Length: 2\r\n\r\n{{}}"
+        );
+        crate::harness::assert_refused_raw(&gateway.raw(raw).await, 400, "malformed_target");
+    }
+    assert_eq!(gateway.sandbox.received_total(), 1);
+    // The same path is another caller's.
+    let reply = post(&gateway, search, "Bearer key-of-b").await;
+    assert!(reply.headers()["proxy-status"].to_str().unwrap().contains("received-status="));
+}
+
+#[tokio::test]
+async fn what_is_not_enforced_goes_through_and_is_counted() {
+    let allow = Some(vec!["GET /v0/bank/available".parse().unwrap()]);
+    let gateway = spawn(vec![caller::Config { allow, enforce: false, ..caller("a") }]).await;
+    assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
+    let figures = gateway.admin("/metrics").await.1;
+    let counted = r#"jwe_gateway_caller_refusals_total{caller="a",reason="path",enforced="false"} 1"#;
+    assert!(figures.contains(counted), "{figures}");
+}
+
+#[tokio::test]
+async fn a_caller_over_its_rate_is_told_when_to_come_back() {
+    let gateway = spawn(vec![caller::Config { requests_per_second: Some(1), ..caller("a") }, caller("b")]).await;
+    gateway.ready().await;
+    assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
+    // Should a second pass between two requests, the next one is over the rate.
+    let mut reply = post(&gateway, LIST, "Bearer key-of-a").await;
+    while reply.status() == 200 {
+        reply = post(&gateway, LIST, "Bearer key-of-a").await;
+    }
+    assert_eq!(reply.headers()["retry-after"], "1");
+    assert_refused(reply, 429, "caller_throttled").await;
+    assert_eq!(post(&gateway, LIST, "Bearer key-of-b").await.status(), 200, "the other caller's rate is its own");
+}
+
+#[tokio::test]
+async fn a_caller_has_its_places_until_its_answers_are_handed_over() {
+    let gateway = spawn(vec![caller::Config { concurrent: Some(1), ..caller("a") }]).await;
+    gateway.ready().await;
+    gateway.sandbox.arm_times(Fault::Api(ApiFault::SlowHead { delay_ms: 60_000 }), 1);
+    let hanging = gateway.json("POST", LIST, "{}").header("authorization", "Bearer key-of-a");
+    let hanging = tokio::spawn(hanging.send());
+    eventually("the provider has it", async || gateway.sandbox.received_total() == 1).await;
+    let reply = post(&gateway, LIST, "Bearer key-of-a").await;
+    assert_eq!(reply.headers()["retry-after"], "1");
+    assert_refused(reply, 429, "caller_throttled").await;
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn an_existing_client_gets_a_token_here_and_its_bodies_arrive_sealed() {
+    let gateway = TestGateway::spawn_with(|config| {
+        config.gateway.callers = vec![caller("portfolio"), caller("other")];
+        config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
+    })
+    .await;
+    let ask = async |id: &str, secret: &str| {
+        let asked = json!({ "client_id": id, "client_secret": secret, "grant_type": "client_credentials" });
+        gateway.json("POST", "/v0/token", asked.to_string()).send().await.unwrap()
+    };
+    let granted: Value = {
+        let reply = ask("portfolio", "key-of-portfolio").await;
+        assert_eq!((reply.status().as_u16(), reply.headers()["cache-control"].to_str().unwrap()), (200, "no-store"));
+        serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
+    };
+    assert_eq!((granted["token_type"].as_str(), granted["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
+    let token = granted["access_token"].as_str().unwrap();
+    let reply = post(&gateway, LIST, &format!("Bearer {token}")).await;
+    assert_eq!(reply.status(), 200);
+    let received = gateway.last();
+    assert!(received.opened.is_some());
+    assert!(!received.headers["authorization"].to_str().unwrap().contains(token), "the provider sees its own token");
+
+    for (id, secret) in [("portfolio", "key-of-other"), ("nobody", "key-of-other"), ("portfolio", "")] {
+        assert_refused(ask(id, secret).await, 401, "caller_unknown").await;
+    }
+    let bad = gateway.json("POST", "/v0/token", "{").send().await.unwrap();
+    assert_refused(bad, 400, "malformed_token_request").await;
+    let get = gateway.request("GET", "/v0/token").send().await.unwrap();
+    assert_refused(get, 400, "malformed_token_request").await;
+    let large = gateway.json("POST", "/v0/token", " ".repeat(70_000)).send().await.unwrap();
+    assert_refused(large, 413, "body_too_large").await;
+    let mut tampered = token.to_owned();
+    tampered.replace_range(10..11, if &token[10..11] == "A" { "B" } else { "A" });
+    assert_refused(post(&gateway, LIST, &format!("Bearer {tampered}")).await, 401, "caller_unknown").await;
+    assert_eq!(gateway.sandbox.token_requests(), 1, "ours alone");
+}
+
+#[tokio::test]
+async fn a_sidecar_presents_its_key_to_the_egress_with_requests_and_key_fetches() {
+    let egress = TestGateway::spawn_with(|config: &mut Config| {
+        config.gateway.callers = vec![caller("sidecar")];
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+    })
+    .await;
+    let key_set = egress.request("GET", "/.well-known/jwks.json").send().await.unwrap();
+    assert_refused(key_set, 401, "caller_unknown").await;
+    let sidecar = crate::chain::sidecar_before(&egress, Some("key-of-sidecar")).await;
+    let reply = sidecar.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+    assert_eq!(egress.last().plaintext, "{}");
+}
