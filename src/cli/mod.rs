@@ -14,6 +14,8 @@ mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod seal;
+#[cfg(feature = "sandbox")]
+mod secrets;
 mod signals;
 mod source;
 

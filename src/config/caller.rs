@@ -38,6 +38,10 @@ type Read = (Setting<String>, Option<Setting<String>>, Config);
 fn read_one(mut section: Section<'_>, has_client_ca: bool) -> Read {
     let report = section.context.report;
     let name = section.required("name", &NAME, "a caller is known by its name", String::new());
+    if !section.has("key_sha256_file") && !section.has("certificate") {
+        let advice = "a caller has one of key_sha256_file and certificate, or nobody could be it";
+        section.refuse_absence("key_sha256_file", advice);
+    }
     let keys = section.optional("key_sha256_file", &PATH);
     if let Some(file) = &keys
         && let Err(fault) = KeySource::File(file.value.clone()).read()
@@ -47,10 +51,6 @@ fn read_one(mut section: Section<'_>, has_client_ca: bool) -> Read {
     let certificate = section.optional("certificate", &TEXT);
     if let Some(certificate) = certificate.as_ref().filter(|_| !has_client_ca) {
         certificate.fault(report, "no caller can show one: set `client_ca` in `tls` under [listen]");
-    }
-    if !section.has("key_sha256_file") && !section.has("certificate") {
-        let advice = "a caller has one of key_sha256_file and certificate, or nobody could be it";
-        section.refuse_absence("key_sha256_file", advice);
     }
     let caller = Config {
         name: name.value.clone(),

@@ -15,16 +15,18 @@ use serde_json::Value;
 use super::answer::{Answer, Dialect};
 use super::body::{self, BODY_DEADLINE, Content, MAX_BODY, Unreadable};
 use super::faults::ApiFault;
+use super::flinks::Endpoint;
 use super::received::Received;
 use super::script::Script;
 use super::state::{Shared, lock};
-use super::{keyset, routes, token};
+use super::{flinks, keyset, routes, token};
 
 /// Whatever arrives at the provider's door.
 pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Script>> {
     match request.uri().path() {
         keyset::PATH => Ok(keyset::answer(&shared, request.method(), request.headers())),
-        token::PATH => Ok(token::answer(shared, request).await),
+        token::PATH => Ok(token::answer(shared, request, token::grant).await),
+        flinks::TOKEN_PATH => Ok(token::answer(shared, request, flinks::grant).await),
         _ => call(&shared, request).await,
     }
 }
@@ -51,8 +53,10 @@ async fn call(shared: &Arc<Shared>, request: Request<Incoming>) -> io::Result<Re
 
 async fn handle(shared: &Arc<Shared>, head: request::Parts, wire: Bytes, call: &mut Received) -> Answer {
     let dialect = Dialect::of(head.uri.path());
-    if !shared.authenticated(&head.headers) {
-        return dialect.unauthenticated();
+    match Endpoint::at(head.uri.path()) {
+        Some(endpoint) if !endpoint.authenticates(shared, &head.headers) => return endpoint.unauthenticated(),
+        None if !shared.authenticated(&head.headers) => return dialect.unauthenticated(),
+        _ => {}
     }
     // Opening costs an RSA operation, and a body may be 64 MiB of JSON.
     let at_work = Arc::clone(shared);
@@ -83,10 +87,13 @@ fn work(shared: &Shared, head: &request::Parts, wire: &Bytes) -> (Result<Content
         Err(unreadable) => unreadable.answer(dialect),
         Ok(content) => match parse(&content.plaintext) {
             Err(_not_json) => dialect.not_json(),
-            Ok(body) => {
-                let date = shared.date();
-                routes::act(&mut lock(&shared.world), date, &head.method, &head.uri, &body)
-            }
+            Ok(body) => match Endpoint::at(head.uri.path()) {
+                Some(endpoint) => endpoint.act(&head.method, &head.uri, content, &body),
+                None => {
+                    let date = shared.date();
+                    routes::act(&mut lock(&shared.world), date, &head.method, &head.uri, &body)
+                }
+            },
         },
     };
     (content, answer)

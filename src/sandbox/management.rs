@@ -88,7 +88,7 @@ async fn act(
             Answer::ok(json!({ "retired": kid }))
         }
         ("POST", "/revoke-tokens") => {
-            lock(&shared.tokens).revoke_all();
+            shared.revoke_tokens();
             Answer::ok(json!({ "revoked": true }))
         }
         ("GET", "/keys/private") => Answer::ok(keyset::private_jwks(&shared.keys())),

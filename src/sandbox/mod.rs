@@ -43,6 +43,7 @@ mod api;
 mod body;
 mod credentials;
 mod faults;
+mod flinks;
 mod keyset;
 mod letters;
 mod links;
@@ -79,6 +80,7 @@ use crate::clock::Clock;
 use crate::secret::Secret;
 
 pub use self::faults::{ApiFault, Armed, Fault, Junk, KeySetFault, TokenFault};
+pub use self::flinks::FlinksKeys;
 pub use self::received::{OpenedBody, Received};
 
 /// As documented by the provider.
@@ -208,6 +210,12 @@ impl Sandbox {
         self.shared.client_secret.expose()
     }
 
+    /// What opens the second provider's endpoints: see [`FlinksKeys`].
+    #[must_use]
+    pub fn flinks(&self) -> &FlinksKeys {
+        &self.shared.flinks.keys
+    }
+
     /// The recorded calls of the API, oldest first: the latest 20,000 or 256 MiB, whichever is
     /// less. Requests for keys and tokens are not among them.
     #[must_use]
@@ -254,7 +262,7 @@ impl Sandbox {
 
     /// No token issued so far is good any more.
     pub fn revoke_tokens(&self) {
-        lock(&self.shared.tokens).revoke_all();
+        self.shared.revoke_tokens();
     }
 
     /// Arms a fault until it is disarmed.

@@ -30,7 +30,7 @@ pub struct Received {
     pub method: Method,
     /// Path and query as received.
     pub target: String,
-    /// As received; `Authorization` is marked sensitive.
+    /// As received; credentials are marked sensitive.
     pub headers: HeaderMap,
     /// What was answered.
     pub status: StatusCode,
@@ -61,7 +61,7 @@ impl Received {
     pub(super) fn begun(head: &request::Parts) -> Self {
         let mut headers = head.headers.clone();
         for (name, value) in headers.iter_mut() {
-            value.set_sensitive(name == AUTHORIZATION);
+            value.set_sensitive([AUTHORIZATION.as_str(), "x-api-key", "flinks-auth-key"].contains(&name.as_str()));
         }
         Self {
             number: 0,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::credentials::Credentials;
 use super::faults::Faults;
+use super::flinks::Flinks;
 use super::keyset::KeySet;
 use super::letters::Letters;
 use super::links::Links;
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) keys: Mutex<KeySet>,
     pub(super) tokens: Mutex<Tokens>,
+    pub(super) flinks: Flinks,
     pub(super) world: Mutex<World>,
     pub(super) received: Mutex<Record>,
     pub(super) faults: Faults,
@@ -63,6 +65,7 @@ impl Shared {
             clock,
             keys: Mutex::new(KeySet::new()),
             tokens: Mutex::default(),
+            flinks: Flinks::new(),
             world: Mutex::new(World {
                 credentials: Credentials::seeded(started_at),
                 links: Links::seeded(),
@@ -88,6 +91,12 @@ impl Shared {
 
     pub(super) fn issue_token(&self, lifetime: Duration) -> String {
         lock(&self.tokens).issue(lifetime, self.clock.now())
+    }
+
+    /// No token issued so far is good any more, of either provider.
+    pub(super) fn revoke_tokens(&self) {
+        lock(&self.tokens).revoke_all();
+        lock(&self.flinks.tokens).revoke_all();
     }
 
     /// Whether the request bears a token that is good now.

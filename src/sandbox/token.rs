@@ -77,8 +77,11 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// What a provider says to a token request that could be read.
+pub(super) type Grant = fn(&Shared, &Value, &[TokenFault]) -> Answer;
+
 /// Answers a request for a token.
-pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Script> {
+pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>, grant: Grant) -> Response<Script> {
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
         return Dialect::V0.not_found().into_response();
@@ -91,11 +94,17 @@ pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> R
     match (wire, TokenFault::refusal(&faults)) {
         (_, Some(refusal)) => refusal,
         (Err(unread), None) => unread.answer(Dialect::V0).into_response(),
-        (Ok(wire), None) => decide(shared, head, wire, faults).await.into_response(),
+        (Ok(wire), None) => decide(shared, head, wire, faults, grant).await.into_response(),
     }
 }
 
-async fn decide(shared: Arc<Shared>, head: request::Parts, wire: Bytes, faults: Vec<TokenFault>) -> Answer {
+async fn decide(
+    shared: Arc<Shared>,
+    head: request::Parts,
+    wire: Bytes,
+    faults: Vec<TokenFault>,
+    grant: Grant,
+) -> Answer {
     let decided = tokio::task::spawn_blocking(move || {
         let content =
             body::open(&head.headers, &wire, &shared.keys()).map_err(|unreadable| unreadable.answer(Dialect::V0))?;
@@ -111,7 +120,7 @@ async fn decide(shared: Arc<Shared>, head: request::Parts, wire: Bytes, faults: 
     }
 }
 
-fn grant(shared: &Shared, asked: &Value, faults: &[TokenFault]) -> Answer {
+pub(super) fn grant(shared: &Shared, asked: &Value, faults: &[TokenFault]) -> Answer {
     let text = |field| asked.get(field).and_then(Value::as_str);
     let (Some(id), Some(secret)) = (text("client_id"), text("client_secret")) else {
         return bad_request("client_id and client_secret are required");

@@ -6,6 +6,7 @@ mod bad_input;
 mod callers;
 mod chain;
 mod command_line;
+mod deploy;
 mod documents;
 mod drill;
 mod encryption;

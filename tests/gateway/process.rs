@@ -23,13 +23,13 @@ pub(crate) fn run(arguments: &[&str], input: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// A `run` process that is listening. Killed when dropped.
+/// A process. Killed when dropped.
 pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
     /// Everything it has printed so far that was read.
     pub(crate) printed: String,
-    /// Where callers connect.
+    /// Where callers connect, when it is a gateway that is listening.
     pub(crate) gateway: String,
     /// Where health is served.
     pub(crate) admin: String,
@@ -37,7 +37,17 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts `run` with JSON logs and waits until it listens.
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        let mut running = Self::spawn(command);
+        let line = running.line_with("\"listening\"");
+        let event: Value = serde_json::from_str(&line).unwrap();
+        let field = |name: &str| event["fields"][name].as_str().or_else(|| event[name].as_str()).unwrap().to_owned();
+        (running.gateway, running.admin) = (field("gateway"), field("admin"));
+        running
+    }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         for stream in
@@ -52,12 +62,7 @@ impl Running {
                 }
             });
         }
-        let mut running = Self { child, lines, printed: String::new(), gateway: String::new(), admin: String::new() };
-        let line = running.line_with("\"listening\"");
-        let event: Value = serde_json::from_str(&line).unwrap();
-        let field = |name: &str| event["fields"][name].as_str().or_else(|| event[name].as_str()).unwrap().to_owned();
-        (running.gateway, running.admin) = (field("gateway"), field("admin"));
-        running
+        Self { child, lines, printed: String::new(), gateway: String::new(), admin: String::new() }
     }
 
     /// Reads on to the first line that has `text` in it.

@@ -31,6 +31,12 @@ impl KeyDigest {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 
+    /// As a key file holds it.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,0 +1,265 @@
+//! The second provider: Flinks, as far as a gateway to it can be tried.
+//!
+//! It takes no JWE. Its token request has a `scope`, its answer no `token_type`, and beside tokens
+//! it knows three kinds of fixed keys, each for other products. One endpoint of each kind is
+//! played here, beside the first provider's on the same door:
+//!
+//! | endpoint | wants |
+//! |---|---|
+//! | `GET /api/fdx/5/accounts` | `Authorization: Bearer` with a token from `POST /Token` |
+//! | `GET /v3/{customer}/BankingServices/GetNightlyRefreshStatus` | `Authorization: Bearer` with a fixed key |
+//! | `POST /v2/pay/sessions/initiate` | `x-api-key` with a fixed key |
+//! | `POST /v3/{customer}/BankingServices/Authorize` | `flinks-auth-key` with a fixed key |
+//!
+//! The documentation answers a bad token with 400 in one place and with 401 in another; here it is
+//! 401, by which a client can tell it from a bad request.
+
+use std::sync::Mutex;
+
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::body::Content;
+use super::faults::TokenFault;
+use super::state::{Shared, lock};
+use super::token::{self, Tokens};
+use crate::secret::Secret;
+
+/// Where its tokens come from.
+pub(super) const TOKEN_PATH: &str = "/Token";
+
+const CLIENT_ID: &str = "sandbox-flinks-client";
+
+/// The one scope that its documentation names.
+const SCOPE: &str = "client:admin";
+
+/// What opens the second provider's endpoints, made up at each start. `Debug` does not show it.
+#[derive(Clone, Debug)]
+pub struct FlinksKeys {
+    /// The client of its token endpoint.
+    pub client_id: String,
+    /// That client's secret.
+    pub client_secret: Secret,
+    /// The fixed key behind `Authorization: Bearer`.
+    pub bearer: Secret,
+    /// The fixed key in `x-api-key`.
+    pub api_key: Secret,
+    /// The fixed key in `flinks-auth-key`.
+    pub auth_key: Secret,
+}
+
+/// What the second provider knows.
+pub(super) struct Flinks {
+    pub(super) keys: FlinksKeys,
+    pub(super) tokens: Mutex<Tokens>,
+}
+
+/// An endpoint that is played, by what it wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Accounts,
+    NightlyRefresh,
+    Pay,
+    Authorize,
+}
+
+impl Flinks {
+    pub(super) fn new() -> Self {
+        let made_up = |what: &str| Secret::new(format!("sandbox-flinks-{what}-{}", Uuid::new_v4().simple()));
+        let keys = FlinksKeys {
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: made_up("secret"),
+            bearer: made_up("bearer"),
+            api_key: made_up("api-key"),
+            auth_key: made_up("auth-key"),
+        };
+        Self { keys, tokens: Mutex::default() }
+    }
+}
+
+impl Endpoint {
+    /// The endpoint at this path, whatever the method.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        match segments[..] {
+            ["api", "fdx", "5", "accounts"] => Some(Self::Accounts),
+            ["v3", _, "BankingServices", "GetNightlyRefreshStatus"] => Some(Self::NightlyRefresh),
+            ["v3", _, "BankingServices", "Authorize"] => Some(Self::Authorize),
+            ["v2", "pay", "sessions", "initiate"] => Some(Self::Pay),
+            _ => None,
+        }
+    }
+
+    /// Whether the request shows what this endpoint wants.
+    pub(super) fn authenticates(self, shared: &Shared, headers: &HeaderMap) -> bool {
+        let Flinks { keys, tokens } = &shared.flinks;
+        let shows = |name: &str, key: &Secret| {
+            let mut lines = headers.get_all(name).iter();
+            matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes() == key.expose().as_bytes())
+        };
+        match self {
+            Self::Accounts => {
+                let now = shared.clock.now();
+                token::bearer(headers).is_some_and(|token| lock(tokens).good(token, now))
+            }
+            Self::NightlyRefresh => token::bearer(headers) == Some(keys.bearer.expose()),
+            Self::Pay => shows("x-api-key", &keys.api_key),
+            Self::Authorize => shows("flinks-auth-key", &keys.auth_key),
+        }
+    }
+
+    pub(super) fn unauthenticated(self) -> Answer {
+        let body = match self {
+            Self::Accounts => json!({ "message": "Invalid Bearer Token" }),
+            _ => json!({ "HttpStatusCode": 401, "Message": "Unauthorized", "FlinksCode": "UNAUTHORIZED" }),
+        };
+        Answer { status: StatusCode::UNAUTHORIZED, body }
+    }
+
+    /// What it answers to an authenticated call.
+    pub(super) fn act(self, method: &Method, uri: &Uri, content: &Content, body: &Value) -> Answer {
+        if content.opened.is_some() {
+            return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
+        }
+        let customer = uri.path().split('/').nth(2).unwrap_or_default();
+        match (self, method.as_str()) {
+            (Self::Accounts, "GET") => Answer::ok(accounts()),
+            (Self::NightlyRefresh, "GET") => Answer::ok(json!({ "HttpStatusCode": 200, "IneligibleCards": [] })),
+            (Self::Authorize, "POST") => match body.get("LoginId").and_then(Value::as_str) {
+                Some(login) => Answer::ok(json!({
+                    "HttpStatusCode": 200,
+                    "Links": [],
+                    "Login": { "Username": "sandbox", "IsScheduledRefresh": false, "Type": "Personal", "Id": login },
+                    "Institution": "FlinksCapital",
+                    "RequestId": Uuid::new_v4().to_string(),
+                    "CustomerId": customer,
+                })),
+                None => refused(StatusCode::BAD_REQUEST, "LoginId is required"),
+            },
+            (Self::Pay, "POST") => match body.get("amount").and_then(Value::as_f64) {
+                Some(amount) if amount > 0.0 => Answer::ok(json!({ "sessionId": Uuid::new_v4().to_string() })),
+                _ => refused(StatusCode::BAD_REQUEST, "amount is required"),
+            },
+            _ => refused(StatusCode::NOT_FOUND, "Not Found"),
+        }
+    }
+}
+
+/// What a token request is answered.
+pub(super) fn grant(shared: &Shared, asked: &Value, faults: &[TokenFault]) -> Answer {
+    let Flinks { keys, tokens } = &shared.flinks;
+    let text = |field| asked.get(field).and_then(Value::as_str).unwrap_or_default();
+    if text("grant_type") != "client_credentials" || text("scope") != SCOPE {
+        return refused(StatusCode::BAD_REQUEST, "grant_type must be client_credentials and scope client:admin");
+    }
+    if text("client_id") != keys.client_id || text("client_secret") != keys.client_secret.expose() {
+        return refused(StatusCode::UNAUTHORIZED, "Invalid client credentials");
+    }
+    let lifetime = TokenFault::lifetime(faults, shared.token_lifetime);
+    let token = lock(tokens).issue(lifetime, shared.clock.now());
+    let mut granted = json!({ "access_token": token, "expires_in": lifetime.as_secs() });
+    TokenFault::distort(faults, &mut granted);
+    Answer::ok(granted)
+}
+
+fn refused(status: StatusCode, message: &str) -> Answer {
+    let body = json!({ "HttpStatusCode": status.as_u16(), "Message": message, "FlinksCode": "INVALID_REQUEST" });
+    Answer { status, body }
+}
+
+fn accounts() -> Value {
+    json!({
+        "page": { "nextOffset": "", "totalElements": 1 },
+        "accounts": [{ "locAccount": {
+            "accountId": "11",
+            "accountType": "CREDITCARD",
+            "productName": "Sandbox Card",
+            "status": "OPEN",
+            "currency": { "currencyCode": "CAD" },
+        } }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::testing::{Bench, Reply, send};
+    use http::header::CONTENT_TYPE;
+
+    const AUTHORIZE: &str = "/v3/customer/BankingServices/Authorize";
+    const NIGHTLY: &str = "/v3/customer/BankingServices/GetNightlyRefreshStatus";
+    const PAY: &str = "/v2/pay/sessions/initiate";
+    const ACCOUNTS: &str = "/api/fdx/5/accounts";
+
+    async fn call(bench: &Bench, method: Method, path: &str, header: (&str, &str), body: Value) -> Reply {
+        let request = bench.http.request(method, format!("{}{path}", bench.sandbox.url()));
+        let request = request.header(CONTENT_TYPE, "application/json").header(header.0, header.1);
+        send(request.body(body.to_string())).await
+    }
+
+    async fn token(bench: &Bench, change: impl FnOnce(&mut Value)) -> Reply {
+        let keys = bench.sandbox.flinks();
+        let mut asked = json!({
+            "grant_type": "client_credentials",
+            "client_id": keys.client_id,
+            "client_secret": keys.client_secret.expose(),
+            "scope": SCOPE,
+        });
+        change(&mut asked);
+        call(bench, Method::POST, TOKEN_PATH, ("accept", "*/*"), asked).await
+    }
+
+    #[tokio::test]
+    async fn a_token_comes_without_a_type_and_opens_the_accounts_until_it_is_revoked() {
+        let bench = Bench::start().await;
+        let granted = token(&bench, |_| {}).await.ok();
+        assert!(granted.get("token_type").is_none());
+        assert_eq!(granted["expires_in"], 3600);
+        let bearer = format!("Bearer {}", granted["access_token"].as_str().unwrap());
+        let accounts = async || call(&bench, Method::GET, ACCOUNTS, ("authorization", &bearer), json!({})).await;
+        assert!(accounts().await.ok()["accounts"].is_array());
+        bench.sandbox.revoke_tokens();
+        let refused = accounts().await;
+        assert_eq!((refused.status.as_u16(), refused.json()["message"].as_str()), (401, Some("Invalid Bearer Token")));
+        for (member, value, status) in
+            [("scope", "other", 400), ("grant_type", "password", 400), ("client_secret", "wrong", 401)]
+        {
+            assert_eq!(token(&bench, |asked| asked[member] = json!(value)).await.status, status, "{member}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_fixed_key_opens_its_own_endpoint_and_no_other() {
+        let bench = Bench::start().await;
+        let keys = bench.sandbox.flinks().clone();
+        let bearer = format!("Bearer {}", keys.bearer.expose());
+        let shown = [
+            ("authorization", bearer.as_str()),
+            ("x-api-key", keys.api_key.expose()),
+            ("flinks-auth-key", keys.auth_key.expose()),
+        ];
+        let body = json!({ "LoginId": "5e115eac", "amount": 100.0 });
+        let endpoints = [(Method::GET, NIGHTLY), (Method::POST, PAY), (Method::POST, AUTHORIZE)];
+        for (index, (method, path)) in endpoints.into_iter().enumerate() {
+            for (other, header) in shown.into_iter().enumerate() {
+                let status = call(&bench, method.clone(), path, header, body.clone()).await.status;
+                assert_eq!(status, if other == index { 200 } else { 401 }, "{path} with {}", header.0);
+            }
+        }
+        let received = bench.sandbox.received().pop().unwrap();
+        assert_eq!((received.plaintext, received.opened.is_none()), (body.to_string().into(), true));
+    }
+
+    #[tokio::test]
+    async fn it_takes_no_jwe() {
+        let bench = Bench::start().await;
+        let keys = bench.sandbox.flinks();
+        let request =
+            bench.http.post(format!("{}{PAY}", bench.sandbox.url())).header("x-api-key", keys.api_key.expose());
+        let sealed = bench.seal(br#"{"amount":1}"#).await;
+        let reply = send(request.header(CONTENT_TYPE, "application/jose").body(sealed)).await;
+        assert_eq!(reply.status, 415);
+    }
+}
