@@ -193,7 +193,7 @@ fn callers(config: &gateway::Config, clock: Clock) -> Result<Callers, BuildError
 }
 
 fn provider(config: &Upstream, share: Share, clock: &Clock, jitter: &Jitter) -> Result<Provider, BadTls> {
-    let tls = Tls::new(config.upstream.ca_file.as_deref())?;
+    let tls = Tls::of(&config.upstream)?;
     let control = tls.control_client()?;
     let in_clear = config.encryption == Encryption::Off;
     let upstream = upstream::Upstream::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &tls)?;

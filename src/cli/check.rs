@@ -16,7 +16,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // What reading cannot find out: whether the trust set-up can be used.
     for upstream in &loaded.config.upstreams {
         let unusable = |error| Failure::config(format!("upstream {}: {error}", upstream.name));
-        Tls::new(upstream.upstream.ca_file.as_deref()).map_err(unusable)?;
+        Tls::of(&upstream.upstream).map_err(unusable)?;
     }
     output::text(format_args!("{}\n", loaded.summary));
     loaded.warnings.iter().for_each(output::note);

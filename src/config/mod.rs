@@ -27,6 +27,7 @@ mod faults;
 mod file;
 mod limits;
 mod overrides;
+mod reach;
 mod report;
 mod upstream;
 mod values;

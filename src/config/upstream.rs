@@ -7,6 +7,7 @@ use super::credentials;
 use super::environment::Environment;
 use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
+use super::reach;
 use super::report::Report;
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
@@ -89,6 +90,8 @@ fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upst
         check_certificates(&file, report);
         file.value
     });
+    far.identity = reach::read_identity(&mut section);
+    far.proxy = reach::read_proxy(&mut section, &url.value);
     far.connect = section.setting("connect", &DEADLINE, far.connect).value;
     far.reply = section.setting("reply", &DEADLINE, far.reply).value;
     far.idle = section.setting("idle", &DEADLINE, far.idle).value;

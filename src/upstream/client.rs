@@ -12,6 +12,7 @@ use http::Uri;
 use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -22,6 +23,8 @@ use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
 
 use super::body::Outgoing;
+use super::identity::Shown;
+use super::{BadIdentity, Config, Proxy};
 
 /// How long an idle connection stays in the pool. Shorter than the idle time-out of any usual
 /// server or load balancer (60 s and more), so that it is we who close it and no request meets
@@ -38,12 +41,14 @@ pub(super) type DataClient = Client<Connector, Outgoing>;
 /// TCP, or TLS over it, within a deadline. Boxed: connecting is rare, and its type is long.
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
-/// Whom we believe to be the provider: the system's roots, and a file's beside them.
-/// TLS 1.2 and 1.3 only, by rustls on AWS-LC; verification cannot be turned off.
+/// How the provider is reached and known: whom we believe to be it (the system's roots, and a file's
+/// beside them), what we show it, and the proxy on the way. TLS 1.2 and 1.3 only, by rustls on
+/// AWS-LC; verification cannot be turned off.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: ClientConfig,
     has_roots: bool,
+    proxy: Option<Proxy>,
 }
 
 impl Tls {
@@ -63,21 +68,39 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { config, has_roots })
+        Ok(Self { config, has_roots, proxy: None })
     }
 
-    /// The client for key sets and tokens: no redirects, no proxy taken from the environment,
-    /// no second try. Each fetch sets its own deadline.
+    /// As an upstream is configured.
+    ///
+    /// # Errors
+    /// When one of its files cannot be used.
+    pub fn of(config: &Config) -> Result<Self, BadTls> {
+        let mut tls = Self::new(config.ca_file.as_deref())?;
+        if let Some(identity) = &config.identity {
+            let provider = Arc::clone(tls.config.crypto_provider());
+            tls.config.client_auth_cert_resolver = Arc::new(Shown::new(identity.clone(), provider)?);
+        }
+        tls.proxy = config.proxy.clone();
+        Ok(tls)
+    }
+
+    /// The client for key sets and tokens: no redirects, no second try, and no proxy but the configured
+    /// one. Each fetch sets its own deadline.
     ///
     /// # Errors
     /// When reqwest does not accept the TLS set-up, which is a fault of this build.
     #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
     pub fn control_client(&self) -> Result<reqwest::Client, BadTls> {
-        reqwest::Client::builder()
+        let builder = reqwest::Client::builder().no_proxy();
+        let builder = match &self.proxy {
+            Some(proxy) => builder.proxy(proxy.for_control()?),
+            None => builder,
+        };
+        builder
             .tls_backend_preconfigured(self.config.clone())
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .no_proxy()
             .referer(false)
             .connect_timeout(super::CONNECT)
             .pool_idle_timeout(POOL_IDLE)
@@ -92,24 +115,30 @@ impl Tls {
         if self.has_roots { Ok(()) } else { Err(BadTls::NoRoots) }
     }
 
-    /// The client for the data path: HTTP/1.1, or HTTP/2 where the provider offers it by ALPN.
-    pub(super) fn data_client(&self, connect: Duration) -> DataClient {
+    /// The client for the data path to `target`: HTTP/1.1, or HTTP/2 where the provider offers it by
+    /// ALPN.
+    pub(super) fn data_client(&self, target: &Uri, connect: Duration) -> DataClient {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(connect));
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(self.config.clone())
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(tcp);
+        let https =
+            HttpsConnectorBuilder::new().with_tls_config(self.config.clone()).https_or_http().enable_all_versions();
+        let connector = match self.proxy.as_ref().and_then(|proxy| proxy.on_the_way_to(target)) {
+            Some((proxy, says)) => {
+                let tunnel = Tunnel::new(proxy, tcp);
+                let tunnel = if let Some(says) = says { tunnel.with_auth(says) } else { tunnel };
+                Connector::new(Timeout::new(https.wrap_connector(tunnel), connect))
+            }
+            None => Connector::new(Timeout::new(https.wrap_connector(tcp), connect)),
+        };
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .http2_keep_alive_interval(HTTP2_PING)
             .http2_adaptive_window(true)
-            .build(Connector::new(Timeout::new(https, connect)))
+            .build(connector)
     }
 }
 
@@ -135,6 +164,9 @@ pub enum BadTls {
         /// What is wrong with it.
         cause: rustls::Error,
     },
+    /// The client certificate cannot be shown.
+    #[error("client certificate: {0}")]
+    Identity(#[from] BadIdentity),
     /// No root at all.
     #[error("the system has no trusted certificates (install ca-certificates, or set ca_file)")]
     NoRoots,

@@ -14,10 +14,14 @@
 
 mod body;
 mod client;
+mod identity;
+mod proxy;
 mod send;
 
 pub use body::{InClear, Outgoing, SealTime};
 pub use client::{BadTls, Tls};
+pub use identity::{BadIdentity, Identity};
+pub use proxy::{BadProxy, Proxy};
 pub use send::{SendError, Upstream};
 
 use std::path::PathBuf;
@@ -44,7 +48,11 @@ pub struct Config {
     pub in_clear: bool,
     /// PEM certificates trusted beside the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// Limit for DNS, TCP and TLS together.
+    /// The certificate to show, where the provider wants one.
+    pub identity: Option<Identity>,
+    /// The proxy on the way there.
+    pub proxy: Option<Proxy>,
+    /// Limit for DNS, TCP and TLS together, and for the proxy.
     pub connect: Duration,
     /// Limit from handing a request over to the head of its reply.
     pub reply: Duration,
@@ -56,6 +64,15 @@ impl Config {
     /// The defaults for the provider at `url`.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self { url, in_clear: false, ca_file: None, connect: CONNECT, reply: REPLY, idle: IDLE }
+        Self {
+            url,
+            in_clear: false,
+            ca_file: None,
+            identity: None,
+            proxy: None,
+            connect: CONNECT,
+            reply: REPLY,
+            idle: IDLE,
+        }
     }
 }

@@ -34,6 +34,7 @@ impl Upstream {
     /// When the configured URL cannot stand in a request, or is https and nobody is trusted.
     pub fn new(config: &Config, tls: &Tls) -> Result<Self, BadTls> {
         let uri: Uri = config.url.as_str().parse().map_err(|cause: InvalidUri| BadTls::Url(cause.to_string()))?;
+        let client = tls.data_client(&uri, config.connect);
         let parts = uri.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(BadTls::Url("neither scheme nor host".into()));
@@ -42,7 +43,7 @@ impl Upstream {
             tls.need_roots()?;
         }
         Ok(Self {
-            client: tls.data_client(config.connect),
+            client,
             scheme,
             authority,
             base_path: config.url.path().trim_end_matches('/').to_owned(),

@@ -1,0 +1,116 @@
+//! The way out through a proxy: CONNECT, for requests, key sets and tokens alike.
+//!
+//! Whether a host is reached through the proxy is the list's to say (`NO_PROXY`, as curl reads it).
+//! This machine itself never is: a sidecar's egress or a sandbox on loopback is not the proxy's
+//! affair. What passes the tunnel is TLS between us and the provider; the proxy sees a host name.
+//! (Where `allow_http` lets a provider be spoken to in clear, key sets and tokens go by way of the
+//! proxy in absolute-form, which for them is the same.)
+
+use std::fmt;
+
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+use url::Url;
+
+use super::BadTls;
+use crate::secret::Secret;
+
+/// Hosts that are this machine.
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+/// A proxy that takes CONNECT.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// With user and password, when it wants them.
+    url: Secret,
+    shown: String,
+    except: String,
+}
+
+impl Proxy {
+    /// The proxy at `url` (`http://[user:password@]host:port`), for all hosts but those on the list
+    /// `except`: names, which cover what is below them, addresses and networks, with commas between.
+    ///
+    /// # Errors
+    /// When `url` is no such URL. The message does not repeat it.
+    pub fn new(url: &str, except: &str) -> Result<Self, BadProxy> {
+        let parsed = Url::parse(url).map_err(|_| BadProxy)?;
+        if parsed.scheme() != "http" || parsed.host().is_none() || !matches!(parsed.path(), "" | "/") {
+            return Err(BadProxy);
+        }
+        let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port_or_known_default().unwrap_or(80));
+        Ok(Self {
+            shown: format!("http://{host}:{port}"),
+            url: Secret::new(parsed.into()),
+            except: [LOOPBACK, except].join(","),
+        })
+    }
+
+    /// How to reach `target`, and what to say to the proxy; none when it is reached directly.
+    pub(super) fn on_the_way_to(&self, target: &Uri) -> Option<(Uri, Option<HeaderValue>)> {
+        let matcher = Matcher::builder().all(self.url.expose().to_owned()).no(self.except.clone()).build();
+        let found = matcher.intercept(target)?;
+        Some((found.uri().clone(), found.basic_auth().cloned()))
+    }
+
+    /// For the client of the control plane.
+    pub(super) fn for_control(&self) -> Result<reqwest::Proxy, BadTls> {
+        let proxy = reqwest::Proxy::all(self.url.expose()).map_err(BadTls::Client)?;
+        Ok(proxy.no_proxy(reqwest::NoProxy::from_string(&self.except)))
+    }
+}
+
+/// Without user and password.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({})", self.shown)
+    }
+}
+
+/// Not a proxy's URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a proxy is written http://host:port; no other kind is known")]
+pub struct BadProxy;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(proxy: &Proxy, target: &'static str) -> Option<String> {
+        proxy.on_the_way_to(&Uri::from_static(target)).map(|(uri, _)| uri.authority().unwrap().to_string())
+    }
+
+    #[test]
+    fn all_hosts_go_by_the_proxy_but_this_machine_and_those_on_the_list() {
+        let proxy = Proxy::new("http://proxy.test:3128", "internal.test, 10.0.0.0/8").unwrap();
+        for target in ["https://api.flanks.io", "http://api.flanks.io:8080", "https://11.0.0.1"] {
+            assert_eq!(way(&proxy, target).as_deref(), Some("proxy.test:3128"), "{target}");
+        }
+        for target in [
+            "https://localhost",
+            "http://127.0.0.1:8090",
+            "http://[::1]:1",
+            "https://x.internal.test",
+            "https://10.1.2.3",
+        ] {
+            assert_eq!(way(&proxy, target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn user_and_password_go_to_the_proxy_and_are_never_shown() {
+        let proxy = Proxy::new("http://user:canary@proxy.test:3128", "").unwrap();
+        let (_, says) = proxy.on_the_way_to(&Uri::from_static("https://api.flanks.io")).unwrap();
+        assert_eq!(says.unwrap(), "Basic dXNlcjpjYW5hcnk=");
+        assert!(!format!("{proxy} {proxy:?}").contains("canary"));
+        for url in ["https://proxy.test", "socks5://proxy.test", "proxy.test:3128", "http://proxy.test/x", ""] {
+            assert_eq!(Proxy::new(url, "").unwrap_err(), BadProxy, "{url}");
+        }
+    }
+}
