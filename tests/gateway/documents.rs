@@ -35,8 +35,8 @@ fn settings_of_example(example: &str) -> BTreeSet<(String, String)> {
     let mut section = String::new();
     let mut settings = BTreeSet::new();
     for line in example.lines() {
-        if line.starts_with('[') {
-            section = line.to_owned();
+        if let Some(written) = Some(line.trim_start_matches(['#', '!'])).filter(|line| line.starts_with('[')) {
+            section = written.to_owned();
         } else if let Some((key, _)) = line.trim_start_matches(['#', '!']).split_once(" = ")
             && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
         {

@@ -11,7 +11,7 @@ fn documented() -> String {
 
 /// The settings that are commented out by `mark`, in place.
 fn uncomment(text: &str, mark: &str) -> String {
-    let is_setting = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase());
+    let is_setting = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
     let lines = text.lines().map(|line| line.strip_prefix(mark).filter(|rest| is_setting(rest)).unwrap_or(line));
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -50,7 +50,7 @@ fn the_documented_file_has_every_key_that_is_known() {
     // An unknown key in every table makes the reader list the keys it knows.
     let all = "zzzzzz = 1\n[listen]\nzzzzzz = 1\n[limits]\nzzzzzz = 1\n[deadlines]\nzzzzzz = 1\n[admin]\nzzzzzz = 1\n\
                [log]\nzzzzzz = 1\n[[upstream]]\nzzzzzz = 1\n[upstream.keys]\nzzzzzz = 1\n\
-               [upstream.credentials]\nzzzzzz = 1\n";
+               [upstream.credentials]\nzzzzzz = 1\n[[caller]]\nzzzzzz = 1\n";
     let known = keys_of(all);
     assert!(known.len() > 45, "{known:?}");
     for key in known {
@@ -69,8 +69,12 @@ fn the_documented_file_has_every_key_that_is_known() {
 fn every_example_of_the_documented_file_is_accepted() {
     let files = Files::new();
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    files.write("portfolio_key.sha256", "0".repeat(64));
     let text = documented()
         .replace("/etc/jwe-gateway/ca.pem", &files.path("ca.pem"))
+        .replace("/etc/jwe-gateway/client.pem", &files.path("ca.pem"))
+        .replace("/etc/jwe-gateway/client.key", &files.path("ca.pem"))
+        .replace("/run/secrets/portfolio_key.sha256", &files.path("portfolio_key.sha256"))
         .replace("/var/lib/jwe-gateway/jwks.json", &files.path("jwks.json"))
         .replace("/run/secrets/api_key", "SECRET");
     let with_examples = uncomment(&text, "#!");

@@ -452,3 +452,88 @@ fn a_switch_says_true_or_false() {
     let faults = Files::new().faults(SMALLEST, &["--anonymous=maybe"], nothing());
     assert_eq!(faults, ["--anonymous: neither true nor false"]);
 }
+
+#[test]
+fn a_client_certificate_has_a_key_and_both_can_be_read() {
+    let files = Files::new();
+    files.write("file", "x");
+    let file = files.path("file");
+    let fault = |lines: String| {
+        let faults = faults(&format!("{SMALLEST}{lines}\n"));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults[0].clone()
+    };
+    assert!(fault(format!("client_certificate = {file:?}")).contains("belong together"));
+    assert!(fault(format!("client_key = {file:?}")).contains("belong together"));
+    let nowhere = fault(format!("client_certificate = {file:?}\nclient_key = \"/nowhere/key\""));
+    assert!(nowhere.contains("/nowhere/key cannot be read"), "{nowhere}");
+}
+
+#[test]
+fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
+    let proxy = |lines: &str, environment| {
+        let loaded = Files::new().read(&format!("{SMALLEST}{lines}\n"), &[], environment).unwrap();
+        loaded.config.upstreams[0].upstream.proxy.as_ref().map(ToString::to_string)
+    };
+    let set = || {
+        Environment::from([
+            ("HTTPS_PROXY", "http://user:canary@one.test:3128"),
+            ("ALL_PROXY", "http://two.test"),
+            ("HTTP_PROXY", "http://three.test"),
+        ])
+    };
+    assert_eq!(proxy("", nothing()), None);
+    assert_eq!(proxy("", set()).as_deref(), Some("http://one.test:3128"));
+    assert_eq!(proxy("proxy = \"none\"", set()), None);
+    assert_eq!(proxy("proxy = \"http://four.test:1\"", set()).as_deref(), Some("http://four.test:1"));
+    let http = SMALLEST.replace("https://api.flanks.io", "http://provider.test") + "allow_http = true\n";
+    let loaded = Files::new().read(&http, &[], set()).unwrap();
+    assert_eq!(loaded.config.upstreams[0].upstream.proxy.as_ref().unwrap().to_string(), "http://two.test:80");
+    assert!(!format!("{:?} {}", loaded.config, loaded.summary).contains("canary"));
+}
+
+#[test]
+fn a_proxy_of_another_kind_is_a_fault_that_repeats_nothing() {
+    let environment = Environment::from([("ALL_PROXY", "socks5://user:canary@one.test")]);
+    let faults = Files::new().faults(SMALLEST, &[], environment);
+    assert!(faults[0].starts_with("ALL_PROXY: a proxy is written http://host:port"), "{faults:?}");
+    assert!(faults.len() == 1 && !faults[0].contains("canary"), "{faults:?}");
+    assert!(upstream_fault("proxy = \"http://user:canary@one.test\"").contains("HTTPS_PROXY, not in the file"));
+    assert!(upstream_fault("proxy = \"https://one.test\"").contains("upstream.proxy: a proxy is written"));
+}
+
+#[test]
+fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
+    let files = Files::new();
+    files.write("a", "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed\n");
+    files.write("b", "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3  -\n");
+    files.write("broken", "canary");
+    let caller = |name: &str, lines: &str| format!("[[caller]]\nname = \"{name}\"\n{lines}\n");
+    let key = |name: &str| format!("key_sha256_file = {:?}", files.path(name));
+    let read = |callers: &[String]| faults(&format!("{SMALLEST}{}", callers.concat()));
+    for (callers, message) in [
+        (vec![caller("a", "")], "caller.key_sha256_file: missing: a caller has one of"),
+        (vec![caller("a b", &key("a"))], "caller.name: a name is made of"),
+        (vec![caller("a", &key("a")), caller("a", &key("b"))], "caller[1].name: another [[caller]] has the same name"),
+        (
+            vec![caller("a", &key("a")), caller("b", &key("a"))],
+            "caller[1].name: another [[caller]] has a key in common",
+        ),
+        (vec![caller("a", &key("broken"))], "line 1 is not the SHA-256 of a key"),
+        (vec![caller("a", &key("nothing"))], "cannot be read: entity not found"),
+        (vec![caller("a", "certificate = \"x\"")], "caller.certificate: no caller can show one"),
+        (vec![caller("a", &format!("{}\nallow = [\"/v0\"]", key("a")))], "a rule is a method and a path, such as"),
+        (vec![caller("a", &format!("{}\nallow = \"GET /\"", key("a")))], "caller.allow: expected an array"),
+        (vec![caller("a", &format!("{}\nconcurrent = 0", key("a")))], "caller.concurrent: must be above zero"),
+        (vec![caller("a", &format!("{}\nrate = 1", key("a")))], "caller.rate: unknown key"),
+    ] {
+        let faults = read(&callers);
+        assert!(faults.len() == 1 && faults[0].contains(message), "{message}: {faults:?}");
+        assert!(!faults[0].contains("canary"));
+    }
+    let rules = r#"allow = ["POST /v0/*", "* /x/**"]"#;
+    let good = format!("{SMALLEST}{}{}", caller("a", &format!("{}\n{rules}", key("a"))), caller("b", &key("b")));
+    let callers = config(&good).gateway.callers;
+    assert_eq!(callers[0].allow.as_ref().unwrap()[1].to_string(), "* /x/**");
+    assert!(callers[1].allow.is_none() && callers[1].enforce && callers[1].requests_per_second.is_none());
+}
