@@ -13,10 +13,12 @@ use crate::config::{Config, Upstream};
 use crate::gateway::caller::{BadCallers, BadTokenKey, Callers, TokenKey};
 use crate::gateway::drain::Drain;
 use crate::gateway::figures::Figures;
+use crate::gateway::listen::ListenError;
 use crate::gateway::provider::{Encryption, Provider, Sealing, UnknownKids};
 use crate::gateway::record::Observer;
 use crate::gateway::share::{self, Room, Share};
-use crate::gateway::{self, Gateway};
+use crate::gateway::socket::Address;
+use crate::gateway::{self, Gateway, tls};
 use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
 use crate::token::Tokens;
@@ -49,7 +51,8 @@ impl Default for Surroundings {
     }
 }
 
-/// Why there is no gateway. The first is a fault of the configuration; the second may mend itself.
+/// Why there is no gateway. A bad set-up is a fault of the configuration; an address that cannot be
+/// bound may mend itself.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The trust set-up of an upstream.
@@ -69,13 +72,16 @@ pub enum BuildError {
     /// It is no good.
     #[error("token_key_file: {0}")]
     TokenKey(#[from] BadTokenKey),
+    /// The listener's certificate, key or client CA.
+    #[error("listen.tls: {0}")]
+    Tls(tls::BadTls),
     /// An address that cannot be bound.
     #[error("{what} {address}: {cause}")]
     Bind {
         /// Which listener.
         what: &'static str,
         /// The configured address.
-        address: SocketAddr,
+        address: Address,
         /// What the system says.
         cause: io::Error,
     },
@@ -99,18 +105,20 @@ impl App {
         }
         let callers = callers(&config.gateway, clock.clone())?;
         let checks = checks(&providers, &drain);
-        let listen = config.gateway.listen.address;
+        let listen = config.gateway.listen.address.clone();
         let admin_address = config.admin.address;
         let drain_delay = config.gateway.deadlines.drain_delay;
         let gateway =
-            Gateway::bind(config.gateway, callers.clone(), providers.clone(), observers, drain.clone(), clock)
-                .await
-                .map_err(|cause| BuildError::Bind { what: "listen.address", address: listen, cause })?;
+            Gateway::bind(config.gateway, callers.clone(), providers.clone(), observers, drain.clone(), clock.clone());
+        let gateway = gateway.await.map_err(|error| match error {
+            ListenError::Tls(cause) => BuildError::Tls(cause),
+            ListenError::Bind(cause) => BuildError::Bind { what: "listen.address", address: listen, cause },
+        })?;
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(Figures::new(providers.clone(), callers.clone())));
         let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
             what: "admin.address",
-            address: admin_address,
+            address: admin_address.into(),
             cause,
         })?;
         let mut keepers = JoinSet::new();
@@ -121,6 +129,9 @@ impl App {
             }
             keepers.spawn(provider.tokens.keep_fresh());
         }
+        if let Some(tls) = gateway.tls() {
+            keepers.spawn(tls.keep_fresh(clock));
+        }
         Ok(Self { gateway, admin, drain, drain_delay, keepers })
     }
 
@@ -128,7 +139,7 @@ impl App {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<Address> {
         self.gateway.address()
     }
 

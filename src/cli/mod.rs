@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
             Verb::Sandbox(arguments) => sandbox::run(arguments).await,
             #[cfg(feature = "sandbox")]
             Verb::Drill(arguments) => drill::run(arguments).await,
-            Verb::Check(arguments) => check::run(&arguments),
+            Verb::Check(arguments) => check::run(&arguments).await,
             Verb::Seal(arguments) => seal::run(arguments).await,
             Verb::Open(arguments) => open::run(arguments).await,
             Verb::Keys(arguments) => keys::run(arguments).await,

@@ -26,6 +26,7 @@ mod environment;
 mod faults;
 mod file;
 mod limits;
+mod listen;
 mod overrides;
 mod reach;
 mod report;
@@ -40,19 +41,21 @@ pub use faults::{Fault, Faults, Origin};
 pub use overrides::Overrides;
 pub use report::Summary;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use http::StatusCode;
 use url::Url;
 
 use crate::gateway::provider::{Encryption, TokenEndpoint};
 use crate::gateway::share::Wanted;
+use crate::gateway::socket::Address;
 use crate::secret::SecretSource;
 use crate::{admin, gateway, keys, telemetry, token};
 use file::{Context, Document, Given, Section, Setting};
 use limits::Limits;
+use listen::Written;
 use report::Report;
-use values::{ADDRESS, BOOL, COUNT, DEADLINE, DURATION, Kind, one_of};
+use values::{ADDRESS, DEADLINE, DURATION, Kind, one_of};
 
 /// Everything the gateway is built from.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +114,7 @@ impl Config {
     pub fn for_one(name: &str, url: Url, client_id: String, client_secret: SecretSource) -> Self {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut gateway = gateway::Config::default();
-        gateway.listen.address = any_port;
+        gateway.listen.address = any_port.into();
         let token_url = upstream::append(&url, upstream::TOKEN_PATH);
         let credentials = token::ClientCredentials::new(token_url, client_id, client_secret);
         let upstream = Upstream {
@@ -162,41 +165,18 @@ impl Loaded {
 
 /// What is missing or faulty is reported, and something else stands in its place.
 fn read(mut root: Section<'_>) -> Config {
-    let listen = read_listen(root.section("listen"));
+    let listen = Written::read(root.section("listen"));
     let limits = Limits::read(root.section("limits"));
     let deadlines = read_deadlines(root.section("deadlines"));
-    let admin = read_admin(root.section("admin"), &listen);
+    let admin = read_admin(root.section("admin"), &listen.address);
     let log = read_log(root.section("log"));
     let upstreams = upstream::read(root.tables_or_one("upstream"), root.context);
     limits.check_shares(&upstreams, root.context.report);
     let limits = limits.value();
-    let callers = caller::read(root.tables("caller"), false, root.context.report);
+    let callers = caller::read(root.tables("caller"), listen.has_client_ca(), root.context.report);
+    let (token_key, listen) = listen.finish(&callers, root.context.report);
     root.finish();
-    let (address, max_connections) = listen;
-    let listen = gateway::Listen { address: address.value, max_connections };
-    Config { gateway: gateway::Config { listen, limits, deadlines, callers, token_key: None }, admin, log, upstreams }
-}
-
-fn read_listen(mut section: Section<'_>) -> (Setting<SocketAddr>, usize) {
-    let default = gateway::Listen::default();
-    let report = section.context.report;
-    let address = section.setting("address", &ADDRESS, default.address);
-    let max_connections = section.setting("max_connections", &COUNT, default.max_connections).value;
-    let anonymous = section.setting("anonymous", &BOOL, false);
-    section.finish();
-    if !is_loopback(address.value.ip()) {
-        if anonymous.value {
-            report.warn(&address.origin, &address.key, "whoever can connect uses our credentials (anonymous = true)");
-        } else {
-            address.fault_with(
-                &anonymous,
-                report,
-                "not loopback, and callers cannot be told apart yet: whoever can connect would use our credentials. \
-                 Use 127.0.0.1, or accept that by `anonymous = true` under [listen] (or --anonymous)",
-            );
-        }
-    }
-    (address, max_connections)
+    Config { gateway: gateway::Config { listen, limits, deadlines, callers, token_key }, admin, log, upstreams }
 }
 
 fn read_deadlines(mut section: Section<'_>) -> gateway::Deadlines {
@@ -213,11 +193,11 @@ fn read_deadlines(mut section: Section<'_>) -> gateway::Deadlines {
     deadlines
 }
 
-fn read_admin(mut section: Section<'_>, (listen, _): &(Setting<SocketAddr>, usize)) -> admin::Config {
+fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Config {
     let address = section.setting("address", &ADDRESS, admin::Config::default().address);
     let report = section.context.report;
     section.finish();
-    if overlap(address.value, listen.value) {
+    if listen.value.tcp().is_some_and(|listen| overlap(address.value, listen)) {
         address.fault_with(listen, report, "admin.address and listen.address are the same");
     }
     admin::Config { address: address.value }
@@ -234,10 +214,6 @@ fn read_log(mut section: Section<'_>) -> telemetry::Config {
     let format = section.setting("format", &FORMAT, telemetry::Config::default().format).value;
     section.finish();
     telemetry::Config { format }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 /// Whether the second of the two could not be bound. Port 0 is a different port each time.

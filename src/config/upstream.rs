@@ -3,16 +3,17 @@
 use http::StatusCode;
 use url::{Host, Url};
 
+use super::Upstream;
 use super::credentials;
 use super::environment::Environment;
 use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
+use super::listen::is_loopback;
 use super::reach;
 use super::report::Report;
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
 };
-use super::{Upstream, is_loopback};
 use crate::gateway::provider::{Encryption, TokenEndpoint};
 use crate::gateway::share::Wanted;
 use crate::keys::Source;
@@ -265,7 +266,7 @@ pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Settin
     }
 }
 
-fn check_certificates(file: &Setting<std::path::PathBuf>, report: &Report) {
+pub(super) fn check_certificates(file: &Setting<std::path::PathBuf>, report: &Report) {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
     match std::fs::read(&file.value) {
         Err(error) => file.fault(report, format!("{} cannot be read: {}", file.value.display(), error.kind())),

@@ -199,7 +199,7 @@ fn within(number: u64, max: u64, shown: &str) -> Result<usize, String> {
 fn address(raw: &Raw<'_>) -> Result<SocketAddr, String> {
     let text = raw.text()?;
     if text.starts_with("unix:") {
-        return Err("unix sockets are not built yet: give an IP address and a port".into());
+        return Err("a unix socket does not do here: give an IP address and a port".into());
     }
     text.parse().map_err(|_| format!("{text:?} is not an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"))
 }

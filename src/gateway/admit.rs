@@ -165,8 +165,8 @@ fn check_head(parts: &Parts) -> Result<(), Refusal> {
     if !target::is_forwarded(&parts.method) {
         return Err(Refusal::MethodNotAllowed);
     }
-    target::check(&parts.uri)?;
-    check_host(&parts.headers)?;
+    target::check(&parts.uri, parts.version)?;
+    check_host(parts)?;
     check_transfer_coding(parts)
 }
 
@@ -179,11 +179,23 @@ fn check_transfer_coding(parts: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// RFC 9112 section 3.2: one `Host`, with a valid value (which decides nothing here).
-fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut lines = headers.get_all(HOST).iter();
-    let (Some(host), None) = (lines.next(), lines.next()) else { return Err(TargetFault::Host.into()) };
-    let is_valid = host.is_empty()
-        || Authority::try_from(host.as_bytes()).is_ok_and(|authority| !authority.as_str().contains('@'));
+/// RFC 9112 section 3.2: one `Host`, with a valid value (which decides nothing here). In HTTP/2 it
+/// is in the target, and a `Host` beside it says the same (RFC 9113 section 8.3.1).
+fn check_host(parts: &Parts) -> Result<(), Refusal> {
+    let mut lines = parts.headers.get_all(HOST).iter();
+    let is_valid = match (parts.uri.authority(), lines.next(), lines.next()) {
+        (None, Some(host), None) => {
+            host.is_empty() || Authority::try_from(host.as_bytes()).is_ok_and(|authority| !has_user(&authority))
+        }
+        (Some(authority), None, _) => !has_user(authority),
+        (Some(authority), Some(host), None) => {
+            !has_user(authority) && host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+        }
+        _ => false,
+    };
     if is_valid { Ok(()) } else { Err(TargetFault::Host.into()) }
+}
+
+fn has_user(authority: &Authority) -> bool {
+    authority.as_str().contains('@')
 }

@@ -2,7 +2,8 @@
 //!
 //! | file | question it answers |
 //! |---|---|
-//! | [`listen`], [`stall`] | who may connect, how long may a head take, and the reading of an answer |
+//! | [`listen`], [`socket`], [`tls`] | where may who connect, and how long may a head take |
+//! | [`stall`], [`streams`] | how long may the reading of an answer take |
 //! | [`peer`] | who is at the other end, by the connection itself |
 //! | [`stack`] | what wraps a request, outermost first |
 //! | [`step`] | what is a layer made of |
@@ -42,22 +43,28 @@ pub mod refusal;
 pub mod relay;
 pub mod request_id;
 pub mod share;
+pub mod socket;
 pub mod stack;
 pub mod stall;
 pub mod step;
+pub mod streams;
 pub mod target;
+pub mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use admit::Admission;
 use caller::Callers;
 use drain::Drain;
 use exchange::Exchange;
-use listen::Listener;
+use listen::{ListenError, Listener};
 use provider::{Provider, Providers};
 use record::{Observer, Observers};
+use socket::Address;
+use tls::{ServerTls, TlsFiles};
 
 use crate::clock::Clock;
 use crate::secret::SecretSource;
@@ -65,7 +72,8 @@ use crate::secret::SecretSource;
 /// Loopback: the gateway lends its credentials to whoever can connect.
 pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// Each connection has a read buffer of at most 64 KiB; those of this many fit a quarter GiB.
+/// Each connection has a read buffer of at most 64 KiB, with HTTP/2 a window of 256 KiB; those of
+/// this many fit a quarter GiB, or one.
 pub const MAX_CONNECTIONS: usize = 4096;
 
 /// The largest documented body is a letter with its PDF in Base64; 20 MiB of it must pass.
@@ -114,15 +122,17 @@ pub struct Config {
 /// `[listen]`: where callers connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The address; port 0 lets the system choose.
-    pub address: SocketAddr,
+    /// The address.
+    pub address: Address,
     /// Connections at once; more wait in the kernel's queue.
     pub max_connections: usize,
+    /// What TLS is made of; without it callers speak HTTP/1.1 in clear.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: ADDRESS, max_connections: MAX_CONNECTIONS }
+        Self { address: Address::Tcp(ADDRESS), max_connections: MAX_CONNECTIONS, tls: None }
     }
 }
 
@@ -181,7 +191,7 @@ impl Gateway {
     /// Binds the listener, for `callers` to `providers`. `observers` are told of each request that is over.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// When the address cannot be bound, or the TLS files cannot be used.
     pub async fn bind(
         config: Config,
         callers: Callers,
@@ -189,7 +199,7 @@ impl Gateway {
         observers: Vec<Observer>,
         drain: Drain,
         clock: Clock,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, ListenError> {
         let listener = Listener::bind(&config.listen, &config.deadlines).await?;
         let admission = Admission::new(callers, Providers::new(providers), config.deadlines.body);
         let exchange = Exchange::new(admission, clock.clone());
@@ -200,8 +210,14 @@ impl Gateway {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<Address> {
         self.listener.address()
+    }
+
+    /// The listener's TLS, if it has any: somebody must run its [`ServerTls::keep_fresh`].
+    #[must_use]
+    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.listener.tls()
     }
 
     /// Serves until the drain it was bound with closes the door and what was in flight is done.

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -72,11 +72,12 @@ where
 
     async fn run(self, mut request: Request<Incoming>, rest: S) -> Result<Response<B>, Infallible> {
         let id = RequestId::assign(request.headers());
+        let version = request.version();
         request.extensions_mut().insert(id.clone());
         let mut response = rest.oneshot(request).await?;
         response.headers_mut().insert(X_REQUEST_ID, id.header());
         if self.drain.is_announced() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            close(response.headers_mut(), version);
         }
         Ok(response)
     }
@@ -119,6 +120,7 @@ where
         let notes = Notes::of(&request);
         // Its body may never have been asked for; then the connection cannot be used again.
         let waits = request.headers().contains_key(EXPECT);
+        let version = request.version();
         Ok(match rest.oneshot(request).await {
             Ok(reply) => reply,
             Err(error) => {
@@ -127,7 +129,7 @@ where
                 refusal.log(id.as_str());
                 let mut response = refusal.respond(id.as_str()).map(|body| Either::Right(Full::new(body)));
                 if waits {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    close(response.headers_mut(), version);
                 }
                 response
             }
@@ -156,5 +158,13 @@ where
             () = tokio::time::sleep(self.time) => Err(Refusal::ExchangeTimeout(notes.sent())),
             () = self.drain.expired() => Err(Refusal::Draining(notes.sent())),
         }
+    }
+}
+
+/// Ends an HTTP/1 connection with this answer. HTTP/2 has no such header (RFC 9113 section 8.2.2),
+/// and no need of it: streams end one by one, and GOAWAY says what was taken.
+fn close(headers: &mut HeaderMap, version: Version) {
+    if version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }

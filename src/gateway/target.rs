@@ -4,8 +4,13 @@
 //! A path that one reader normalises and the next does not is how a request for one thing
 //! passes as a request for another. Rather than normalise, and hope that the provider does it
 //! the same way, we refuse what has two readings, and forward the rest byte for byte.
+//!
+//! HTTP/2 spells the target in pieces; scheme and authority are among them and belong to the
+//! connection, as `Host` does in HTTP/1.1. There the scheme is `https`, since there is no HTTP/2
+//! without TLS here.
 
-use http::{Method, Uri};
+use http::uri::Scheme;
+use http::{Method, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 /// The methods that are forwarded, as the `Allow` of a 405 names them. Neither CONNECT, which
@@ -38,6 +43,8 @@ pub enum TargetFault {
     #[error("the path has a control byte")]
     ControlByte,
     /// No `Host`, more than one, or none that is valid (RFC 9112 section 3.2 asks for 400).
+    /// In HTTP/2 `:authority` stands for it; beside it, `Host` must say the same (RFC 9113 section
+    /// 8.3.1).
     #[error("a request has exactly one Host, and a valid one")]
     Host,
     /// The upstream's prefix is to be taken off, and what ends it is `%2F`.
@@ -48,12 +55,17 @@ pub enum TargetFault {
     BehindBasePath,
 }
 
-/// Checks a target as it came.
+/// Checks a target as it came, by HTTP of this version.
 ///
 /// # Errors
 /// See [`TargetFault`].
-pub fn check(target: &Uri) -> Result<(), TargetFault> {
-    if target.scheme().is_some() || target.authority().is_some() || !target.path().starts_with('/') {
+pub fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
+    let is_own = match (target.scheme(), target.authority()) {
+        (None, None) => true,
+        (Some(scheme), Some(_)) => version == Version::HTTP_2 && *scheme == Scheme::HTTPS,
+        _ => false,
+    };
+    if !is_own || !target.path().starts_with('/') {
         return Err(TargetFault::NotOriginForm);
     }
     check_path(target.path().as_bytes())?;
@@ -96,7 +108,7 @@ mod tests {
     use super::*;
 
     fn checked(target: &str) -> Result<(), TargetFault> {
-        check(&target.parse().unwrap())
+        check(&target.parse().unwrap(), Version::HTTP_11)
     }
 
     #[test]
@@ -143,6 +155,17 @@ mod tests {
         for target in ["http://elsewhere.test/v0/token", "elsewhere.test:443", "*"] {
             assert_eq!(checked(target), Err(TargetFault::NotOriginForm), "{target}");
         }
+    }
+
+    #[test]
+    fn in_http2_scheme_and_authority_are_the_connections() {
+        let checked = |target: &str| check(&target.parse().unwrap(), Version::HTTP_2);
+        assert_eq!(checked("https://gateway.internal/v0/token?a=b"), Ok(()));
+        assert_eq!(checked("/v0/token"), Ok(()), "an intermediary sent Host instead");
+        assert_eq!(checked("http://gateway.internal/v0/token"), Err(TargetFault::NotOriginForm));
+        assert_eq!(checked("ftp://gateway.internal/v0/token"), Err(TargetFault::NotOriginForm));
+        assert_eq!(checked("gateway.internal:443"), Err(TargetFault::NotOriginForm));
+        assert_eq!(checked("https://gateway.internal/a/../b"), Err(TargetFault::DotSegment));
     }
 
     #[test]

@@ -106,7 +106,7 @@ async fn drill_behind_a_door(change: impl FnOnce(&mut jwe_gateway::config::Confi
     let mut config = config(drill.sandbox());
     change(&mut config);
     let app = App::build(config, Surroundings::default()).await.unwrap();
-    let inside = app.address().unwrap();
+    let inside = app.address().unwrap().tcp().unwrap();
     let mut running = JoinSet::new();
     running.spawn(async { app.run(std::future::pending()).await.unwrap() });
     running.spawn(async move {

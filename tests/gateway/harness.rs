@@ -29,6 +29,7 @@ pub(crate) struct TestGateway {
 
 /// A gateway that serves until it is dropped.
 pub(crate) struct Served {
+    /// Where it listens, if not on a unix socket.
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     client: reqwest::Client,
@@ -49,10 +50,19 @@ impl TestGateway {
 
     /// The same in front of another sandbox.
     pub(crate) async fn spawn_in(options: Options, change: impl FnOnce(&mut Config)) -> Self {
+        Self::spawn_among(Surroundings::default(), options, change).await
+    }
+
+    /// The same with a clock of the test's own.
+    pub(crate) async fn spawn_among(
+        surroundings: Surroundings,
+        options: Options,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let sandbox = Sandbox::start(options).await.unwrap();
         let mut config = config(&sandbox);
         change(&mut config);
-        Self { served: Served::start(config).await, sandbox }
+        Self { served: Served::start_in(config, surroundings).await, sandbox }
     }
 
     /// What the provider received so far. Every head of it is looked at: nothing travels that
@@ -103,8 +113,14 @@ impl DerefMut for TestGateway {
 impl Served {
     /// Starts a gateway in this process.
     pub(crate) async fn start(config: Config) -> Self {
-        let app = App::build(config, Surroundings::default()).await.unwrap();
-        let (address, admin) = (app.address().unwrap(), app.admin_address().unwrap());
+        Self::start_in(config, Surroundings::default()).await
+    }
+
+    /// The same with a clock of the test's.
+    pub(crate) async fn start_in(config: Config, surroundings: Surroundings) -> Self {
+        let app = App::build(config, surroundings).await.unwrap();
+        let address = app.address().unwrap().tcp().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
+        let admin = app.admin_address().unwrap();
         let (stop, asked) = oneshot::channel();
         let serving = tokio::spawn(async move {
             app.run(async { asked.await.unwrap_or(Stop::AtOnce) }).await.unwrap();

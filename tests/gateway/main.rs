@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod callers;
+mod certificates;
 mod chain;
 mod command_line;
 mod deploy;
@@ -11,7 +12,9 @@ mod documents;
 mod drill;
 mod encryption;
 mod harness;
+mod http2;
 mod lifecycle;
+mod listener;
 mod main_job;
 mod memory;
 mod process;

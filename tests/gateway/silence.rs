@@ -6,6 +6,7 @@ use std::process::Command;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use jwe_gateway::upstream::Tls;
 
+use crate::certificates::{Authority, client};
 use crate::process::{self, Running};
 
 /// In every body, and nowhere else.
@@ -44,7 +45,7 @@ async fn no_log_line_at_trace_holds_a_secret_a_token_or_a_body() {
     let bad = format!(r#"{{"credentials_token":{MARKER}}}"#);
     let large = format!(r#"{{"credentials_token":"{MARKER}{}"}}"#, "x".repeat(300_000));
     for body in [&good, &bad, &large] {
-        let request = client.post(format!("{url}/v0/bank/credentials/status?token={MARKER}"));
+        let request = client.post(format!("{url}/v0/bank/credentials/list?token={MARKER}"));
         let request =
             request.header("content-type", "application/json").header("authorization", format!("Bearer {MARKER}"));
         request.header("cookie", MARKER).body(body.clone()).send().await.unwrap();
@@ -71,6 +72,37 @@ async fn no_log_line_at_trace_holds_a_secret_a_token_or_a_body() {
     assert!(printed.contains("TRACE") || printed.contains("DEBUG"), "the logs are as loud as they can be:\n{printed}");
     assert!(tokens.len() >= 3);
     for hidden in tokens.iter().map(String::as_str).chain([MARKER, &secret]) {
+        assert!(!printed.contains(hidden), "{hidden} was printed:\n{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_log_line_of_tls_or_http2_holds_a_secret_or_a_body() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let authority = Authority::new();
+    let pair = authority.issue();
+    authority.install(&pair);
+    authority.put("secret", sandbox.client_secret());
+    let path = |name: &str| authority.path(name).display().to_string();
+    let tls = format!("certificate = \"{}\", private_key = \"{}\"", path("cert.pem"), path("key.pem"));
+    authority.put("gateway.toml", &format!("listen.tls = {{ {tls}, client_ca = \"{}\" }}\n", path("ca.pem")));
+    let mut command = gateway_to(&sandbox, &path("secret"));
+    command.args(["--config", &path("gateway.toml")]);
+    let mut running = Running::start(command);
+
+    let client = client(authority.caller(rustls::ALL_VERSIONS, &[b"h2"], Some(&pair)));
+    let url = format!("https://{}/v0/bank/credentials/list?token={MARKER}", running.gateway);
+    let request = client.post(url).header("content-type", "application/json").header("cookie", MARKER);
+    let request = request.header("authorization", format!("Bearer {MARKER}"));
+    let reply = request.body(format!(r#"{{"credentials_token":"{MARKER}"}}"#)).send().await.unwrap();
+    assert_eq!((reply.status().as_u16(), reply.version()), (200, http::Version::HTTP_2));
+    running.line_with("\"outcome\"");
+    running.signal("TERM");
+    let (code, printed) = running.end();
+    assert_eq!(code, Some(0));
+    assert!(printed.contains("h2::") && printed.contains("rustls::"), "both are as loud as they can be:\n{printed}");
+    let key = pair.key.lines().nth(1).unwrap();
+    for hidden in [MARKER, key, sandbox.client_secret()] {
         assert!(!printed.contains(hidden), "{hidden} was printed:\n{printed}");
     }
 }

@@ -55,13 +55,13 @@ pub(super) async fn set(topology: Topology, listen: SocketAddr) -> Result<(Stage
     if topology == Topology::Chain {
         config.upstreams[0].encryption = Encryption::RequireSealed;
         let (app, over) = build(config.clone()).await?;
-        let address = app.address()?;
+        let address = tcp(&app)?;
         config = sidecar_of(address, config)?;
         egress = Some((app, Egress { address, over, early: HashMap::new() }));
     }
-    config.gateway.listen.address = listen;
+    config.gateway.listen.address = listen.into();
     let (front, over) = build(config).await?;
-    let door = front.address()?;
+    let door = tcp(&front)?;
     let (app, egress) = egress.unzip();
     Ok((Stage { sandbox, door, over, egress }, Gateways { front, egress: app }))
 }
@@ -83,6 +83,10 @@ async fn build(config: Config) -> Result<(App, mpsc::UnboundedReceiver<Record>),
     let observer = Arc::new(move |record: &Record| drop(tell.send(record.clone())));
     let surroundings = Surroundings { observers: vec![observer], ..Surroundings::default() };
     Ok((App::build(config, surroundings).await.map_err(Failure::unavailable)?, over))
+}
+
+fn tcp(app: &App) -> Result<SocketAddr, Failure> {
+    app.address()?.tcp().ok_or_else(|| Failure::new("the demo's gateways listen on TCP"))
 }
 
 impl Gateways {

@@ -1,6 +1,7 @@
 //! `deploy/gateway.toml`: what it says is what is read.
 
 use super::*;
+use crate::gateway::socket::Address;
 
 const DOCUMENTED: &str = include_str!("../../../deploy/gateway.toml");
 
@@ -70,11 +71,15 @@ fn every_example_of_the_documented_file_is_accepted() {
     let files = Files::new();
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     files.write("portfolio_key.sha256", "0".repeat(64));
+    files.write("token_key", "0".repeat(64));
     let text = documented()
         .replace("/etc/jwe-gateway/ca.pem", &files.path("ca.pem"))
         .replace("/etc/jwe-gateway/client.pem", &files.path("ca.pem"))
         .replace("/etc/jwe-gateway/client.key", &files.path("ca.pem"))
+        .replace("/run/secrets/token_key", &files.path("token_key"))
         .replace("/run/secrets/portfolio_key.sha256", &files.path("portfolio_key.sha256"))
+        .replace("/etc/jwe-gateway/tls.pem", &files.path("ca.pem"))
+        .replace("/etc/jwe-gateway/tls.key", "SECRET")
         .replace("/var/lib/jwe-gateway/jwks.json", &files.path("jwks.json"))
         .replace("/run/secrets/api_key", "SECRET");
     let with_examples = uncomment(&text, "#!");
@@ -82,6 +87,10 @@ fn every_example_of_the_documented_file_is_accepted() {
     let (before, fixed) = with_examples.split_once("# The same table").unwrap();
     let (before, _) = before.split_once("client_id = ").unwrap();
     let loaded = files.read(&format!("{before}\n# {fixed}"), &[], nothing()).unwrap();
+    let listen = &loaded.config.gateway.listen;
+    assert_eq!(listen.address, Address::Unix { path: "/run/jwe-gateway/gateway.sock".into(), mode: 0o660 });
+    let tls = listen.tls.as_ref().unwrap();
+    assert_eq!((&tls.private_key, tls.require_client_certificate), (&files.path("secret").into(), false));
     let upstream = &loaded.config.upstreams[0];
     assert_eq!(upstream.upstream.ca_file, Some(files.path("ca.pem").into()));
     assert_eq!(upstream.keys.source, crate::keys::Source::File("/etc/jwe-gateway/jwks.json".into()));

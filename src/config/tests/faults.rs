@@ -1,6 +1,7 @@
 //! Every fault, and what is said about it.
 
 use super::*;
+use crate::gateway::socket::Address;
 
 #[test]
 fn all_faults_are_reported_at_once_in_the_order_of_the_file() {
@@ -162,7 +163,7 @@ fn a_listener_that_others_can_reach_does_not_start_without_consent() {
 
 #[test]
 fn addresses_are_ip_and_port_and_differ() {
-    assert!(fault("listen.address = \"unix:/run/gateway.sock\"").ends_with("give an IP address and a port"));
+    assert!(fault("admin.address = \"unix:/run/admin.sock\"").ends_with("give an IP address and a port"));
     assert!(fault("listen.address = \"localhost:8080\"").contains("is not an IP address and a port"));
     let same = "admin.address and listen.address are the same";
     assert!(fault("admin.address = \"127.0.0.1:8080\"").contains(same));
@@ -171,6 +172,66 @@ fn addresses_are_ip_and_port_and_differ() {
         fault("listen.address = \"127.0.0.1:8081\"").starts_with(&format!("gateway.toml:1:8: listen.address: {same}"))
     );
     config(&format!("listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\n{SMALLEST}"));
+}
+
+#[test]
+fn a_unix_socket_is_a_file_with_a_mode_and_needs_no_consent() {
+    let listen = |lines: &str| config(&format!("{lines}\n{SMALLEST}")).gateway.listen.address;
+    let unix = |path: &str, mode| Address::Unix { path: path.into(), mode };
+    assert_eq!(listen("listen.address = \"unix:/run/g.sock\""), unix("/run/g.sock", 0o600));
+    assert_eq!(listen("listen.address = \"unix:g.sock\"\nlisten.mode = \"666\""), unix("g.sock", 0o666));
+    for path in ["", "/", "/run/", "/run/..", "/run/a\\u0000b"] {
+        let fault = fault(&format!("listen.address = \"unix:{path}\""));
+        assert!(fault.contains("is not a unix socket, such as"), "{fault}");
+    }
+    for mode in ["660", "\"0o660\"", "\"1660\"", "\"68\"", "\"0680\"", "\"\"", "\"+660\""] {
+        let fault = fault(&format!("listen.address = \"unix:/run/g.sock\"\nlisten.mode = {mode}"));
+        assert!(fault.starts_with("gateway.toml:2:8: listen.mode: not a mode"), "{mode}: {fault}");
+    }
+    assert!(fault("listen.mode = \"0660\"").contains("the address is none"));
+}
+
+#[test]
+fn a_listener_that_others_can_reach_starts_when_they_show_certificates() {
+    let files = Files::new();
+    files.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
+    let certificate = files.path("cert.pem");
+    let tls = |rest: &str| {
+        format!(
+            "[listen]\naddress = \"0.0.0.0:8443\"\ntls = {{ certificate = \"{certificate}\", private_key = \"SECRET\"{rest} }}\n{SMALLEST}"
+        )
+    };
+    let faults = files.faults(&tls(""), &[], nothing());
+    assert!(faults.len() == 1 && faults[0].contains("listen.address: not loopback"), "{faults:?}");
+    for advice in ["[[caller]]", "client_ca", "`anonymous = true` under [listen]"] {
+        assert!(faults[0].contains(advice), "{faults:?}");
+    }
+    let loaded = files.read(&tls(&format!(", client_ca = \"{certificate}\"")), &[], nothing()).unwrap();
+    let files = loaded.config.gateway.listen.tls.unwrap();
+    assert_eq!((files.client_ca, files.require_client_certificate), (Some(certificate.into()), true));
+    assert_eq!(loaded.warnings, [""; 0]);
+}
+
+#[test]
+fn tls_names_files_that_exist() {
+    let files = Files::new();
+    let faults = faults("listen.tls = { certificate = \"/nowhere/cert.pem\", client_CA = \"x\" }\n[[upstream]]\n");
+    let of_tls: Vec<_> = faults.iter().filter(|fault| fault.contains("listen.tls")).collect();
+    assert_eq!(of_tls.len(), 3, "{faults:#?}");
+    assert!(of_tls[0].contains("listen.tls.private_key: missing: "), "{faults:#?}");
+    assert!(of_tls[1].contains("listen.tls.certificate: /nowhere/cert.pem cannot be read"), "{faults:#?}");
+    assert!(of_tls[2].contains("listen.tls.client_CA: unknown key; did you mean client_ca?"), "{faults:#?}");
+
+    files.write("key.pem", "");
+    fs::set_permissions(files.path("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    files.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
+    let tls = format!(
+        "listen.tls = {{ certificate = \"{}\", private_key = \"{}\" }}\n{SMALLEST}",
+        files.path("cert.pem"),
+        files.path("key.pem")
+    );
+    let loaded = files.read(&tls, &[], nothing()).unwrap();
+    assert!(loaded.warnings[0].contains("listen.tls.private_key: every user"), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -536,4 +597,35 @@ fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
     let callers = config(&good).gateway.callers;
     assert_eq!(callers[0].allow.as_ref().unwrap()[1].to_string(), "* /x/**");
     assert!(callers[1].allow.is_none() && callers[1].enforce && callers[1].requests_per_second.is_none());
+}
+
+#[test]
+fn a_certificate_is_asked_of_everyone_unless_some_caller_has_a_key() {
+    let files = Files::new();
+    files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    files.write("key", "0".repeat(64));
+    let ca = files.path("ca.pem");
+    let required = |callers: &str| {
+        let tls = format!("tls = {{ certificate = {ca:?}, private_key = {ca:?}, client_ca = {ca:?} }}");
+        let toml = format!("[listen]\naddress = \"0.0.0.0:8443\"\n{tls}\n{callers}\n{SMALLEST}");
+        config(&toml).gateway.listen.tls.unwrap().require_client_certificate
+    };
+    assert!(required(""));
+    assert!(required("[[caller]]\nname = \"a\"\ncertificate = \"a.test\"\n"));
+    let with_key = format!("[[caller]]\nname = \"b\"\nkey_sha256_file = {:?}\n", files.path("key"));
+    assert!(!required(&format!("[[caller]]\nname = \"a\"\ncertificate = \"a.test\"\n{with_key}")));
+}
+
+#[test]
+fn a_listener_for_others_starts_with_callers_and_a_key_for_tokens_is_no_word() {
+    let files = Files::new();
+    files.write("key", "0".repeat(64));
+    files.write("short", "0123456789");
+    let open = "[listen]\naddress = \"0.0.0.0:8443\"\n";
+    let caller = format!("[[caller]]\nname = \"a\"\nkey_sha256_file = {:?}\n", files.path("key"));
+    config(&format!("{open}{caller}{SMALLEST}"));
+    let alone = faults(&format!("{open}{SMALLEST}"));
+    assert!(alone[0].contains("or write a [[caller]]"), "{alone:?}");
+    let fault = fault(&format!("[listen]\ntoken_key_file = {:?}", files.path("short")));
+    assert!(fault.contains("listen.token_key_file: the key for tokens has less than 16 bytes"), "{fault}");
 }

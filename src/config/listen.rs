@@ -1,0 +1,173 @@
+//! `[listen]`: where callers connect, and who may.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::file::{Section, Setting};
+use super::report::Report;
+use super::upstream::check_certificates;
+use super::values::{ADDRESS, BOOL, COUNT, Kind, PATH, Raw};
+use crate::gateway::Listen;
+use crate::gateway::caller::{Config as Caller, TokenKey};
+use crate::gateway::socket::{Address, MODE};
+use crate::gateway::tls::TlsFiles;
+use crate::secret::SecretSource;
+
+/// The section as it is written. Who may connect is judged when the callers are known.
+pub(super) struct Written {
+    pub(super) address: Setting<Address>,
+    max_connections: usize,
+    anonymous: Setting<bool>,
+    tls: Option<TlsFiles>,
+    token_key: Option<SecretSource>,
+}
+
+impl Written {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let default = Listen::default();
+        let report = section.context.report;
+        let address = section.setting("address", &LISTEN_ADDRESS, default.address);
+        let address = read_mode(&mut section, address);
+        let max_connections = section.setting("max_connections", &COUNT, default.max_connections).value;
+        let anonymous = section.setting("anonymous", &BOOL, false);
+        let tls = section.has("tls").then(|| read_tls(section.section("tls")));
+        let token_key = section.optional("token_key_file", &PATH).map(|file| {
+            let source = SecretSource::File(file.value.clone());
+            check_token_key(&file, &source, report);
+            source
+        });
+        section.finish();
+        Self { address, max_connections, anonymous, tls, token_key }
+    }
+
+    /// Whether a caller can prove itself by a certificate.
+    pub(super) fn has_client_ca(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    }
+
+    /// With what `callers` say: a certificate is asked of everyone unless some caller has a key.
+    pub(super) fn finish(self, callers: &[Caller], report: &Report) -> (Option<SecretSource>, Listen) {
+        let certificates_only = self.has_client_ca() && callers.iter().all(|caller| caller.keys.is_none());
+        check_who_may_connect(&self.address, callers.len(), certificates_only, &self.anonymous, report);
+        let Self { address, max_connections, tls, token_key, .. } = self;
+        let tls = tls.map(|tls| TlsFiles { require_client_certificate: certificates_only, ..tls });
+        (token_key, Listen { address: address.value, max_connections, tls })
+    }
+}
+
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// A unix socket lets in whom its mode lets in; any other listener that is not loopback lets in
+/// everyone. Then somebody must tell callers apart, or say that this is meant.
+fn check_who_may_connect(
+    address: &Setting<Address>,
+    callers: usize,
+    proves_itself: bool,
+    anonymous: &Setting<bool>,
+    report: &Report,
+) {
+    let is_open = address.value.tcp().is_some_and(|address| !is_loopback(address.ip()));
+    if !is_open || callers > 0 || proves_itself {
+        return;
+    }
+    if anonymous.value {
+        report.warn(&address.origin, &address.key, "whoever can connect uses our credentials (anonymous = true)");
+    } else {
+        address.fault_with(
+            anonymous,
+            report,
+            "not loopback, and callers are not told apart: whoever can connect would use our credentials. Use \
+             127.0.0.1 or a unix socket; or write a [[caller]]; or ask for certificates by `tls = { certificate = \
+             \"...\", private_key = \"...\", client_ca = \"...\" }` under [listen]; or accept that by `anonymous = true` \
+             under [listen] (or --anonymous)",
+        );
+    }
+}
+
+fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Address> {
+    match &address.value {
+        _ if address.is_faulty() => section.skip("mode"),
+        Address::Tcp(_) => section.refuse("mode", "is a unix socket's, and the address is none"),
+        Address::Unix { .. } => {
+            let mode = section.setting("mode", &FILE_MODE, MODE);
+            return address.map(|address| match address {
+                Address::Unix { path, .. } => Address::Unix { path, mode: mode.value },
+                tcp @ Address::Tcp(_) => tcp,
+            });
+        }
+    }
+    address
+}
+
+fn read_tls(mut section: Section<'_>) -> TlsFiles {
+    let report = section.context.report;
+    let advice = "write `certificate = \"...\"` and `private_key = \"...\"`, both PEM files";
+    let certificate = section.required("certificate", &PATH, advice, PathBuf::new());
+    let private_key = section.required("private_key", &PATH, advice, PathBuf::new());
+    let client_ca = section.optional("client_ca", &PATH);
+    section.finish();
+    for file in [Some(&certificate), client_ca.as_ref()].into_iter().flatten().filter(|file| !file.is_faulty()) {
+        check_certificates(file, report);
+    }
+    check_private_key(&private_key, report);
+    TlsFiles {
+        certificate: certificate.value,
+        private_key: private_key.value,
+        require_client_certificate: client_ca.is_some(),
+        client_ca: client_ca.map(|file| file.value),
+    }
+}
+
+/// Reads the secret as it will be read later: now somebody is looking.
+fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Report) {
+    if source.is_world_readable() {
+        report.warn(&file.origin, &file.key, "every user of this machine can read the file: chmod 600");
+    }
+    match source.read().map(|secret| TokenKey::shared(&secret)) {
+        Ok(Ok(_)) => {}
+        Ok(Err(fault)) => file.fault(report, fault.to_string()),
+        Err(fault) => file.fault(report, fault.to_string()),
+    }
+}
+
+fn check_private_key(file: &Setting<PathBuf>, report: &Report) {
+    if file.is_faulty() {
+        return;
+    }
+    if let Err(error) = std::fs::File::open(&file.value) {
+        file.fault(report, format!("{} cannot be read: {}", file.value.display(), error.kind()));
+    } else if SecretSource::File(file.value.clone()).is_world_readable() {
+        report.warn(&file.origin, &file.key, "every user of this machine can read the file: chmod 600");
+    }
+}
+
+/// An IP address and a port, or `unix:` and a path; its mode is another setting.
+const LISTEN_ADDRESS: Kind<Address> = Kind { parse: parse_address, show: Address::to_string };
+
+fn parse_address(raw: &Raw<'_>) -> Result<Address, String> {
+    let text = raw.text()?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        let is_file = Path::new(path).file_name().is_some() && !path.ends_with('/');
+        if !is_file || path.contains(char::is_control) {
+            return Err(format!("{text:?} is not a unix socket, such as \"unix:/run/jwe-gateway/gateway.sock\""));
+        }
+        return Ok(Address::Unix { path: Path::new(path).to_owned(), mode: MODE });
+    }
+    (ADDRESS.parse)(raw).map(SocketAddr::into)
+}
+
+/// Permission bits, in octal as `chmod` takes them. As text: `0660` without quotes is no number in
+/// TOML, and 660 would be another one.
+const FILE_MODE: Kind<u32> = Kind { parse: parse_mode, show: |mode| format!("{mode:04o}") };
+
+fn parse_mode(raw: &Raw<'_>) -> Result<u32, String> {
+    let wrong = "not a mode: write it as chmod takes it and in quotes, such as \"0660\"";
+    let text = raw.text().map_err(|_| wrong.to_owned())?;
+    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if is_octal && mode <= 0o777 => Ok(mode),
+        _ => Err(wrong.to_owned()),
+    }
+}

@@ -1,0 +1,245 @@
+//! The streams of one HTTP/2 connection: how many are open, and whether their answers are read.
+//!
+//! HTTP/1 has hyper's head deadline for a connection that lies idle, and `stall.rs` for a caller
+//! that does not read. HTTP/2 needs both anew. It has no deadline for an idle connection; and a
+//! caller can keep reading frames, so that no write ever stalls, while it grants one stream no
+//! room: the answer, and the provider's connection behind it, would wait for ever.
+//!
+//! hyper runs each stream by an executor, and that is ours: it counts the streams, and drops one
+//! whose answer has offered a piece that nobody takes for a time. A dropped stream is reset, and
+//! the others of its connection go on. How far the answer is, its body tells by a task-local
+//! ([`Offering`]); hyper gives no other way from the body to the stream.
+//!
+//! Rejected: breaking the whole connection. One slow reader would cost the caller all its other
+//! requests.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+tokio::task_local! {
+    /// Pieces that the answer of the stream being run has offered; see [`Offers`].
+    static OFFERS: Offers;
+}
+
+/// Runs the streams of one connection. All clones are one.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    open: watch::Sender<usize>,
+    patience: Duration,
+}
+
+impl Streams {
+    /// None yet; each is dropped when nothing of its answer is taken for `patience`.
+    #[must_use]
+    pub fn new(patience: Duration) -> Self {
+        Self { open: watch::Sender::new(0), patience }
+    }
+
+    /// Returns once no stream has been open for `time` at a stretch.
+    pub async fn idle(&self, time: Duration) {
+        let mut open = self.open.subscribe();
+        loop {
+            // The sender is ours: it does not end before us.
+            let _ = open.wait_for(|open| *open == 0).await;
+            tokio::select! {
+                () = tokio::time::sleep(time) => return,
+                _ = open.wait_for(|open| *open > 0) => {}
+            }
+        }
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let place = Place::take(self.open.clone());
+        let stream = Patient::new(stream, self.patience);
+        tokio::spawn(async move {
+            if stream.await == End::NobodyReads {
+                tracing::debug!("a stream was reset: nothing of its answer was taken");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// One of the open streams, until it is dropped.
+struct Place(watch::Sender<usize>);
+
+impl Place {
+    fn take(open: watch::Sender<usize>) -> Self {
+        open.send_modify(|open| *open += 1);
+        Self(open)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// How many pieces an answer has offered, and in the lowest bit whether it waits for the caller:
+/// it was not asked for more since.
+#[derive(Clone, Debug, Default)]
+struct Offers(Arc<AtomicU64>);
+
+impl Offers {
+    fn offered(&self) {
+        let count = self.0.load(Ordering::Relaxed) >> 1;
+        self.0.store(((count + 1) << 1) | 1, Ordering::Relaxed);
+    }
+
+    fn asked(&self) {
+        self.0.fetch_and(!1, Ordering::Relaxed);
+    }
+
+    /// The number of the piece that waits to be taken.
+    fn waiting(&self) -> Option<u64> {
+        let offers = self.0.load(Ordering::Relaxed);
+        (offers & 1 == 1).then_some(offers >> 1)
+    }
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    NobodyReads,
+}
+
+/// A stream that ends when its answer's last piece waits for too long.
+struct Patient<F> {
+    stream: Pin<Box<F>>,
+    offers: Offers,
+    patience: Duration,
+    waiting: Option<(u64, Pin<Box<Sleep>>)>,
+}
+
+impl<F> Patient<F> {
+    fn new(stream: F, patience: Duration) -> Self {
+        Self { stream: Box::pin(stream), offers: Offers::default(), patience, waiting: None }
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Patient<F> {
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        let this = &mut *self;
+        if OFFERS.sync_scope(this.offers.clone(), || this.stream.as_mut().poll(cx)).is_ready() {
+            return Poll::Ready(End::Done);
+        }
+        let Some(number) = this.offers.waiting() else {
+            this.waiting = None;
+            return Poll::Pending;
+        };
+        let patience = this.patience;
+        let waiting = this.waiting.take().filter(|(before, _)| *before == number);
+        let (_, sleep) =
+            this.waiting.insert(waiting.unwrap_or_else(|| (number, Box::pin(tokio::time::sleep(patience)))));
+        sleep.as_mut().poll(cx).map(|()| End::NobodyReads)
+    }
+}
+
+/// An answer's body that tells its stream how far it is. Without a stream, as in HTTP/1, it tells
+/// nobody.
+#[derive(Debug)]
+pub struct Offering<B>(B);
+
+impl<B> Offering<B> {
+    /// `body`, observed.
+    pub fn new(body: B) -> Self {
+        Self(body)
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Offering<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        // Outside of a stream there is nobody to tell.
+        let _ = OFFERS.try_with(|offers| match &polled {
+            Poll::Ready(Some(Ok(_))) => offers.offered(),
+            _ => offers.asked(),
+        });
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn offer(body: &mut Offering<Full<Bytes>>) -> bool {
+        body.frame().await.is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_piece_nobody_takes_ends() {
+        let never = Notify::new();
+        let stream = Patient::new(
+            async {
+                assert!(offer(&mut Offering::new(Full::from("piece"))).await);
+                never.notified().await;
+            },
+            PATIENCE,
+        );
+        let begun = tokio::time::Instant::now();
+        assert_eq!(stream.await, End::NobodyReads);
+        assert!(begun.elapsed() >= PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_for_the_provider_or_is_read_slowly_does_not() {
+        let stream = Patient::new(
+            async {
+                // Nothing offered yet: the exchange has a deadline of its own.
+                tokio::time::sleep(10 * PATIENCE).await;
+                for _ in 0..5 {
+                    let mut body = Offering::new(Full::from("piece"));
+                    assert!(offer(&mut body).await);
+                    tokio::time::sleep(PATIENCE / 2).await;
+                    assert!(!offer(&mut body).await);
+                    tokio::time::sleep(10 * PATIENCE).await;
+                }
+            },
+            PATIENCE,
+        );
+        assert_eq!(stream.await, End::Done);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_when_no_stream_was_open_for_the_time() {
+        let streams = Streams::new(PATIENCE);
+        hyper::rt::Executor::execute(&streams, async { tokio::time::sleep(PATIENCE).await });
+        let begun = tokio::time::Instant::now();
+        streams.idle(PATIENCE).await;
+        assert!(begun.elapsed() >= 2 * PATIENCE);
+    }
+}

@@ -1,0 +1,236 @@
+//! Where callers connect: TLS, certificates, unix sockets, and those who only dawdle there.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Version;
+use jwe_gateway::app::{App, BuildError, Stop, Surroundings};
+use jwe_gateway::clock::Clock;
+use jwe_gateway::gateway::socket::Address;
+use jwe_gateway::sandbox::{Options, Sandbox};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::certificates::{Authority, client, first, unix_client};
+use crate::harness::{TestGateway, config, eventually};
+use crate::process;
+
+const LIST: &str = "/v0/bank/credentials/list";
+
+/// A POST that the gateway must seal and forward.
+async fn post(client: &reqwest::Client, gateway: &TestGateway) -> reqwest::Result<reqwest::Response> {
+    let request = client.post(format!("https://{}{LIST}", gateway.address));
+    request.header("content-type", "application/json").body("{}").send().await
+}
+
+#[tokio::test]
+async fn both_versions_of_tls_and_of_http_go_through() {
+    let authority = Authority::new();
+    let gateway = TestGateway::spawn_with(|config| authority.serve(config)).await;
+    for tls in [&TLS12, &TLS13] {
+        for (alpn, version) in [
+            (&[&b"h2"[..], b"http/1.1"][..], Version::HTTP_2),
+            (&[b"http/1.1"], Version::HTTP_11),
+            (&[], Version::HTTP_11),
+        ] {
+            gateway.sandbox.forget_received();
+            let client = client(authority.caller(&[tls], alpn, None));
+            let reply = post(&client, &gateway).await.unwrap();
+            assert_eq!((reply.status().as_u16(), reply.version()), (200, version), "{tls:?}");
+            assert!(reply.headers().contains_key("x-request-id"));
+            assert_eq!(gateway.last().plaintext, "{}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_without_a_certificate_of_the_client_ca_is_turned_away() {
+    let (authority, foreign) = (Authority::new(), Authority::new());
+    let gateway = TestGateway::spawn_with(|config| authority.serve_own(config)).await;
+    let expired = authority.issue_with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let (good, strange) = (authority.issue(), foreign.issue());
+    for tls in [&TLS12, &TLS13] {
+        for (shown, what) in [(None, "none"), (Some(&strange), "foreign"), (Some(&expired), "expired")] {
+            let client = client(authority.caller(&[tls], &[b"h2", b"http/1.1"], shown));
+            let refused = post(&client, &gateway).await;
+            assert!(refused.is_err(), "{what}, {tls:?}: {refused:?}");
+        }
+        assert!(gateway.received().is_empty());
+        let client = client(authority.caller(&[tls], &[b"h2", b"http/1.1"], Some(&good)));
+        assert_eq!(post(&client, &gateway).await.unwrap().status(), 200);
+        gateway.sandbox.forget_received();
+    }
+}
+
+#[tokio::test]
+async fn with_a_client_ca_no_session_is_resumed() {
+    let authority = Authority::new();
+    let gateway = TestGateway::spawn_with(|config| authority.serve_own(config)).await;
+    let shown = authority.issue();
+    for tls in [&TLS12, &TLS13] {
+        let caller = Arc::new(authority.caller(&[tls], &[b"http/1.1"], Some(&shown)));
+        for _ in 0..2 {
+            let mut stream = connect(&gateway, &caller).await.unwrap();
+            // A TLS 1.3 ticket would come with the first answer.
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 "));
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_http_to_the_tls_port_is_told_so_and_disturbs_nobody() {
+    let authority = Authority::new();
+    let gateway = TestGateway::spawn_with(|config| authority.serve(config)).await;
+    let answer = gateway.raw(format!("GET {LIST} HTTP/1.1\r\nHost: g\r\n\r\n")).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.closed && answer.body.contains("speaks TLS"), "{answer:?}");
+    // Neither HTTP nor TLS: an alert (record type 21), and the end.
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(b"\x00\x01what is this?").await.unwrap();
+    let mut alert = Vec::new();
+    stream.read_to_end(&mut alert).await.unwrap();
+    assert_eq!(alert.first(), Some(&21), "{alert:?}");
+    assert!(gateway.received().is_empty());
+    let client = client(authority.caller(&[&TLS13], &[], None));
+    assert_eq!(post(&client, &gateway).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_slow_handshake_delays_nobody_and_is_cut() {
+    let authority = Authority::new();
+    let gateway = TestGateway::spawn_with(|config| {
+        authority.serve(config);
+        config.gateway.deadlines.head = Duration::from_secs(2);
+    })
+    .await;
+    let mut silent = TcpStream::connect(gateway.address).await.unwrap();
+    let mut slow = TcpStream::connect(gateway.address).await.unwrap();
+    slow.write_all(b"\x16\x03\x01\x02").await.unwrap();
+    let client = client(authority.caller(&[&TLS13], &[], None));
+    assert_eq!(post(&client, &gateway).await.unwrap().status(), 200);
+    for stream in [&mut silent, &mut slow] {
+        let cut = tokio::time::timeout(crate::harness::PATIENCE, stream.read(&mut [0])).await.expect("cut");
+        assert!(matches!(cut, Ok(0) | Err(_)), "{cut:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_holds_a_place_among_the_connections() {
+    let authority = Authority::new();
+    let gateway = TestGateway::spawn_with(|config| {
+        authority.serve(config);
+        config.gateway.listen.max_connections = 1;
+    })
+    .await;
+    let slow = TcpStream::connect(gateway.address).await.unwrap();
+    let client = client(authority.caller(&[&TLS13], &[], None));
+    let posted = tokio::spawn(async move {
+        let reply = post(&client, &gateway).await.unwrap().status();
+        (reply, gateway)
+    });
+    let waited = tokio::time::timeout(Duration::from_millis(300), async { slow.readable().await }).await;
+    assert!(waited.is_err() && !posted.is_finished(), "there is one place, and it is taken");
+    drop(slow);
+    assert_eq!(posted.await.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn broken_tls_files_change_nothing_and_a_good_pair_replaces_the_old_one() {
+    let authority = Authority::new();
+    let (clock, hands) = Clock::manual();
+    let surroundings = Surroundings { clock, ..Surroundings::default() };
+    let gateway = TestGateway::spawn_among(surroundings, Options::default(), |config| authority.serve(config)).await;
+    let caller = Arc::new(authority.caller(&[&TLS13], &[], None));
+    let old = presented(&gateway, &caller).await;
+    let new = authority.issue();
+    authority.put("cert.pem", &new.certificate[..new.certificate.len() / 2]);
+    for _ in 0..5 {
+        hands.advance(Duration::from_secs(10));
+        assert_eq!(presented(&gateway, &caller).await, old);
+    }
+    authority.put("cert.pem", &new.certificate);
+    for _ in 0..5 {
+        hands.advance(Duration::from_secs(10));
+        assert_eq!(presented(&gateway, &caller).await, old, "the key is still the old one's");
+    }
+    authority.put("key.pem", &new.key);
+    eventually("the new certificate is presented", async || {
+        hands.advance(Duration::from_secs(10));
+        presented(&gateway, &caller).await == first(&new.certificate)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unusable_tls_files_are_a_fault_of_the_configuration_that_names_them() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.put("key.pem", &other.issue().key);
+    authority.put("secret", "s3cret");
+    let path = |name: &str| authority.path(name).display().to_string();
+    authority.put(
+        "gateway.toml",
+        &format!(
+            "[listen]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{}\", private_key = \"{}\" }}\n\
+             [[upstream]]\nurl = \"http://127.0.0.1:9\"\ncredentials.client_id = \"id\"\n\
+             credentials.client_secret_file = \"{}\"\n",
+            path("cert.pem"),
+            path("key.pem"),
+            path("secret"),
+        ),
+    );
+    for verb in ["run", "check"] {
+        let ended = process::run(&[verb, "--config", &path("gateway.toml"), "--admin", "127.0.0.1:0"], b"");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(78), "{verb}: {said}");
+        assert!(said.contains("listen.tls: ") && said.contains(&path("cert.pem")), "{verb}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket_has_its_mode_while_it_serves_and_is_gone_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.sock");
+    // Left by one that died.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let address = Address::Unix { path: path.clone(), mode: 0o660 };
+    let mut gateway = TestGateway::spawn_with(|config| config.gateway.listen.address = address.clone()).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o660);
+    let client = unix_client(&path);
+    let request = client.post(format!("http://localhost{LIST}")).header("content-type", "application/json");
+    assert_eq!(request.body("{}").send().await.unwrap().status(), 200);
+    assert_eq!(gateway.last().plaintext, "{}");
+
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let mut second = config(&sandbox);
+    second.gateway.listen.address = address;
+    let refused = App::build(second, Surroundings::default()).await.unwrap_err();
+    assert!(matches!(refused, BuildError::Bind { what: "listen.address", .. }), "{refused}");
+    assert!(refused.to_string().contains("gateway.sock: another process listens there"), "{refused}");
+
+    gateway.stop(Stop::AtOnce);
+    gateway.ended().await;
+    assert!(!path.exists());
+}
+
+/// A handshake with the gateway.
+async fn connect(
+    gateway: &TestGateway,
+    caller: &Arc<rustls::ClientConfig>,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let name = ServerName::from(gateway.address.ip());
+    tokio_rustls::TlsConnector::from(Arc::clone(caller)).connect(name, stream).await
+}
+
+/// The certificate that the gateway presents now.
+async fn presented(gateway: &TestGateway, caller: &Arc<rustls::ClientConfig>) -> CertificateDer<'static> {
+    let stream = connect(gateway, caller).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+}
