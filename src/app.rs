@@ -115,7 +115,7 @@ impl App {
             ListenError::Bind(cause) => BuildError::Bind { what: "listen.address", address: listen, cause },
         })?;
         let mut metrics = Registry::default();
-        metrics.register_collector(Box::new(Figures::new(providers.clone(), callers.clone())));
+        metrics.register_collector(Box::new(Figures::new(providers.clone(), callers.clone(), gateway.tls())));
         let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
             what: "admin.address",
             address: admin_address.into(),

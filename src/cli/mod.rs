@@ -5,6 +5,7 @@
 mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod doctor;
 #[cfg(feature = "sandbox")]
 mod drill;
 mod failure;
@@ -58,6 +59,8 @@ enum Verb {
     Drill(drill::Arguments),
     /// Check the configuration and print what is in force
     Check(check::Arguments),
+    /// Go the way of a request step by step, and say where it ends and what to do about it
+    Doctor(doctor::Arguments),
     /// Seal JSON from stdin; the compact JWE goes to stdout
     Seal(seal::Arguments),
     /// Open a compact JWE from stdin with private keys; the content goes to stdout
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
             #[cfg(feature = "sandbox")]
             Verb::Drill(arguments) => drill::run(arguments).await,
             Verb::Check(arguments) => check::run(&arguments).await,
+            Verb::Doctor(arguments) => doctor::run(arguments).await,
             Verb::Seal(arguments) => seal::run(arguments).await,
             Verb::Open(arguments) => open::run(arguments).await,
             Verb::Keys(arguments) => keys::run(arguments).await,

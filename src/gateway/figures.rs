@@ -1,5 +1,5 @@
-//! What a scrape shows of each provider, its keys and our token, and of each caller, as they are at
-//! that moment.
+//! What a scrape shows of each provider, its keys and our token, of each caller, and of the listener's
+//! certificate, as they are at that moment.
 //!
 //! Nothing is counted here. The holders count as they work, and a scrape reads; so there is no
 //! second truth, and a gateway that nobody scrapes pays nothing.
@@ -7,6 +7,8 @@
 //! Labels are bounded: upstreams and callers by the configuration, kids by the hundred keys a set may have.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -16,6 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::caller::Callers;
 use super::provider::Provider;
+use super::tls::{self, ServerTls};
 use crate::keys::{self, EntryState, Keys};
 use crate::token;
 
@@ -24,13 +27,14 @@ use crate::token;
 pub struct Figures {
     providers: Vec<Provider>,
     callers: Callers,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl Figures {
-    /// Of these.
+    /// Of these, and of the listener's TLS.
     #[must_use]
-    pub fn new(providers: Vec<Provider>, callers: Callers) -> Self {
-        Self { providers, callers }
+    pub fn new(providers: Vec<Provider>, callers: Callers, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { providers, callers, tls }
     }
 }
 
@@ -129,8 +133,25 @@ impl Collector for Figures {
                 }
             }
         }
-        encode_callers(&self.callers, &mut encoder)
+        encode_callers(&self.callers, &mut encoder)?;
+        match &self.tls {
+            Some(tls) => encode_tls(&tls.snapshot(), &mut encoder),
+            None => Ok(()),
+        }
     }
+}
+
+fn encode_tls(seen: &tls::Snapshot, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let (name, help) = ("jwe_gateway_tls_reloads", "States of the listener's TLS files that were taken, and not");
+    let mut reloads = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in results(seen.reloads_ok, seen.reloads_failed) {
+        ConstCounter::new(value).encode(reloads.encode_family(&labels)?)?;
+    }
+    let name = "jwe_gateway_tls_certificate_expires_timestamp_seconds";
+    let expires =
+        encoder.encode_descriptor(name, "End of the listener's certificate in use", None, MetricType::Gauge)?;
+    let since = seen.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    ConstGauge::new(since.as_secs_f64()).encode(expires)
 }
 
 fn encode_callers(callers: &Callers, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -47,7 +47,7 @@ type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, 
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: ClientConfig,
-    has_roots: bool,
+    roots: Arc<RootCertStore>,
     proxy: Option<Proxy>,
 }
 
@@ -62,13 +62,13 @@ impl Tls {
         if let Some(path) = ca_file {
             add_file(&mut roots, path)?;
         }
-        let has_roots = !roots.is_empty();
+        let roots = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
-        Ok(Self { config, has_roots, proxy: None })
+        Ok(Self { config, roots, proxy: None })
     }
 
     /// As an upstream is configured.
@@ -112,7 +112,12 @@ impl Tls {
     /// That there is anyone to trust. Without, every handshake would fail later, with an error
     /// that points at the provider.
     pub(super) fn need_roots(&self) -> Result<(), BadTls> {
-        if self.has_roots { Ok(()) } else { Err(BadTls::NoRoots) }
+        if self.roots.is_empty() { Err(BadTls::NoRoots) } else { Ok(()) }
+    }
+
+    /// What handshakes are made with, and by whom certificates are judged.
+    pub(super) fn parts(&self) -> (&ClientConfig, &Arc<RootCertStore>) {
+        (&self.config, &self.roots)
     }
 
     /// The client for the data path to `target`: HTTP/1.1, or HTTP/2 where the provider offers it by

@@ -15,12 +15,14 @@
 mod body;
 mod client;
 mod identity;
+mod probe;
 mod proxy;
 mod send;
 
 pub use body::{InClear, Outgoing, SealTime};
 pub use client::{BadTls, Tls};
 pub use identity::{BadIdentity, Identity};
+pub use probe::{Handshake, Probe, ProbeError};
 pub use proxy::{BadProxy, Proxy};
 pub use send::{SendError, Upstream};
 

@@ -3,10 +3,13 @@
 use jwe_gateway::config::Config;
 use jwe_gateway::gateway::caller::{self, KeyDigest, KeySource};
 use jwe_gateway::gateway::provider::{Encryption, TokenEndpoint};
+use jwe_gateway::keys::Source;
 use jwe_gateway::sandbox::{ApiFault, Fault};
+use jwe_gateway::upstream::Identity;
 use serde_json::{Value, json};
 
-use crate::harness::{TestGateway, assert_refused, eventually};
+use crate::certificates::{Authority, client};
+use crate::harness::{Served, TestGateway, assert_refused, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
@@ -162,6 +165,66 @@ async fn a_sidecar_presents_its_key_to_the_egress_with_requests_and_key_fetches(
     let key_set = egress.request("GET", "/.well-known/jwks.json").send().await.unwrap();
     assert_refused(key_set, 401, "caller_unknown").await;
     let sidecar = crate::chain::sidecar_before(&egress, Some("key-of-sidecar")).await;
+    let reply = sidecar.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+    assert_eq!(egress.last().plaintext, "{}");
+}
+
+#[tokio::test]
+async fn a_caller_is_known_by_its_certificate_and_a_strange_one_is_nobodys() {
+    let authority = Authority::new();
+    let by_certificate = caller::Config { certificate: Some("portfolio.test".into()), ..caller::Config::new("a") };
+    let gateway = TestGateway::spawn_with(|config| {
+        authority.serve_own(config);
+        // Some show a certificate, others a key.
+        config.gateway.listen.tls.as_mut().unwrap().require_client_certificate = false;
+        config.gateway.callers = vec![by_certificate, caller("b")];
+    })
+    .await;
+    let named = |name: &str| {
+        let name = rcgen::SanType::DnsName(name.try_into().unwrap());
+        authority.issue_with(|params| params.subject_alt_names.push(name))
+    };
+    let (known, strange) = (named("portfolio.test"), named("other.test"));
+    let post = async |pair, key: Option<&str>| {
+        let client = client(authority.caller(rustls::ALL_VERSIONS, &[b"h2"], pair));
+        let request = client.post(format!("https://{}{LIST}", gateway.address));
+        let request = request.header("content-type", "application/json").body("{}");
+        let request = match key {
+            Some(key) => request.header("authorization", format!("Bearer {key}")),
+            None => request,
+        };
+        request.send().await.unwrap()
+    };
+    assert_eq!(post(Some(&known), None).await.status(), 200);
+    assert_eq!(post(None, Some("key-of-b")).await.status(), 200);
+    assert_refused(post(Some(&strange), None).await, 401, "caller_unknown").await;
+    assert_refused(post(None, None).await, 401, "caller_unknown").await;
+    assert_refused(post(Some(&known), Some("wrong")).await, 401, "caller_unknown").await;
+}
+
+#[tokio::test]
+async fn a_sidecar_reaches_its_egress_by_tls_and_shows_it_a_certificate() {
+    let authority = Authority::new();
+    let egress = TestGateway::spawn_with(|config: &mut Config| {
+        authority.serve_own(config);
+        let certificate = Some("sidecar.test".into());
+        config.gateway.callers = vec![caller::Config { certificate, ..caller::Config::new("sidecar") }];
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+    })
+    .await;
+    let name = rcgen::SanType::DnsName("sidecar.test".try_into().unwrap());
+    let pair = authority.issue_with(|params| params.subject_alt_names.push(name));
+    authority.put("sidecar.pem", &pair.certificate);
+    authority.put("sidecar.key", &pair.key);
+    let mut config = crate::chain::sidecar_config(&egress, None);
+    let upstream = &mut config.upstreams[0];
+    upstream.upstream.url = format!("https://{}", egress.address).parse().unwrap();
+    upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
+    upstream.upstream.ca_file = Some(authority.path("ca.pem"));
+    upstream.upstream.identity =
+        Some(Identity { certificate: authority.path("sidecar.pem"), private_key: authority.path("sidecar.key") });
+    let sidecar = Served::start(config).await;
     let reply = sidecar.json("POST", LIST, "{}").send().await.unwrap();
     assert_eq!(reply.status(), 200);
     assert_eq!(egress.last().plaintext, "{}");

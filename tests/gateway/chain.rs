@@ -44,7 +44,7 @@ pub(crate) async fn sidecar_before(egress: &TestGateway, key: Option<&str>) -> S
     Served::start(sidecar_config(egress, key)).await
 }
 
-fn sidecar_config(egress: &TestGateway, key: Option<&str>) -> Config {
+pub(crate) fn sidecar_config(egress: &TestGateway, key: Option<&str>) -> Config {
     let mut config = crate::harness::config(&egress.sandbox);
     let upstream = &mut config.upstreams[0];
     upstream.upstream.url = format!("http://{}", egress.address).parse().unwrap();

@@ -8,6 +8,7 @@ mod certificates;
 mod chain;
 mod command_line;
 mod deploy;
+mod doctor;
 mod documents;
 mod drill;
 mod encryption;

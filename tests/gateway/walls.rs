@@ -15,7 +15,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("admin", &[]),
     ("keys", &["jose", "bucket", "causes", "clock", "secret"]),
     ("token", &["causes", "clock", "secret"]),
-    ("upstream", &["jose", "clock", "secret"]),
+    ("upstream", &["causes", "jose", "clock", "secret"]),
     ("gateway", &["bucket", "causes", "jose", "keys", "token", "upstream", "clock", "secret"]),
     ("sandbox", &["jose", "clock", "secret"]),
     ("config", &["admin", "gateway", "keys", "secret", "telemetry", "token", "upstream"]),
