@@ -31,7 +31,7 @@ use super::target::{self, TargetFault};
 #[derive(Debug)]
 pub enum Admitted {
     /// It goes on to a provider.
-    Forward(Forward),
+    Forward(Box<Forward>),
     /// It is one the gateway answers itself.
     Answered(Response<Bytes>),
 }
@@ -121,7 +121,7 @@ impl Admission {
         let bounds = self.bounds(provider, provider.room.max_body);
         let content = content::take(&parts, body, provider, &bounds, notes).await?;
         let head = Head::new(parts, target, &content);
-        Ok(Admitted::Forward(Forward { provider: provider.clone(), head, content, room, place }))
+        Ok(Admitted::Forward(Box::new(Forward { provider: provider.clone(), head, content, room, place })))
     }
 
     /// The provider's token endpoint, played by us.

@@ -58,13 +58,13 @@ pub async fn take(
     let declared = if body.is_end_stream() { declared.unwrap_or(None) } else { declared? };
     let intake = Intake { method: &parts.method, declared, body, bounds, notes };
     match &provider.sealing {
-        Sealing::Here(keys) => intake.to_seal(keys).await,
+        Sealing::Here(keys) => intake.json_or_jwe(keys).await,
         Sealing::Before(keys) => {
-            let message = intake.sealed().await?;
+            let message = intake.jwe_only().await?;
             Ok(message.map_or(Content::Nothing, |message| Content::Sealed(message, keys.clone())))
         }
         Sealing::Off(permission) => {
-            let json = intake.clear().await?;
+            let json = intake.json_only().await?;
             let content_type = parts.headers.get(CONTENT_TYPE).cloned();
             Ok(match (json, content_type) {
                 (Some(json), Some(content_type)) => Content::Clear(json, content_type, *permission),
@@ -84,7 +84,7 @@ struct Intake<'a> {
 }
 
 impl Intake<'_> {
-    async fn to_seal(mut self, keys: &Keys) -> Result<Content, Refusal> {
+    async fn json_or_jwe(mut self, keys: &Keys) -> Result<Content, Refusal> {
         let bytes = self.read(|_| Ok(())).await?;
         match self.declared {
             _ if bytes.is_empty() && self.may_be_empty() => Ok(Content::Nothing),
@@ -95,7 +95,7 @@ impl Intake<'_> {
     }
 
     /// The only thing that comes of a body here is a JWE.
-    async fn sealed(mut self) -> Result<Option<CallerMade>, Refusal> {
+    async fn jwe_only(mut self) -> Result<Option<CallerMade>, Refusal> {
         let clear = || Refusal::PlaintextRefused;
         match self.declared {
             Some(MediaType::Jose) => {
@@ -111,7 +111,7 @@ impl Intake<'_> {
         }
     }
 
-    async fn clear(mut self) -> Result<Option<Plaintext>, Refusal> {
+    async fn json_only(mut self) -> Result<Option<Plaintext>, Refusal> {
         if self.declared == Some(MediaType::Jose) {
             return Err(MediaTypeFault::NotSealed.into());
         }

@@ -57,7 +57,7 @@ impl Exchange {
         let notes = Notes::of(&request);
         let Forward { provider, head, content, room: _room, place } =
             match self.admission.admit(request, &notes).await? {
-                Admitted::Forward(forward) => forward,
+                Admitted::Forward(forward) => *forward,
                 Admitted::Answered(answer) => return Ok(answer.map(|body| Either::Right(Full::new(body)))),
             };
         if let Content::Sealed(message, keys) = &content {

@@ -152,7 +152,7 @@ mod tests {
         let fault = |files| Shown::new(files, Arc::clone(&provider)).unwrap_err().to_string();
         let nowhere = Identity { private_key: "/nowhere/key".into(), ..files.clone() };
         assert!(fault(nowhere).contains("/nowhere/key"));
-        let swapped = Identity { private_key: files.certificate.clone(), certificate: files.private_key.clone() };
+        let swapped = Identity { private_key: files.certificate.clone(), certificate: files.private_key };
         assert!(fault(swapped).contains("client"));
     }
 }

@@ -130,7 +130,8 @@ impl Probe {
     #[must_use]
     pub fn next_host(&self) -> (String, u16) {
         let next = self.proxy.as_ref().map_or(&self.target, |(proxy, _)| proxy);
-        let port = next.port_u16().unwrap_or(if next.scheme_str() == Some("https") { 443 } else { 80 });
+        let default = if next.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = next.port_u16().unwrap_or(default);
         (next.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(), port)
     }
 

@@ -19,6 +19,25 @@ fn without_a_command_it_names_three_to_begin_with() {
 }
 
 #[test]
+fn the_demo_of_a_chain_tells_what_its_egress_saw() {
+    let output = run(&["demo", "--topology", "chain", "--once"], b"");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
+    for expected in [
+        "sidecar   http://127.0.0.1:",
+        "egress    http://127.0.0.1:",
+        "45 bytes of JSON, in clear, at the sidecar",
+        "egress  586 bytes, passed on sealed as they came, with the egress's own token",
+        "the first of them in clear, sent to the egress itself: 403 Forbidden",
+        "bodies the egress could have read: 0 of 3",
+        "3 of 3 opened by the provider, byte for byte",
+    ] {
+        assert!(printed.contains(expected), "{expected} in:\n{printed}");
+    }
+    assert_eq!(printed.matches("passed on sealed as they came").count(), 3, "{printed}");
+}
+
+#[test]
 fn demo_once_tells_three_lives_and_ends_well() {
     let output = run(&["demo", "--once"], b"");
     let printed = text(&output.stdout);

@@ -9,6 +9,8 @@ use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::secret::Secret;
+
 /// A letter's PDF; scans are of this size.
 const PDF_BYTES: usize = 1024 * 1024;
 
@@ -47,10 +49,19 @@ impl Example {
         ]
     }
 
-    /// Sends it, and reads the answer to its end.
-    pub(super) async fn send(&self, client: &reqwest::Client, gateway: SocketAddr) -> reqwest::Result<StatusCode> {
+    /// Sends it, with a caller's key if there is one, and reads the answer to its end.
+    pub(super) async fn send(
+        &self,
+        client: &reqwest::Client,
+        gateway: SocketAddr,
+        key: Option<&Secret>,
+    ) -> reqwest::Result<StatusCode> {
         let url = format!("http://{gateway}{}", self.path);
         let request = client.request(self.method.clone(), url).header(CONTENT_TYPE, "application/json");
+        let request = match key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        };
         let answer = request.body(self.body.clone()).send().await?;
         let status = answer.status();
         answer.bytes().await?;

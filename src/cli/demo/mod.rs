@@ -72,7 +72,7 @@ async fn examples(stage: &mut Stage) -> Result<(), Failure> {
     let examples = Example::three();
     let (mut arrived_whole, mut readable) = (0, 0);
     for (index, example) in examples.iter().enumerate() {
-        example.send(&client, stage.door).await?;
+        example.send(&client, stage.door, None).await?;
         let record = stage.over.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
         let egress = at_the_egress(stage, &record).await;
         readable += egress.iter().flatten().filter(|record| was_readable(record)).count();
@@ -88,7 +88,7 @@ async fn examples(stage: &mut Stage) -> Result<(), Failure> {
         arrived_whole += usize::from(life.arrived_whole());
     }
     if let Some(egress) = &stage.egress {
-        let status = examples[0].send(&client, egress.address).await?;
+        let status = examples[0].send(&client, egress.address, Some(&egress.key)).await?;
         output::text(format_args!("the first of them in clear, sent to the egress itself: {status}\n"));
         output::text(format_args!("bodies the egress could have read: {readable} of {}\n", examples.len()));
     }

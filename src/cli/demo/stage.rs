@@ -5,19 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::Topology;
 use crate::app::{App, Surroundings};
 use crate::cli::failure::Failure;
 use crate::config::Config;
+use crate::gateway::caller::{self, KeyDigest, KeySource};
 use crate::gateway::provider::Encryption;
 use crate::gateway::record::Record;
 use crate::gateway::request_id::{RequestId, X_REQUEST_ID};
-use crate::keys::Source;
+use crate::keys::{Credential, Source};
 use crate::sandbox::{Options, Received, Sandbox};
 use crate::secret::{Secret, SecretSource};
-use crate::token;
+use crate::token::{self, StaticCredentials};
 
 /// How long the end of an attempt is waited for at its other side.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +38,8 @@ pub(super) struct Stage {
 /// The gateway in the middle.
 pub(super) struct Egress {
     pub(super) address: SocketAddr,
+    /// What it knows the sidecar by.
+    pub(super) key: Secret,
     over: mpsc::UnboundedReceiver<Record>,
     /// Records of requests whose turn has not come.
     early: HashMap<String, Vec<Record>>,
@@ -53,11 +58,14 @@ pub(super) async fn set(topology: Topology, listen: SocketAddr) -> Result<(Stage
     let mut config = Config::for_one("sandbox", sandbox.url().parse()?, sandbox.client_id().to_owned(), secret);
     let mut egress = None;
     if topology == Topology::Chain {
+        let key = Secret::new(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()));
+        let keys = Some(KeySource::Digests(vec![KeyDigest::of(key.expose())]));
+        config.gateway.callers = vec![caller::Config { keys, ..caller::Config::new("sidecar") }];
         config.upstreams[0].encryption = Encryption::RequireSealed;
         let (app, over) = build(config.clone()).await?;
         let address = tcp(&app)?;
-        config = sidecar_of(address, config)?;
-        egress = Some((app, Egress { address, over, early: HashMap::new() }));
+        config = sidecar_of(address, &key, config)?;
+        egress = Some((app, Egress { address, key, over, early: HashMap::new() }));
     }
     config.gateway.listen.address = listen.into();
     let (front, over) = build(config).await?;
@@ -66,14 +74,18 @@ pub(super) async fn set(topology: Topology, listen: SocketAddr) -> Result<(Stage
     Ok((Stage { sandbox, door, over, egress }, Gateways { front, egress: app }))
 }
 
-/// The gateway that seals, with no credentials but those of the egress it sends to.
-fn sidecar_of(egress: SocketAddr, mut config: Config) -> Result<Config, Failure> {
+/// The gateway that seals. It has no credentials but its key for the egress.
+fn sidecar_of(egress: SocketAddr, key: &Secret, mut config: Config) -> Result<Config, Failure> {
+    config.gateway.callers.clear();
     let upstream = &mut config.upstreams[0];
     upstream.name = "egress".to_owned();
     upstream.encryption = Encryption::Seal;
     upstream.upstream.url = format!("http://{egress}").parse()?;
     upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json")?);
-    upstream.credentials = token::Config::None;
+    let (header, prefix, secret) = (AUTHORIZATION, "Bearer ".to_owned(), SecretSource::Value(key.clone()));
+    upstream.keys.credential =
+        Some(Credential { header: header.clone(), prefix: prefix.clone(), secret: secret.clone() });
+    upstream.credentials = token::Config::Static(StaticCredentials { header, prefix, secret });
     Ok(config)
 }
 
