@@ -3,7 +3,9 @@
 //!
 //! A path that one reader normalises and the next does not is how a request for one thing
 //! passes as a request for another. Rather than normalise, and hope that the provider does it
-//! the same way, we refuse what has two readings, and forward the rest byte for byte.
+//! the same way, we refuse what has two readings, and forward the rest byte for byte. Behind `;` a
+//! segment may have parameters (RFC 3986 section 3.3), which some servers take off before they look:
+//! `..;x` is a dot segment to them, and `/v0/token;x` is the token endpoint.
 //!
 //! HTTP/2 spells the target in pieces; scheme and authority are among them and belong to the
 //! connection, as `Host` does in HTTP/1.1. There the scheme is `https`, since there is no HTTP/2
@@ -30,10 +32,10 @@ pub enum TargetFault {
     /// comes from configuration alone.
     #[error("only targets in origin-form are forwarded")]
     NotOriginForm,
-    /// `.` or `..`, also percent-encoded.
+    /// `.` or `..`, also percent-encoded, also with parameters behind it.
     #[error("the path has a dot segment")]
     DotSegment,
-    /// `//`: an empty segment, which some readers take for an authority.
+    /// `//`: an empty segment, which some readers take for an authority. Also one of parameters alone.
     #[error("the path has an empty segment")]
     EmptySegment,
     /// `\`, which some readers take for `/`, also percent-encoded.
@@ -73,10 +75,19 @@ pub fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
     check_path(&decoded)
 }
 
-/// Whether `path` names the same resource as `endpoint`, spelt whichever way.
+/// Whether some server may take `path` for `endpoint`: escapes, parameters of segments, the case of
+/// letters and a slash at the end make no difference.
 pub fn is_same(path: &str, endpoint: &str) -> bool {
-    percent_decode_str(path).eq(percent_decode_str(endpoint))
-        || percent_decode_str(path.trim_end_matches('/')).eq(percent_decode_str(endpoint.trim_end_matches('/')))
+    let plain = |path: &str| {
+        let decoded: Vec<u8> = percent_decode_str(path).collect();
+        let segments: Vec<_> = decoded.split(|byte| *byte == b'/').map(without_parameters).collect();
+        let mut plain = segments.join(&b'/').to_ascii_lowercase();
+        while plain.last() == Some(&b'/') {
+            plain.pop();
+        }
+        plain
+    };
+    plain(path) == plain(endpoint)
 }
 
 /// What of `path` stands behind `prefix`, which it begins with when it is decoded. The prefix may
@@ -94,13 +105,18 @@ fn check_path(path: &[u8]) -> Result<(), TargetFault> {
     if path.contains(&b'\\') {
         return Err(TargetFault::Backslash);
     }
-    if path.windows(2).any(|pair| pair == b"//") {
+    if path.windows(2).any(|pair| pair == b"//" || pair == b"/;") {
         return Err(TargetFault::EmptySegment);
     }
-    if path.split(|byte| *byte == b'/').any(|segment| segment == b"." || segment == b"..") {
+    let mut segments = path.split(|byte| *byte == b'/').map(without_parameters);
+    if segments.any(|segment| segment == b"." || segment == b"..") {
         return Err(TargetFault::DotSegment);
     }
     Ok(())
+}
+
+fn without_parameters(segment: &[u8]) -> &[u8] {
+    segment.split(|byte| *byte == b';').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -113,9 +129,17 @@ mod tests {
 
     #[test]
     fn ordinary_paths_and_any_query_are_forwarded() {
-        for target in
-            ["/", "/v0/bank/credentials", "/a.b/..c/d..", "/caf%C3%A9", "/x?next=//../%00\\", "/x?", "/a%20b", "/v0/"]
-        {
+        for target in [
+            "/",
+            "/v0/bank/credentials",
+            "/a.b/..c/d..",
+            "/caf%C3%A9",
+            "/x?next=//../%00\\",
+            "/x?",
+            "/a%20b",
+            "/v0/",
+            "/a;x=../b",
+        ] {
             assert_eq!(checked(target), Ok(()), "{target}");
         }
     }
@@ -138,9 +162,14 @@ mod tests {
             ("/a/%2e%2e/b", TargetFault::DotSegment),
             ("/a/%2E./b", TargetFault::DotSegment),
             ("/a%2f..%2fb", TargetFault::DotSegment),
+            ("/a/..;/b", TargetFault::DotSegment),
+            ("/a/..;x=1/b", TargetFault::DotSegment),
+            ("/a/%2e%2e%3bx/b", TargetFault::DotSegment),
+            ("/a/.;", TargetFault::DotSegment),
             ("//host/path", TargetFault::EmptySegment),
             ("/a//b", TargetFault::EmptySegment),
             ("/a/%2fb", TargetFault::EmptySegment),
+            ("/a/;x/b", TargetFault::EmptySegment),
             ("/a%5cb", TargetFault::Backslash),
             ("/a%00b", TargetFault::ControlByte),
             ("/a%0d%0ab", TargetFault::ControlByte),
@@ -171,8 +200,11 @@ mod tests {
     #[test]
     fn a_resource_is_recognised_however_it_is_spelt() {
         assert!(is_same("/v0/token", "/v0/token"));
-        assert!(is_same("/v0/%74oken/", "/v0/token"));
-        assert!(!is_same("/v0/tokens", "/v0/token"));
-        assert!(!is_same("/v0/TOKEN", "/v0/token"));
+        for path in ["/v0/%74oken/", "/v0/token;x", "/v0;a=b/token;", "/v0/token%3Bx", "/v0/Token", "/v0%2ftoken"] {
+            assert!(is_same(path, "/v0/token"), "{path}");
+        }
+        for path in ["/v0/tokens", "/v0/token/x", "/v0", "/token", "/"] {
+            assert!(!is_same(path, "/v0/token"), "{path}");
+        }
     }
 }
