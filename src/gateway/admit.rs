@@ -12,7 +12,6 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::{self, BodyFault, Bounds};
 use super::caller::{Callers, Place};
@@ -25,6 +24,7 @@ use super::peer::Peer;
 use super::provider::{Provider, Providers, Sealing};
 use super::refusal::Refusal;
 use super::request_id::{RequestId, X_REQUEST_ID};
+use super::share::InFlight;
 use super::target::{self, TargetFault};
 
 /// What becomes of a request.
@@ -46,7 +46,7 @@ pub struct Forward {
     /// The body, checked.
     pub content: Content,
     /// Its place among the requests to this provider, up to the reply's head.
-    pub room: OwnedSemaphorePermit,
+    pub room: InFlight,
     /// Its place among its caller's requests, up to the end of the answer.
     pub place: Option<Place>,
 }
@@ -114,17 +114,19 @@ impl Admission {
         if let Sealing::Before(keys) = &provider.sealing
             && target::is_same(target.path(), key_set::PATH)
         {
+            let _place = caller.map(|caller| caller.enter(&parts.method, parts.uri.path())).transpose()?;
+            let _room = provider.room.enter()?;
             return key_set::answer(&parts, keys).await.map(Admitted::Answered);
         }
         let place = caller.map(|caller| caller.admit(&parts.method, parts.uri.path())).transpose()?;
         let room = provider.room.enter()?;
-        let bounds = self.bounds(provider, provider.room.max_body);
+        let bounds = Bounds { max: provider.room.max_body, budget: &provider.room.budget, time: self.body_time };
         let content = content::take(&parts, body, provider, &bounds, notes).await?;
         let head = Head::new(parts, target, &content);
         Ok(Admitted::Forward(Box::new(Forward { provider: provider.clone(), head, content, room, place })))
     }
 
-    /// The provider's token endpoint, played by us.
+    /// The provider's token endpoint, played by us. Whose the request is, only its body tells.
     async fn grant_token(
         &self,
         parts: &Parts,
@@ -135,14 +137,14 @@ impl Admission {
         if parts.method != Method::POST {
             return Err(BadTokenRequest::Method.into());
         }
-        let asked = body::read(body, &self.bounds(provider, emulate::MAX_BODY), |_| Ok(())).await?;
+        let _room = provider.room.enter_unknown()?;
+        let time = self.body_time.min(emulate::BODY_TIME);
+        let bounds = Bounds { max: emulate::MAX_BODY, budget: &provider.room.budget, time };
+        let asked = body::read(body, &bounds, |_| Ok(())).await?;
         let (caller, answer) = emulate::answer(&self.callers, &parts.headers, &asked)?;
         notes.caller(caller.name());
+        let _place = caller.enter(&parts.method, parts.uri.path())?;
         Ok(answer)
-    }
-
-    fn bounds<'p>(&self, provider: &'p Provider, max: usize) -> Bounds<'p> {
-        Bounds { max, budget: &provider.room.budget, time: self.body_time }
     }
 }
 

@@ -6,6 +6,7 @@
 //! ways we write ours (RFC 6749 section 2.3.1); the answer is RFC 6749 section 5.1.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -22,6 +23,9 @@ use super::refusal::Refusal;
 
 /// The most bytes of a token request: three short texts.
 pub const MAX_BODY: usize = 64 * 1024;
+
+/// For the whole of them to come: whoever asks is not known before.
+pub const BODY_TIME: Duration = Duration::from_secs(5);
 
 /// Why a token request cannot be answered. Holds nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,8 +86,10 @@ impl Asked {
         }
         let in_body = written.client_id.zip(written.client_secret);
         let in_body = in_body.map(|(id, secret)| (id.into_owned(), Zeroizing::new(secret.into_owned())));
+        // A client that sets its token on a session sends the old one along when it asks for the next.
+        let in_header = headers.get(AUTHORIZATION).filter(|line| !has_scheme(line, "bearer")).map(basic);
         // RFC 6749 section 2.3: a client uses one way in a request.
-        match (in_body, headers.get(AUTHORIZATION).map(basic)) {
+        match (in_body, in_header) {
             (Some((client_id, client_secret)), None) | (None, Some(Some((client_id, client_secret)))) => {
                 Ok(Self { client_id, client_secret })
             }
@@ -121,13 +127,19 @@ impl<'a> Written<'a> {
 
 /// `Basic` with id and secret, each encoded as in a form (RFC 6749 section 2.3.1).
 fn basic(line: &HeaderValue) -> Option<(String, Zeroizing<String>)> {
-    let (scheme, credentials) = line.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
+    if !has_scheme(line, "basic") {
         return None;
     }
+    let (_scheme, credentials) = line.to_str().ok()?.split_once(' ')?;
     let decoded = Zeroizing::new(BASE64_STANDARD.decode(credentials.trim()).ok()?);
     let (id, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
     Some((form_decoded(id), Zeroizing::new(form_decoded(secret))))
+}
+
+/// RFC 9110 section 11.1: the case of a scheme does not matter.
+fn has_scheme(line: &HeaderValue, scheme: &str) -> bool {
+    let written = line.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    written.eq_ignore_ascii_case(scheme.as_bytes())
 }
 
 fn form_decoded(text: &str) -> String {
@@ -173,6 +185,7 @@ mod tests {
             ),
             (headers(FORM, None), "grant_type=client_credentials&client_id=a&client_secret=k+y%2B"),
             (headers(FORM, Some(&basic)), "grant_type=client_credentials"),
+            (headers(FORM, Some("Bearer old")), "grant_type=client_credentials&client_id=a&client_secret=k+y%2B"),
         ] {
             let callers = callers();
             let (caller, granted) = answer(&callers, &headers, body.as_bytes()).unwrap();

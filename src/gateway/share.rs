@@ -55,6 +55,10 @@ fn even_share(whole: usize, wanted: impl Iterator<Item = Option<usize>>) -> usiz
     whole.saturating_sub(taken) / others.max(1)
 }
 
+/// The part of an upstream's places that those may hold of whom nothing is known yet: they ask for a
+/// token, and are known when their body is here. Who only dribbles leaves the others to callers.
+const STRANGERS: usize = 4;
+
 /// What is left of a [`Share`] while requests come and go.
 #[derive(Clone, Debug)]
 pub struct Room {
@@ -63,6 +67,14 @@ pub struct Room {
     /// Bytes of all bodies together.
     pub budget: Budget,
     in_flight: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+/// Held while a request is among those to its upstream.
+#[derive(Debug)]
+pub struct InFlight {
+    _place: OwnedSemaphorePermit,
+    _among_strangers: Option<OwnedSemaphorePermit>,
 }
 
 impl Room {
@@ -74,6 +86,7 @@ impl Room {
             max_body: share.max_body,
             budget: Budget::new(share.buffered),
             in_flight: Arc::new(Semaphore::new(places)),
+            strangers: Arc::new(Semaphore::new((places / STRANGERS).max(1))),
         }
     }
 
@@ -81,9 +94,22 @@ impl Room {
     ///
     /// # Errors
     /// `overloaded`: full means 503 now, not a queue nobody sees.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Refusal::Overloaded(Limit::UpstreamInFlight))
+    pub fn enter(&self) -> Result<InFlight, Refusal> {
+        Ok(InFlight { _place: take(&self.in_flight)?, _among_strangers: None })
     }
+
+    /// A place for a request that is not known to be any caller's.
+    ///
+    /// # Errors
+    /// `overloaded`, also while there are places for known callers.
+    pub fn enter_unknown(&self) -> Result<InFlight, Refusal> {
+        let among_strangers = Some(take(&self.strangers)?);
+        Ok(InFlight { _place: take(&self.in_flight)?, _among_strangers: among_strangers })
+    }
+}
+
+fn take(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::Overloaded(Limit::UpstreamInFlight))
 }
 
 #[cfg(test)]
@@ -111,5 +137,16 @@ mod tests {
         assert!(matches!(room.enter(), Err(Refusal::Overloaded(Limit::UpstreamInFlight))));
         drop(place);
         assert!(room.enter().is_ok());
+    }
+
+    #[test]
+    fn strangers_hold_a_quarter_of_the_places_at_most_and_none_beyond_them() {
+        let room = Room::of(Share { max_body: 1, buffered: 1, in_flight: 8 });
+        let strangers = [room.enter_unknown().unwrap(), room.enter_unknown().unwrap()];
+        assert!(room.enter_unknown().is_err());
+        let known: Vec<_> = std::iter::from_fn(|| room.enter().ok()).collect();
+        assert_eq!(known.len(), 6);
+        drop(strangers);
+        assert_eq!(std::iter::from_fn(|| room.enter().ok()).take(2).collect::<Vec<_>>().len(), 2);
     }
 }

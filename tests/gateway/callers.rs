@@ -7,9 +7,12 @@ use jwe_gateway::keys::Source;
 use jwe_gateway::sandbox::{ApiFault, Fault};
 use jwe_gateway::upstream::Identity;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::certificates::{Authority, client};
-use crate::harness::{Served, TestGateway, assert_refused, eventually};
+use crate::harness::{RawAnswer, Served, TestGateway, assert_refused, assert_refused_raw, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
@@ -61,15 +64,21 @@ async fn a_caller_gets_what_is_on_its_list_and_no_trick_gets_it_more() {
         "/v0/bank/credentials%2Flist",
         "/V0/bank/credentials/list",
         "/v0/bank/credentials;/list",
+        "/v0/token;x",
     ] {
         assert_refused(post(&gateway, path, "Bearer key-of-a").await, 403, "caller_forbidden").await;
     }
-    for path in ["/v0/bank/credentials/../token", "/v0/bank/credentials/%2e%2e/token", "/v0/bank//credentials/list"] {
+    for path in [
+        "/v0/bank/credentials/../token",
+        "/v0/bank/credentials/%2e%2e/token",
+        "/v0/bank/credentials/..;/token",
+        "/v0/bank//credentials/list",
+    ] {
         let raw = format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-a\r\nContent-Type: application/json\r\n\
              Content-Length: 2\r\n\r\n{{}}"
         );
-        crate::harness::assert_refused_raw(&gateway.raw(raw).await, 400, "malformed_target");
+        assert_refused_raw(&gateway.raw(raw).await, 400, "malformed_target");
     }
     assert_eq!(gateway.sandbox.received_total(), 1);
     // The same path is another caller's.
@@ -153,6 +162,72 @@ async fn an_existing_client_gets_a_token_here_and_its_bodies_arrive_sealed() {
     tampered.replace_range(10..11, if &token[10..11] == "A" { "B" } else { "A" });
     assert_refused(post(&gateway, LIST, &format!("Bearer {tampered}")).await, 401, "caller_unknown").await;
     assert_eq!(gateway.sandbox.token_requests(), 1, "ours alone");
+}
+
+#[tokio::test]
+async fn a_client_whose_session_sends_its_old_token_along_gets_a_new_one() {
+    let gateway = TestGateway::spawn_with(|config| {
+        config.gateway.callers = vec![caller("a")];
+        config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
+    })
+    .await;
+    let asked = json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" });
+    let request = gateway.json("POST", "/v0/token", asked.to_string()).header("authorization", "Bearer old");
+    assert_eq!(request.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn who_only_asks_for_tokens_leaves_places_to_those_who_have_one() {
+    let gateway = TestGateway::spawn_with(|config| {
+        config.gateway.callers = vec![caller("a")];
+        config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
+        config.gateway.limits.in_flight = 8;
+    })
+    .await;
+    gateway.ready().await;
+    let head = "POST /v0/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
+    let mut dawdlers = JoinSet::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        dawdlers.spawn(async move { RawAnswer::read(&mut stream).await });
+    }
+    // Two hold their places, a quarter of all, and one is turned away.
+    assert_refused_raw(&dawdlers.join_next().await.unwrap().unwrap(), 503, "overloaded");
+    for _ in 0..8 {
+        assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
+    }
+    // A token request has five seconds to come.
+    while let Some(answer) = dawdlers.join_next().await {
+        assert_refused_raw(&answer.unwrap(), 408, "request_timeout");
+    }
+}
+
+#[tokio::test]
+async fn tokens_and_the_key_set_are_on_no_list_and_count_in_a_callers_limits() {
+    let gateway = TestGateway::spawn_with(|config| {
+        let allow = Some(Vec::new());
+        let limited = caller::Config { allow, requests_per_second: Some(1), ..caller("a") };
+        config.gateway.callers = vec![limited, caller("b")];
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+        config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
+    })
+    .await;
+    gateway.ready().await;
+    let asked =
+        json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" }).to_string();
+    let token = || gateway.json("POST", "/v0/token", asked.clone());
+    let key_set = || gateway.request("GET", "/.well-known/jwks.json").header("authorization", "Bearer key-of-a");
+    for request in [&token as &dyn Fn() -> reqwest::RequestBuilder, &key_set] {
+        // Should a second pass between two requests, the next one is over the rate.
+        let mut reply = request().send().await.unwrap();
+        while reply.status() == 200 {
+            reply = request().send().await.unwrap();
+        }
+        assert_refused(reply, 429, "caller_throttled").await;
+    }
+    let other = gateway.request("GET", "/.well-known/jwks.json").header("authorization", "Bearer key-of-b");
+    assert_eq!(other.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -318,10 +318,14 @@ impl Member {
         }))
     }
 
-    fn judge(&self, method: &Method, path: &str, now: Instant) -> Result<Place, Denied> {
-        if self.config.allow.as_ref().is_some_and(|rules| !rules.iter().any(|rule| rule.matches(method, path))) {
-            return Err(Denied::Forbidden);
+    fn may(&self, method: &Method, path: &str) -> Result<(), Denied> {
+        match &self.config.allow {
+            Some(rules) if !rules.iter().any(|rule| rule.matches(method, path)) => Err(Denied::Forbidden),
+            _ => Ok(()),
         }
+    }
+
+    fn enter(&self, now: Instant) -> Result<Place, Denied> {
         if let Some(rate) = &self.rate {
             // A poisoned lock only means that another thread panicked between two requests.
             let taken = rate.lock().unwrap_or_else(PoisonError::into_inner).take(now);
@@ -359,15 +363,30 @@ impl Caller {
         &self.member.name
     }
 
-    /// Judges a request by its method and its path as it came. The place is to be held until the
-    /// answer has been handed over.
+    /// Judges a request to a provider by its method and its path as it came. The place is to be
+    /// held until the answer has been handed over.
     ///
     /// # Errors
     /// See [`Denied`]; none when the caller's rules are not enforced.
     pub fn admit(&self, method: &Method, path: &str) -> Result<Place, Denied> {
+        self.heed(self.member.may(method, path), method, path)?;
+        self.enter(method, path)
+    }
+
+    /// Judges a request for what is on no list, since every caller may have it: a token, the key
+    /// set. It counts in the caller's rate and among its requests at once.
+    ///
+    /// # Errors
+    /// [`Denied::TooFast`] and [`Denied::TooMany`]; none when the caller's rules are not enforced.
+    pub fn enter(&self, method: &Method, path: &str) -> Result<Place, Denied> {
+        self.heed(self.member.enter(self.clock.now()), method, path)
+    }
+
+    /// Counts a denial, and takes it back where the caller's rules are not enforced.
+    fn heed<T: Default>(&self, judged: Result<T, Denied>, method: &Method, path: &str) -> Result<T, Denied> {
         let Member { name, config, counts, .. } = &*self.member;
-        let denied = match self.member.judge(method, path, self.clock.now()) {
-            Ok(place) => return Ok(place),
+        let denied = match judged {
+            Ok(judged) => return Ok(judged),
             Err(denied) => denied,
         };
         let count = match denied {
@@ -380,7 +399,7 @@ impl Caller {
             return Err(denied);
         }
         tracing::warn!(caller = %name, %method, path, reason = %denied, "would be refused if it were enforced");
-        Ok(Place::default())
+        Ok(T::default())
     }
 }
 
