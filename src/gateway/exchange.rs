@@ -16,8 +16,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
@@ -34,6 +34,18 @@ use crate::token::Bearer;
 
 /// The body of an answer: the provider's, streaming, or our own.
 pub type Reply = Either<Relayed, Full<Bytes>>;
+
+/// An answer of our own. To HEAD it goes without its body and says how long that would be (RFC 9110
+/// section 9.3.2); hyper sees to that in HTTP/1 alone.
+#[must_use]
+pub fn own(answer: Response<Bytes>, to: &Method) -> Response<Reply> {
+    let (mut head, mut body) = answer.into_parts();
+    if *to == Method::HEAD && !body.is_empty() {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        body = Bytes::new();
+    }
+    Response::from_parts(head, Either::Right(Full::new(body)))
+}
 
 /// The line every request goes down.
 #[derive(Clone, Debug)]
@@ -55,10 +67,11 @@ impl Exchange {
     /// Every [`Refusal`] but those of the layers above.
     pub async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let notes = Notes::of(&request);
+        let method = request.method().clone();
         let Forward { provider, head, content, room: _room, place } =
             match self.admission.admit(request, &notes).await? {
                 Admitted::Forward(forward) => *forward,
-                Admitted::Answered(answer) => return Ok(answer.map(|body| Either::Right(Full::new(body)))),
+                Admitted::Answered(answer) => return Ok(own(answer, &method)),
             };
         if let Content::Sealed(message, keys) = &content {
             provider.note_kid(message.kid(), keys);

@@ -9,12 +9,11 @@ use std::time::Duration;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
-use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::drain::Drain;
-use super::exchange::{Exchange, Reply};
+use super::exchange::{Exchange, Reply, own};
 use super::notes::Notes;
 use super::record::{Observers, OpenRecord, Recorded};
 use super::refusal::Refusal;
@@ -120,14 +119,14 @@ where
         let notes = Notes::of(&request);
         // Its body may never have been asked for; then the connection cannot be used again.
         let waits = request.headers().contains_key(EXPECT);
-        let version = request.version();
+        let (version, method) = (request.version(), request.method().clone());
         Ok(match rest.oneshot(request).await {
             Ok(reply) => reply,
             Err(error) => {
                 let refusal = Refusal::from(error);
                 notes.refused(refusal.code());
                 refusal.log(id.as_str());
-                let mut response = refusal.respond(id.as_str()).map(|body| Either::Right(Full::new(body)));
+                let mut response = own(refusal.respond(id.as_str()), &method);
                 if waits {
                     close(response.headers_mut(), version);
                 }
