@@ -6,8 +6,9 @@
 //! room: the answer, and the provider's connection behind it, would wait for ever.
 //!
 //! hyper runs each stream by an executor, and that is ours: it counts the streams, and drops one
-//! whose answer has offered a piece that nobody takes for a time. A dropped stream is reset, and
-//! the others of its connection go on. How far the answer is, its body tells by a task-local
+//! whose answer has offered a piece that nobody takes for a time. Pieces are small, so that a slow
+//! reader is not taken for one that is gone because a large one took long. A dropped stream is
+//! reset, and the others of its connection go on. How far the answer is, its body tells by a task-local
 //! ([`Offering`]); hyper gives no other way from the body to the stream.
 //!
 //! Rejected: breaking the whole connection. One slow reader would cost the caller all its other
@@ -16,13 +17,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::Sleep;
+
+/// The most bytes of one piece: what HTTP/2 puts into one frame (RFC 9113 section 4.2).
+const PIECE: usize = 16 * 1024;
 
 tokio::task_local! {
     /// Pieces that the answer of the stream being run has offered; see [`Offers`].
@@ -152,15 +156,34 @@ impl<F: Future<Output = ()>> Future for Patient<F> {
     }
 }
 
-/// An answer's body that tells its stream how far it is. Without a stream, as in HTTP/1, it tells
-/// nobody.
+/// An answer's body in pieces, which tells its stream how far it is. Without a stream, as in HTTP/1,
+/// it tells nobody.
 #[derive(Debug)]
-pub struct Offering<B>(B);
+pub struct Offering<B> {
+    body: B,
+    /// What is left of the last frame of `body`.
+    rest: Bytes,
+}
 
 impl<B> Offering<B> {
     /// `body`, observed.
     pub fn new(body: B) -> Self {
-        Self(body)
+        Self { body, rest: Bytes::new() }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Offering<B> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.rest = data,
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
@@ -169,7 +192,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Offering<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        let polled = self.poll_piece(cx);
         // Outside of a stream there is nobody to tell.
         let _ = OFFERS.try_with(|offers| match &polled {
             Poll::Ready(Some(Ok(_))) => offers.offered(),
@@ -179,11 +202,17 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Offering<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        let (left, behind) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(behind.lower() + left);
+        if let Some(upper) = behind.upper() {
+            hint.set_upper(upper + left);
+        }
+        hint
     }
 }
 
@@ -228,6 +257,27 @@ mod tests {
                     assert!(!offer(&mut body).await);
                     tokio::time::sleep(10 * PATIENCE).await;
                 }
+            },
+            PATIENCE,
+        );
+        assert_eq!(stream.await, End::Done);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_answer_may_take_long_as_long_as_some_of_it_is_taken() {
+        let whole: Bytes = (0..10 * PIECE).map(|n| n as u8).collect();
+        let answer = whole.clone();
+        let stream = Patient::new(
+            async move {
+                let mut body = Offering::new(Full::new(answer.clone()));
+                let mut read = Vec::new();
+                while let Some(Ok(frame)) = body.frame().await {
+                    read.extend_from_slice(&frame.into_data().unwrap());
+                    assert_eq!(body.size_hint().exact(), Some((answer.len() - read.len()) as u64));
+                    assert_eq!(body.is_end_stream(), read.len() == answer.len());
+                    tokio::time::sleep(PATIENCE / 2).await;
+                }
+                assert_eq!(read, answer);
             },
             PATIENCE,
         );

@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use http::{HeaderValue, Request, Response, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jwe_gateway::app::Stop;
+use jwe_gateway::gateway::provider::Encryption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -160,6 +161,32 @@ async fn a_request_says_where_it_goes_once() {
     assert_eq!(caller.status_of(caller.request("/v0/token")).await, 403);
     assert_eq!(gateway.received().len(), 1);
     assert_eq!(gateway.last().headers.get("host").unwrap(), gateway.sandbox.url().trim_start_matches("http://"));
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_body_whoever_makes_it() {
+    let authority = Authority::new();
+    let gateway = TestGateway::spawn_with(|config| {
+        authority.serve(config);
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+    })
+    .await;
+    let caller = Caller::connect(&authority, &gateway).await;
+    let head = |path: &str| {
+        let mut request = caller.request(path).map(|_| http_body_util::Empty::new().boxed());
+        *request.method_mut() = http::Method::HEAD;
+        request.headers_mut().remove("content-type");
+        request
+    };
+    for (path, status) in [("/.well-known/jwks.json", 200), ("/v0/token", 403), ("/v0/bank/available", 404)] {
+        let answer = caller.send(head(path)).await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        let announced: u64 = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        assert!(announced > 2, "{path}");
+        assert!(answer.body().is_end_stream(), "{path}: the head ends the stream");
+        assert_eq!(answer.collect().await.unwrap().to_bytes(), "", "{path}");
+    }
+    assert_eq!(caller.status_of(caller.request("/v0/token")).await, 403, "the connection is whole");
 }
 
 #[tokio::test]
