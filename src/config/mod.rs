@@ -170,10 +170,11 @@ fn read(mut root: Section<'_>) -> Config {
     let deadlines = read_deadlines(root.section("deadlines"));
     let admin = read_admin(root.section("admin"), &listen.address);
     let log = read_log(root.section("log"));
-    let upstreams = upstream::read(root.tables_or_one("upstream"), root.context);
+    let callers = caller::read(root.tables("caller"), listen.has_client_ca(), root.context.report);
+    let callers_have_keys = callers.iter().any(|caller| caller.keys.is_some());
+    let upstreams = upstream::read(root.tables_or_one("upstream"), callers_have_keys, root.context);
     limits.check_shares(&upstreams, root.context.report);
     let limits = limits.value();
-    let callers = caller::read(root.tables("caller"), listen.has_client_ca(), root.context.report);
     let (token_key, listen) = listen.finish(&callers, root.context.report);
     root.finish();
     Config { gateway: gateway::Config { listen, limits, deadlines, callers, token_key }, admin, log, upstreams }

@@ -32,12 +32,12 @@ pub(super) const KEY_REFUSALS: [StatusCode; 1] = [StatusCode::BAD_REQUEST];
 /// The provider of `FLANKS_CLIENT_ID`, which alone says where to go.
 const FLANKS: &str = "https://api.flanks.io";
 
-/// Reads every upstream and compares them.
-pub(super) fn read(sections: Vec<Section<'_>>, context: Context<'_>) -> Vec<Upstream> {
+/// Reads every upstream and compares them. `callers_have_keys` tells whether some [[caller]] has one.
+pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context: Context<'_>) -> Vec<Upstream> {
     if sections.len() > 1 {
         refuse_overrides(context);
     }
-    let upstreams: Vec<_> = sections.into_iter().map(read_one).collect();
+    let upstreams: Vec<_> = sections.into_iter().map(|section| read_one(section, callers_have_keys)).collect();
     for (index, (name, prefix, upstream)) in upstreams.iter().enumerate() {
         for (earlier_name, earlier_prefix, earlier) in &upstreams[..index] {
             if prefix.value == earlier_prefix.value {
@@ -69,7 +69,7 @@ fn refuse_overrides(context: Context<'_>) {
     }
 }
 
-fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upstream) {
+fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<String>, Setting<String>, Upstream) {
     let report = section.context.report;
     let url = read_url(&mut section);
     let name = match section.optional("name", &NAME) {
@@ -110,9 +110,6 @@ fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upst
     };
     let credentials = credentials::read(section.section("credentials"), &url.value, &allow_http);
     keys.credential = credential_for(&keys.source, &credentials, &url.value);
-    if token_endpoint.value == TokenEndpoint::Emulate && !matches!(credentials, token::Config::ClientCredentials(_)) {
-        token_endpoint.fault(report, "only with kind = \"client-credentials\" is there a token endpoint to emulate");
-    }
     section.finish();
     let upstream = Upstream {
         name: name.value.clone(),
@@ -126,7 +123,36 @@ fn read_one(mut section: Section<'_>) -> (Setting<String>, Setting<String>, Upst
         keys,
         credentials,
     };
+    if token_endpoint.value == TokenEndpoint::Emulate
+        && let Err(message) = check_emulation(&upstream, callers_have_keys)
+    {
+        token_endpoint.fault(report, message);
+    }
     (name, prefix, upstream)
+}
+
+/// An emulated endpoint to which no request comes, or that could answer none, is a mistake: the clients
+/// it is for would find out one by one.
+fn check_emulation(upstream: &Upstream, callers_have_keys: bool) -> Result<(), String> {
+    let token::Config::ClientCredentials(credentials) = &upstream.credentials else {
+        return Err("only with kind = \"client-credentials\" is there a token endpoint to emulate".to_owned());
+    };
+    if !callers_have_keys {
+        return Err("a client gets a token for a caller's key: write a [[caller]] with `key_sha256_file`".to_owned());
+    }
+    let (url, endpoint) = (&upstream.upstream.url, &credentials.url);
+    let is_there = url.host() == endpoint.host() && url.port_or_known_default() == endpoint.port_or_known_default();
+    let path = endpoint.path().strip_prefix(url.path().trim_end_matches('/')).filter(|_| is_there);
+    let is_served = |path: &str| {
+        path.strip_prefix(&*upstream.prefix).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
+    };
+    match path {
+        Some(path) if upstream.strip_prefix || upstream.prefix == PREFIX_OF_ALL || is_served(path) => Ok(()),
+        _ => {
+            Err("the token endpoint is not below this upstream's `url` and `prefix`, so no caller comes to it"
+                .to_owned())
+        }
+    }
 }
 
 /// Where nothing is sealed, there is nothing to say about keys.

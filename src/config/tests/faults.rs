@@ -322,12 +322,35 @@ fn a_fixed_credential_goes_with_the_fetch_of_a_key_set_from_the_same_place_only(
 }
 
 #[test]
-fn a_token_endpoint_is_emulated_only_where_there_is_one() {
+fn a_token_endpoint_is_emulated_only_where_that_can_work() {
     let fault = upstream_fault("token_endpoint = \"emulated\"");
     assert!(fault.contains("did you mean \"emulate\"?"), "{fault}");
-    let toml = "[[upstream]]\nurl = \"https://a.test\"\ntoken_endpoint = \"emulate\"\ncredentials.kind = \"none\"\n";
-    let faults = faults(toml);
-    assert!(faults.iter().any(|fault| fault.contains("is there a token endpoint to emulate")), "{faults:?}");
+    let files = Files::new();
+    files.write("key", "0".repeat(64));
+    let caller = format!("[[caller]]\nname = \"a\"\nkey_sha256_file = {:?}\n", files.path("key"));
+    let with = |lines: &str| format!("{SMALLEST}token_endpoint = \"emulate\"\n{lines}\n{caller}");
+    for lines in [
+        "",
+        "prefix = \"/v0\"",
+        "prefix = \"/flanks\"\nstrip_prefix = true",
+        "credentials.url = \"https://api.flanks.io:443/Token\"",
+    ] {
+        config(&with(lines));
+    }
+    let elsewhere = "upstream.token_endpoint: the token endpoint is not below";
+    let static_kind =
+        "[[upstream]]\nurl = \"https://a.test\"\ntoken_endpoint = \"emulate\"\ncredentials.kind = \"none\"\n";
+    for (toml, message) in [
+        (static_kind.to_owned(), "is there a token endpoint to emulate"),
+        (format!("{SMALLEST}token_endpoint = \"emulate\"\n"), "write a [[caller]] with `key_sha256_file`"),
+        (with("prefix = \"/v\""), elsewhere),
+        (with("prefix = \"/flanks\""), elsewhere),
+        (with("credentials.url = \"https://login.flanks.io/v0/token\""), elsewhere),
+        (with("credentials.url = \"https://api.flanks.io:8443/v0/token\""), elsewhere),
+    ] {
+        let faults = faults(&toml);
+        assert!(faults.len() == 1 && faults[0].contains(message), "{message}: {faults:?}");
+    }
 }
 
 #[test]
