@@ -19,7 +19,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -215,7 +215,7 @@ impl Protocols {
             + 'static,
     {
         let Some(tls) = tls else {
-            return self.http1(Impatient::new(stream, self.stall), service).await;
+            return self.http1(Impatient::new(stream, self.stall), service, None).await;
         };
         // No request has begun: a caller that is this far when the door closes goes elsewhere.
         let shaken = tokio::select! {
@@ -229,9 +229,10 @@ impl Protocols {
         };
         let (_, session) = stream.get_ref();
         let peer = tls::peer(session.peer_certificates());
+        let end = tls::end_of(session.peer_certificates());
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let service = service.map_request(move |request| from(&peer, request));
-        if is_http2 { self.http2(stream, service).await } else { self.http1(stream, service).await }
+        if is_http2 { self.http2(stream, service, end).await } else { self.http1(stream, service, end).await }
     }
 
     async fn handshake(&self, stream: Stream, tls: &ServerTls) -> io::Result<TlsStream<Impatient<Stream>>> {
@@ -243,7 +244,8 @@ impl Protocols {
         tls.acceptor().accept(Impatient::new(stream, self.stall)).await
     }
 
-    async fn http1<T, S>(&self, stream: T, service: S)
+    /// Takes requests until the door closes, or the caller's certificate `end`s.
+    async fn http1<T, S>(&self, stream: T, service: S, end: Option<SystemTime>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send>
@@ -257,12 +259,14 @@ impl Protocols {
             // A connection's end is no news: its requests have their records.
             _ = connection.as_mut() => return,
             () = self.drain.closed() => {}
+            () = passed(end) => {}
         }
         GracefulConnection::graceful_shutdown(connection.as_mut());
         let _ = connection.await;
     }
 
-    async fn http2<T, S>(&self, stream: T, service: S)
+    /// The same.
+    async fn http2<T, S>(&self, stream: T, service: S, end: Option<SystemTime>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send>
@@ -284,17 +288,27 @@ impl Protocols {
         let service = service.map_response(|answer: Response<Answer>| answer.map(Offering::new));
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let mut connection = pin!(connection);
-        let is_idle = tokio::select! {
+        tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.drain.closed() => false,
-            () = streams.idle(self.head) => true,
-        };
+            () = self.drain.closed() => {}
+            () = passed(end) => {}
+            () = streams.idle(self.head) => {}
+        }
         GracefulConnection::graceful_shutdown(connection.as_mut());
         tokio::select! {
             _ = connection.as_mut() => {}
-            // It neither asks for anything nor answers our GOAWAY.
-            () = streams.idle(self.stall), if is_idle => {}
+            // It asks for nothing and does not answer our GOAWAY, or never began to speak.
+            () = streams.idle(self.stall) => {}
         }
+    }
+}
+
+/// Returns once `moment` has come; never without one. A connection is not to outlive the certificate that
+/// let it in: whoever has a new one connects anew.
+async fn passed(moment: Option<SystemTime>) {
+    match moment {
+        Some(moment) => tokio::time::sleep(moment.duration_since(SystemTime::now()).unwrap_or_default()).await,
+        None => std::future::pending().await,
     }
 }
 

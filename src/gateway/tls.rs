@@ -8,7 +8,7 @@
 //! Such a state is not taken; what was in use stays, the log says so once, and the next look may
 //! find it mended. A chain cut between two certificates looks whole, and lasts until that look.
 //!
-//! Connections keep what they began with. A new configuration has a new store of sessions, so a
+//! Connections keep what they began with, and end with the certificate that the caller showed. A new configuration has a new store of sessions, so a
 //! caller cannot resume past a change of the CA; and with a client CA nothing is resumed at all, or
 //! a session would outlive the certificate it was begun with. No request is taken as early data.
 //!
@@ -170,6 +170,13 @@ pub fn peer(chain: Option<&[CertificateDer<'_>]>) -> Peer {
     // rustls has parsed it by the same code, to verify it.
     let Ok(leaf) = EndEntityCert::try_from(leaf) else { return Peer::default() };
     Peer::certified(leaf.valid_dns_names().chain(leaf.valid_uri_names()).map(str::to_owned).collect())
+}
+
+/// When this verified chain ends: with the first of its certificates that does. None when there is
+/// none, or one cannot be read, which the verifier has done by other code.
+#[must_use]
+pub fn end_of(chain: Option<&[CertificateDer<'_>]>) -> Option<SystemTime> {
+    chain?.iter().filter_map(|certificate| files::end_of(certificate).ok()).min()
 }
 
 #[cfg(test)]

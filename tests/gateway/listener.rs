@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Version;
 use jwe_gateway::app::{App, BuildError, Stop, Surroundings};
@@ -62,6 +62,39 @@ async fn a_caller_without_a_certificate_of_the_client_ca_is_turned_away() {
         let client = client(authority.caller(&[tls], &[b"h2", b"http/1.1"], Some(&good)));
         assert_eq!(post(&client, &gateway).await.unwrap().status(), 200);
         gateway.sandbox.forget_received();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_certificate_that_let_it_in() {
+    let authority = Authority::new();
+    let gateway = TestGateway::spawn_with(|config| {
+        authority.serve_own(config);
+        // For HTTP/2's side: there the test says nothing at all.
+        config.gateway.deadlines.stall = Duration::from_secs(1);
+    })
+    .await;
+    for protocol in [&b"http/1.1"[..], b"h2"] {
+        // A certificate's end is a whole second.
+        let end = SystemTime::now() + Duration::from_secs(3);
+        let shown = authority.issue_with(|params| params.not_after = end.into());
+        let caller = Arc::new(authority.caller(&[&TLS13], &[protocol], Some(&shown)));
+        let mut stream = connect(&gateway, &caller).await.unwrap();
+        if protocol == b"http/1.1" {
+            let request = format!("GET {LIST} HTTP/1.1\r\nHost: g\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+        }
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(crate::harness::PATIENCE, stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "the gateway ends it");
+        assert!(SystemTime::now() + Duration::from_secs(1) >= end, "and not before its time");
+        assert_eq!(answer.starts_with(b"HTTP/1.1 "), protocol == b"http/1.1");
+        let mut again = connect(&gateway, &caller).await;
+        if let Ok(stream) = &mut again {
+            // In TLS 1.3 a client learns of its refusal by what it reads next.
+            again = stream.read_u8().await.map(|_| unreachable!("nothing is said to a caller that is refused"));
+        }
+        assert!(again.is_err());
     }
 }
 

@@ -191,6 +191,9 @@ fn roots(text: &[u8], path: &Path) -> Result<Arc<RootCertStore>, BadTls> {
 
 fn not_after(chain: &[CertificateDer<'_>], path: &Path) -> Result<SystemTime, BadTls> {
     let leaf = chain.first().ok_or_else(|| BadTls::NoCertificate(path.to_owned()))?;
-    let leaf = Certificate::from_der(leaf).map_err(|cause| BadTls::Validity { path: path.to_owned(), cause })?;
-    Ok(leaf.tbs_certificate.validity.not_after.to_system_time())
+    end_of(leaf).map_err(|cause| BadTls::Validity { path: path.to_owned(), cause })
+}
+
+pub(super) fn end_of(certificate: &CertificateDer<'_>) -> Result<SystemTime, x509_cert::der::Error> {
+    Ok(Certificate::from_der(certificate)?.tbs_certificate.validity.not_after.to_system_time())
 }
