@@ -43,10 +43,14 @@ fn read_one(mut section: Section<'_>, has_client_ca: bool) -> Read {
         section.refuse_absence("key_sha256_file", advice);
     }
     let keys = section.optional("key_sha256_file", &PATH);
-    if let Some(file) = &keys
-        && let Err(fault) = KeySource::File(file.value.clone()).read()
-    {
-        file.fault(report, fault.to_string());
+    if let Some(file) = &keys {
+        match KeySource::File(file.value.clone()).read() {
+            Ok(digests) if digests.is_empty() => {
+                report.warn(&file.origin, &file.key, "holds no key: it lets nobody in")
+            }
+            Ok(_) => {}
+            Err(fault) => file.fault(report, fault.to_string()),
+        }
     }
     let certificate = section.optional("certificate", &TEXT);
     if let Some(certificate) = certificate.as_ref().filter(|_| !has_client_ca) {

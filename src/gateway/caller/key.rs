@@ -65,17 +65,18 @@ impl fmt::Debug for KeyDigest {
 /// Where a caller's digests are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// One a line; blank lines and lines that begin with `#` are none. Read again when it changes.
+    /// One a line; blank lines and lines that begin with `#` are none. Read again when it changes. A
+    /// file of comments alone shuts its caller out; one of nothing at all may be half written.
     File(PathBuf),
     /// By value, from an embedding program.
     Digests(Vec<KeyDigest>),
 }
 
 impl KeySource {
-    /// The digests as they are now: at least one.
+    /// The digests as they are now.
     ///
     /// # Errors
-    /// When the file cannot be read, holds none, or a line that is none.
+    /// When the file cannot be read, holds nothing, or a line that is no digest.
     pub fn read(&self) -> Result<Vec<KeyDigest>, BadKeyFile> {
         let path = match self {
             Self::Digests(digests) => return Ok(digests.clone()),
@@ -83,15 +84,16 @@ impl KeySource {
         };
         let fault = |cause| BadKeyFile { path: path.clone(), cause };
         let text = fs::read_to_string(path).map_err(|error| fault(Cause::Io(error.kind())))?;
-        let mut digests = Vec::new();
+        let (mut digests, mut is_commented) = (Vec::new(), false);
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
+            is_commented |= line.starts_with('#');
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             digests.push(KeyDigest::parse(line).ok_or_else(|| fault(Cause::Line(index + 1)))?);
         }
-        if digests.is_empty() { Err(fault(Cause::Empty)) } else { Ok(digests) }
+        if digests.is_empty() && !is_commented { Err(fault(Cause::Empty)) } else { Ok(digests) }
     }
 
     pub(super) fn file(&self) -> Option<&Path> {
@@ -116,7 +118,7 @@ enum Cause {
     Io(io::ErrorKind),
     #[error("line {0} is not the SHA-256 of a key in hex (64 digits)")]
     Line(usize),
-    #[error("holds no SHA-256 of a key")]
+    #[error("is empty (a line `# nobody` would shut the caller out)")]
     Empty,
 }
 
@@ -141,10 +143,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_comments_alone_holds_no_key() {
+        assert_eq!(read("# nobody\n").unwrap(), []);
+    }
+
+    #[test]
     fn what_is_no_digest_is_told_by_its_line_and_never_repeated() {
         for (content, message) in [
-            ("", "holds no SHA-256 of a key"),
-            ("# nothing\n", "holds no SHA-256 of a key"),
+            ("", "is empty"),
+            (" \n\n", "is empty"),
             ("\ncanary\n", "line 2 is not the SHA-256"),
             (&format!("{HEX}0"), "line 1 is not"),
             (&HEX.replace('9', "g"), "line 1 is not"),

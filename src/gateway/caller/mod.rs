@@ -221,7 +221,8 @@ impl Callers {
                 match read {
                     Ok(Ok(changed)) => {
                         if changed {
-                            tracing::info!(caller = %member.name, "the caller's keys were read again");
+                            let keys = member.keys.load().len();
+                            tracing::info!(caller = %member.name, keys, "the caller's keys were read again");
                         }
                         told.remove(&member.name);
                     }

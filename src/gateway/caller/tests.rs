@@ -96,6 +96,24 @@ fn a_key_file_that_breaks_leaves_the_last_good_keys_in_force() {
     assert!(callers.0.reload(&callers.0.members[0]).is_err());
     assert_eq!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).as_deref(), Some("a"));
     assert_eq!(callers.snapshot()[0].reloads_failed, 1);
+    std::fs::write(file.path(), "").unwrap();
+    assert!(callers.0.reload(&callers.0.members[0]).is_err());
+    assert!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).is_some());
+}
+
+#[test]
+fn a_key_file_of_comments_shuts_its_caller_out_and_its_tokens_with_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), KeyDigest::of("one").hex()).unwrap();
+    let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
+    let callers = callers(vec![a]);
+    let (_, token) = callers.token("a", "one").unwrap();
+    std::fs::write(file.path(), "# left the company\n").unwrap();
+    assert_eq!(callers.0.reload(&callers.0.members[0]), Ok(true));
+    for presented in ["one", &token] {
+        let line = HeaderValue::try_from(format!("Bearer {presented}")).unwrap();
+        assert_eq!(name_of(&callers, &HeaderMap::from_iter([(AUTHORIZATION, line)]), &Peer::default()), None);
+    }
 }
 
 #[tokio::test]
