@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use http::uri::Authority;
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
@@ -60,6 +61,20 @@ impl Proxy {
     }
 }
 
+/// `target` with the port that its scheme means. A tunnel to one without goes to 443, also for http.
+pub(super) fn with_port(target: Uri) -> Uri {
+    let port = match (target.scheme_str(), target.port()) {
+        (Some("http"), None) => 80,
+        _ => return target,
+    };
+    let mut parts = target.clone().into_parts();
+    let authority = target.host().map(|host| Authority::try_from(format!("{host}:{port}")));
+    // A host that was one stays one with a port behind it.
+    let Some(Ok(authority)) = authority else { return target };
+    parts.authority = Some(authority);
+    Uri::from_parts(parts).unwrap_or(target)
+}
+
 /// Without user and password.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,6 +115,18 @@ mod tests {
             "https://10.1.2.3",
         ] {
             assert_eq!(way(&proxy, target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_tunnel_goes_to_the_port_that_the_scheme_means() {
+        for (target, placed) in [
+            ("http://api.test/x", "http://api.test:80/x"),
+            ("http://[::1]/", "http://[::1]:80/"),
+            ("http://api.test:8080/", "http://api.test:8080/"),
+            ("https://api.test/", "https://api.test/"),
+        ] {
+            assert_eq!(with_port(Uri::from_static(target)), placed);
         }
     }
 

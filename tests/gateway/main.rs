@@ -19,6 +19,7 @@ mod listener;
 mod main_job;
 mod memory;
 mod process;
+mod proxy;
 mod rotation;
 mod silence;
 mod upstream_faults;
