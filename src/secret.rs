@@ -65,6 +65,20 @@ impl SecretSource {
         }
     }
 
+    /// The same, off the runtime's threads: a mounted file may be on a network.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when the runtime ends meanwhile.
+    pub async fn read_aside(&self) -> Result<Secret, UnreadableSecret> {
+        let path = match self {
+            Self::Value(secret) => return Ok(secret.clone()),
+            Self::File(path) => path.clone(),
+        };
+        let source = self.clone();
+        let read = tokio::task::spawn_blocking(move || source.read()).await;
+        read.unwrap_or_else(|_| Err(UnreadableSecret { path, cause: Cause::Io(io::ErrorKind::Interrupted) }))
+    }
+
     /// Whether the file may be read by others than its owner and group, which deserves a warning.
     #[must_use]
     pub fn is_world_readable(&self) -> bool {

@@ -70,7 +70,7 @@ async fn get(url: &Url, http: &reqwest::Client, config: &Config, ask: Ask) -> Re
         request = request.header(IF_NONE_MATCH, etag);
     }
     if let Some(credential) = &config.credential {
-        request = request.header(credential.header.clone(), presented(credential)?);
+        request = request.header(credential.header.clone(), presented(credential).await?);
     }
     if ask.past_caches {
         request = request.header(CACHE_CONTROL, "no-cache");
@@ -89,8 +89,8 @@ async fn get(url: &Url, http: &reqwest::Client, config: &Config, ask: Ask) -> Re
     Ok(Answer::Set { set, lifetime, etag })
 }
 
-fn presented(credential: &Credential) -> Result<HeaderValue, FetchError> {
-    let secret = credential.secret.read().map_err(FetchError::Credential)?;
+async fn presented(credential: &Credential) -> Result<HeaderValue, FetchError> {
+    let secret = credential.secret.read_aside().await.map_err(FetchError::Credential)?;
     let text = Zeroizing::new(format!("{}{}", credential.prefix, secret.expose()));
     let mut value = HeaderValue::try_from(text.as_str()).map_err(|_| FetchError::CredentialNotText)?;
     value.set_sensitive(true);

@@ -61,7 +61,7 @@ pub use error::{NoToken, RenewalError, TokenError};
 pub use snapshot::Snapshot;
 
 use crate::clock::{Clock, Jitter};
-use crate::secret::{Secret, SecretSource, UnreadableSecret};
+use crate::secret::{Secret, SecretSource};
 use bearer::header_value;
 use state::{AfterRefusal, Grant, Held, Landing, State};
 
@@ -242,7 +242,7 @@ impl Tokens {
             () = self.0.rescheduled.notified() => return,
         }
         let Some(source) = refused_file else { return };
-        if let Ok(secret) = read(source).await {
+        if let Ok(secret) = source.read_aside().await {
             let has_changed = self.tried().as_ref() != Some(&secret);
             if has_changed {
                 tracing::info!("the client secret has changed; it is tried at once");
@@ -298,7 +298,7 @@ impl Tokens {
     }
 
     async fn mint(&self, config: &ClientCredentials) -> Result<Grant, RenewalError> {
-        let secret = read(&config.client_secret).await?;
+        let secret = config.client_secret.read_aside().await?;
         *self.tried() = Some(secret.clone());
         let granted = fetch::fetch(config, &secret, &self.0.http, &self.0.clock).await?;
         let value = header_value("Bearer ", &granted.token)?;
@@ -316,16 +316,9 @@ impl Tokens {
 }
 
 async fn read_static(config: &StaticCredentials) -> Result<Grant, RenewalError> {
-    let secret = read(&config.secret).await?;
+    let secret = config.secret.read_aside().await?;
     let value = header_value(&config.prefix, &secret)?;
     Ok(Grant { header: config.header.clone(), value, life: None })
-}
-
-/// Off the runtime's threads: a mounted file may be on a network.
-async fn read(source: &SecretSource) -> Result<Secret, RenewalError> {
-    let source = source.clone();
-    let read = tokio::task::spawn_blocking(move || source.read()).await;
-    read.map_err(|_| RenewalError::Abandoned)?.map_err(|error: UnreadableSecret| error.into())
 }
 
 impl fmt::Debug for Tokens {
