@@ -96,12 +96,14 @@ impl App {
     pub async fn build(config: Config, surroundings: Surroundings) -> Result<Self, BuildError> {
         let Surroundings { clock, jitter, observers } = surroundings;
         let drain = Drain::default();
-        let mut providers = Vec::new();
+        let (mut providers, mut keepers) = (Vec::new(), JoinSet::new());
         let wanted: Vec<_> = config.upstreams.iter().map(|upstream| upstream.share).collect();
         let shares = share::divide(&config.gateway.limits, &wanted);
         for (upstream, share) in config.upstreams.iter().zip(shares) {
-            let provider = provider(upstream, share, &clock, &jitter);
-            providers.push(provider.map_err(|cause| BuildError::Upstream { name: upstream.name.clone(), cause })?);
+            let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
+            let tls = Tls::of(&upstream.upstream).map_err(fault)?;
+            providers.push(provider(upstream, &tls, share, &clock, &jitter).map_err(fault)?);
+            keepers.spawn(tls.keep_fresh(clock.clone()));
         }
         let callers = callers(&config.gateway, clock.clone())?;
         let checks = checks(&providers, &drain);
@@ -121,7 +123,6 @@ impl App {
             address: admin_address.into(),
             cause,
         })?;
-        let mut keepers = JoinSet::new();
         keepers.spawn(callers.keep_fresh());
         for provider in providers {
             if let Some(keys) = provider.sealing.keys() {
@@ -203,11 +204,10 @@ fn callers(config: &gateway::Config, clock: Clock) -> Result<Callers, BuildError
     Ok(Callers::new(config.callers.clone(), tokens, clock)?)
 }
 
-fn provider(config: &Upstream, share: Share, clock: &Clock, jitter: &Jitter) -> Result<Provider, BadTls> {
-    let tls = Tls::of(&config.upstream)?;
+fn provider(config: &Upstream, tls: &Tls, share: Share, clock: &Clock, jitter: &Jitter) -> Result<Provider, BadTls> {
     let control = tls.control_client()?;
     let in_clear = config.encryption == Encryption::Off;
-    let upstream = upstream::Upstream::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &tls)?;
+    let upstream = upstream::Upstream::new(&upstream::Config { in_clear, ..config.upstream.clone() }, tls)?;
     let keys = || Keys::new(config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
     let sealing = match upstream.in_clear() {
         Some(permission) => Sealing::Off(permission),

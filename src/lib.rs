@@ -31,7 +31,7 @@
 //! | [`telemetry`] | where logs go |
 //! | [`sandbox`] | a made-up provider, for tests and demonstrations |
 //! | [`drill`] | does every request survive the rotations; with a verdict |
-//! | [`clock`], [`bucket`], [`secret`], [`causes`] | time and chance, how often, secrets, errors told whole; for all |
+//! | [`clock`], [`bucket`], [`secret`], [`pem`], [`causes`] | time and chance, how often, secrets, certificates in files, errors told whole; for all |
 //!
 //! A room's walls (who may use whom) are a table in `tests/gateway/walls.rs`, held by a test.
 
@@ -47,6 +47,7 @@ pub mod drill;
 pub mod gateway;
 pub mod jose;
 pub mod keys;
+pub mod pem;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;

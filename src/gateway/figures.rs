@@ -7,7 +7,6 @@
 //! Labels are bounded: upstreams and callers by the configuration, kids by the hundred keys a set may have.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
@@ -27,13 +26,13 @@ use crate::token;
 pub struct Figures {
     providers: Vec<Provider>,
     callers: Callers,
-    tls: Option<Arc<ServerTls>>,
+    tls: Option<ServerTls>,
 }
 
 impl Figures {
     /// Of these, and of the listener's TLS.
     #[must_use]
-    pub fn new(providers: Vec<Provider>, callers: Callers, tls: Option<Arc<ServerTls>>) -> Self {
+    pub fn new(providers: Vec<Provider>, callers: Callers, tls: Option<ServerTls>) -> Self {
         Self { providers, callers, tls }
     }
 }

@@ -91,7 +91,7 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    tls: Option<Arc<ServerTls>>,
+    tls: Option<ServerTls>,
     connections: Arc<Semaphore>,
     head: Duration,
     stall: Duration,
@@ -104,7 +104,7 @@ impl Listener {
     /// See [`ListenError`].
     pub async fn bind(config: &Listen, deadlines: &Deadlines) -> Result<Self, ListenError> {
         let tls = match config.tls.clone() {
-            Some(files) => Some(Arc::new(ServerTls::load(files).await?)),
+            Some(files) => Some(ServerTls::load(files)?),
             None => None,
         };
         Ok(Self {
@@ -126,7 +126,7 @@ impl Listener {
 
     /// Its TLS, if it has any.
     #[must_use]
-    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+    pub fn tls(&self) -> Option<ServerTls> {
         self.tls.clone()
     }
 
@@ -207,7 +207,7 @@ impl Protocols {
     }
 
     /// Serves one connection to its end.
-    async fn serve<S>(self, stream: Stream, tls: Option<Arc<ServerTls>>, service: S)
+    async fn serve<S>(self, stream: Stream, tls: Option<ServerTls>, service: S)
     where
         S: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send>
             + Clone

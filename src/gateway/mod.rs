@@ -53,7 +53,6 @@ pub mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use admit::Admission;
@@ -216,7 +215,7 @@ impl Gateway {
 
     /// The listener's TLS, if it has any: somebody must run its [`ServerTls::keep_fresh`].
     #[must_use]
-    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+    pub fn tls(&self) -> Option<ServerTls> {
         self.listener.tls()
     }
 

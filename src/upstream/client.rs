@@ -14,17 +14,18 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tower::BoxError;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceExt};
 
 use super::body::Outgoing;
 use super::identity::Shown;
+use super::proxy::with_port;
 use super::{BadIdentity, Config, Proxy};
+use crate::clock::Clock;
+use crate::pem::{BadPem, PemFile};
 
 /// How long an idle connection stays in the pool. Shorter than the idle time-out of any usual
 /// server or load balancer (60 s and more), so that it is we who close it and no request meets
@@ -48,6 +49,7 @@ type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, 
 pub struct Tls {
     config: ClientConfig,
     roots: Arc<RootCertStore>,
+    shown: Option<Shown>,
     proxy: Option<Proxy>,
 }
 
@@ -68,7 +70,7 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
-        Ok(Self { config, roots, proxy: None })
+        Ok(Self { config, roots, shown: None, proxy: None })
     }
 
     /// As an upstream is configured.
@@ -79,10 +81,20 @@ impl Tls {
         let mut tls = Self::new(config.ca_file.as_deref())?;
         if let Some(identity) = &config.identity {
             let provider = Arc::clone(tls.config.crypto_provider());
-            tls.config.client_auth_cert_resolver = Arc::new(Shown::new(identity.clone(), provider)?);
+            let shown = Shown::new(identity.clone(), provider)?;
+            tls.config.client_auth_cert_resolver = Arc::new(shown.clone());
+            tls.shown = Some(shown);
         }
         tls.proxy = config.proxy.clone();
         Ok(tls)
+    }
+
+    /// Follows the files of the certificate that is shown, where there is one. Never ends.
+    pub async fn keep_fresh(self, clock: Clock) {
+        match self.shown {
+            Some(shown) => shown.0.keep_fresh(clock).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The client for key sets and tokens: no redirects, no second try, and no proxy but the configured
@@ -133,6 +145,7 @@ impl Tls {
             Some((proxy, says)) => {
                 let tunnel = Tunnel::new(proxy, tcp);
                 let tunnel = if let Some(says) = says { tunnel.with_auth(says) } else { tunnel };
+                let tunnel = tunnel.map_request(with_port as fn(Uri) -> Uri);
                 Connector::new(Timeout::new(https.wrap_connector(tunnel), connect))
             }
             None => Connector::new(Timeout::new(https.wrap_connector(tcp), connect)),
@@ -150,17 +163,9 @@ impl Tls {
 /// The trust set-up cannot be used; found at start-up, never at a request.
 #[derive(Debug, thiserror::Error)]
 pub enum BadTls {
-    /// The CA file cannot be read, or is not PEM.
-    #[error("ca_file {}: {cause}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: rustls::pki_types::pem::Error,
-    },
-    /// The CA file holds no certificate.
-    #[error("ca_file {}: holds no certificate", .0.display())]
-    EmptyFile(PathBuf),
+    /// The CA file does not hold what it should.
+    #[error("ca_file {0}")]
+    CaFile(BadPem),
     /// The CA file holds something that is no CA certificate.
     #[error("ca_file {}: {cause}", path.display())]
     NotCertificate {
@@ -187,14 +192,11 @@ pub enum BadTls {
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), BadTls> {
-    let unreadable = |cause| BadTls::File { path: path.to_owned(), cause };
-    let before = roots.len();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-        roots
-            .add(certificate.map_err(unreadable)?)
-            .map_err(|cause| BadTls::NotCertificate { path: path.to_owned(), cause })?;
+    let certificates = PemFile::read(path).and_then(|file| file.certificates()).map_err(BadTls::CaFile)?;
+    for certificate in certificates {
+        roots.add(certificate).map_err(|cause| BadTls::NotCertificate { path: path.to_owned(), cause })?;
     }
-    if roots.len() == before { Err(BadTls::EmptyFile(path.to_owned())) } else { Ok(()) }
+    Ok(())
 }
 
 #[cfg(test)]

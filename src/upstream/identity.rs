@@ -1,22 +1,18 @@
 //! The certificate that we show the provider, where it wants one.
 //!
-//! Such certificates may live for an hour. The files are read again for each handshake, of which
-//! there are few, so a rotated one needs no restart; files that are broken at that moment (half
-//! written, or the one without the other) leave the last good ones in use.
+//! Such certificates may live for an hour, so the files are followed (see [`Reloaded`]), and a rotated one
+//! needs no restart. Connections that are open keep the one they began with.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use zeroize::Zeroizing;
+
+use crate::pem::{BadPem, Contents, Recipe, Reloaded};
 
 /// A client certificate and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,23 +26,10 @@ pub struct Identity {
 /// An [`Identity`] that cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum BadIdentity {
-    /// A file cannot be read.
-    #[error("{}: {cause}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::ErrorKind,
-    },
-    /// A file is not what it should be.
-    #[error("{}: {cause}", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: pem::Error,
-    },
-    /// No certificate, or a key that is not the certificate's.
+    /// A file does not hold what it should.
+    #[error(transparent)]
+    Pem(#[from] BadPem),
+    /// The key is not the certificate's, or of no use.
     #[error("{}: {cause}", path.display())]
     Unfit {
         /// The certificate's file.
@@ -56,28 +39,27 @@ pub enum BadIdentity {
     },
 }
 
-/// Shows what the files hold at each handshake.
-#[derive(Debug)]
-pub(super) struct Shown {
-    files: Identity,
+/// Shows what the files hold at each handshake. All clones see a reload.
+#[derive(Clone, Debug)]
+pub(super) struct Shown(pub(super) Arc<Reloaded<Files>>);
+
+/// How a certificate to show is made.
+pub(super) struct Files {
+    identity: Identity,
     provider: Arc<CryptoProvider>,
-    last_good: ArcSwap<CertifiedKey>,
+    name: String,
 }
 
 impl Shown {
-    pub(super) fn new(files: Identity, provider: Arc<CryptoProvider>) -> Result<Self, BadIdentity> {
-        let read = read(&files, &provider)?;
-        Ok(Self { files, provider, last_good: ArcSwap::from_pointee(read) })
+    pub(super) fn new(identity: Identity, provider: Arc<CryptoProvider>) -> Result<Self, BadIdentity> {
+        let name = format!("the client certificate {identity}");
+        Ok(Self(Arc::new(Reloaded::load(Files { identity, provider, name })?)))
     }
 }
 
 impl ResolvesClientCert for Shown {
     fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        match read(&self.files, &self.provider) {
-            Ok(read) => self.last_good.store(Arc::new(read)),
-            Err(error) => tracing::error!(%error, "the last good client certificate stays in use"),
-        }
-        let shown = self.last_good.load_full();
+        let shown = self.0.current();
         shown.key.choose_scheme(schemes).map(|_| shown)
     }
 
@@ -86,23 +68,24 @@ impl ResolvesClientCert for Shown {
     }
 }
 
-fn read(files: &Identity, provider: &CryptoProvider) -> Result<CertifiedKey, BadIdentity> {
-    let pem = |path: &Path, cause| BadIdentity::Pem { path: path.to_owned(), cause };
-    let unfit = |cause| BadIdentity::Unfit { path: files.certificate.clone(), cause };
-    let certificate = contents(&files.certificate)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
-    let chain = chain.map_err(|cause| pem(&files.certificate, cause))?;
-    let key = contents(&files.private_key)?;
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|cause| pem(&files.private_key, cause))?;
-    if chain.is_empty() {
-        return Err(unfit(rustls::Error::NoCertificatesPresented));
-    }
-    CertifiedKey::from_der(chain, key, provider).map_err(unfit)
-}
+impl Recipe for Files {
+    type Made = Arc<CertifiedKey>;
+    type Fault = BadIdentity;
 
-fn contents(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadIdentity> {
-    let unreadable = |error: io::Error| BadIdentity::Io { path: path.to_owned(), cause: error.kind() };
-    std::fs::read(path).map(Zeroizing::new).map_err(unreadable)
+    fn files(&self) -> Vec<&Path> {
+        vec![&self.identity.certificate, &self.identity.private_key]
+    }
+
+    fn make(&self, contents: &Contents) -> Result<Arc<CertifiedKey>, BadIdentity> {
+        let Identity { certificate, private_key } = &self.identity;
+        let (certificate, key) = (contents.of(certificate)?, contents.of(private_key)?);
+        let made = CertifiedKey::from_der(certificate.certificates()?, key.private_key()?, &self.provider);
+        made.map(Arc::new).map_err(|cause| BadIdentity::Unfit { path: certificate.path().to_owned(), cause })
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl fmt::Display for Identity {
@@ -113,7 +96,10 @@ impl fmt::Display for Identity {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Clock;
 
     fn pair(directory: &Path) -> Identity {
         let made = rcgen::generate_simple_self_signed(vec!["client.test".to_owned()]).unwrap();
@@ -123,25 +109,35 @@ mod tests {
         files
     }
 
-    #[test]
-    fn a_rotated_certificate_is_shown_and_a_broken_one_is_not() {
+    #[tokio::test]
+    async fn a_rotated_certificate_is_shown_and_one_of_another_key_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let files = pair(directory.path());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let shown = Shown::new(files.clone(), provider).unwrap();
+        let (clock, hands) = Clock::manual();
+        let keeper = tokio::spawn(Arc::clone(&shown.0).keep_fresh(clock));
         let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
         let certificate = || shown.resolve(&[], &schemes).unwrap().cert[0].clone();
+        let looked = async |condition: &dyn Fn() -> bool| {
+            let looking = async {
+                while !condition() {
+                    hands.advance(Duration::from_secs(10));
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), looking).await.unwrap();
+        };
         let first = certificate();
-        pair(directory.path());
-        let second = certificate();
-        assert_ne!(first, second);
-        let whole = std::fs::read(&files.certificate).unwrap();
-        std::fs::write(&files.certificate, &whole[..whole.len() / 2]).unwrap();
-        assert_eq!(certificate(), second, "half a file");
         let other = rcgen::generate_simple_self_signed(vec!["client.test".to_owned()]).unwrap();
         std::fs::write(&files.certificate, other.cert.pem()).unwrap();
-        assert_eq!(certificate(), second, "a certificate of another key");
+        looked(&|| shown.0.refused() == 1).await;
+        assert_eq!(certificate(), first);
+        std::fs::write(&files.private_key, other.signing_key.serialize_pem()).unwrap();
+        looked(&|| shown.0.taken() == 1).await;
+        assert_eq!(certificate(), *other.cert.der());
         assert!(shown.resolve(&[], &[SignatureScheme::RSA_PKCS1_SHA256]).is_none(), "nothing the server can check");
+        keeper.abort();
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tower::{Service, service_fn};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
+use super::proxy::with_port;
 use super::{BadTls, Config, Tls};
 use crate::causes;
 
@@ -178,7 +179,7 @@ impl Probe {
         });
         let tunnel = Tunnel::new(proxy.clone(), only);
         let mut tunnel = if let Some(says) = says { tunnel.with_auth(says.clone()) } else { tunnel };
-        let opened = self.within(tunnel.call(self.target.clone())).await?;
+        let opened = self.within(tunnel.call(with_port(self.target.clone()))).await?;
         opened.map(TokioIo::into_inner).map_err(|error| ProbeError::ProxyRefused(causes::chain(&error)))
     }
 

@@ -5,18 +5,19 @@ use std::fs;
 use std::path::Path;
 
 /// Each room, and the rooms it may use.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("jose", &[]),
     ("bucket", &[]),
     ("causes", &[]),
     ("clock", &[]),
     ("secret", &[]),
+    ("pem", &["clock"]),
     ("telemetry", &[]),
     ("admin", &[]),
     ("keys", &["jose", "bucket", "causes", "clock", "secret"]),
     ("token", &["causes", "clock", "secret"]),
-    ("upstream", &["causes", "jose", "clock", "secret"]),
-    ("gateway", &["bucket", "causes", "jose", "keys", "token", "upstream", "clock", "secret"]),
+    ("upstream", &["causes", "jose", "clock", "pem", "secret"]),
+    ("gateway", &["bucket", "causes", "jose", "keys", "token", "upstream", "clock", "pem", "secret"]),
     ("sandbox", &["jose", "clock", "secret"]),
     ("config", &["admin", "gateway", "keys", "secret", "telemetry", "token", "upstream"]),
     ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "token", "upstream"]),

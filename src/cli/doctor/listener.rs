@@ -26,7 +26,7 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
         Err(error) => findings.fail("bind", error, advice_on(address)),
     }
     let Some(files) = tls else { return };
-    match ServerTls::load(files.clone()).await {
+    match ServerTls::load(files.clone()) {
         Ok(tls) => validity("tls", "the certificate", tls.snapshot().not_after, findings),
         Err(error) => {
             findings.fail("tls", error, "a running gateway keeps its last good certificate; this is the next")
