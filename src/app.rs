@@ -126,7 +126,7 @@ impl App {
         keepers.spawn(callers.keep_fresh());
         for provider in providers {
             if let Some(keys) = provider.sealing.keys() {
-                keepers.spawn(keys.clone().keep_fresh());
+                keepers.spawn(keys.keep_fresh());
             }
             keepers.spawn(provider.tokens.keep_fresh());
         }
@@ -208,10 +208,10 @@ fn provider(config: &Upstream, tls: &Tls, share: Share, clock: &Clock, jitter: &
     let control = tls.control_client()?;
     let in_clear = config.encryption == Encryption::Off;
     let upstream = upstream::Upstream::new(&upstream::Config { in_clear, ..config.upstream.clone() }, tls)?;
-    let keys = || Keys::new(config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
+    let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
     let sealing = match upstream.in_clear() {
         Some(permission) => Sealing::Off(permission),
-        None if config.encryption == Encryption::RequireSealed => Sealing::Before(keys()),
+        None if config.encryption == Encryption::RequireSealed => Sealing::Before(keys().known()),
         None => Sealing::Here(keys()),
     };
     Ok(Provider {
@@ -220,7 +220,7 @@ fn provider(config: &Upstream, tls: &Tls, share: Share, clock: &Clock, jitter: &
         strip_prefix: config.strip_prefix,
         sealing,
         token_endpoint: config.token_endpoint,
-        tokens: Tokens::new(config.credentials.clone(), control, clock.clone(), jitter.clone()),
+        tokens: Tokens::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone()),
         upstream,
         key_refusals: config.key_refusals.as_slice().into(),
         room: Room::of(share),

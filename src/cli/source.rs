@@ -1,5 +1,6 @@
 //! Where a command finds a JWK Set: at a URL or in a file.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -26,9 +27,10 @@ impl KeySource {
     /// The keys, fetched.
     pub(super) async fn fetch(self) -> Result<Keys, Failure> {
         let http = Tls::new(self.ca_file.as_deref())?.control_client()?;
+        let name = self.jwks.to_string();
         let mut config = keys::Config::new(self.jwks.0);
         config.pin = self.pin;
-        let keys = Keys::new(config, http, Clock::system(), Jitter::random());
+        let keys = Keys::new(&name, config, http, Clock::system(), Jitter::random());
         keys.refresh().await.map_err(Failure::unavailable)?;
         Ok(keys)
     }
@@ -37,6 +39,16 @@ impl KeySource {
 /// A URL when it looks like one, a file otherwise.
 #[derive(Clone, Debug)]
 pub(super) struct Location(pub(super) Source);
+
+/// What logs may say of it: of a URL the host, since the rest may hold secrets.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Url(url) => f.write_str(url.host_str().unwrap_or_default()),
+            Source::File(path) => path.display().fmt(f),
+        }
+    }
+}
 
 impl FromStr for Location {
     type Err = url::ParseError;

@@ -3,7 +3,7 @@
 //! | encryption | may bring | what becomes of it |
 //! |---|---|---|
 //! | `seal` | JSON, or a JWE | JSON is checked and sealed here |
-//! | `require-sealed` | a JWE | passed on; there is no type here that could hold its plaintext |
+//! | `require-sealed` | a JWE | passed on; there is no key here to seal with, and no permission to send in clear |
 //! | `off` | JSON | checked, and passed on in clear |
 //!
 //! A caller of a `require-sealed` upstream may send clear JSON by mistake. What its head says is
@@ -23,7 +23,7 @@ use super::notes::Notes;
 use super::provider::{Provider, Sealing};
 use super::refusal::{Refusal, Sent};
 use crate::jose::{CallerMade, Plaintext};
-use crate::keys::Keys;
+use crate::keys::{Keys, KnownKeys};
 use crate::upstream::InClear;
 
 /// Bodies up to this size are checked where they are. The check of a larger one would keep
@@ -38,7 +38,7 @@ pub enum Content {
     /// JSON, to be sealed with one of these keys.
     ToSeal(Plaintext, Keys),
     /// A JWE that the caller made, for one of these keys.
-    Sealed(CallerMade, Keys),
+    Sealed(CallerMade, KnownKeys),
     /// JSON for a provider that takes no JWE, and how the caller declared it.
     Clear(Plaintext, HeaderValue, InClear),
 }
@@ -90,7 +90,7 @@ impl Intake<'_> {
             _ if bytes.is_empty() && self.may_be_empty() => Ok(Content::Nothing),
             None => Err(MediaTypeFault::Missing.into()),
             Some(MediaType::Json) => Ok(Content::ToSeal(check(bytes, Plaintext::json).await?, keys.clone())),
-            Some(MediaType::Jose) => Ok(Content::Sealed(check(bytes, CallerMade::parse).await?, keys.clone())),
+            Some(MediaType::Jose) => Ok(Content::Sealed(check(bytes, CallerMade::parse).await?, keys.known())),
         }
     }
 

@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::caller::Callers;
 use super::provider::Provider;
 use super::tls::{self, ServerTls};
-use crate::keys::{self, EntryState, Keys};
+use crate::keys::{self, EntryState};
 use crate::token;
 
 /// The figures of all providers and callers.
@@ -184,7 +184,7 @@ impl<'a> Seen<'a> {
     fn of(provider: &'a Provider) -> Self {
         Self {
             name: &provider.name,
-            keys: provider.sealing.keys().map(Keys::snapshot),
+            keys: provider.sealing.keys().map(|keys| keys.snapshot()),
             unknown_kids: provider.unknown_kids.total(),
             token: provider.tokens.snapshot(),
         }

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::refusal::Refusal;
-use crate::keys::{Keys, Published};
+use crate::keys::{KnownKeys, Published};
 
 /// Where it is served, behind the upstream's prefix. The default of whoever fetches one.
 pub const PATH: &str = "/.well-known/jwks.json";
@@ -24,7 +24,7 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/jwk-set+js
 ///
 /// # Errors
 /// `no_usable_key` when there is none; `method_not_allowed`.
-pub async fn answer(head: &Parts, keys: &Keys) -> Result<Response<Bytes>, Refusal> {
+pub async fn answer(head: &Parts, keys: &KnownKeys) -> Result<Response<Bytes>, Refusal> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Refusal::MethodNotAllowed);
     }

@@ -9,7 +9,7 @@ use super::notes::Notes;
 use super::refusal::Refusal;
 use crate::clock::Clock;
 use crate::jose::{CallerMade, EncryptionKey, Plaintext, seal};
-use crate::keys::Keys;
+use crate::keys::{Keys, KnownKeys};
 use crate::upstream::{InClear, Outgoing};
 
 /// A body that can be sent as often as it takes.
@@ -26,7 +26,7 @@ pub enum Payload {
         keys: Keys,
     },
     /// Sealed by the caller for one of these keys: it stays as it is.
-    Sealed(CallerMade, Keys),
+    Sealed(CallerMade, KnownKeys),
     /// For a provider that takes no JWE.
     Clear(Plaintext, HeaderValue, InClear),
 }

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::share::Room;
 use super::target::{self, TargetFault};
-use crate::keys::Keys;
+use crate::keys::{Keys, KnownKeys};
 use crate::token::Tokens;
 use crate::upstream::{InClear, Upstream};
 
@@ -60,14 +60,14 @@ pub struct Provider {
     pub unknown_kids: UnknownKids,
 }
 
-/// Who seals, with what that takes. The keys are where there is something to seal or to compare,
-/// and the permission to send in clear is where nothing is sealed: neither can be confused.
+/// Who seals, with what that takes. What can take a body in clear any further is a key to seal it with, or
+/// the permission to send it so; a gateway behind one that seals has neither.
 #[derive(Clone, Debug)]
 pub enum Sealing {
     /// [`Encryption::Seal`].
     Here(Keys),
     /// [`Encryption::RequireSealed`].
-    Before(Keys),
+    Before(KnownKeys),
     /// [`Encryption::Off`].
     Off(InClear),
 }
@@ -75,9 +75,10 @@ pub enum Sealing {
 impl Sealing {
     /// The provider's keys, where they matter.
     #[must_use]
-    pub fn keys(&self) -> Option<&Keys> {
+    pub fn keys(&self) -> Option<KnownKeys> {
         match self {
-            Self::Here(keys) | Self::Before(keys) => Some(keys),
+            Self::Here(keys) => Some(keys.known()),
+            Self::Before(keys) => Some(keys.clone()),
             Self::Off(_) => None,
         }
     }
@@ -105,7 +106,7 @@ impl Provider {
     /// Compares a caller's kid with the published ones, without asking anybody. An unknown one is
     /// counted and named in the log, and its message forwarded all the same: the sealing side may
     /// have fetched later than we have.
-    pub fn note_kid(&self, kid: Option<&str>, keys: &Keys) {
+    pub fn note_kid(&self, kid: Option<&str>, keys: &KnownKeys) {
         if kid.is_some_and(|kid| keys.publishes(kid)) {
             return;
         }

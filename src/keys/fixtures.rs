@@ -89,7 +89,7 @@ impl Provider {
 
 pub(super) fn keys(config: Config) -> (Keys, Hands) {
     let (clock, hands) = Clock::manual();
-    (Keys::new(config, client(), clock, Jitter::seeded(1)), hands)
+    (Keys::new("provider", config, client(), clock, Jitter::seeded(1)), hands)
 }
 
 /// Waits, in real time, for something that other tasks bring about.

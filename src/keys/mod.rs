@@ -26,7 +26,8 @@
 //! of its own, so a caller who leaves takes nothing from the others.
 //!
 //! An answer to a request that left before our message was refused may be older than the refusal.
-//! A refused caller who joined such a fetch and still finds its key in the set asks once more.
+//! A refused caller who joined such a fetch and still finds its key in the set asks once more. So does
+//! one who joined a fetch of the timer's: a cache on the way (an egress) may have answered that.
 //!
 //! # Scope
 //!
@@ -47,6 +48,7 @@ mod error;
 mod fetch;
 mod freshness;
 mod held;
+mod known;
 mod last_good;
 mod published;
 mod report;
@@ -66,6 +68,7 @@ pub use config::{
     MAX_LIFETIME, MAX_STALE, MIN_LIFETIME, Source,
 };
 pub use error::{FetchError, NoUsableKey};
+pub use known::KnownKeys;
 pub use published::Published;
 pub use snapshot::{Entry, EntryState, KeyName, Snapshot};
 
@@ -74,7 +77,7 @@ use crate::jose::EncryptionKey;
 use fetch::{Ask, fetch};
 use held::Held;
 use last_good::NotRestored;
-use state::{Landing, State};
+use state::{Landing, NextFetch, State};
 
 /// Outcomes of ended fetches that are kept for callers who looked just before the end. Callers
 /// who come later still are told by [`State::send`].
@@ -85,6 +88,7 @@ const REMEMBERED_FETCHES: u64 = 8;
 pub struct Keys(Arc<Holder>);
 
 struct Holder {
+    name: Arc<str>,
     config: Arc<Config>,
     http: reqwest::Client,
     clock: Clock,
@@ -111,12 +115,13 @@ enum Reason {
 }
 
 impl Keys {
-    /// No I/O here. `http` must not follow redirects.
+    /// No I/O here. Logs call the upstream by `name`. `http` must not follow redirects.
     #[must_use]
-    pub fn new(config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
+    pub fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
         let config = Arc::new(config);
         let state = State::new(Arc::clone(&config), clock.now(), jitter);
         Self(Arc::new(Holder {
+            name: name.into(),
             config,
             http,
             clock,
@@ -152,33 +157,10 @@ impl Keys {
         self.after_refusal(|| self.replacement_for(used)).await
     }
 
-    /// The provider refused a message that a caller had sealed under `kid`: fetches the set past its
-    /// schedule, and gives the kids that can be sealed with, the preferred one first, if `kid` is
-    /// not among them.
-    pub async fn kids_instead_of(&self, kid: Option<&str>) -> Option<Vec<String>> {
-        self.after_refusal(|| self.0.held.load().as_ref()?.kids_instead_of(kid)).await
-    }
-
-    /// Whether a key of this kid can be sealed with, as far as is known without a fetch.
+    /// The same keys for one who only has to know which there are.
     #[must_use]
-    pub fn publishes(&self, kid: &str) -> bool {
-        self.0.held.load().as_ref().is_some_and(|held| held.publishes(kid))
-    }
-
-    /// The set to publish again, waiting for the very first one as [`current`](Self::current) does.
-    /// With `past_caches` it is one that the provider confirmed after this call began.
-    ///
-    /// # Errors
-    /// When there is none: see [`NoUsableKey`]. With `past_caches` also when the provider could
-    /// not be asked; what is in hand may then be what the caller knows to be out of date.
-    pub async fn published(&self, past_caches: bool) -> Result<Published, NoUsableKey> {
-        if past_caches {
-            self.confirm().await.map_err(|error| NoUsableKey::NotConfirmed { error })?;
-        }
-        self.current().await?;
-        let held = self.0.held.load();
-        let held = held.as_ref().ok_or(NoUsableKey::NeverFetched { last_error: None })?;
-        Ok(Published::of(held, &self.0.config.pin, self.0.clock.now()))
+    pub fn known(&self) -> KnownKeys {
+        KnownKeys::of(self.clone())
     }
 
     /// What is held: for readiness, `/metrics` and `jwe-gateway keys`.
@@ -230,11 +212,10 @@ impl Keys {
             if let Some(answer) = verdict() {
                 return Some(answer);
             }
-            match self.join(next.number, Reason::Refusal).await {
-                Err(FetchError::Abandoned) => return verdict(),
-                // Whatever it brought is judged by what is in hand.
-                _ if !next.is_under_way => return verdict(),
-                _ => {}
+            let outcome = self.join(next.number, Reason::Refusal).await;
+            // Whatever it brought is judged by what is in hand.
+            if self.is_final(next, &outcome) {
+                return verdict();
             }
         }
     }
@@ -244,10 +225,16 @@ impl Keys {
         loop {
             let next = self.state().next_fetch();
             let outcome = self.join(next.number, Reason::Refusal).await;
-            if !next.is_under_way || outcome == Err(FetchError::Abandoned) {
+            if self.is_final(next, &outcome) {
                 return outcome;
             }
         }
+    }
+
+    /// Whether the fetch that was joined when it was `next` tells what the provider has now: it left after
+    /// that, and not on the timer's behalf. Or nothing newer is to be had.
+    fn is_final(&self, next: NextFetch, outcome: &Outcome) -> bool {
+        *outcome == Err(FetchError::Abandoned) || !next.is_under_way && self.state().went_past_caches(next.number)
     }
 
     async fn first_key(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
@@ -295,11 +282,12 @@ impl Keys {
         if reason == Reason::Refusal {
             self.wait_for_budget().await;
         }
-        let etag = match self.state().send(number) {
+        let past_caches = reason == Reason::Refusal;
+        let etag = match self.state().send(number, past_caches) {
             Ok(etag) => etag,
             Err(outcome) => return outcome,
         };
-        let ask = Ask { etag, past_caches: reason == Reason::Refusal };
+        let ask = Ask { etag, past_caches };
         let answer = fetch(&self.0.config, &self.0.http, &self.0.clock, ask).await;
         let landing = {
             let mut state = self.state();
@@ -342,12 +330,12 @@ impl Keys {
                     let mut state = self.state();
                     if state.restore(kept, self.0.clock.now(), SystemTime::now()) {
                         self.0.held.store(state.held().cloned());
-                        tracing::info!(path = %path.display(), "took up the last good key set from disk");
+                        tracing::info!(upstream = %self.0.name, path = %path.display(), "took up the last good key set from disk");
                     }
                 }
                 Err(NotRestored::Io(std::io::ErrorKind::NotFound)) => {}
                 Err(error) => {
-                    tracing::warn!(%error, path = %path.display(), "the last good key set on disk is not used")
+                    tracing::warn!(upstream = %self.0.name, %error, path = %path.display(), "the last good key set on disk is not used")
                 }
             }
         };
@@ -371,7 +359,7 @@ impl Keys {
             let file = path.clone();
             let written = tokio::task::spawn_blocking(move || last_good::write(&file, &source, &held, fetched)).await;
             if let Ok(Err(error)) = written {
-                tracing::warn!(%error, path = %path.display(), "the last good key set could not be written to disk");
+                tracing::warn!(upstream = %keys.0.name, %error, path = %path.display(), "the last good key set could not be written to disk");
             }
         });
     }

@@ -5,19 +5,26 @@ use super::state::Landing;
 
 impl Keys {
     pub(super) fn report(&self, landing: &Landing) {
+        let upstream = &*self.0.name;
         match landing {
             Landing::Good(changes) => {
                 for key in &changes.added {
-                    tracing::info!(%key, "the provider publishes a new key");
+                    tracing::info!(upstream, %key, "the provider publishes a new key");
                 }
                 for key in &changes.removed {
-                    tracing::info!(%key, "the provider no longer publishes a key");
+                    tracing::info!(upstream, %key, "the provider no longer publishes a key");
                 }
                 if let Some(key) = &changes.chosen {
-                    tracing::info!(%key, "messages are sealed with another key from now on");
+                    tracing::info!(upstream, %key, "messages are sealed with another key from now on");
                 }
                 if changes.unusable {
                     self.report_unusable_entries();
+                }
+                if changes.none_pinned {
+                    tracing::error!(
+                        upstream,
+                        "the configured pins match none of the published keys; nothing can be sealed"
+                    );
                 }
             }
             Landing::Failed(error) => {
@@ -25,17 +32,17 @@ impl Keys {
                 let age = snapshot.age.map(|age| age.as_secs());
                 match snapshot.usable {
                     Ok(_) if snapshot.lifetime_left.is_some_and(|left| !left.is_zero()) => {
-                        tracing::warn!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is fresh");
+                        tracing::warn!(upstream, %error, age_seconds = age, "the key set could not be refreshed; the one in hand is fresh");
                     }
                     Ok(_) => {
-                        tracing::error!(%error, age_seconds = age, "the key set could not be refreshed; the one in hand is stale");
+                        tracing::error!(upstream, %error, age_seconds = age, "the key set could not be refreshed; the one in hand is stale");
                     }
                     Err(_) => {
-                        tracing::error!(%error, age_seconds = age, "no key set could be fetched; nothing can be sealed")
+                        tracing::error!(upstream, %error, age_seconds = age, "no key set could be fetched; nothing can be sealed")
                     }
                 }
             }
-            Landing::Late => tracing::debug!("a late answer with a key set was dropped"),
+            Landing::Late => tracing::debug!(upstream, "a late answer with a key set was dropped"),
         }
     }
 
@@ -43,14 +50,12 @@ impl Keys {
         let Some(held) = self.0.held.load_full() else {
             return;
         };
+        let upstream = &*self.0.name;
         for (index, entry) in held.set().entries().iter().enumerate() {
             if entry.usable().is_none() {
                 let key = entry.name().map(|name| name.to_string());
-                tracing::warn!(index, key, reason = %entry.state(), "a published key cannot be sealed with");
+                tracing::warn!(upstream, index, key, reason = %entry.state(), "a published key cannot be sealed with");
             }
-        }
-        if held.chosen.is_none() {
-            tracing::error!("the configured pins match none of the published keys; nothing can be sealed");
         }
     }
 }

@@ -38,6 +38,9 @@ pub(super) struct State {
     /// Number of the last fetch that was sent, and of the last one that ended.
     sent: u64,
     ended: u64,
+    /// Whether the last fetch that was sent goes past caches, and the last such one that ended.
+    goes_past_caches: bool,
+    ended_past_caches: u64,
     /// No fetch of the timer's before.
     due: Instant,
     backoff: Backoff,
@@ -78,6 +81,8 @@ pub(super) struct Changes {
     pub(super) chosen: Option<KeyName>,
     /// Whether other entries than before cannot be used, or for other reasons.
     pub(super) unusable: bool,
+    /// Whether the pins allow none of the keys, and these are others than before.
+    pub(super) none_pinned: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +99,8 @@ impl State {
             arrivals: Arrivals::default(),
             sent: 0,
             ended: 0,
+            goes_past_caches: false,
+            ended_past_caches: 0,
             due: now,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
             budget: Bucket::new(FORCED_BURST, FORCED_REFILL, now),
@@ -142,13 +149,24 @@ impl State {
         (number <= self.ended).then(|| self.last_error.clone().map_or(Ok(()), Err))
     }
 
+    /// Whether fetch `number`, or a later one that has ended, had the provider itself asked. One of the
+    /// timer's may have been answered by a cache on the way.
+    pub(super) fn went_past_caches(&self, number: u64) -> bool {
+        self.ended_past_caches >= number
+    }
+
     /// Fetch `number` is sent, with the returned validator if there is one; `Err` tells what came
     /// of it when it has already ended.
-    pub(super) fn send(&mut self, number: u64) -> Result<Option<HeaderValue>, Result<(), FetchError>> {
+    pub(super) fn send(
+        &mut self,
+        number: u64,
+        past_caches: bool,
+    ) -> Result<Option<HeaderValue>, Result<(), FetchError>> {
         if let Some(outcome) = self.outcome_of(number) {
             return Err(outcome);
         }
         self.sent = self.sent.max(number);
+        self.goes_past_caches = past_caches;
         Ok(self.held.as_ref().and_then(|held| held.etag.clone()))
     }
 
@@ -158,6 +176,9 @@ impl State {
             return Landing::Late;
         }
         self.ended = number;
+        if self.goes_past_caches {
+            self.ended_past_caches = number;
+        }
         let adopted = answer.and_then(|answer| match (answer, self.held.clone()) {
             (Answer::Set { set, lifetime, etag }, _) => {
                 let lifetime = lifetime.unwrap_or(self.config.default_lifetime);
@@ -231,13 +252,16 @@ impl Changes {
     fn between(old: Option<&Held>, new: &Held) -> Self {
         let keys = |held: Option<&Held>| held.map(|held| held.by_preference.clone()).unwrap_or_default();
         let (old_keys, new_keys) = (keys(old), keys(Some(new)));
-        let missing = |from: &[Arc<EncryptionKey>], keys: &[Arc<EncryptionKey>]| {
+        let missing = |from: &[Arc<EncryptionKey>], keys: &[Arc<EncryptionKey>]| -> Vec<KeyName> {
             keys.iter().filter(|key| !from.contains(key)).map(|key| KeyName::of(key)).collect()
         };
+        let (added, removed) = (missing(&old_keys, &new_keys), missing(&new_keys, &old_keys));
+        let is_news = !added.is_empty() || !removed.is_empty();
         let chosen = new.chosen.as_ref().filter(|key| old.is_none_or(|old| old.chosen.as_ref() != Some(*key)));
         Self {
-            added: missing(&old_keys, &new_keys),
-            removed: missing(&new_keys, &old_keys),
+            none_pinned: new.chosen.is_none() && is_news,
+            added,
+            removed,
             chosen: chosen.map(|key| KeyName::of(key)),
             unusable: !old.map(|old| old.set.unusable()).unwrap_or_default().eq(&new.set.unusable()),
         }

@@ -78,6 +78,7 @@ const REMEMBERED_RENEWALS: u64 = 8;
 pub struct Tokens(Arc<Holder>);
 
 struct Holder {
+    name: Arc<str>,
     config: Config,
     http: reqwest::Client,
     clock: Clock,
@@ -94,12 +95,13 @@ struct Holder {
 type Outcome = Result<(), RenewalError>;
 
 impl Tokens {
-    /// No I/O here. `http` must not follow redirects.
+    /// No I/O here. Logs call the upstream by `name`. `http` must not follow redirects.
     #[must_use]
-    pub fn new(config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
+    pub fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
         let is_minted = matches!(config, Config::ClientCredentials(_));
         let state = State::new(is_minted, clock.now(), jitter);
         Self(Arc::new(Holder {
+            name: name.into(),
             config,
             http,
             clock,
@@ -142,7 +144,11 @@ impl Tokens {
         let renewed = match verdict {
             AfterRefusal::Other(bearer) => return Some(bearer),
             AfterRefusal::Leave => {
-                tracing::debug!("the provider refuses a credential that was just renewed; it is left as it is");
+                let upstream = &*self.0.name;
+                tracing::debug!(
+                    upstream,
+                    "the provider refuses a credential that was just renewed; it is left as it is"
+                );
                 return None;
             }
             AfterRefusal::Renew(number) if matches!(self.0.config, Config::Static(_)) => {
@@ -245,7 +251,7 @@ impl Tokens {
         if let Ok(secret) = source.read_aside().await {
             let has_changed = self.tried().as_ref() != Some(&secret);
             if has_changed {
-                tracing::info!("the client secret has changed; it is tried at once");
+                tracing::info!(upstream = %self.0.name, "the client secret has changed; it is tried at once");
                 self.state().secret_changed(clock.now());
             }
         }
@@ -279,17 +285,18 @@ impl Tokens {
             (landing, state.bearer(now).is_some())
         };
         self.0.rescheduled.notify_one();
+        let upstream = &*self.0.name;
         match landing {
             Landing::Good => {
-                tracing::debug!("a credential was renewed");
+                tracing::debug!(upstream, "a credential was renewed");
                 Ok(())
             }
             Landing::Failed(error) => {
                 match &error {
                     RenewalError::Refused { .. } => {
-                        tracing::error!(%error, has_token, "no new token")
+                        tracing::error!(upstream, %error, has_token, "no new token")
                     }
-                    _ => tracing::warn!(%error, has_token, "no new token"),
+                    _ => tracing::warn!(upstream, %error, has_token, "no new token"),
                 }
                 Err(error)
             }

@@ -26,7 +26,7 @@ pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
     };
     walk(&probe, &clock, findings).await;
     // Keys and tokens may come from elsewhere, so they are asked for whatever became of the way.
-    let keys = Keys::new(upstream.keys.clone(), control.clone(), clock.clone(), Jitter::random());
+    let keys = Keys::new(&upstream.name, upstream.keys.clone(), control.clone(), clock.clone(), Jitter::random());
     if upstream.encryption == Encryption::Off {
         findings.skip("keys", "encryption is off");
         findings.skip("seal", "encryption is off");
@@ -35,7 +35,7 @@ pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
     } else {
         findings.skip("seal", "there is no key");
     }
-    let tokens = Tokens::new(upstream.credentials.clone(), control, clock, Jitter::random());
+    let tokens = Tokens::new(&upstream.name, upstream.credentials.clone(), control, clock, Jitter::random());
     examine_token(&upstream.credentials, &tokens, findings).await;
 }
 

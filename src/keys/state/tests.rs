@@ -24,14 +24,14 @@ fn kid(state: &State, now: Instant) -> Option<String> {
 fn a_late_answer_never_overwrites_a_newer_one() {
     let now = Clock::manual().0.now();
     let mut state = state(now);
-    state.send(1).unwrap();
-    state.send(2).unwrap();
+    state.send(1, false).unwrap();
+    state.send(2, false).unwrap();
     assert!(matches!(state.land(2, Ok(set(&[2])), now), Landing::Good(_)));
     assert!(matches!(state.land(1, Ok(set(&[1])), now), Landing::Late));
     assert!(matches!(state.land(1, Err(FetchError::Abandoned), now), Landing::Late));
     assert_eq!(kid(&state, now).unwrap(), "2");
     assert_eq!(state.last_error(), None);
-    assert_eq!(state.send(1), Err(Ok(())));
+    assert_eq!(state.send(1, false), Err(Ok(())));
 }
 
 #[test]
@@ -45,15 +45,36 @@ fn keys_that_come_and_go_are_told() {
     };
     assert_eq!(
         changes(1, &[1, 2]),
-        Changes { added: vec![name(1), name(2)], removed: vec![], chosen: Some(name(1)), unusable: false }
+        Changes { added: vec![name(1), name(2)], chosen: Some(name(1)), ..Changes::default() }
     );
-    assert_eq!(changes(2, &[2, 1]), Changes { added: vec![], removed: vec![], chosen: Some(name(2)), unusable: false });
+    assert_eq!(changes(2, &[2, 1]), Changes { chosen: Some(name(2)), ..Changes::default() });
     assert_eq!(
         changes(3, &[3, 2]),
-        Changes { added: vec![name(3)], removed: vec![name(1)], chosen: Some(name(3)), unusable: false }
+        Changes { added: vec![name(3)], removed: vec![name(1)], chosen: Some(name(3)), ..Changes::default() }
     );
     assert_eq!(changes(4, &[3, 2]), Changes::default());
     assert_eq!(state.counts(), Counts { ok: 4, failed: 0, changes: 2 });
+}
+
+#[test]
+fn pins_that_match_nothing_are_news_with_each_set_of_other_keys() {
+    let now = Clock::manual().0.now();
+    let config = Config { pin: vec!["9".into()], ..Config::new(Source::File("keys".into())) };
+    let mut state = State::new(Arc::new(config), now, Jitter::seeded(1));
+    let mut none_pinned = |number, seeds: &[u64]| match state.land(number, Ok(set(seeds)), now) {
+        Landing::Good(changes) => changes.none_pinned,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [&[1][..], &[1], &[2], &[2, 9], &[9], &[2]].map({
+            let mut number = 0;
+            move |seeds| {
+                number += 1;
+                none_pinned(number, seeds)
+            }
+        }),
+        [true, false, true, false, false, true]
+    );
 }
 
 #[test]

@@ -130,6 +130,19 @@ async fn an_answer_that_may_be_older_than_the_refusal_is_not_trusted_to_confirm_
 }
 
 #[tokio::test]
+async fn a_fetch_of_the_timers_that_a_cache_may_have_answered_is_not_trusted_either() {
+    let provider = Provider::start([publishes(&[1], 300), publishes(&[1], 300), publishes(&[2], 300)]).await;
+    let (keys, _hands) = provider.keys();
+    let used = keys.current().await.unwrap();
+    // Both ask before either fetch is sent, and the timer's is the one that is made.
+    let (scheduled, newer) = tokio::join!(keys.refresh(), keys.newer_than(&used));
+    assert_eq!((scheduled, newer.unwrap().kid()), (Ok(()), Some("2")));
+    let requests = provider.requests().await;
+    let past_caches: Vec<_> = requests.iter().map(|request| request.headers.contains_key("cache-control")).collect();
+    assert_eq!(past_caches, [false, false, true]);
+}
+
+#[tokio::test]
 async fn a_refused_caller_who_leaves_does_not_end_the_fetch_of_the_others() {
     let provider = Provider::start([publishes(&[1], 300), publishes(&[2], 300).set_delay(SECOND / 5)]).await;
     let (keys, _hands) = provider.keys();

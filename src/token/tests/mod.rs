@@ -88,7 +88,7 @@ impl Endpoint {
 
 fn tokens(config: Config) -> (Tokens, Hands) {
     let (clock, hands) = Clock::manual();
-    (Tokens::new(config, client(), clock, Jitter::seeded(1)), hands)
+    (Tokens::new("provider", config, client(), clock, Jitter::seeded(1)), hands)
 }
 
 fn status(status: u16) -> Answer {
