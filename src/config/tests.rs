@@ -2,6 +2,8 @@
 
 mod documented;
 mod faults;
+mod faults_far;
+mod faults_near;
 mod precedence;
 
 use std::fs;

@@ -1,0 +1,337 @@
+//! Faults on the far side: providers, their keys, our credentials, and the way there.
+
+use super::*;
+
+#[test]
+fn an_upstream_written_with_one_bracket_is_a_fault() {
+    let faults = faults(&SMALLEST.replace("[[upstream]]", "[upstream]"));
+    assert_eq!(faults, ["gateway.toml:1:2: upstream: write [[upstream]], with two brackets"]);
+}
+
+#[test]
+fn a_provider_is_needed() {
+    let faults = Loaded::read(&overrides(&["--client-id", "id"]), &nothing()).unwrap_err().to_string();
+    assert_eq!(
+        faults.lines().collect::<Vec<_>>(),
+        [
+            "upstream.credentials.client_secret_file: missing: write it under [upstream.credentials] or give \
+             --client-secret-file",
+            "upstream.url: missing: write `url = \"https://...\"` under [[upstream]], or give --upstream or \
+             JWE_GATEWAY_UPSTREAM",
+        ]
+    );
+}
+
+#[test]
+fn credentials_are_needed_or_their_absence_is_said() {
+    let faults = faults("[[upstream]]\nurl = \"https://a.example\"\n");
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].starts_with("gateway.toml:1:1: upstream.credentials.client_id: missing: "), "{faults:?}");
+    assert!(faults[0].contains("`kind = \"none\"`"), "{faults:?}");
+}
+
+#[test]
+fn urls_are_whole_and_hold_nothing_that_is_not_sent() {
+    for (url, message) in [
+        ("api.flanks.io", "not a URL: it begins with https://"),
+        ("unix:/run/x", "begins with https://"),
+        ("https://", "not a URL: empty host"),
+        ("https://user:canary@a.example", "holds no user and no password"),
+        ("https://a.example/?key=canary", "has no query"),
+        ("https://a.example/#canary", "has no fragment"),
+        ("https://a.example/ canary", "no spaces, line breaks or backslashes"),
+    ] {
+        let faults = faults(&SMALLEST.replace("https://api.flanks.io", url));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with("gateway.toml:2:1: upstream.url: ") && faults[0].contains(message), "{faults:?}");
+        assert!(!faults[0].contains("canary"), "{faults:?}");
+    }
+}
+
+#[test]
+fn http_to_another_machine_does_not_start_without_consent() {
+    let http = |url: &str, lines: &str| format!("{}{lines}\n", SMALLEST.replace("https://api.flanks.io", url));
+    let faults = faults(&http("http://provider.internal", ""));
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].starts_with("gateway.toml:2:1: upstream.url: http to another machine"), "{faults:?}");
+    assert!(faults[0].contains("`allow_http = true` under [[upstream]]"), "{faults:?}");
+    config(&http("http://provider.internal", "allow_http = true"));
+    for url in ["http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost:9000"] {
+        config(&http(url, ""));
+    }
+    for key in ["keys.url", "credentials.url"] {
+        let fault = upstream_fault(&format!("{key} = \"http://provider.internal/x\""));
+        assert!(fault.contains(&format!("upstream.{key}: http to another machine")), "{fault}");
+    }
+    let fault = Files::new().faults(SMALLEST, &["--keys", "http://provider.internal/keys"], nothing());
+    assert!(fault.len() == 1 && fault[0].starts_with("--keys: http to another machine"), "{fault:?}");
+}
+
+#[test]
+fn where_nothing_is_sealed_there_is_nothing_to_say_about_keys() {
+    assert!(upstream_fault("encryption = \"sael\"").ends_with("did you mean \"seal\"?"));
+    for setting in ["keys.pin = []", "key_refusals = [400]"] {
+        let fault = upstream_fault(&format!("encryption = \"off\"\n{setting}"));
+        assert!(fault.ends_with("encryption is \"off\" here, so there are no keys"), "{fault}");
+    }
+    let off = format!("{SMALLEST}encryption = \"off\"\n");
+    let fault = Files::new().faults(&off, &["--keys", "/nowhere"], nothing());
+    assert!(fault.len() == 1 && fault[0].starts_with("--keys: encryption is"), "{fault:?}");
+}
+
+#[test]
+fn a_fixed_credential_goes_with_the_fetch_of_a_key_set_from_the_same_place_only() {
+    let fixed = |more: &str| {
+        let toml = format!(
+            "[[upstream]]\nurl = \"https://egress.test\"\n{more}\ncredentials.kind = \"static\"\n\
+             credentials.secret_file = \"SECRET\"\n"
+        );
+        config(&toml).upstreams.remove(0).keys.credential
+    };
+    let presented = fixed("").unwrap();
+    assert_eq!((presented.header.as_str(), presented.prefix.as_str()), ("authorization", "Bearer "));
+    assert_eq!(fixed("keys.url = \"https://provider.test/keys\""), None);
+    assert_eq!(fixed("keys.file = \"/nowhere\""), None);
+    assert_eq!(config(SMALLEST).upstreams[0].keys.credential, None);
+}
+
+#[test]
+fn a_token_endpoint_is_emulated_only_where_that_can_work() {
+    let fault = upstream_fault("token_endpoint = \"emulated\"");
+    assert!(fault.contains("did you mean \"emulate\"?"), "{fault}");
+    let files = Files::new();
+    files.write("key", "0".repeat(64));
+    let caller = format!("[[caller]]\nname = \"a\"\nkey_sha256_file = {:?}\n", files.path("key"));
+    let with = |lines: &str| format!("{SMALLEST}token_endpoint = \"emulate\"\n{lines}\n{caller}");
+    for lines in [
+        "",
+        "prefix = \"/v0\"",
+        "prefix = \"/flanks\"\nstrip_prefix = true",
+        "credentials.url = \"https://api.flanks.io:443/Token\"",
+    ] {
+        config(&with(lines));
+    }
+    let elsewhere = "upstream.token_endpoint: the token endpoint is not below";
+    let static_kind =
+        "[[upstream]]\nurl = \"https://a.test\"\ntoken_endpoint = \"emulate\"\ncredentials.kind = \"none\"\n";
+    for (toml, message) in [
+        (static_kind.to_owned(), "is there a token endpoint to emulate"),
+        (format!("{SMALLEST}token_endpoint = \"emulate\"\n"), "write a [[caller]] with `key_sha256_file`"),
+        (with("prefix = \"/v\""), elsewhere),
+        (with("prefix = \"/flanks\""), elsewhere),
+        (with("credentials.url = \"https://login.flanks.io/v0/token\""), elsewhere),
+        (with("credentials.url = \"https://api.flanks.io:8443/v0/token\""), elsewhere),
+    ] {
+        let faults = faults(&toml);
+        assert!(faults.len() == 1 && faults[0].contains(message), "{message}: {faults:?}");
+    }
+}
+
+#[test]
+fn upstreams_want_no_more_of_the_limits_than_there_is() {
+    let two = |limits: &str, first: &str| {
+        format!("[limits]\n{limits}\n{SMALLEST}prefix = \"/a\"\nname = \"a\"\n{first}\n{SMALLEST}")
+    };
+    config(&two("in_flight = 10", "in_flight = 9\nbuffered = \"64MiB\""));
+    for (limits, first, key) in [
+        ("in_flight = 10", "in_flight = 10", "limits.in_flight"),
+        ("in_flight = 10", "in_flight = 11", "limits.in_flight"),
+        ("", "buffered = \"1GiB\"", "limits.buffered"),
+        ("", "buffered = \"1MiB\"", "limits.buffered"),
+        ("buffered = \"40MiB\"", "", "limits.buffered"),
+        ("", "max_body = \"200MiB\"", "limits.buffered"),
+    ] {
+        let faults = faults(&two(limits, first));
+        assert!(!faults.is_empty() && faults.iter().all(|fault| fault.contains(key)), "{first}: {faults:?}");
+    }
+}
+
+#[test]
+fn prefixes_have_one_spelling_and_names_are_plain() {
+    for prefix in ["", "a", "/a/", "//", "/a//b", "/a/../b", "/.", "/a?b", "/%61", "/a b", "/é"] {
+        let fault = upstream_fault(&format!("prefix = \"{prefix}\""));
+        assert!(fault.contains("upstream.prefix: a prefix "), "{prefix}: {fault}");
+    }
+    config(&format!("{SMALLEST}prefix = \"/a/b.c\"\n"));
+    assert!(upstream_fault("name = \"two words\"").contains("upstream.name: a name is made of"));
+}
+
+#[test]
+fn two_upstreams_differ_in_prefix_and_name() {
+    let faults = faults(&format!("{SMALLEST}{SMALLEST}"));
+    assert_eq!(
+        faults,
+        [
+            "gateway.toml:5:1: upstream[1].name: another [[upstream]] has the same name: set it",
+            "gateway.toml:5:1: upstream[1].prefix: another [[upstream]] has the same prefix",
+        ]
+    );
+}
+
+#[test]
+fn upstreams_without_a_usable_url_are_not_compared_by_its_host() {
+    let table = "[[upstream]]\ncredentials.kind = \"none\"\n";
+    let faults = faults(&format!("{table}{table}prefix = \"/b\"\n"));
+    assert!(faults.len() == 2 && faults.iter().all(|fault| fault.contains("url: missing")), "{faults:?}");
+}
+
+#[test]
+fn flags_and_variables_cannot_mean_one_of_several_upstreams() {
+    let toml = format!("{SMALLEST}{}", SMALLEST.replace("[[upstream]]", "[[upstream]]\nname = \"b\"\nprefix = \"/b\""));
+    let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary"), ("JWE_GATEWAY_KEYS", "keys.json")]);
+    let faults = Files::new().faults(&toml, &["--client-id", "id"], environment);
+    let tail = "and the file has several [[upstream]]: write it there";
+    assert_eq!(
+        faults,
+        [
+            format!("--client-id: sets upstream.credentials.client_id, {tail}"),
+            format!("JWE_GATEWAY_CLIENT_SECRET: sets upstream.credentials.client_secret, {tail}"),
+            format!("JWE_GATEWAY_KEYS: sets upstream.keys.source, {tail}"),
+        ]
+    );
+}
+
+#[test]
+fn a_secret_found_by_chance_is_not_given_to_one_of_several_upstreams() {
+    let files = Files::new();
+    files.write("client_secret", "from-systemd");
+    let without = SMALLEST.replace("credentials.client_secret_file = \"SECRET\"\n", "");
+    let other = "[[upstream]]\nurl = \"https://b.example\"\nprefix = \"/b\"\ncredentials.kind = \"none\"\n";
+    let directory = files.path("");
+    let environment =
+        Environment::from([("CREDENTIALS_DIRECTORY", directory.as_str()), ("FLANKS_CLIENT_SECRET", "canary")]);
+    let faults = files.faults(&format!("{without}{other}"), &[], environment);
+    assert!(
+        faults.len() == 1 && faults[0].contains("upstream[0].credentials.client_secret_file: missing"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn keys_come_from_one_place() {
+    let fault = upstream_fault("keys.url = \"https://a.example/k\"\nkeys.file = \"k.json\"");
+    assert!(fault.contains("upstream.keys.file: url and file are both given"), "{fault}");
+}
+
+#[test]
+fn lifetimes_and_waits_of_keys_are_in_order() {
+    let fault = upstream_fault("keys.min_lifetime = \"2h\"");
+    assert!(fault.contains("keys.min_lifetime: min_lifetime is above max_lifetime"), "{fault}");
+    let fault = upstream_fault("keys.default_lifetime = \"2h\"");
+    assert!(fault.contains("default_lifetime is not between"), "{fault}");
+    let fault = upstream_fault("keys.default_lifetime = \"10s\"");
+    assert!(fault.contains("default_lifetime is not between"), "{fault}");
+    let fault = upstream_fault("keys.backoff_max = \"500ms\"");
+    assert!(fault.contains("keys.backoff_max: backoff_min is above backoff_max"), "{fault}");
+}
+
+#[test]
+fn files_that_are_named_are_looked_at() {
+    let missing = faults(&SMALLEST.replace("SECRET", "/nowhere/secret"));
+    assert_eq!(
+        missing,
+        ["gateway.toml:4:13: upstream.credentials.client_secret_file: secret file /nowhere/secret: entity not found"]
+    );
+    assert!(
+        upstream_fault("ca_file = \"/nowhere/ca.pem\"").ends_with("/nowhere/ca.pem cannot be read: entity not found")
+    );
+    assert!(upstream_fault("ca_file = \"SECRET\"").ends_with("holds no PEM certificate"));
+    assert!(
+        upstream_fault("keys.last_known_good = \"/nowhere/x/jwks.json\"").ends_with("its directory does not exist")
+    );
+}
+
+#[test]
+fn keys_of_another_kind_of_credentials_are_faults() {
+    let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\n";
+    let fixed = faults(&format!("{head}kind = \"static\"\nsecret_file = \"SECRET\"\nclient_id = \"id\"\n"));
+    assert_eq!(fixed, ["gateway.toml:6:1: upstream.credentials.client_id: belongs to kind = \"client-credentials\""]);
+    let none = faults(&format!("{head}kind = \"none\"\nheader = \"x\"\nwait = \"1s\"\n"));
+    assert_eq!(none.len(), 2, "{none:?}");
+    assert!(upstream_fault("credentials.header = \"x\"").ends_with("belongs to kind = \"static\""));
+    let unknown = faults(&format!("{head}kind = \"oauth\"\nclient_id = \"id\"\n"));
+    assert!(unknown.len() == 1 && unknown[0].contains("\"oauth\" is none of client-credentials, static, none"));
+    let toml = format!("{head}kind = \"none\"\n");
+    let given = Files::new().faults(
+        &toml,
+        &["--client-id", "id"],
+        Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]),
+    );
+    let belongs = "belongs to kind = \"client-credentials\"";
+    assert_eq!(given, [format!("--client-id: {belongs}"), format!("JWE_GATEWAY_CLIENT_SECRET: {belongs}")]);
+}
+
+#[test]
+fn a_fixed_header_can_carry_its_secret() {
+    let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\nkind = \"static\"\n";
+    let fault = |lines: &str| {
+        let faults = faults(&format!("{head}{lines}\n"));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults.into_iter().next().unwrap()
+    };
+    assert!(fault("").contains("secret_file: missing"));
+    assert!(fault("secret_file = \"SECRET\"\nheader = \"content-length\"").ends_with("cannot carry a credential"));
+    assert!(fault("secret_file = \"SECRET\"\nheader = \"a b\"").ends_with("not the name of a header"));
+    assert!(fault("secret_file = \"SECRET\"\nprefix = \"é\"").ends_with("must be printable ASCII"));
+    let files = Files::new();
+    files.write("two-lines", "canary\ncanary\n");
+    let toml = format!("{head}secret_file = \"{}\"\n", files.path("two-lines"));
+    let faults = files.faults(&toml, &[], nothing());
+    assert!(faults.len() == 1 && faults[0].ends_with("bytes that cannot stand in a header"), "{faults:?}");
+}
+
+#[test]
+fn members_that_are_sent_anyway_are_not_extra() {
+    let fault = upstream_fault("credentials.extra = { grant_type = \"password\" }");
+    assert!(fault.contains("upstream.credentials.extra: grant_type is sent by itself"), "{fault}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_client_certificate_has_a_key_and_both_can_be_read() {
+    let files = Files::new();
+    files.write("file", "x");
+    let file = files.path("file");
+    let fault = |lines: String| {
+        let faults = faults(&format!("{SMALLEST}{lines}\n"));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults[0].clone()
+    };
+    assert!(fault(format!("client_certificate = {file:?}")).contains("belong together"));
+    assert!(fault(format!("client_key = {file:?}")).contains("belong together"));
+    let nowhere = fault(format!("client_certificate = {file:?}\nclient_key = \"/nowhere/key\""));
+    assert!(nowhere.contains("/nowhere/key cannot be read"), "{nowhere}");
+}
+
+#[test]
+fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
+    let proxy = |lines: &str, environment| {
+        let loaded = Files::new().read(&format!("{SMALLEST}{lines}\n"), &[], environment).unwrap();
+        loaded.config.upstreams[0].upstream.proxy.as_ref().map(ToString::to_string)
+    };
+    let set = || {
+        Environment::from([
+            ("HTTPS_PROXY", "http://user:canary@one.test:3128"),
+            ("ALL_PROXY", "http://two.test"),
+            ("HTTP_PROXY", "http://three.test"),
+        ])
+    };
+    assert_eq!(proxy("", nothing()), None);
+    assert_eq!(proxy("", set()).as_deref(), Some("http://one.test:3128"));
+    assert_eq!(proxy("proxy = \"none\"", set()), None);
+    assert_eq!(proxy("proxy = \"http://four.test:1\"", set()).as_deref(), Some("http://four.test:1"));
+    let http = SMALLEST.replace("https://api.flanks.io", "http://provider.test") + "allow_http = true\n";
+    let loaded = Files::new().read(&http, &[], set()).unwrap();
+    assert_eq!(loaded.config.upstreams[0].upstream.proxy.as_ref().unwrap().to_string(), "http://two.test:80");
+    assert!(!format!("{:?} {}", loaded.config, loaded.summary).contains("canary"));
+}
+
+#[test]
+fn a_proxy_of_another_kind_is_a_fault_that_repeats_nothing() {
+    let environment = Environment::from([("ALL_PROXY", "socks5://user:canary@one.test")]);
+    let faults = Files::new().faults(SMALLEST, &[], environment);
+    assert!(faults[0].starts_with("ALL_PROXY: a proxy is written http://host:port"), "{faults:?}");
+    assert!(faults.len() == 1 && !faults[0].contains("canary"), "{faults:?}");
+    assert!(upstream_fault("proxy = \"http://user:canary@one.test\"").contains("HTTPS_PROXY, not in the file"));
+    assert!(upstream_fault("proxy = \"https://one.test\"").contains("upstream.proxy: a proxy is written"));
+}

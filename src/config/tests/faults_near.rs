@@ -1,0 +1,157 @@
+//! Faults on the near side: where callers connect, and who they are.
+
+use super::*;
+use crate::gateway::socket::Address;
+
+#[test]
+fn a_listener_that_others_can_reach_does_not_start_without_consent() {
+    for address in ["0.0.0.0:8080", "192.0.2.1:80", "[::]:8080"] {
+        let fault = fault(&format!("listen.address = \"{address}\""));
+        assert!(fault.starts_with("gateway.toml:1:8: listen.address: not loopback"), "{fault}");
+        assert!(fault.contains("`anonymous = true` under [listen]"), "{fault}");
+        config(&format!("listen.address = \"{address}\"\nlisten.anonymous = true\n{SMALLEST}"));
+    }
+    for address in ["127.9.9.9:8080", "[::1]:8080", "[::ffff:127.0.0.1]:8080"] {
+        config(&format!("listen.address = \"{address}\"\n{SMALLEST}"));
+    }
+}
+
+#[test]
+fn addresses_are_ip_and_port_and_differ() {
+    assert!(fault("admin.address = \"unix:/run/admin.sock\"").ends_with("give an IP address and a port"));
+    assert!(fault("listen.address = \"localhost:8080\"").contains("is not an IP address and a port"));
+    let same = "admin.address and listen.address are the same";
+    assert!(fault("admin.address = \"127.0.0.1:8080\"").contains(same));
+    assert!(fault("admin.address = \"0.0.0.0:8080\"").contains(same));
+    assert!(
+        fault("listen.address = \"127.0.0.1:8081\"").starts_with(&format!("gateway.toml:1:8: listen.address: {same}"))
+    );
+    config(&format!("listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\n{SMALLEST}"));
+}
+
+#[test]
+fn a_unix_socket_is_a_file_with_a_mode_and_needs_no_consent() {
+    let listen = |lines: &str| config(&format!("{lines}\n{SMALLEST}")).gateway.listen.address;
+    let unix = |path: &str, mode| Address::Unix { path: path.into(), mode };
+    assert_eq!(listen("listen.address = \"unix:/run/g.sock\""), unix("/run/g.sock", 0o600));
+    assert_eq!(listen("listen.address = \"unix:g.sock\"\nlisten.mode = \"666\""), unix("g.sock", 0o666));
+    for path in ["", "/", "/run/", "/run/..", "/run/a\\u0000b"] {
+        let fault = fault(&format!("listen.address = \"unix:{path}\""));
+        assert!(fault.contains("is not a unix socket, such as"), "{fault}");
+    }
+    for mode in ["660", "\"0o660\"", "\"1660\"", "\"68\"", "\"0680\"", "\"\"", "\"+660\""] {
+        let fault = fault(&format!("listen.address = \"unix:/run/g.sock\"\nlisten.mode = {mode}"));
+        assert!(fault.starts_with("gateway.toml:2:8: listen.mode: not a mode"), "{mode}: {fault}");
+    }
+    assert!(fault("listen.mode = \"0660\"").contains("the address is none"));
+}
+
+#[test]
+fn a_listener_that_others_can_reach_starts_when_they_show_certificates() {
+    let files = Files::new();
+    files.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
+    let certificate = files.path("cert.pem");
+    let tls = |rest: &str| {
+        format!(
+            "[listen]\naddress = \"0.0.0.0:8443\"\ntls = {{ certificate = \"{certificate}\", private_key = \"SECRET\"{rest} }}\n{SMALLEST}"
+        )
+    };
+    let faults = files.faults(&tls(""), &[], nothing());
+    assert!(faults.len() == 1 && faults[0].contains("listen.address: not loopback"), "{faults:?}");
+    for advice in ["[[caller]]", "client_ca", "`anonymous = true` under [listen]"] {
+        assert!(faults[0].contains(advice), "{faults:?}");
+    }
+    let loaded = files.read(&tls(&format!(", client_ca = \"{certificate}\"")), &[], nothing()).unwrap();
+    let files = loaded.config.gateway.listen.tls.unwrap();
+    assert_eq!((files.client_ca, files.require_client_certificate), (Some(certificate.into()), true));
+    assert_eq!(loaded.warnings, [""; 0]);
+}
+
+#[test]
+fn tls_names_files_that_exist() {
+    let files = Files::new();
+    let faults = faults("listen.tls = { certificate = \"/nowhere/cert.pem\", client_CA = \"x\" }\n[[upstream]]\n");
+    let of_tls: Vec<_> = faults.iter().filter(|fault| fault.contains("listen.tls")).collect();
+    assert_eq!(of_tls.len(), 3, "{faults:#?}");
+    assert!(of_tls[0].contains("listen.tls.private_key: missing: "), "{faults:#?}");
+    assert!(of_tls[1].contains("listen.tls.certificate: /nowhere/cert.pem cannot be read"), "{faults:#?}");
+    assert!(of_tls[2].contains("listen.tls.client_CA: unknown key; did you mean client_ca?"), "{faults:#?}");
+
+    files.write("key.pem", "");
+    fs::set_permissions(files.path("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    files.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
+    let tls = format!(
+        "listen.tls = {{ certificate = \"{}\", private_key = \"{}\" }}\n{SMALLEST}",
+        files.path("cert.pem"),
+        files.path("key.pem")
+    );
+    let loaded = files.read(&tls, &[], nothing()).unwrap();
+    assert!(loaded.warnings[0].contains("listen.tls.private_key: every user"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
+    let files = Files::new();
+    files.write("a", "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed\n");
+    files.write("b", "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3  -\n");
+    files.write("broken", "canary");
+    let caller = |name: &str, lines: &str| format!("[[caller]]\nname = \"{name}\"\n{lines}\n");
+    let key = |name: &str| format!("key_sha256_file = {:?}", files.path(name));
+    let read = |callers: &[String]| faults(&format!("{SMALLEST}{}", callers.concat()));
+    for (callers, message) in [
+        (vec![caller("a", "")], "caller.key_sha256_file: missing: a caller has one of"),
+        (vec![caller("a b", &key("a"))], "caller.name: a name is made of"),
+        (vec![caller("a", &key("a")), caller("a", &key("b"))], "caller[1].name: another [[caller]] has the same name"),
+        (
+            vec![caller("a", &key("a")), caller("b", &key("a"))],
+            "caller[1].name: another [[caller]] has a key in common",
+        ),
+        (vec![caller("a", &key("broken"))], "line 1 is not the SHA-256 of a key"),
+        (vec![caller("a", &key("nothing"))], "cannot be read: entity not found"),
+        (vec![caller("a", "certificate = \"x\"")], "caller.certificate: no caller can show one"),
+        (vec![caller("a", &format!("{}\nallow = [\"/v0\"]", key("a")))], "a rule is a method and a path, such as"),
+        (vec![caller("a", &format!("{}\nallow = \"GET /\"", key("a")))], "caller.allow: expected an array"),
+        (vec![caller("a", &format!("{}\nconcurrent = 0", key("a")))], "caller.concurrent: must be above zero"),
+        (vec![caller("a", &format!("{}\nrate = 1", key("a")))], "caller.rate: unknown key"),
+    ] {
+        let faults = read(&callers);
+        assert!(faults.len() == 1 && faults[0].contains(message), "{message}: {faults:?}");
+        assert!(!faults[0].contains("canary"));
+    }
+    let rules = r#"allow = ["POST /v0/*", "* /x/**"]"#;
+    let good = format!("{SMALLEST}{}{}", caller("a", &format!("{}\n{rules}", key("a"))), caller("b", &key("b")));
+    let callers = config(&good).gateway.callers;
+    assert_eq!(callers[0].allow.as_ref().unwrap()[1].to_string(), "* /x/**");
+    assert!(callers[1].allow.is_none() && callers[1].enforce && callers[1].requests_per_second.is_none());
+}
+
+#[test]
+fn a_certificate_is_asked_of_everyone_unless_some_caller_has_a_key() {
+    let files = Files::new();
+    files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    files.write("key", "0".repeat(64));
+    let ca = files.path("ca.pem");
+    let required = |callers: &str| {
+        let tls = format!("tls = {{ certificate = {ca:?}, private_key = {ca:?}, client_ca = {ca:?} }}");
+        let toml = format!("[listen]\naddress = \"0.0.0.0:8443\"\n{tls}\n{callers}\n{SMALLEST}");
+        config(&toml).gateway.listen.tls.unwrap().require_client_certificate
+    };
+    assert!(required(""));
+    assert!(required("[[caller]]\nname = \"a\"\ncertificate = \"a.test\"\n"));
+    let with_key = format!("[[caller]]\nname = \"b\"\nkey_sha256_file = {:?}\n", files.path("key"));
+    assert!(!required(&format!("[[caller]]\nname = \"a\"\ncertificate = \"a.test\"\n{with_key}")));
+}
+
+#[test]
+fn a_listener_for_others_starts_with_callers_and_a_key_for_tokens_is_no_word() {
+    let files = Files::new();
+    files.write("key", "0".repeat(64));
+    files.write("short", "0123456789");
+    let open = "[listen]\naddress = \"0.0.0.0:8443\"\n";
+    let caller = format!("[[caller]]\nname = \"a\"\nkey_sha256_file = {:?}\n", files.path("key"));
+    config(&format!("{open}{caller}{SMALLEST}"));
+    let alone = faults(&format!("{open}{SMALLEST}"));
+    assert!(alone[0].contains("or write a [[caller]]"), "{alone:?}");
+    let fault = fault(&format!("[listen]\ntoken_key_file = {:?}", files.path("short")));
+    assert!(fault.contains("listen.token_key_file: the key for tokens has less than 16 bytes"), "{fault}");
+}
