@@ -1,5 +1,5 @@
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method};
 
 use super::*;
 use crate::clock::Hands;
