@@ -136,3 +136,28 @@ mod output {
         let _ = writeln!(stderr, "jwe-gateway: {text}");
     }
 }
+
+#[cfg(all(test, feature = "sandbox"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_line_of_the_readme_and_the_examples_is_understood() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let documents = ["README.md", "deploy/full.toml", "deploy/sidecar.toml", "deploy/flinks.toml"];
+        let mut verbs = std::collections::BTreeSet::new();
+        for document in documents {
+            let text = std::fs::read_to_string(root.join(document)).unwrap();
+            for line in text.lines().map(|line| line.trim_start_matches(['#', ' '])) {
+                let cargo = line.split_once("cargo run --release -- ").map(|(_, arguments)| arguments);
+                let Some(arguments) = cargo.or_else(|| line.strip_prefix("jwe-gateway ")) else { continue };
+                let arguments = arguments.split(" #").next().unwrap_or_default().split_whitespace();
+                if let Err(error) = Arguments::try_parse_from(std::iter::once("jwe-gateway").chain(arguments.clone())) {
+                    panic!("{document}: {line}: {error}");
+                }
+                verbs.extend(arguments.take(1).map(str::to_owned));
+            }
+        }
+        assert!(verbs.len() >= 5, "the documents were read: {verbs:?}");
+    }
+}
