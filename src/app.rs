@@ -214,13 +214,15 @@ fn provider(config: &Upstream, tls: &Tls, share: Share, clock: &Clock, jitter: &
         None if config.encryption == Encryption::RequireSealed => Sealing::Before(keys().known()),
         None => Sealing::Here(keys()),
     };
+    let tokens = Tokens::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
     Ok(Provider {
         name: config.name.as_str().into(),
         prefix: config.prefix.as_str().into(),
         strip_prefix: config.strip_prefix,
         sealing,
         token_endpoint: config.token_endpoint,
-        tokens: Tokens::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone()),
+        token_path: tokens.endpoint().and_then(|endpoint| upstream.path_to(endpoint)).map(Into::into),
+        tokens,
         upstream,
         key_refusals: config.key_refusals.as_slice().into(),
         room: Room::of(share),

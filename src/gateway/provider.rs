@@ -50,6 +50,8 @@ pub struct Provider {
     pub token_endpoint: TokenEndpoint,
     /// What to authenticate with.
     pub tokens: Tokens,
+    /// The target by which a request would come to where it gives out tokens, if there is one.
+    pub token_path: Option<Arc<str>>,
     /// Where to send.
     pub upstream: Upstream,
     /// The statuses by which it can mean that it cannot open a message.
@@ -145,12 +147,7 @@ impl Provider {
     /// who could go there through us would get one of ours.
     #[must_use]
     pub fn is_token_endpoint(&self, target: &PathAndQuery) -> bool {
-        let Some(endpoint) = self.tokens.endpoint() else { return false };
-        self.upstream.url_of(target.path()).is_some_and(|url| {
-            url.host_str() == endpoint.host_str()
-                && url.port_or_known_default() == endpoint.port_or_known_default()
-                && target::is_same(url.path(), endpoint.path())
-        })
+        self.token_path.as_ref().is_some_and(|endpoint| target::is_same(target.path(), endpoint))
     }
 }
 

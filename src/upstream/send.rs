@@ -80,10 +80,13 @@ impl Upstream {
         }
     }
 
-    /// Where a request for `path` goes.
+    /// The path by which a request would come to `url`; none when it is another's, or not below the base
+    /// path. The scheme makes no difference: a port is one place.
     #[must_use]
-    pub fn url_of(&self, path: &str) -> Option<Url> {
-        format!("{}://{}{}{path}", self.scheme, self.authority, self.base_path).parse().ok()
+    pub fn path_to<'u>(&self, url: &'u Url) -> Option<&'u str> {
+        let own: Url = format!("{}://{}", self.scheme, self.authority).parse().ok()?;
+        let is_here = own.host() == url.host() && own.port_or_known_default() == url.port_or_known_default();
+        url.path().strip_prefix(&self.base_path).filter(|path| is_here && path.starts_with('/'))
     }
 
     fn place(&self, target: &Uri) -> Result<Uri, SendError> {
@@ -168,6 +171,25 @@ mod tests {
         let tls = Tls::new(None).unwrap();
         let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
         upstream.place(&target.parse().unwrap()).unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_place_below_the_base_path_has_a_path_and_others_have_none() {
+        let tls = Tls::new(None).unwrap();
+        let path_to = |base: &str, url: &str| {
+            let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
+            upstream.path_to(&url.parse().unwrap()).map(str::to_owned)
+        };
+        assert_eq!(path_to("https://a.test", "https://a.test:443/v0/token").as_deref(), Some("/v0/token"));
+        assert_eq!(path_to("https://a.test/base/", "https://a.test/base/Token").as_deref(), Some("/Token"));
+        for (base, url) in [
+            ("https://a.test", "https://b.test/v0/token"),
+            ("https://a.test", "https://a.test:8443/v0/token"),
+            ("https://a.test/base", "https://a.test/Token"),
+            ("https://a.test/base", "https://a.test/based/Token"),
+        ] {
+            assert_eq!(path_to(base, url), None, "{base} {url}");
+        }
     }
 
     #[tokio::test]

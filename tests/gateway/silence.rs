@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::process::Command;
 
+use jwe_gateway::gateway::caller::KeyDigest;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use jwe_gateway::upstream::Tls;
+use serde_json::json;
 
 use crate::certificates::{Authority, client};
 use crate::process::{self, Running};
@@ -103,6 +105,56 @@ async fn no_log_line_of_tls_or_http2_holds_a_secret_or_a_body() {
     assert!(printed.contains("rustls::"), "it is as loud as it can be:\n{printed}");
     let key = pair.key.lines().nth(1).unwrap();
     for hidden in [MARKER, key, sandbox.client_secret()] {
+        assert!(!printed.contains(hidden), "{hidden} was printed:\n{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_log_line_holds_a_callers_key_or_a_token_of_the_gateways_own() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        std::fs::write(files.path().join(name), text).unwrap();
+        files.path().join(name).display().to_string()
+    };
+    let key = "key-7c9e6679-of-the-caller";
+    let digest = put("key.sha256", &KeyDigest::of(key).hex());
+    let config = put(
+        "gateway.toml",
+        &format!(
+            "[[caller]]\nname = \"a\"\nkey_sha256_file = \"{digest}\"\nallow = []\nenforce = false\n\
+             [[upstream]]\nurl = \"{}\"\ntoken_endpoint = \"emulate\"\n",
+            sandbox.url()
+        ),
+    );
+    let mut command = gateway_to(&sandbox, &put("secret", sandbox.client_secret()));
+    command.args(["--config", &config]);
+    let running = Running::start(command);
+
+    let client = Tls::new(None).unwrap().control_client().unwrap();
+    let post = |path: &str, body: String| {
+        let request = client.post(format!("http://{}{path}", running.gateway));
+        request.header("content-type", "application/json").body(body)
+    };
+    let ask = |secret: &str| {
+        json!({ "client_id": "a", "client_secret": secret, "grant_type": "client_credentials" }).to_string()
+    };
+    let granted = post("/v0/token", ask(key)).send().await.unwrap();
+    let granted: serde_json::Value = serde_json::from_slice(&granted.bytes().await.unwrap()).unwrap();
+    let token = granted["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(post("/v0/token", ask(&format!("{key}-wrong"))).send().await.unwrap().status(), 401);
+    assert_eq!(post("/v0/token", format!("{{{key}")).send().await.unwrap().status(), 400);
+    for (presented, status) in
+        [(key, 200), (&*token, 200), (&*format!("{key}-wrong"), 401), (&*format!("{token}x"), 401)]
+    {
+        let request = post("/v0/bank/credentials/list", "{}".to_owned());
+        assert_eq!(request.bearer_auth(presented).send().await.unwrap().status(), status);
+    }
+    running.signal("TERM");
+    let (code, printed) = running.end();
+    assert_eq!(code, Some(0));
+    assert!(printed.contains("would be refused if it were enforced"), "{printed}");
+    for hidden in [key, &token, &KeyDigest::of(key).hex()] {
         assert!(!printed.contains(hidden), "{hidden} was printed:\n{printed}");
     }
 }
