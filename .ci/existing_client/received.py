@@ -1,7 +1,7 @@
 """What the provider received of client.py's calls through the gateway: every body sealed, and nothing of the
 caller's own credentials. Reads the sandbox's list on stdin.
 
-    received.py CALLERS_KEY_FILE
+    received.py CALLERS_KEY_FILE INDEX_FILE
 """
 
 import base64
@@ -22,7 +22,13 @@ assert read == expected, read
 for call in calls:
     sealed = call["protected_header"] is not None
     assert sealed == bool(call["plaintext_bytes"]), f"{call['method']} {call['target']} came in clear"
-    assert call["authorization"], f"{call['method']} {call['target']} came without the provider's own token"
+    kinds = [value for name, value in call["headers"] if name == "content-type"]
+    assert not sealed or kinds == ["application/jose"], kinds
+    # The list leaves Authorization out. That there was one, and that it was the provider's own token, the status says.
+    assert call["authorization"] and call["status"] == 200, f"{call['method']} {call['target']}: {call['status']}"
+# Token requests are counted, not listed. The gateway's own is the only one: none of the client's went through.
+asked = json.loads(Path(sys.argv[2]).read_text())["token_requests"]
+assert asked == 1, f"the provider was asked for {asked} tokens"
 key = Path(sys.argv[1]).read_text().strip()
 heard = json.dumps(listed)
 assert key not in heard and "jgw_" not in heard and "of-yesterday" not in heard, "the caller's credentials travelled"
