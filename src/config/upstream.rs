@@ -32,7 +32,7 @@ pub(super) const KEY_REFUSALS: [StatusCode; 1] = [StatusCode::BAD_REQUEST];
 /// The provider of `FLANKS_CLIENT_ID`, which alone says where to go.
 const FLANKS: &str = "https://api.flanks.io";
 
-/// Reads every upstream and compares them. `callers_have_keys` tells whether some [[caller]] has one.
+/// Reads every upstream and compares them. `callers_have_keys` tells whether some caller has one.
 pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context: Context<'_>) -> Vec<Upstream> {
     if sections.len() > 1 {
         refuse_overrides(context);

@@ -141,7 +141,9 @@ impl Admission {
         let time = self.body_time.min(emulate::BODY_TIME);
         let bounds = Bounds { max: emulate::MAX_BODY, budget: &provider.room.budget, time };
         let asked = body::read(body, &bounds, |_| Ok(())).await?;
-        let (caller, answer) = emulate::answer(&self.callers, &parts.headers, &asked)?;
+        notes.body(asked.len());
+        let scope = provider.tokens.scope();
+        let (caller, answer) = emulate::answer(&self.callers, &parts.headers, &asked, scope.as_deref())?;
         notes.caller(caller.name());
         let _place = caller.enter(&parts.method, parts.uri.path())?;
         Ok(answer)

@@ -44,17 +44,25 @@ pub enum BadTokenRequest {
     Grant,
 }
 
-/// Answers a token request, and says whose it was.
+/// Answers a token request, and says whose it was. `scope` is what the provider grants the gateway, and so
+/// what the caller's requests come to have.
 ///
 /// # Errors
 /// `malformed_token_request`; `caller_unknown`, which does not tell an unknown id from a wrong
 /// secret.
-pub fn answer(callers: &Callers, headers: &HeaderMap, body: &[u8]) -> Result<(Caller, Response<Bytes>), Refusal> {
+pub fn answer(
+    callers: &Callers,
+    headers: &HeaderMap,
+    body: &[u8],
+    scope: Option<&str>,
+) -> Result<(Caller, Response<Bytes>), Refusal> {
     let asked = Asked::read(headers, body)?;
     let (caller, token) = callers.token(&asked.client_id, &asked.client_secret)?;
-    let granted =
-        json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs() }).to_string();
-    let mut response = Response::new(Bytes::from(granted));
+    let mut granted = json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs() });
+    if let Some(scope) = scope {
+        granted["scope"] = scope.into();
+    }
+    let mut response = Response::new(Bytes::from(granted.to_string()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -172,7 +180,7 @@ mod tests {
     }
 
     fn code(headers: &HeaderMap, body: &str) -> Code {
-        answer(&callers(), headers, body.as_bytes()).unwrap_err().code()
+        answer(&callers(), headers, body.as_bytes(), None).unwrap_err().code()
     }
 
     #[test]
@@ -188,10 +196,11 @@ mod tests {
             (headers(FORM, Some("Bearer old")), "grant_type=client_credentials&client_id=a&client_secret=k+y%2B"),
         ] {
             let callers = callers();
-            let (caller, granted) = answer(&callers, &headers, body.as_bytes()).unwrap();
+            let (caller, granted) = answer(&callers, &headers, body.as_bytes(), Some("a b")).unwrap();
             assert_eq!(&**caller.name(), "a");
             let granted: serde_json::Value = serde_json::from_slice(granted.body()).unwrap();
             assert_eq!((granted["token_type"].as_str(), granted["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
+            assert_eq!(granted["scope"], "a b");
             let bearer = format!("Bearer {}", granted["access_token"].as_str().unwrap()).parse().unwrap();
             let presented = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
             assert!(callers.identify(&presented, &Peer::default()).is_ok());
@@ -221,7 +230,7 @@ mod tests {
             (headers(FORM, Some("Bearer x")), "grant_type=client_credentials"),
             (headers("text/plain", None), "grant_type=client_credentials&client_id=a&client_secret=canary"),
         ] {
-            let refusal = answer(&callers(), &headers, body.as_bytes()).unwrap_err();
+            let refusal = answer(&callers(), &headers, body.as_bytes(), None).unwrap_err();
             assert_eq!(refusal.code(), Code::MalformedTokenRequest, "{body}");
             assert!(!format!("{refusal} {refusal:?}").contains("canary"));
         }

@@ -71,7 +71,10 @@ impl Exchange {
         let Forward { provider, head, content, room: _room, place } =
             match self.admission.admit(request, &notes).await? {
                 Admitted::Forward(forward) => *forward,
-                Admitted::Answered(answer) => return Ok(own(answer, &method)),
+                Admitted::Answered(answer) => {
+                    notes.answered_here();
+                    return Ok(own(answer, &method));
+                }
             };
         if let Content::Sealed(message, keys) = &content {
             provider.note_kid(message.kid(), keys);

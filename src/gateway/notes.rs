@@ -41,6 +41,7 @@ impl Notes {
             upstream: None,
             status: None,
             refusal: None,
+            answered_here: false,
             duration: Duration::ZERO,
             upstream_time: Duration::ZERO,
             seal_time: Duration::ZERO,
@@ -104,7 +105,12 @@ impl Notes {
         if self.known().record.attempts == 0 { Sent::Nothing } else { Sent::Perhaps }
     }
 
-    /// The answer is our own.
+    /// The answer is our own, and no refusal.
+    pub fn answered_here(&self) {
+        self.known().record.answered_here = true;
+    }
+
+    /// The answer is a refusal of ours.
     pub fn refused(&self, code: Code) {
         self.known().record.refusal = Some(code);
     }

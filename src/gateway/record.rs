@@ -40,8 +40,10 @@ pub struct Record {
     pub upstream: Option<Arc<str>>,
     /// The answer's status; none when the caller left before there was one.
     pub status: Option<StatusCode>,
-    /// The row of the table, when the answer is our own.
+    /// The row of the table, when the answer is a refusal of ours.
     pub refusal: Option<Code>,
+    /// Whether the answer is ours and no refusal: a token, the key set.
+    pub answered_here: bool,
     /// From the end of the request's head to the end of the answer.
     pub duration: Duration,
     /// Of that, waiting for the provider.
@@ -64,6 +66,14 @@ pub struct Record {
     pub resent: bool,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+impl Record {
+    /// Whether the answer is ours, and not the provider's.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.refusal.is_some() || self.answered_here
+    }
 }
 
 /// How a request ended.
@@ -104,7 +114,7 @@ pub fn log(record: &Record) {
         caller = record.caller.as_deref(),
         route = record.upstream.as_deref(),
         status = record.status.map(|status| status.as_u16()),
-        origin = record.status.map(|_| if record.refusal.is_some() { "gateway" } else { "upstream" }),
+        origin = record.status.map(|_| if record.is_own() { "gateway" } else { "upstream" }),
         error_code = record.refusal.map(|code| code.row().code),
         duration_ms = millis(record.duration),
         upstream_ms = millis(record.upstream_time),
@@ -277,6 +287,18 @@ mod tests {
         assert_eq!((record.outcome, record.bytes_out), (Outcome::Complete, 6));
         let record = observed(|open| drop(open.follow(answer(""))));
         assert_eq!((record.outcome, record.bytes_out), (Outcome::Complete, 0));
+    }
+
+    #[test]
+    fn an_answer_is_ours_when_it_is_a_refusal_or_was_made_here() {
+        let own = |note: fn(&Notes)| {
+            observed(|open| {
+                note(&open.notes);
+                drop(open.follow(answer("")));
+            })
+            .is_own()
+        };
+        assert!(own(|notes| notes.refused(Code::NoUpstream)) && own(Notes::answered_here) && !own(|_| {}));
     }
 
     #[test]

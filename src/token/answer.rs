@@ -29,6 +29,8 @@ pub(super) struct Granted {
     pub(super) token: Secret,
     /// From receipt, by the monotonic clock.
     pub(super) life: Duration,
+    /// What it is good for, where that is said.
+    pub(super) scope: Option<String>,
 }
 
 /// Reads an answer (RFC 6749 section 5.1).
@@ -47,7 +49,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Granted, NoToken> {
         Some(Value::String(token_type)) if token_type.eq_ignore_ascii_case("bearer") => {}
         Some(_) => return Err(NoToken::UnknownType),
     }
-    Ok(Granted { token, life: life(answer.get("expires_in")) })
+    let scope = answer.get("scope").and_then(Value::as_str).map(str::to_owned);
+    Ok(Granted { token, life: life(answer.get("expires_in")), scope })
 }
 
 /// RFC 6750 section 2.1: `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
@@ -93,7 +96,14 @@ mod tests {
         let answer = json!({ "access_token": "abc.DEF-1_2~3+4/5==", "token_type": "Bearer", "expires_in": 3600 });
         let granted = granted(&answer).unwrap();
         assert_eq!(granted.token.expose(), "abc.DEF-1_2~3+4/5==");
-        assert_eq!(granted.life, Duration::from_secs(3600));
+        assert_eq!((granted.life, granted.scope), (Duration::from_secs(3600), None));
+    }
+
+    #[test]
+    fn a_scope_is_kept_as_it_is_written() {
+        let scope = |scope: Value| granted(&json!({ "access_token": "t", "scope": scope })).unwrap().scope;
+        assert_eq!(scope(json!("a b")).as_deref(), Some("a b"));
+        assert_eq!(scope(json!(["a", "b"])), None);
     }
 
     #[test]

@@ -194,6 +194,12 @@ impl Tokens {
         }
     }
 
+    /// What the token in hand is good for, where the provider said so (RFC 6749 section 5.1).
+    #[must_use]
+    pub fn scope(&self) -> Option<Arc<str>> {
+        self.0.held.load().as_ref().and_then(|held| held.scope.clone())
+    }
+
     fn in_hand(&self) -> Option<Bearer> {
         if matches!(self.0.config, Config::None) {
             return Some(Bearer::none());
@@ -309,7 +315,7 @@ impl Tokens {
         *self.tried() = Some(secret.clone());
         let granted = fetch::fetch(config, &secret, &self.0.http, &self.0.clock).await?;
         let value = header_value("Bearer ", &granted.token)?;
-        Ok(Grant { header: AUTHORIZATION, value, life: Some(granted.life) })
+        Ok(Grant { header: AUTHORIZATION, value, life: Some(granted.life), scope: granted.scope.map(Into::into) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -325,7 +331,7 @@ impl Tokens {
 async fn read_static(config: &StaticCredentials) -> Result<Grant, RenewalError> {
     let secret = config.secret.read_aside().await?;
     let value = header_value(&config.prefix, &secret)?;
-    Ok(Grant { header: config.header.clone(), value, life: None })
+    Ok(Grant { header: config.header.clone(), value, life: None, scope: None })
 }
 
 impl fmt::Debug for Tokens {

@@ -72,6 +72,7 @@ pub(super) struct Held {
     pub(super) bearer: Bearer,
     /// None for a fixed one.
     expires: Option<Instant>,
+    pub(super) scope: Option<Arc<str>>,
 }
 
 /// What a renewal brought.
@@ -81,6 +82,7 @@ pub(super) struct Grant {
     pub(super) value: HeaderValue,
     /// None for a fixed credential.
     pub(super) life: Option<Duration>,
+    pub(super) scope: Option<Arc<str>>,
 }
 
 /// What follows from the provider's refusal of a credential.
@@ -237,7 +239,8 @@ impl State {
         let same = self.held.as_ref().filter(|held| !self.is_minted && held.bearer.carries(&grant.value));
         if same.is_none() {
             let bearer = Bearer::new(grant.header, grant.value, number);
-            self.held = Some(Arc::new(Held { bearer, expires: grant.life.map(|life| now + life) }));
+            let expires = grant.life.map(|life| now + life);
+            self.held = Some(Arc::new(Held { bearer, expires, scope: grant.scope }));
         }
         self.backoff.reset();
         self.slow_backoff.reset();

@@ -132,6 +132,7 @@ async fn an_existing_client_gets_a_token_here_and_its_bodies_arrive_sealed() {
         config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
     })
     .await;
+    gateway.ready().await;
     let ask = async |id: &str, secret: &str| {
         let asked = json!({ "client_id": id, "client_secret": secret, "grant_type": "client_credentials" });
         gateway.json("POST", "/v0/token", asked.to_string()).send().await.unwrap()
@@ -142,6 +143,7 @@ async fn an_existing_client_gets_a_token_here_and_its_bodies_arrive_sealed() {
         serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
     };
     assert_eq!((granted["token_type"].as_str(), granted["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
+    assert_eq!(granted["scope"], "credentials letters links", "what the provider grants the gateway");
     let token = granted["access_token"].as_str().unwrap();
     let reply = post(&gateway, LIST, &format!("Bearer {token}")).await;
     assert_eq!(reply.status(), 200);

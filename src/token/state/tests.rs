@@ -6,7 +6,7 @@ use proptest::prelude::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn grant(life: Duration) -> Result<Grant, RenewalError> {
-    Ok(Grant { header: AUTHORIZATION, value: HeaderValue::from_static("t"), life: Some(life) })
+    Ok(Grant { header: AUTHORIZATION, value: HeaderValue::from_static("t"), life: Some(life), scope: None })
 }
 
 fn serial(state: &State, now: Instant) -> Option<u64> {
