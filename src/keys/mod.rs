@@ -25,9 +25,11 @@
 //! map makes it one fetch for all of them, with one outcome, failures included. It runs in a task
 //! of its own, so a caller who leaves takes nothing from the others.
 //!
-//! An answer to a request that left before our message was refused may be older than the refusal.
-//! A refused caller who joined such a fetch and still finds its key in the set asks once more. So does
-//! one who joined a fetch of the timer's: a cache on the way (an egress) may have answered that.
+//! An answer to a request that left before our message was refused may be older than the refusal, and
+//! one to a request of the timer's may come from a cache on the way (an egress). A refused caller who
+//! still finds its key in the set after such a fetch asks once more. What counts is when a request left,
+//! not when its caller came to wait for it: or, with fetches that follow each other closely, each
+//! caller would find the next one already under way, and wait for ever.
 //!
 //! # Scope
 //!
@@ -77,7 +79,7 @@ use crate::jose::EncryptionKey;
 use fetch::{Ask, fetch};
 use held::Held;
 use last_good::NotRestored;
-use state::{Landing, NextFetch, State};
+use state::{Landing, State};
 
 /// Outcomes of ended fetches that are kept for callers who looked just before the end. Callers
 /// who come later still are told by [`State::send`].
@@ -207,14 +209,18 @@ impl Keys {
 
     /// What `verdict` says once the set in hand is newer than the refusal the caller has just met.
     async fn after_refusal<T>(&self, verdict: impl Fn() -> Option<T>) -> Option<T> {
+        let refused_at = self.state().sent();
         loop {
-            let next = self.state().next_fetch();
-            if let Some(answer) = verdict() {
-                return Some(answer);
+            let (next, is_told) = {
+                let state = self.state();
+                (state.next_fetch().number, state.went_past_caches(refused_at + 1))
+            };
+            // Whatever a fetch brought is judged by what is in hand.
+            let answer = verdict();
+            if answer.is_some() || is_told {
+                return answer;
             }
-            let outcome = self.join(next.number, Reason::Refusal).await;
-            // Whatever it brought is judged by what is in hand.
-            if self.is_final(next, &outcome) {
+            if self.join(next, Reason::Refusal).await == Err(FetchError::Abandoned) {
                 return verdict();
             }
         }
@@ -222,19 +228,15 @@ impl Keys {
 
     /// A fetch past its schedule, sent after this call began.
     async fn confirm(&self) -> Outcome {
+        let asked_at = self.state().sent();
         loop {
-            let next = self.state().next_fetch();
-            let outcome = self.join(next.number, Reason::Refusal).await;
-            if self.is_final(next, &outcome) {
+            let number = self.state().next_fetch().number;
+            let outcome = self.join(number, Reason::Refusal).await;
+            let is_told = number > asked_at && self.state().went_past_caches(number);
+            if is_told || outcome == Err(FetchError::Abandoned) {
                 return outcome;
             }
         }
-    }
-
-    /// Whether the fetch that was joined when it was `next` tells what the provider has now: it left after
-    /// that, and not on the timer's behalf. Or nothing newer is to be had.
-    fn is_final(&self, next: NextFetch, outcome: &Outcome) -> bool {
-        *outcome == Err(FetchError::Abandoned) || !next.is_under_way && self.state().went_past_caches(next.number)
     }
 
     async fn first_key(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {

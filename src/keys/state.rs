@@ -55,8 +55,6 @@ pub(super) struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NextFetch {
     pub(super) number: u64,
-    /// Whether its request has already left: its answer may be older than what the caller knows.
-    pub(super) is_under_way: bool,
     /// When the timer may start it.
     pub(super) due: Instant,
 }
@@ -136,7 +134,13 @@ impl State {
     }
 
     pub(super) fn next_fetch(&self) -> NextFetch {
-        NextFetch { number: self.ended + 1, is_under_way: self.sent > self.ended, due: self.due }
+        NextFetch { number: self.ended + 1, due: self.due }
+    }
+
+    /// The number of the last fetch whose request has left: what it brings may be older than what a caller
+    /// knows who asks for this now.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Takes a forced fetch from the budget, or says when there will be one.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use wiremock::ResponseTemplate;
 
-use super::super::FetchError;
-use super::super::fixtures::{Provider, key, publishes, until};
+use super::super::fixtures::{Provider, key, keys, publishes, until};
+use super::super::{Config, FetchError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -140,6 +140,38 @@ async fn a_fetch_of_the_timers_that_a_cache_may_have_answered_is_not_trusted_eit
     let requests = provider.requests().await;
     let past_caches: Vec<_> = requests.iter().map(|request| request.headers.contains_key("cache-control")).collect();
     assert_eq!(past_caches, [false, false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_closely_fetches_follow_each_other_no_refused_caller_waits_for_more_than_a_few() {
+    let provider = Provider::start([publishes(&[1], 3600), publishes(&[1], 3600).set_delay(SECOND / 20)]).await;
+    let (keys, hands) = keys(Config { fetch_timeout: 100_000 * SECOND, ..provider.config() });
+    let used = keys.current().await.unwrap();
+    // The budget is never empty for long.
+    let turning = tokio::spawn(async move {
+        loop {
+            hands.advance(SECOND);
+            tokio::time::sleep(SECOND / 200).await;
+        }
+    });
+    let mut waited = JoinSet::new();
+    for round in 1..=12 {
+        for _ in 0..10 {
+            let (keys, used) = (keys.clone(), used.clone());
+            waited.spawn(async move {
+                let fetches = || keys.snapshot().fetches_ok;
+                let before = fetches();
+                assert_eq!(keys.newer_than(&used).await, None);
+                fetches() - before
+            });
+        }
+        until(async || provider.fetches().await > round).await;
+    }
+    // One that had left before, one that had not, and one for a thread that was late to look.
+    let waited = waited.join_all().await;
+    assert!(waited.iter().all(|fetches| *fetches <= 3), "{waited:?}");
+    assert!(provider.fetches().await <= 12 + 3, "{}", provider.fetches().await);
+    turning.abort();
 }
 
 #[tokio::test]
