@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
+use http::header::EXPECT;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -77,6 +79,14 @@ pub async fn read(
 ) -> Result<Bytes, Refusal> {
     let reading = collect(body, bounds.max, bounds.budget, admit);
     tokio::time::timeout(bounds.time, reading).await.unwrap_or(Err(Refusal::RequestTimeout))
+}
+
+/// [`discard`] of a request that is refused. Not of one that waits for "100 Continue": it has sent
+/// nothing of its body, and now never will.
+pub fn discard_of(request: Request<Incoming>) {
+    if !request.headers().contains_key(EXPECT) {
+        discard(request.into_body());
+    }
 }
 
 /// Reads on without keeping anything, up to a bound, while the answer goes out.

@@ -4,19 +4,22 @@
 //! stands; what is *done to* a request is one function, [`Exchange::run`].
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tokio::sync::Semaphore;
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
+use super::body;
 use super::drain::Drain;
 use super::exchange::{Exchange, Reply, own};
 use super::notes::Notes;
 use super::record::{Observers, OpenRecord, Recorded};
-use super::refusal::Refusal;
+use super::refusal::{Limit, Refusal};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::step::{Step, around};
 use crate::clock::Clock;
@@ -41,12 +44,11 @@ pub fn stack(
         // One record for each request: above the refusals, so that it sees their status, and
         // around everything that can be dropped when a caller leaves.
         .layer(around(KeepRecord { clock, observers }))
-        // Above the limits, so that being turned away is answered politely too.
+        // Above the limit, so that being turned away is answered politely too.
         .layer(around(AnswerRefusals))
-        // Full means 503 now, not a queue nobody sees.
-        .load_shed()
-        // Up to the reply's head; a body that streams holds no more than its connection.
-        .concurrency_limit(in_flight)
+        // Full means 503 now, not a queue nobody sees. A place is held up to the reply's head; a body
+        // that streams holds no more than its connection.
+        .layer(around(Shed { places: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }))
         // Inside the limit: a place in flight is freed when time is up.
         .layer(around(Deadline { time, drain }))
         .service(service_fn(move |request| {
@@ -109,7 +111,7 @@ struct AnswerRefusals;
 
 impl<S> Step<S> for AnswerRefusals
 where
-    S: Service<Request<Incoming>, Response = Response<Reply>, Error = BoxError, Future: Send> + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
 {
     type Response = Response<Reply>;
     type Error = Infallible;
@@ -122,8 +124,7 @@ where
         let (version, method) = (request.version(), request.method().clone());
         Ok(match rest.oneshot(request).await {
             Ok(reply) => reply,
-            Err(error) => {
-                let refusal = Refusal::from(error);
+            Err(refusal) => {
                 notes.refused(refusal.code());
                 refusal.log(id.as_str());
                 let mut response = own(refusal.respond(id.as_str()), &method);
@@ -133,6 +134,31 @@ where
                 response
             }
         })
+    }
+}
+
+/// Turns a request away when all places are taken.
+///
+/// Rejected: tower's `load_shed` and `concurrency_limit`. They drop the request with its body unread, which
+/// breaks the connection under the caller's next one; and they widen the error.
+#[derive(Clone)]
+struct Shed {
+    places: Arc<Semaphore>,
+}
+
+impl<S> Step<S> for Shed
+where
+    S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
+{
+    type Response = Response<Reply>;
+    type Error = Refusal;
+
+    async fn run(self, request: Request<Incoming>, rest: S) -> Result<Response<Reply>, Refusal> {
+        let Ok(_place) = self.places.try_acquire() else {
+            body::discard_of(request);
+            return Err(Refusal::Overloaded(Limit::InFlight));
+        };
+        rest.oneshot(request).await
     }
 }
 

@@ -16,8 +16,6 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
-use tower::BoxError;
-use tower::load_shed::error::Overloaded;
 
 use super::body::BodyFault;
 use super::caller::{Denied, Unknown};
@@ -295,21 +293,14 @@ impl Refusal {
     /// Where the rest of the request may still be on its way, or its framing is in doubt, the
     /// connection cannot carry another one.
     fn ends_the_connection(&self) -> bool {
-        matches!(self.code(), Code::MalformedRequest | Code::BodyTooLarge | Code::RequestTimeout | Code::Draining)
-    }
-}
-
-/// The limits are tower's, and tower widens the error; this is the only downcast.
-impl From<BoxError> for Refusal {
-    fn from(error: BoxError) -> Self {
-        match error.downcast::<Self>() {
-            Ok(refusal) => *refusal,
-            Err(other) => {
-                debug_assert!(
-                    other.is::<Overloaded>(),
-                    "a layer of the stack fails with an error nobody maps: {other}"
-                );
-                Self::Overloaded(Limit::InFlight)
+        match self {
+            // Its body may still have been on the way.
+            Self::ExchangeTimeout(sent) => *sent == Sent::Nothing,
+            _ => {
+                matches!(
+                    self.code(),
+                    Code::MalformedRequest | Code::BodyTooLarge | Code::RequestTimeout | Code::Draining
+                )
             }
         }
     }
