@@ -7,18 +7,18 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, Check};
+use crate::admin::{Admin, Check, Checks};
 use crate::clock::{Clock, Jitter};
 use crate::config::{Config, Upstream};
 use crate::gateway::caller::{BadCallers, BadTokenKey, Callers, TokenKey};
 use crate::gateway::drain::Drain;
 use crate::gateway::figures::Figures;
 use crate::gateway::listen::ListenError;
-use crate::gateway::provider::{Encryption, Provider, Sealing, UnknownKids};
+use crate::gateway::provider::{Encryption, Provider, Sealing, TokenEndpoint, UnknownKids};
 use crate::gateway::record::Observer;
 use crate::gateway::share::{self, Room, Share};
 use crate::gateway::socket::Address;
-use crate::gateway::{self, Gateway, tls};
+use crate::gateway::{self, Gateway, emulate, tls};
 use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
 use crate::token::Tokens;
@@ -215,13 +215,15 @@ fn provider(config: &Upstream, tls: &Tls, share: Share, clock: &Clock, jitter: &
         None => Sealing::Here(keys()),
     };
     let tokens = Tokens::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
+    let endpoint = tokens.endpoint().and_then(|endpoint| upstream.path_to(endpoint)).map(Into::into);
+    let is_emulated = config.token_endpoint == TokenEndpoint::Emulate;
     Ok(Provider {
         name: config.name.as_str().into(),
         prefix: config.prefix.as_str().into(),
         strip_prefix: config.strip_prefix,
         sealing,
         token_endpoint: config.token_endpoint,
-        token_path: tokens.endpoint().and_then(|endpoint| upstream.path_to(endpoint)).map(Into::into),
+        token_path: endpoint.or_else(|| is_emulated.then(|| emulate::PATH.into())),
         tokens,
         upstream,
         key_refusals: config.key_refusals.as_slice().into(),
@@ -230,25 +232,24 @@ fn provider(config: &Upstream, tls: &Tls, share: Share, clock: &Clock, jitter: &
     })
 }
 
-/// Ready is: not stopping, and for each upstream a key and a token in hand.
-fn checks(providers: &[Provider], drain: &Drain) -> Vec<Check> {
+/// Ready is: not stopping, and a key and a token in hand for an upstream.
+fn checks(providers: &[Provider], drain: &Drain) -> Checks {
     let drain = drain.clone();
     let stopping = move || if drain.is_announced() { Err("the gateway is stopping".to_owned()) } else { Ok(()) };
-    let mut checks: Vec<Check> = vec![Box::new(stopping)];
-    for provider in providers {
-        let Provider { name, sealing, tokens, .. } = provider.clone();
-        checks.push(Box::new({
-            let name = name.clone();
-            move || match sealing.keys() {
-                Some(keys) => keys.snapshot().usable.map(drop).map_err(|why| format!("{name}: no key: {why}")),
-                None => Ok(()),
-            }
-        }));
-        checks.push(Box::new(move || {
-            tokens.snapshot().usable.map(drop).map_err(|why| format!("{name}: no token: {why}"))
-        }));
-    }
-    checks
+    Checks { always: Box::new(stopping), upstreams: providers.iter().cloned().map(needs).collect() }
+}
+
+fn needs(provider: Provider) -> Vec<Check> {
+    let Provider { name, sealing, tokens, .. } = provider;
+    let key = {
+        let name = name.clone();
+        move || match sealing.keys() {
+            Some(keys) => keys.snapshot().usable.map(drop).map_err(|why| format!("{name}: no key: {why}")),
+            None => Ok(()),
+        }
+    };
+    let token = move || tokens.snapshot().usable.map(drop).map_err(|why| format!("{name}: no token: {why}"));
+    vec![Box::new(key), Box::new(token)]
 }
 
 /// Returns when a refresher ends, which only a panic can bring about.

@@ -4,7 +4,9 @@
 //! kept from callers. `/livez` says that the process answers, and nothing else: a provider that
 //! is down must not get the gateway restarted. `/readyz` says whether there is what a request
 //! needs here, a key and a token, and if not, what is missing. Whether the provider's API answers
-//! is not asked: taking every gateway out of rotation would not mend it.
+//! is not asked: taking every gateway out of rotation would not mend it. Nor is a gateway to several
+//! providers taken out because one of them is down: it is ready while it can serve any of them, and
+//! says what is missing for the others.
 
 use std::convert::Infallible;
 use std::io;
@@ -54,9 +56,17 @@ impl Default for Config {
 /// One thing that must hold for requests to go through. Says what is missing when it does not.
 pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// What is asked by `/readyz`.
+pub struct Checks {
+    /// Must hold in any case.
+    pub always: Check,
+    /// What each upstream needs: at least one of them must have all of it.
+    pub upstreams: Vec<Vec<Check>>,
+}
+
 /// What the endpoints answer from.
 struct Answers {
-    checks: Vec<Check>,
+    checks: Checks,
     metrics: Registry,
 }
 
@@ -73,12 +83,12 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Binds the listener; the gateway is ready when every check holds, and `/metrics` shows what
+    /// Binds the listener; the gateway is ready by what `checks` say, and `/metrics` shows what
     /// `metrics` holds.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: &Config, checks: Vec<Check>, metrics: Registry) -> io::Result<Self> {
+    pub async fn bind(config: &Config, checks: Checks, metrics: Registry) -> io::Result<Self> {
         let answers = Arc::new(Answers { checks, metrics });
         Ok(Self { listener: TcpListener::bind(config.address).await?, answers })
     }
@@ -129,10 +139,14 @@ fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes
     }
 }
 
-fn readiness(checks: &[Check]) -> Response<Full<Bytes>> {
-    let missing: Vec<String> = checks.iter().filter_map(|check| check().err()).collect();
-    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": missing.is_empty(), "missing": missing });
+fn readiness(checks: &Checks) -> Response<Full<Bytes>> {
+    let failed = |checks: &[Check]| -> Vec<String> { checks.iter().filter_map(|check| check().err()).collect() };
+    let always = (checks.always)().err();
+    let upstreams: Vec<_> = checks.upstreams.iter().map(|checks| failed(checks)).collect();
+    let is_ready = always.is_none() && upstreams.iter().any(Vec::is_empty);
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let missing: Vec<String> = always.into_iter().chain(upstreams.into_iter().flatten()).collect();
+    let body = json!({ "ready": is_ready, "missing": missing });
     respond(status, "application/json", format!("{body}\n"))
 }
 

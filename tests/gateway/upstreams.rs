@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jwe_gateway::config::Upstream;
 use jwe_gateway::gateway::share::Wanted;
+use jwe_gateway::keys::Source;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -94,6 +95,23 @@ async fn a_provider_that_swallows_everything_takes_nothing_from_the_others() {
         assert_eq!(healthy.join_all().await, [200; 10]);
     }
     drop(hole);
+}
+
+#[tokio::test]
+async fn a_gateway_is_ready_while_one_of_its_providers_can_be_served_and_names_the_others() {
+    let down = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = TestGateway::spawn_with(|config| {
+        let mut dead = config.upstreams[0].clone();
+        dead.name = "dead".into();
+        dead.prefix = "/dead".into();
+        dead.keys.source = Source::Url(format!("http://{down}/.well-known/jwks.json").parse().unwrap());
+        config.upstreams.push(dead);
+    })
+    .await;
+    gateway.ready().await;
+    let (_, said) = gateway.admin("/readyz").await;
+    assert!(said.contains(r#""ready":true"#) && said.contains("dead: no key"), "{said}");
+    assert!(gateway.admin("/metrics").await.1.contains(r#"jwe_gateway_ready{upstream="dead"} 0"#));
 }
 
 #[tokio::test]
