@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use super::failure::Failure;
 use crate::clock::{Clock, Jitter};
+use crate::config::passes_in_clear;
 use crate::keys::{self, Keys, Source};
+use crate::secret::SecretSource;
 use crate::upstream::Tls;
 
 /// The arguments of the commands that seal or look at keys.
@@ -18,6 +20,9 @@ pub(super) struct KeySource {
     /// PEM certificates to trust beside the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// A file with a key to present as `Authorization: Bearer`, where an egress serves the set to its callers
+    #[arg(long, value_name = "FILE")]
+    bearer_file: Option<PathBuf>,
     /// Use only this key: a kid or an RFC 7638 thumbprint (may be repeated)
     #[arg(long, value_name = "KEY")]
     pin: Vec<String>,
@@ -26,10 +31,20 @@ pub(super) struct KeySource {
 impl KeySource {
     /// The keys, fetched.
     pub(super) async fn fetch(self) -> Result<Keys, Failure> {
+        if let (Some(_), Source::Url(url)) = (&self.bearer_file, &self.jwks.0)
+            && passes_in_clear(url)
+        {
+            return Err(Failure::new("a key is not sent over http to another machine: use https"));
+        }
         let http = Tls::new(self.ca_file.as_deref())?.control_client()?;
         let name = self.jwks.to_string();
         let mut config = keys::Config::new(self.jwks.0);
         config.pin = self.pin;
+        config.credential = self.bearer_file.map(|file| keys::Credential {
+            header: http::header::AUTHORIZATION,
+            prefix: "Bearer ".to_owned(),
+            secret: SecretSource::File(file),
+        });
         let keys = Keys::new(&name, config, http, Clock::system(), Jitter::random());
         keys.refresh().await.map_err(Failure::unavailable)?;
         Ok(keys)

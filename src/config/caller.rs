@@ -87,7 +87,11 @@ fn parse_rules(raw: &Raw<'_>) -> Result<Vec<Rule>, String> {
         let text = Raw::Written(item).text()?.to_owned();
         text.parse::<Rule>().map_err(|fault| format!("{text:?}: {fault}"))
     };
-    items.iter().map(|item| rule(item.get_ref())).collect()
+    let (good, faults): (Vec<_>, Vec<_>) = items.iter().map(|item| rule(item.get_ref())).partition(Result::is_ok);
+    match faults.into_iter().filter_map(Result::err).collect::<Vec<_>>() {
+        faults if faults.is_empty() => good.into_iter().collect(),
+        faults => Err(faults.join("; ")),
+    }
 }
 
 /// A number of requests in a second.

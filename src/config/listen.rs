@@ -49,6 +49,7 @@ impl Written {
     pub(super) fn finish(self, callers: &[Caller], report: &Report) -> (Option<SecretSource>, Listen) {
         let certificates_only = self.has_client_ca() && callers.iter().all(|caller| caller.keys.is_none());
         check_who_may_connect(&self.address, callers.len(), certificates_only, &self.anonymous, report);
+        check_what_passes_in_clear(&self.address, callers.len(), self.tls.is_some(), report);
         let Self { address, max_connections, tls, token_key, .. } = self;
         let tls = tls.map(|tls| TlsFiles { require_client_certificate: certificates_only, ..tls });
         (token_key, Listen { address: address.value, max_connections, tls })
@@ -68,8 +69,7 @@ fn check_who_may_connect(
     anonymous: &Setting<bool>,
     report: &Report,
 ) {
-    let is_open = address.value.tcp().is_some_and(|address| !is_loopback(address.ip()));
-    if !is_open || callers > 0 || proves_itself {
+    if !is_open(&address.value) || callers > 0 || proves_itself {
         return;
     }
     if anonymous.value {
@@ -84,6 +84,18 @@ fn check_who_may_connect(
              under [listen] (or --anonymous)",
         );
     }
+}
+
+/// Keys and bodies in clear are a network's to read, unless something around us encrypts it (a mesh).
+fn check_what_passes_in_clear(address: &Setting<Address>, callers: usize, has_tls: bool, report: &Report) {
+    if callers > 0 && !has_tls && is_open(&address.value) {
+        let advice = "not loopback, and no `tls`: callers' keys and bodies pass in clear, unless a mesh encrypts them";
+        report.warn(&address.origin, &address.key, advice);
+    }
+}
+
+fn is_open(address: &Address) -> bool {
+    address.tcp().is_some_and(|address| !is_loopback(address.ip()))
 }
 
 fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Address> {

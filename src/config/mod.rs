@@ -40,6 +40,7 @@ pub use environment::Environment;
 pub use faults::{Fault, Faults, Origin};
 pub use overrides::Overrides;
 pub use report::Summary;
+pub(crate) use upstream::passes_in_clear;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

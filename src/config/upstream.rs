@@ -14,6 +14,7 @@ use super::report::Report;
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
 };
+use crate::gateway::emulate;
 use crate::gateway::provider::{Encryption, TokenEndpoint};
 use crate::gateway::share::Wanted;
 use crate::keys::Source;
@@ -21,7 +22,7 @@ use crate::{keys, token, upstream};
 
 /// Where a provider publishes its keys, and gives out tokens, unless it is said otherwise.
 pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
-pub(super) const TOKEN_PATH: &str = "/v0/token";
+pub(super) const TOKEN_PATH: &str = emulate::PATH;
 
 /// The paths that go to an upstream unless it is said otherwise: all.
 pub(super) const PREFIX_OF_ALL: &str = "/";
@@ -134,13 +135,14 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
 /// An emulated endpoint to which no request comes, or that could answer none, is a mistake: the clients
 /// it is for would find out one by one.
 fn check_emulation(upstream: &Upstream, callers_have_keys: bool) -> Result<(), String> {
-    let token::Config::ClientCredentials(credentials) = &upstream.credentials else {
-        return Err("only with kind = \"client-credentials\" is there a token endpoint to emulate".to_owned());
-    };
     if !callers_have_keys {
         return Err("a client gets a token for a caller's key: write a [[caller]] with `key_sha256_file`".to_owned());
     }
-    let (url, endpoint) = (&upstream.upstream.url, &credentials.url);
+    let url = &upstream.upstream.url;
+    let endpoint = match &upstream.credentials {
+        token::Config::ClientCredentials(credentials) => credentials.url.clone(),
+        token::Config::Static(_) | token::Config::None => append(url, TOKEN_PATH),
+    };
     let is_there = url.host() == endpoint.host() && url.port_or_known_default() == endpoint.port_or_known_default();
     let path = endpoint.path().strip_prefix(url.path().trim_end_matches('/')).filter(|_| is_there);
     let is_served = |path: &str| {
@@ -274,13 +276,7 @@ pub(super) fn append(base: &Url, path: &str) -> Url {
 /// Refuses http to another machine unless `allow_http` says so: credentials and replies would
 /// pass in clear, and anyone between could put a key of his own in the place of the provider's.
 pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Setting<bool>, report: &Report) {
-    let is_local = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => is_loopback(address.into()),
-        Some(Host::Ipv6(address)) => is_loopback(address.into()),
-        None => false,
-    };
-    if url.scheme() != "http" || is_local {
+    if !passes_in_clear(url) {
         return;
     }
     if allow_http.value {
@@ -290,6 +286,17 @@ pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Settin
                        accept that by `allow_http = true` under [[upstream]] (or --allow-http)";
         setting.fault_with(allow_http, report, message);
     }
+}
+
+/// Whether what is sent there passes a network in clear.
+pub(crate) fn passes_in_clear(url: &Url) -> bool {
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => is_loopback(address.into()),
+        Some(Host::Ipv6(address)) => is_loopback(address.into()),
+        None => false,
+    };
+    url.scheme() == "http" && !is_local
 }
 
 pub(super) fn check_certificates(file: &Setting<std::path::PathBuf>, report: &Report) {
@@ -311,10 +318,13 @@ fn parse_prefix(raw: &Raw<'_>) -> Result<String, String> {
     let Some(path) = prefix.strip_prefix('/') else {
         return Err("a prefix begins with /".into());
     };
-    let is_plain = |c: char| c.is_ascii_graphic() && !"?#%\\".contains(c);
+    let is_plain = |c: char| c.is_ascii_graphic() && !"?#%\\*;".contains(c);
     let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_plain);
     if !path.is_empty() && !path.split('/').all(is_segment) {
-        return Err("a prefix is \"/\", or segments like \"/a/b\" without a / at the end, dots or escapes".into());
+        return Err(
+            "a prefix is \"/\", or segments like \"/a/b\" without a / at the end, dots, stars, parameters or escapes"
+                .into(),
+        );
     }
     Ok(prefix.to_owned())
 }

@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use super::body::{self, BodyFault, Bounds};
-use super::caller::{Callers, Place};
+use super::caller::{Asked, Callers, Place};
 use super::content::{self, Content};
 use super::emulate::{self, BadTokenRequest};
 use super::headers::{self, TransferCoding, transfer_coding};
@@ -114,11 +114,11 @@ impl Admission {
         if let Sealing::Before(keys) = &provider.sealing
             && target::is_same(target.path(), key_set::PATH)
         {
-            let _place = caller.map(|caller| caller.enter(&parts.method, parts.uri.path())).transpose()?;
+            let _place = caller.map(|caller| caller.enter(&asked(&parts))).transpose()?;
             let _room = provider.room.enter()?;
             return key_set::answer(&parts, keys).await.map(Admitted::Answered);
         }
-        let place = caller.map(|caller| caller.admit(&parts.method, parts.uri.path())).transpose()?;
+        let place = caller.map(|caller| caller.admit(&asked(&parts))).transpose()?;
         let room = provider.room.enter()?;
         let bounds = Bounds { max: provider.room.max_body, budget: &provider.room.budget, time: self.body_time };
         let content = content::take(&parts, body, provider, &bounds, notes).await?;
@@ -140,12 +140,12 @@ impl Admission {
         let _room = provider.room.enter_unknown()?;
         let time = self.body_time.min(emulate::BODY_TIME);
         let bounds = Bounds { max: emulate::MAX_BODY, budget: &provider.room.budget, time };
-        let asked = body::read(body, &bounds, |_| Ok(())).await?;
-        notes.body(asked.len());
+        let written = body::read(body, &bounds, |_| Ok(())).await?;
+        notes.body(written.len());
         let scope = provider.tokens.scope();
-        let (caller, answer) = emulate::answer(&self.callers, &parts.headers, &asked, scope.as_deref())?;
+        let (caller, answer) = emulate::answer(&self.callers, &parts.headers, &written, scope.as_deref())?;
         notes.caller(caller.name());
-        let _place = caller.enter(&parts.method, parts.uri.path())?;
+        let _place = caller.enter(&asked(parts))?;
         Ok(answer)
     }
 }
@@ -162,6 +162,11 @@ impl Head {
         }
         Self { method: parts.method, target, headers }
     }
+}
+
+fn asked(parts: &Parts) -> Asked<'_> {
+    let request_id = parts.extensions.get().map_or("", RequestId::as_str);
+    Asked { method: &parts.method, path: parts.uri.path(), request_id }
 }
 
 /// What the head alone tells.

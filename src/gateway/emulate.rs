@@ -21,6 +21,9 @@ use zeroize::Zeroizing;
 use super::caller::{Caller, Callers, TOKEN_LIFETIME};
 use super::refusal::Refusal;
 
+/// Where it is asked for a token where the gateway itself asks nobody: the first provider's.
+pub const PATH: &str = "/v0/token";
+
 /// The most bytes of a token request: three short texts.
 pub const MAX_BODY: usize = 64 * 1024;
 
@@ -39,6 +42,9 @@ pub enum BadTokenRequest {
     /// No id or no secret.
     #[error("client_id and client_secret are required")]
     Credentials,
+    /// Both in the body and in `Authorization`, or in several of its lines.
+    #[error("the client's id and secret are sent in one way, not in two")]
+    Twice,
     /// Another grant.
     #[error("grant_type must be client_credentials")]
     Grant,
@@ -95,13 +101,16 @@ impl Asked {
         let in_body = written.client_id.zip(written.client_secret);
         let in_body = in_body.map(|(id, secret)| (id.into_owned(), Zeroizing::new(secret.into_owned())));
         // A client that sets its token on a session sends the old one along when it asks for the next.
-        let in_header = headers.get(AUTHORIZATION).filter(|line| !has_scheme(line, "bearer")).map(basic);
+        let mut in_header = headers.get_all(AUTHORIZATION).iter().filter(|line| !has_scheme(line, "bearer"));
         // RFC 6749 section 2.3: a client uses one way in a request.
-        match (in_body, in_header) {
-            (Some((client_id, client_secret)), None) | (None, Some(Some((client_id, client_secret)))) => {
+        match (in_body, in_header.next(), in_header.next()) {
+            (Some((client_id, client_secret)), None, _) => Ok(Self { client_id, client_secret }),
+            (None, Some(line), None) => {
+                let (client_id, client_secret) = basic(line).ok_or(BadTokenRequest::Credentials)?;
                 Ok(Self { client_id, client_secret })
             }
-            _ => Err(BadTokenRequest::Credentials),
+            (None, None, _) => Err(BadTokenRequest::Credentials),
+            _ => Err(BadTokenRequest::Twice),
         }
     }
 }

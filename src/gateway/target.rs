@@ -44,6 +44,9 @@ pub enum TargetFault {
     /// NUL, CR, LF and the like, also percent-encoded.
     #[error("the path has a control byte")]
     ControlByte,
+    /// Bytes that are no text when they are decoded (RFC 3986 section 2.5 has new paths in UTF-8).
+    #[error("the path is not UTF-8")]
+    NotUtf8,
     /// No `Host`, more than one, or none that is valid (RFC 9112 section 3.2 asks for 400).
     /// In HTTP/2 `:authority` stands for it; beside it, `Host` must say the same (RFC 9113 section
     /// 8.3.1).
@@ -72,7 +75,9 @@ pub fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
     }
     check_path(target.path().as_bytes())?;
     let decoded: Vec<u8> = percent_decode_str(target.path()).collect();
-    check_path(&decoded)
+    check_path(&decoded)?;
+    // Some decoders take an overlong `%C0%AF` for a slash.
+    if std::str::from_utf8(&decoded).is_err() { Err(TargetFault::NotUtf8) } else { Ok(()) }
 }
 
 /// Whether some server may take `path` for `endpoint`: escapes, parameters of segments, the case of
@@ -175,6 +180,8 @@ mod tests {
             ("/a%00b", TargetFault::ControlByte),
             ("/a%0d%0ab", TargetFault::ControlByte),
             ("/a%7Fb", TargetFault::ControlByte),
+            ("/a/%c0%ae%c0%ae", TargetFault::NotUtf8),
+            ("/caf%E9", TargetFault::NotUtf8),
         ] {
             assert_eq!(checked(target), Err(fault), "{target}");
         }

@@ -16,7 +16,7 @@ use crate::harness::{RawAnswer, Served, TestGateway, assert_refused, assert_refu
 
 const LIST: &str = "/v0/bank/credentials/list";
 
-fn caller(name: &str) -> caller::Config {
+pub(crate) fn caller(name: &str) -> caller::Config {
     let keys = Some(KeySource::Digests(vec![KeyDigest::of(&format!("key-of-{name}"))]));
     caller::Config { keys, ..caller::Config::new(name) }
 }
@@ -176,6 +176,25 @@ async fn a_client_whose_session_sends_its_old_token_along_gets_a_new_one() {
     let asked = json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" });
     let request = gateway.json("POST", "/v0/token", asked.to_string()).header("authorization", "Bearer old");
     assert_eq!(request.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_existing_client_goes_through_a_sidecar_and_an_egress_all_the_same() {
+    let egress = TestGateway::spawn_with(|config| {
+        config.gateway.callers = vec![caller("sidecar")];
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+    })
+    .await;
+    let mut config = crate::chain::sidecar_config(&egress, Some("key-of-sidecar"));
+    config.gateway.callers = vec![caller("a")];
+    config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
+    let sidecar = Served::start(config).await;
+    let asked = json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" });
+    let granted = sidecar.json("POST", "/v0/token", asked.to_string()).send().await.unwrap();
+    let granted: Value = serde_json::from_slice(&granted.bytes().await.unwrap()).unwrap();
+    let request = sidecar.json("POST", LIST, "{}").bearer_auth(granted["access_token"].as_str().unwrap());
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert!(egress.last().opened.is_some());
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The commands, as a person types them.
 
+use jwe_gateway::gateway::provider::Encryption;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use serde_json::Value;
 
+use crate::harness::TestGateway;
 use crate::process::{Running, command, run};
 
 fn text(bytes: &[u8]) -> String {
@@ -104,6 +106,29 @@ async fn keys_prints_each_key_and_which_one_would_be_used() {
     for expected in [kid.as_str(), "elliptic", "2048"] {
         assert!(printed.contains(expected), "{expected} in:\n{printed}");
     }
+}
+
+#[tokio::test]
+async fn keys_asks_an_egress_with_a_callers_key_and_not_in_clear_over_a_network() {
+    let egress = TestGateway::spawn_with(|config| {
+        config.gateway.callers = vec![crate::callers::caller("a")];
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+    })
+    .await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "key-of-a\n").unwrap();
+    let jwks = format!("http://{}/.well-known/jwks.json", egress.address);
+    let path = file.path().to_str().unwrap().to_owned();
+    let keys = move |jwks: &str, more: &[&str]| run(&[&["keys", "--jwks", jwks], more].concat(), b"");
+    let (refused, shown, in_clear) = tokio::task::spawn_blocking(move || {
+        let bearer = ["--bearer-file", &path];
+        (keys(&jwks, &[]), keys(&jwks, &bearer), keys("http://egress.test/.well-known/jwks.json", &bearer))
+    })
+    .await
+    .unwrap();
+    assert_eq!((refused.status.code(), shown.status.code(), in_clear.status.code()), (Some(69), Some(0), Some(1)));
+    assert!(text(&shown.stdout).contains("sandbox-"), "{}", text(&shown.stdout));
+    assert!(text(&in_clear.stderr).contains("use https"), "{}", text(&in_clear.stderr));
 }
 
 #[test]

@@ -111,11 +111,11 @@ fn a_token_endpoint_is_emulated_only_where_that_can_work() {
     ] {
         config(&with(lines));
     }
+    config(&format!(
+        "[[upstream]]\nurl = \"https://a.test\"\ntoken_endpoint = \"emulate\"\ncredentials.kind = \"none\"\n{caller}"
+    ));
     let elsewhere = "upstream.token_endpoint: the token endpoint is not below";
-    let static_kind =
-        "[[upstream]]\nurl = \"https://a.test\"\ntoken_endpoint = \"emulate\"\ncredentials.kind = \"none\"\n";
     for (toml, message) in [
-        (static_kind.to_owned(), "is there a token endpoint to emulate"),
         (format!("{SMALLEST}token_endpoint = \"emulate\"\n"), "write a [[caller]] with `key_sha256_file`"),
         (with("prefix = \"/v\""), elsewhere),
         (with("prefix = \"/flanks\""), elsewhere),

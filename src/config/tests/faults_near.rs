@@ -111,6 +111,11 @@ fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
         (vec![caller("a", "certificate = \"x\"")], "caller.certificate: no caller can show one"),
         (vec![caller("a", &format!("{}\nallow = [\"/v0\"]", key("a")))], "a rule is a method and a path, such as"),
         (vec![caller("a", &format!("{}\nallow = \"GET /\"", key("a")))], "caller.allow: expected an array"),
+        (
+            vec![caller("a", &format!("{}\nallow = [\"GET /\", \"GET a\", \"* /**/b\"]", key("a")))],
+            "caller.allow: \"GET a\": the path begins with /, and has no empty or dot segments, no escapes and no query: it \
+             is compared decoded; \"* /**/b\": * stands for a whole segment",
+        ),
         (vec![caller("a", &format!("{}\nconcurrent = 0", key("a")))], "caller.concurrent: must be above zero"),
         (vec![caller("a", &format!("{}\nrate = 1", key("a")))], "caller.rate: unknown key"),
     ] {
@@ -149,7 +154,10 @@ fn a_listener_for_others_starts_with_callers_and_a_key_for_tokens_is_no_word() {
     files.write("short", "0123456789");
     let open = "[listen]\naddress = \"0.0.0.0:8443\"\n";
     let caller = format!("[[caller]]\nname = \"a\"\nkey_sha256_file = {:?}\n", files.path("key"));
-    config(&format!("{open}{caller}{SMALLEST}"));
+    let warnings = |toml: &str| Files::new().read(toml, &[], nothing()).unwrap().warnings;
+    let told = warnings(&format!("{open}{caller}{SMALLEST}"));
+    assert!(told.len() == 1 && told[0].contains("listen.address: not loopback, and no `tls`"), "{told:?}");
+    assert!(warnings(&format!("{caller}{SMALLEST}")).is_empty());
     let alone = faults(&format!("{open}{SMALLEST}"));
     assert!(alone[0].contains("or write a [[caller]]"), "{alone:?}");
     let fault = fault(&format!("[listen]\ntoken_key_file = {:?}", files.path("short")));

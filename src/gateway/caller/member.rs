@@ -20,6 +20,17 @@ pub struct Caller {
     clock: Clock,
 }
 
+/// What a caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// How.
+    pub method: &'a Method,
+    /// The path as it came.
+    pub path: &'a str,
+    /// What the request is called in the log.
+    pub request_id: &'a str,
+}
+
 impl Caller {
     pub(super) fn of(member: &Arc<Member>, clock: &Clock) -> Self {
         Self { member: Arc::clone(member), clock: clock.clone() }
@@ -31,14 +42,13 @@ impl Caller {
         &self.member.name
     }
 
-    /// Judges a request to a provider by its method and its path as it came. The place is to be
-    /// held until the answer has been handed over.
+    /// Judges a request to a provider. The place is to be held until the answer has been handed over.
     ///
     /// # Errors
     /// See [`Denied`]; none when the caller's rules are not enforced.
-    pub fn admit(&self, method: &Method, path: &str) -> Result<Place, Denied> {
-        self.heed(self.member.may(method, path), method, path)?;
-        self.enter(method, path)
+    pub fn admit(&self, asked: &Asked<'_>) -> Result<Place, Denied> {
+        self.heed(self.member.may(asked.method, asked.path), asked)?;
+        self.enter(asked)
     }
 
     /// Judges a request for what is on no list, since every caller may have it: a token, the key
@@ -46,12 +56,12 @@ impl Caller {
     ///
     /// # Errors
     /// [`Denied::TooFast`] and [`Denied::TooMany`]; none when the caller's rules are not enforced.
-    pub fn enter(&self, method: &Method, path: &str) -> Result<Place, Denied> {
-        self.heed(self.member.enter(self.clock.now()), method, path)
+    pub fn enter(&self, asked: &Asked<'_>) -> Result<Place, Denied> {
+        self.heed(self.member.enter(self.clock.now()), asked)
     }
 
     /// Counts a denial, and takes it back where the caller's rules are not enforced.
-    fn heed<T: Default>(&self, judged: Result<T, Denied>, method: &Method, path: &str) -> Result<T, Denied> {
+    fn heed<T: Default>(&self, judged: Result<T, Denied>, asked: &Asked<'_>) -> Result<T, Denied> {
         let Member { name, config, counts, .. } = &*self.member;
         let denied = match judged {
             Ok(judged) => return Ok(judged),
@@ -66,7 +76,8 @@ impl Caller {
         if config.enforce {
             return Err(denied);
         }
-        tracing::warn!(caller = %name, %method, path, reason = %denied, "would be refused if it were enforced");
+        let Asked { method, path, request_id } = asked;
+        tracing::warn!(caller = %name, request_id, %method, path, reason = %denied, "would be refused if it were enforced");
         Ok(T::default())
     }
 }

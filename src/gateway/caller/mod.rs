@@ -15,7 +15,7 @@ mod member;
 mod rule;
 mod token;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -24,7 +24,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 pub use key::{BadKeyFile, KeyDigest, KeySource};
-pub use member::{Caller, Denied, Place, Snapshot};
+pub use member::{Asked, Caller, Denied, Place, Snapshot};
 pub use rule::{BadRule, Rule};
 pub use token::{BadTokenKey, LIFETIME as TOKEN_LIFETIME, TokenKey};
 
@@ -153,7 +153,7 @@ impl Callers {
     /// Reads changed key files again, for as long as it is polled. Digests that cannot be used leave
     /// the last good ones in force. Never returns.
     pub async fn keep_fresh(self) {
-        let mut told = HashSet::new();
+        let mut told: HashMap<Arc<str>, BadCallers> = HashMap::new();
         loop {
             self.0.clock.sleep(POLL).await;
             for member in &self.0.members {
@@ -168,8 +168,9 @@ impl Callers {
                         }
                         told.remove(&member.name);
                     }
-                    Ok(Err(fault)) if told.insert(Arc::clone(&member.name)) => {
+                    Ok(Err(fault)) if told.get(&member.name) != Some(&fault) => {
                         tracing::error!(caller = %member.name, %fault, "the caller's last good keys stay in force");
+                        told.insert(Arc::clone(&member.name), fault);
                     }
                     // Told already, or the runtime is going down.
                     Ok(Err(_)) | Err(_) => {}

@@ -19,6 +19,10 @@ fn manual(config: Config) -> (Caller, Callers, Hands) {
     (caller, callers, hands)
 }
 
+fn asked<'a>(method: &'a Method, path: &'a str) -> Asked<'a> {
+    Asked { method, path, request_id: "id" }
+}
+
 fn authorization(value: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))])
 }
@@ -147,7 +151,7 @@ fn two_callers_with_one_key_could_not_be_told_apart() {
 fn a_caller_gets_its_rate_and_its_places_and_no_more() {
     let config = Config { requests_per_second: Some(2), concurrent: Some(3), ..with_key("a", "key") };
     let (caller, callers, hands) = manual(config);
-    let admit = || caller.admit(&Method::GET, "/");
+    let admit = || caller.admit(&asked(&Method::GET, "/"));
     let first = admit().unwrap();
     let _second = admit().unwrap();
     let wait = Duration::from_millis(500);
@@ -168,10 +172,10 @@ fn what_is_not_enforced_is_counted_and_let_through() {
     let allow = Some(vec!["GET /v0/*".parse().unwrap()]);
     let config = Config { allow, enforce: false, concurrent: Some(0), ..with_key("a", "key") };
     let (caller, callers, _hands) = manual(config.clone());
-    assert!(caller.admit(&Method::POST, "/v0/x").is_ok());
-    assert!(caller.admit(&Method::GET, "/v0/x").is_ok());
+    assert!(caller.admit(&asked(&Method::POST, "/v0/x")).is_ok());
+    assert!(caller.admit(&asked(&Method::GET, "/v0/x")).is_ok());
     let snapshot = &callers.snapshot()[0];
     assert_eq!((snapshot.enforced, snapshot.forbidden, snapshot.too_many), (false, 1, 2), "each reason by itself");
     let (caller, _callers, _hands) = manual(Config { enforce: true, ..config });
-    assert_eq!(caller.admit(&Method::POST, "/v0/x").unwrap_err(), Denied::Forbidden);
+    assert_eq!(caller.admit(&asked(&Method::POST, "/v0/x")).unwrap_err(), Denied::Forbidden);
 }
