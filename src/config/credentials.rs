@@ -13,9 +13,11 @@ use url::Url;
 
 use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
+use super::files::warn_if_world_readable;
 use super::report::Report;
-use super::upstream::{TOKEN_PATH, append, check_http};
+use super::urls::{append, check_http};
 use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of, word};
+use crate::gateway::emulate;
 use crate::secret::{Secret, SecretSource};
 use crate::token::{ClientCredentials, Config, Format, StaticCredentials};
 
@@ -71,7 +73,7 @@ fn read_client(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
             check_http(&url, &url.value, allow_http, report);
             url
         }
-        None => section.derived("url", &URL, append(upstream, TOKEN_PATH), Origin::Default),
+        None => section.derived("url", &URL, append(upstream, emulate::PATH), Origin::Default),
     };
     let mut config = ClientCredentials::new(url.value, client_id.value, secret.value);
     config.format = section.setting("format", &FORMAT, config.format).value;
@@ -159,9 +161,7 @@ fn check_secret(secret: &Setting<SecretSource>, report: &Report) -> Option<Secre
     if secret.is_faulty() {
         return None;
     }
-    if secret.value.is_world_readable() {
-        report.warn(&secret.origin, &secret.key, "every user of this machine can read the file: chmod 600");
-    }
+    warn_if_world_readable(secret, &secret.value, report);
     secret.value.read().map_err(|unreadable| secret.fault(report, unreadable.to_string())).ok()
 }
 

@@ -1,11 +1,12 @@
 //! `[listen]`: where callers connect, and who may.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::file::{Section, Setting};
+use super::files::{check_certificates, check_private_key, warn_if_world_readable};
 use super::report::Report;
-use super::upstream::check_certificates;
+use super::urls::is_loopback;
 use super::values::{ADDRESS, BOOL, COUNT, Kind, PATH, Raw};
 use crate::gateway::Listen;
 use crate::gateway::caller::{Config as Caller, TokenKey};
@@ -54,10 +55,6 @@ impl Written {
         let tls = tls.map(|tls| TlsFiles { require_client_certificate: certificates_only, ..tls });
         (token_key, Listen { address: address.value, max_connections, tls })
     }
-}
-
-pub(super) fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 /// A unix socket lets in whom its mode lets in; any other listener that is not loopback lets in
@@ -134,24 +131,11 @@ fn read_tls(mut section: Section<'_>) -> TlsFiles {
 
 /// Reads the secret as it will be read later: now somebody is looking.
 fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Report) {
-    if source.is_world_readable() {
-        report.warn(&file.origin, &file.key, "every user of this machine can read the file: chmod 600");
-    }
+    warn_if_world_readable(file, source, report);
     match source.read().map(|secret| TokenKey::shared(&secret)) {
         Ok(Ok(_)) => {}
         Ok(Err(fault)) => file.fault(report, fault.to_string()),
         Err(fault) => file.fault(report, fault.to_string()),
-    }
-}
-
-fn check_private_key(file: &Setting<PathBuf>, report: &Report) {
-    if file.is_faulty() {
-        return;
-    }
-    if let Err(error) = std::fs::File::open(&file.value) {
-        file.fault(report, format!("{} cannot be read: {}", file.value.display(), error.kind()));
-    } else if SecretSource::File(file.value.clone()).is_world_readable() {
-        report.warn(&file.origin, &file.key, "every user of this machine can read the file: chmod 600");
     }
 }
 

@@ -25,12 +25,14 @@ mod credentials;
 mod environment;
 mod faults;
 mod file;
+mod files;
 mod limits;
 mod listen;
 mod overrides;
 mod reach;
 mod report;
 mod upstream;
+mod urls;
 mod values;
 
 #[cfg(test)]
@@ -40,7 +42,7 @@ pub use environment::Environment;
 pub use faults::{Fault, Faults, Origin};
 pub use overrides::Overrides;
 pub use report::Summary;
-pub(crate) use upstream::passes_in_clear;
+pub(crate) use urls::passes_in_clear;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -116,7 +118,7 @@ impl Config {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut gateway = gateway::Config::default();
         gateway.listen.address = any_port.into();
-        let token_url = upstream::append(&url, upstream::TOKEN_PATH);
+        let token_url = urls::append(&url, upstream::TOKEN_PATH);
         let credentials = token::ClientCredentials::new(token_url, client_id, client_secret);
         let upstream = Upstream {
             name: name.to_owned(),
@@ -126,7 +128,7 @@ impl Config {
             token_endpoint: TokenEndpoint::default(),
             share: Wanted::default(),
             key_refusals: upstream::KEY_REFUSALS.to_vec(),
-            keys: keys::Config::new(keys::Source::Url(upstream::append(&url, upstream::JWKS_PATH))),
+            keys: keys::Config::new(keys::Source::Url(urls::append(&url, upstream::JWKS_PATH))),
             credentials: token::Config::ClientCredentials(credentials),
             upstream: crate::upstream::Config::new(url),
         };

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::faults::{Fault, Origin};
 use super::file::Section;
+use super::files::check_readable;
 use super::values::{ANY_TEXT, Kind, PATH};
 use crate::upstream::{Identity, Proxy};
 
@@ -23,9 +24,7 @@ pub(super) fn read_identity(section: &mut Section<'_>) -> Option<Identity> {
     }
     let (certificate, private_key) = (certificate?, private_key?);
     for file in [&certificate, &private_key] {
-        if let Err(error) = std::fs::File::open(&file.value) {
-            file.fault(report, format!("{} cannot be read: {}", file.value.display(), error.kind()));
-        }
+        check_readable(file, report);
     }
     Some(Identity { certificate: certificate.value, private_key: private_key.value })
 }

@@ -1,16 +1,16 @@
 //! `[[upstream]]` and `[upstream.keys]`.
 
 use http::StatusCode;
-use url::{Host, Url};
+use url::Url;
 
 use super::Upstream;
 use super::credentials;
 use super::environment::Environment;
 use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
-use super::listen::is_loopback;
+use super::files::check_certificates;
 use super::reach;
-use super::report::Report;
+use super::urls::{append, check_http};
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
 };
@@ -264,50 +264,6 @@ fn read_source(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
         check_http(&source, url, allow_http, report);
     }
     source.value
-}
-
-/// Appends to the path of `base`, which may end with `/` or not.
-pub(super) fn append(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-    url
-}
-
-/// Refuses http to another machine unless `allow_http` says so: credentials and replies would
-/// pass in clear, and anyone between could put a key of his own in the place of the provider's.
-pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Setting<bool>, report: &Report) {
-    if !passes_in_clear(url) {
-        return;
-    }
-    if allow_http.value {
-        report.warn(&setting.origin, &setting.key, "http: credentials, keys and replies pass in clear");
-    } else {
-        let message = "http to another machine: credentials, keys and replies would pass in clear. Use https, or \
-                       accept that by `allow_http = true` under [[upstream]] (or --allow-http)";
-        setting.fault_with(allow_http, report, message);
-    }
-}
-
-/// Whether what is sent there passes a network in clear.
-pub(crate) fn passes_in_clear(url: &Url) -> bool {
-    let is_local = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => is_loopback(address.into()),
-        Some(Host::Ipv6(address)) => is_loopback(address.into()),
-        None => false,
-    };
-    url.scheme() == "http" && !is_local
-}
-
-pub(super) fn check_certificates(file: &Setting<std::path::PathBuf>, report: &Report) {
-    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    match std::fs::read(&file.value) {
-        Err(error) => file.fault(report, format!("{} cannot be read: {}", file.value.display(), error.kind())),
-        Ok(bytes) if !bytes.windows(BEGIN.len()).any(|window| window == BEGIN) => {
-            file.fault(report, format!("{} holds no PEM certificate", file.value.display()));
-        }
-        Ok(_) => {}
-    }
 }
 
 /// One spelling for each prefix, so that two that mean the same are the same.
