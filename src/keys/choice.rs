@@ -2,12 +2,17 @@
 //!
 //! The one that appeared most recently: a rotation adds a key and later retires the older ones, so
 //! the newest has the longest future. Keys that appeared together are taken in document order.
-//! With pins, only the pinned ones count.
+//! With pins, only the pinned ones count. A thumbprint (RFC 7638) is of the key itself. A kid is what the
+//! publisher calls it, and he may call another key the same: even by the thumbprint of the one that is
+//! pinned, so what looks like a thumbprint is never compared with a kid.
 //!
 //! A key keeps its place when it vanishes and comes back. Behind a cache with several nodes, an
 //! old and a new set may alternate for a while, and a retired key that flickers must not look new.
 
 use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 
 use super::set::KeySet;
 use crate::jose::EncryptionKey;
@@ -57,7 +62,15 @@ pub(super) fn by_preference(set: &KeySet, arrivals: &Arrivals) -> Vec<Arc<Encryp
 
 /// Whether the pins allow this key. No pins allow every key.
 pub(super) fn is_pinned(key: &EncryptionKey, pins: &[String]) -> bool {
-    pins.is_empty() || pins.iter().any(|pin| key.kid() == Some(pin) || key.thumbprint() == pin)
+    let names = |pin: &String| {
+        if is_thumbprint(pin) { key.thumbprint() == pin } else { key.kid() == Some(pin) }
+    };
+    pins.is_empty() || pins.iter().any(names)
+}
+
+/// Whether `pin` has the form of a SHA-256 in base64url.
+fn is_thumbprint(pin: &str) -> bool {
+    BASE64URL.decode(pin).is_ok_and(|bytes| bytes.len() == 32)
 }
 
 #[cfg(test)]
@@ -121,6 +134,15 @@ mod tests {
         assert_eq!(chosen(&[&[1, 2, 3]], &[key("3", 3).thumbprint().to_owned()]).unwrap(), "3");
         assert_eq!(chosen(&[&[1], &[1, 2], &[1, 2, 3]], &["1".into(), "2".into()]).unwrap(), "2");
         assert_eq!(chosen(&[&[1, 2, 3]], &["4".into()]), None);
+    }
+
+    #[test]
+    fn a_key_that_is_called_by_the_thumbprint_of_a_pinned_one_is_not_it() {
+        let pin = key("3", 3).thumbprint().to_owned();
+        let spoofed = KeySet::from_jwks(vec![jwk(&pin, 4)]).unwrap();
+        assert!(!spoofed.usable().any(|key| is_pinned(key, std::slice::from_ref(&pin))));
+        let named_by_itself = KeySet::from_jwks(vec![jwk(&pin, 3)]).unwrap();
+        assert!(named_by_itself.usable().all(|key| is_pinned(key, std::slice::from_ref(&pin))));
     }
 
     #[test]
