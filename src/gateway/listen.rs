@@ -60,6 +60,9 @@ const WINDOW: u32 = 256 * 1024;
 /// HTTP/2 pings find a caller that is gone without a word; also how long it has to answer one.
 const PING: Duration = Duration::from_secs(20);
 
+/// For a caller to learn by our GOAWAY that it sends its next requests elsewhere: some round trips.
+const GOAWAY: Duration = Duration::from_secs(2);
+
 /// After an accept that failed (out of file descriptors, most often): long enough not to spin,
 /// short enough not to be noticed once a descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -295,10 +298,16 @@ impl Protocols {
             () = streams.idle(self.head) => {}
         }
         GracefulConnection::graceful_shutdown(connection.as_mut());
+        let unanswered = async {
+            // Requests that were on their way when the GOAWAY left are taken (RFC 9113 section 6.8).
+            tokio::time::sleep(GOAWAY).await;
+            streams.close();
+            streams.idle(self.stall).await;
+        };
         tokio::select! {
             _ = connection.as_mut() => {}
             // It asks for nothing and does not answer our GOAWAY, or never began to speak.
-            () = streams.idle(self.stall) => {}
+            () = unanswered => {}
         }
     }
 }

@@ -16,7 +16,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ tokio::task_local! {
 #[derive(Clone, Debug)]
 pub struct Streams {
     open: watch::Sender<usize>,
+    closed: Arc<AtomicBool>,
     patience: Duration,
 }
 
@@ -44,7 +45,13 @@ impl Streams {
     /// None yet; each is dropped when nothing of its answer is taken for `patience`.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
-        Self { open: watch::Sender::new(0), patience }
+        Self { open: watch::Sender::new(0), closed: Arc::default(), patience }
+    }
+
+    /// No further stream is run: it is dropped, which resets it. A caller can leave hyper's GOAWAY
+    /// unanswered, and then hyper takes new streams for as long as it likes.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     /// Returns once no stream has been open for `time` at a stretch.
@@ -66,6 +73,9 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
         let place = Place::take(self.open.clone());
         let stream = Patient::new(stream, self.patience);
         tokio::spawn(async move {
@@ -282,6 +292,24 @@ mod tests {
             PATIENCE,
         );
         assert_eq!(stream.await, End::Done);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_closed_no_further_stream_is_run_and_those_that_are_open_go_on() {
+        let streams = Streams::new(PATIENCE);
+        let (first, second) = (watch::Sender::new(0), watch::Sender::new(0));
+        let run = |done: &watch::Sender<i32>| {
+            let done = done.clone();
+            hyper::rt::Executor::execute(&streams, async move {
+                tokio::time::sleep(PATIENCE / 2).await;
+                done.send_replace(1);
+            });
+        };
+        run(&first);
+        streams.close();
+        run(&second);
+        streams.idle(PATIENCE).await;
+        assert_eq!((*first.borrow(), *second.borrow()), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]

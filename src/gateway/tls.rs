@@ -75,11 +75,12 @@ pub fn peer(chain: Option<&[CertificateDer<'_>]>) -> Peer {
     Peer::certified(leaf.valid_dns_names().chain(leaf.valid_uri_names()).map(str::to_owned).collect())
 }
 
-/// When this verified chain ends: with the first of its certificates that does. None when there is
-/// none, or one cannot be read, which the verifier has done by other code.
+/// When the caller's own certificate ends, the first of this chain. Of the others it may have sent some that
+/// did not count. None when there is none.
 #[must_use]
 pub fn end_of(chain: Option<&[CertificateDer<'_>]>) -> Option<SystemTime> {
-    chain?.iter().filter_map(|certificate| files::end_of(certificate).ok()).min()
+    let end = files::end_of(chain?.first()?);
+    end.map_err(|error| tracing::warn!(%error, "the end of a caller's certificate cannot be read")).ok()
 }
 
 #[cfg(test)]

@@ -250,7 +250,7 @@ async fn a_connection_on_which_nothing_is_asked_is_closed() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| {
         authority.serve(config);
-        config.gateway.deadlines.head = Duration::from_millis(300);
+        config.gateway.deadlines.head = Duration::from_secs(1);
     })
     .await;
     let caller = Caller::connect(&authority, &gateway).await;
