@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::failure::Failure;
 use crate::clock::{Clock, Jitter};
-use crate::config::passes_in_clear;
+use crate::config::{Environment, passes_in_clear, proxy_of_environment};
 use crate::keys::{self, Keys, Source};
 use crate::secret::SecretSource;
 use crate::upstream::Tls;
@@ -36,7 +36,8 @@ impl KeySource {
         {
             return Err(Failure::new("a key is not sent over http to another machine: use https"));
         }
-        let http = Tls::new(self.ca_file.as_deref())?.control_client()?;
+        let (proxy, _) = proxy_of_environment(&Environment::of_process()).map_err(Failure::config)?;
+        let http = Tls::new(self.ca_file.as_deref())?.by(proxy).control_client()?;
         let name = self.jwks.to_string();
         let mut config = keys::Config::new(self.jwks.0);
         config.pin = self.pin;

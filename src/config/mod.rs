@@ -41,6 +41,7 @@ mod tests;
 pub use environment::Environment;
 pub use faults::{Fault, Faults, Origin};
 pub use overrides::Overrides;
+pub(crate) use reach::of_environment as proxy_of_environment;
 pub use report::Summary;
 pub(crate) use urls::passes_in_clear;
 

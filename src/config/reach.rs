@@ -7,9 +7,11 @@
 
 use url::Url;
 
+use super::environment::Environment;
 use super::faults::{Fault, Origin};
 use super::file::Section;
 use super::files::check_readable;
+use super::urls::is_this_machine;
 use super::values::{ANY_TEXT, Kind, PATH};
 use crate::upstream::{Identity, Proxy};
 
@@ -32,7 +34,8 @@ pub(super) fn read_identity(section: &mut Section<'_>) -> Option<Identity> {
 pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Proxy> {
     const SHOWN: Kind<Proxy> = Kind { parse: |_| Err("shown only".into()), show: Proxy::to_string };
     let report = section.context.report;
-    let except = variable(section, &["NO_PROXY", "no_proxy"]).map(|(_, list)| list).unwrap_or_default();
+    let except = ["NO_PROXY", "no_proxy"].iter().find_map(|name| section.context.environment.get(name));
+    let except = except.map(|list| list.to_string_lossy().into_owned()).unwrap_or_default();
     let in_file = section.has("proxy");
     if let Some(written) = section.optional("proxy", &ANY_TEXT) {
         if written.value == "none" {
@@ -47,24 +50,37 @@ pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Pr
     if in_file {
         return None;
     }
-    let names: &[&'static str] = match upstream.scheme() {
-        "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-        _ => &["http_proxy", "ALL_PROXY", "all_proxy"],
-    };
-    let (name, url) = variable(section, names)?;
-    let origin = Origin::Environment(name.to_owned());
-    match Proxy::new(&url, &except) {
-        Ok(proxy) => Some(section.derived("proxy", &SHOWN, proxy, origin).value),
+    match of_environment(section.context.environment) {
+        Ok((proxy, origin)) => Some(section.derived("proxy", &SHOWN, proxy?, origin).value),
+        // Nothing of the upstream's own passes it.
+        Err(fault) if is_this_machine(upstream) => {
+            report.warn(fault.origin(), "", "is not used: a proxy is written http://host:port");
+            None
+        }
         Err(fault) => {
-            let message = format!("{fault} (`proxy = \"none\"` under [[upstream]] uses none)");
-            report.fault(Fault::new(origin, "", message));
+            report.fault(fault);
             None
         }
     }
 }
 
-/// The first of these that is set. They mean every upstream, unlike our own.
-fn variable(section: &Section<'_>, names: &[&'static str]) -> Option<(&'static str, String)> {
-    let set = names.iter().find_map(|name| Some((*name, section.context.environment.get(name)?)));
-    set.map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+/// The proxies that the variables name, one for each scheme, and the first variable that does. They mean
+/// every upstream, unlike our own.
+pub(crate) fn of_environment(environment: &Environment) -> Result<(Option<Proxy>, Origin), Fault> {
+    let value = |name: &str| environment.get(name).map(|value| value.to_string_lossy().into_owned());
+    let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, value(name)?)));
+    let except = first(&["NO_PROXY", "no_proxy"]).map(|(_, list)| list).unwrap_or_default();
+    let proxy = |found: &Option<(&'static str, String)>| {
+        let Some((name, url)) = found else { return Ok(None) };
+        let url = if url.contains("://") { url.clone() } else { format!("http://{url}") };
+        Proxy::new(&url, &except).map(Some).map_err(|fault| {
+            let message = format!("{fault} (`proxy = \"none\"` under [[upstream]] uses none)");
+            Fault::new(Origin::Environment((*name).to_owned()), "", message)
+        })
+    };
+    let https = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
+    let http = first(&["http_proxy", "ALL_PROXY", "all_proxy"]);
+    let origin =
+        https.as_ref().or(http.as_ref()).map_or(Origin::Default, |(name, _)| Origin::Environment((*name).to_owned()));
+    Ok((Proxy::by_scheme(proxy(&https)?, proxy(&http)?), origin))
 }

@@ -31,13 +31,17 @@ pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Settin
 
 /// Whether what is sent there passes a network in clear.
 pub(crate) fn passes_in_clear(url: &Url) -> bool {
-    let is_local = match url.host() {
+    url.scheme() == "http" && !is_this_machine(url)
+}
+
+/// Whether its host is this machine.
+pub(super) fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => is_loopback(address.into()),
         Some(Host::Ipv6(address)) => is_loopback(address.into()),
         None => false,
-    };
-    url.scheme() == "http" && !is_local
+    }
 }
 
 /// Whether it is this machine's own.

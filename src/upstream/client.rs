@@ -89,6 +89,12 @@ impl Tls {
         Ok(tls)
     }
 
+    /// With this proxy on the way.
+    #[must_use]
+    pub fn by(self, proxy: Option<Proxy>) -> Self {
+        Self { proxy, ..self }
+    }
+
     /// Follows the files of the certificate that is shown, where there is one. Never ends.
     pub async fn keep_fresh(self, clock: Clock) {
         match self.shown {
@@ -105,10 +111,8 @@ impl Tls {
     #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
     pub fn control_client(&self) -> Result<reqwest::Client, BadTls> {
         let builder = reqwest::Client::builder().no_proxy();
-        let builder = match &self.proxy {
-            Some(proxy) => builder.proxy(proxy.for_control()?),
-            None => builder,
-        };
+        let proxies = self.proxy.as_ref().map(Proxy::for_control).transpose()?.unwrap_or_default();
+        let builder = proxies.into_iter().fold(builder, reqwest::ClientBuilder::proxy);
         builder
             .tls_backend_preconfigured(self.config.clone())
             .redirect(reqwest::redirect::Policy::none())

@@ -19,13 +19,19 @@ use crate::secret::Secret;
 /// Hosts that are this machine.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// A proxy that takes CONNECT.
+/// A proxy that takes CONNECT, or one for each scheme of what is behind it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
+    https: Option<Way>,
+    http: Option<Way>,
+    except: String,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Way {
     /// With user and password, when it wants them.
     url: Secret,
     shown: String,
-    except: String,
 }
 
 impl Proxy {
@@ -35,29 +41,42 @@ impl Proxy {
     /// # Errors
     /// When `url` is no such URL. The message does not repeat it.
     pub fn new(url: &str, except: &str) -> Result<Self, BadProxy> {
-        let parsed = Url::parse(url).map_err(|_| BadProxy)?;
-        if parsed.scheme() != "http" || parsed.host().is_none() || !matches!(parsed.path(), "" | "/") {
-            return Err(BadProxy);
-        }
-        let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port_or_known_default().unwrap_or(80));
-        Ok(Self {
-            shown: format!("http://{host}:{port}"),
-            url: Secret::new(parsed.into()),
-            except: [LOOPBACK, except].join(","),
-        })
+        let way = Way::new(url)?;
+        Ok(Self { https: Some(way.clone()), http: Some(way), except: [LOOPBACK, except].join(",") })
+    }
+
+    /// The first for what is reached by https, the second for what is reached by http. None of neither.
+    #[must_use]
+    pub fn by_scheme(https: Option<Self>, http: Option<Self>) -> Option<Self> {
+        let except = https.as_ref().or(http.as_ref())?.except.clone();
+        Some(Self { https: https.and_then(|proxy| proxy.https), http: http.and_then(|proxy| proxy.http), except })
     }
 
     /// How to reach `target`, and what to say to the proxy; none when it is reached directly.
     pub(super) fn on_the_way_to(&self, target: &Uri) -> Option<(Uri, Option<HeaderValue>)> {
-        let matcher = Matcher::builder().all(self.url.expose().to_owned()).no(self.except.clone()).build();
+        let url = |way: &Option<Way>| way.as_ref().map(|way| way.url.expose().to_owned()).unwrap_or_default();
+        let matcher = Matcher::builder().https(url(&self.https)).http(url(&self.http)).no(self.except.clone()).build();
         let found = matcher.intercept(target)?;
         Some((found.uri().clone(), found.basic_auth().cloned()))
     }
 
     /// For the client of the control plane.
-    pub(super) fn for_control(&self) -> Result<reqwest::Proxy, BadTls> {
-        let proxy = reqwest::Proxy::all(self.url.expose()).map_err(BadTls::Client)?;
-        Ok(proxy.no_proxy(reqwest::NoProxy::from_string(&self.except)))
+    pub(super) fn for_control(&self) -> Result<Vec<reqwest::Proxy>, BadTls> {
+        let https = self.https.iter().map(|way| reqwest::Proxy::https(way.url.expose()));
+        let http = self.http.iter().map(|way| reqwest::Proxy::http(way.url.expose()));
+        let except = || reqwest::NoProxy::from_string(&self.except);
+        https.chain(http).map(|proxy| Ok(proxy.map_err(BadTls::Client)?.no_proxy(except()))).collect()
+    }
+}
+
+impl Way {
+    fn new(url: &str) -> Result<Self, BadProxy> {
+        let parsed = Url::parse(url).map_err(|_| BadProxy)?;
+        if parsed.scheme() != "http" || parsed.host().is_none() || !matches!(parsed.path(), "" | "/") {
+            return Err(BadProxy);
+        }
+        let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port_or_known_default().unwrap_or(80));
+        Ok(Self { shown: format!("http://{host}:{port}"), url: Secret::new(parsed.into()) })
     }
 }
 
@@ -78,13 +97,19 @@ pub(super) fn with_port(target: Uri) -> Uri {
 /// Without user and password.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        match (&self.https, &self.http) {
+            (Some(one), Some(other)) if one == other => f.write_str(&one.shown),
+            (Some(https), Some(http)) => write!(f, "{} for https, {} for http", https.shown, http.shown),
+            (Some(https), None) => write!(f, "{} for https", https.shown),
+            (None, Some(http)) => write!(f, "{} for http", http.shown),
+            (None, None) => f.write_str("none"),
+        }
     }
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Proxy({})", self.shown)
+        write!(f, "Proxy({self})")
     }
 }
 
@@ -116,6 +141,18 @@ mod tests {
         ] {
             assert_eq!(way(&proxy, target), None, "{target}");
         }
+    }
+
+    #[test]
+    fn each_scheme_has_its_own_proxy_or_none() {
+        let proxy = |url: &str| Some(Proxy::new(url, "").unwrap());
+        let both = Proxy::by_scheme(proxy("http://s.test:1"), proxy("http://p.test:2")).unwrap();
+        assert_eq!(way(&both, "https://api.test").as_deref(), Some("s.test:1"));
+        assert_eq!(way(&both, "http://api.test").as_deref(), Some("p.test:2"));
+        let one = Proxy::by_scheme(proxy("http://s.test:1"), None).unwrap();
+        assert_eq!((way(&one, "http://api.test"), one.to_string().as_str()), (None, "http://s.test:1 for https"));
+        assert_eq!(one.for_control().unwrap().len(), 1);
+        assert!(Proxy::by_scheme(None, None).is_none());
     }
 
     #[test]

@@ -121,6 +121,10 @@ fn a_token_endpoint_is_emulated_only_where_that_can_work() {
         (with("prefix = \"/flanks\""), elsewhere),
         (with("credentials.url = \"https://login.flanks.io/v0/token\""), elsewhere),
         (with("credentials.url = \"https://api.flanks.io:8443/v0/token\""), elsewhere),
+        (
+            with(&format!("{SMALLEST}prefix = \"/v0\"\nname = \"other\"")),
+            "upstream[1].prefix: takes /v0/token from the [[upstream]] that emulates it",
+        ),
     ] {
         let faults = faults(&toml);
         assert!(faults.len() == 1 && faults[0].contains(message), "{message}: {faults:?}");
@@ -139,7 +143,8 @@ fn upstreams_want_no_more_of_the_limits_than_there_is() {
         ("", "buffered = \"1GiB\"", "limits.buffered"),
         ("", "buffered = \"1MiB\"", "limits.buffered"),
         ("buffered = \"40MiB\"", "", "limits.buffered"),
-        ("", "max_body = \"200MiB\"", "limits.buffered"),
+        ("", "max_body = \"200MiB\"", "limits."),
+        ("max_body = \"10MiB\"", "max_body = \"11MiB\"", "limits.max_body"),
     ] {
         let faults = faults(&two(limits, first));
         assert!(!faults.is_empty() && faults.iter().all(|fault| fault.contains(key)), "{first}: {faults:?}");
@@ -317,12 +322,21 @@ fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
         ])
     };
     assert_eq!(proxy("", nothing()), None);
-    assert_eq!(proxy("", set()).as_deref(), Some("http://one.test:3128"));
+    assert_eq!(proxy("", set()).as_deref(), Some("http://one.test:3128 for https, http://two.test:80 for http"));
+    let https = |url| proxy("", Environment::from([("https_proxy", url)]));
+    assert_eq!(https("one.test:3128").as_deref(), Some("http://one.test:3128 for https"), "as curl takes it");
     assert_eq!(proxy("proxy = \"none\"", set()), None);
     assert_eq!(proxy("proxy = \"http://four.test:1\"", set()).as_deref(), Some("http://four.test:1"));
-    let http = SMALLEST.replace("https://api.flanks.io", "http://provider.test") + "allow_http = true\n";
-    let loaded = Files::new().read(&http, &[], set()).unwrap();
-    assert_eq!(loaded.config.upstreams[0].upstream.proxy.as_ref().unwrap().to_string(), "http://two.test:80");
+    // Its keys may come from elsewhere than an upstream on this machine.
+    let loaded =
+        Files::new().read(&SMALLEST.replace("https://api.flanks.io", "http://127.0.0.1:1"), &[], set()).unwrap();
+    assert!(loaded.config.upstreams[0].upstream.proxy.is_some());
+    let socks = Environment::from([("ALL_PROXY", "socks5h://one.test")]);
+    let local =
+        Files::new().read(&SMALLEST.replace("https://api.flanks.io", "http://127.0.0.1:1"), &[], socks).unwrap();
+    assert!(
+        local.config.upstreams[0].upstream.proxy.is_none() && local.warnings[0].starts_with("ALL_PROXY: is not used")
+    );
     assert!(!format!("{:?} {}", loaded.config, loaded.summary).contains("canary"));
 }
 
