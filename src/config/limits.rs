@@ -58,6 +58,10 @@ impl Limits {
             return;
         }
         for (upstream, share) in upstreams.iter().zip(shares) {
+            if share.max_body > self.max_body.value {
+                let message = format!("upstream {} takes larger bodies than max_body here", upstream.name);
+                self.max_body.fault(report, message);
+            }
             if share.max_body > share.buffered {
                 let (name, buffered) = (&upstream.name, (SIZE.show)(&share.buffered));
                 let message = format!("upstream {name} may buffer {buffered}, less than one of its largest bodies");

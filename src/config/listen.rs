@@ -66,6 +66,9 @@ fn check_who_may_connect(
     anonymous: &Setting<bool>,
     report: &Report,
 ) {
+    if anonymous.value && callers > 0 {
+        report.warn(&anonymous.origin, &anonymous.key, "means nothing beside a [[caller]]: each request must be one's");
+    }
     if !is_open(&address.value) || callers > 0 || proves_itself {
         return;
     }

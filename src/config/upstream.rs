@@ -10,6 +10,7 @@ use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
 use super::files::check_certificates;
 use super::reach;
+use super::report::Report;
 use super::urls::{append, check_http};
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
@@ -53,7 +54,21 @@ pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context:
             }
         }
     }
+    check_shadows(&upstreams, context.report);
     upstreams.into_iter().map(|(_, _, upstream)| upstream).collect()
+}
+
+/// A token request that another upstream's longer prefix takes would go on to that one's provider, with a
+/// caller's key in it.
+fn check_shadows(upstreams: &[(Setting<String>, Setting<String>, Upstream)], report: &Report) {
+    for (_, prefix, upstream) in upstreams.iter().filter(|(_, _, one)| one.token_endpoint == TokenEndpoint::Emulate) {
+        let Some(path) = emulated_path(upstream) else { continue };
+        let longer = |other: &&(_, Setting<String>, Upstream)| other.1.value.len() > prefix.value.len();
+        if let Some((_, other, _)) = upstreams.iter().filter(longer).find(|(_, other, _)| is_below(&path, &other.value))
+        {
+            other.fault_with(prefix, report, format!("takes {path} from the [[upstream]] that emulates it"));
+        }
+    }
 }
 
 /// Flags and variables cannot say which of several upstreams they mean.
@@ -138,23 +153,32 @@ fn check_emulation(upstream: &Upstream, callers_have_keys: bool) -> Result<(), S
     if !callers_have_keys {
         return Err("a client gets a token for a caller's key: write a [[caller]] with `key_sha256_file`".to_owned());
     }
+    match emulated_path(upstream) {
+        Some(_) => Ok(()),
+        None => {
+            Err("the token endpoint is not below this upstream's `url` and `prefix`, so no caller comes to it".into())
+        }
+    }
+}
+
+/// The path by which callers come to an upstream's token endpoint, if they can.
+fn emulated_path(upstream: &Upstream) -> Option<String> {
     let url = &upstream.upstream.url;
     let endpoint = match &upstream.credentials {
         token::Config::ClientCredentials(credentials) => credentials.url.clone(),
         token::Config::Static(_) | token::Config::None => append(url, TOKEN_PATH),
     };
     let is_there = url.host() == endpoint.host() && url.port_or_known_default() == endpoint.port_or_known_default();
-    let path = endpoint.path().strip_prefix(url.path().trim_end_matches('/')).filter(|_| is_there);
-    let is_served = |path: &str| {
-        path.strip_prefix(&*upstream.prefix).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
-    };
-    match path {
-        Some(path) if upstream.strip_prefix || upstream.prefix == PREFIX_OF_ALL || is_served(path) => Ok(()),
-        _ => {
-            Err("the token endpoint is not below this upstream's `url` and `prefix`, so no caller comes to it"
-                .to_owned())
-        }
+    let path = endpoint.path().strip_prefix(url.path().trim_end_matches('/')).filter(|_| is_there)?;
+    match upstream.strip_prefix {
+        true => Some(format!("{}{path}", upstream.prefix.trim_end_matches('/'))),
+        false => is_below(path, &upstream.prefix).then(|| path.to_owned()),
     }
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    let rest = path.strip_prefix(prefix.trim_end_matches('/'));
+    rest.is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
 }
 
 /// Where nothing is sealed, there is nothing to say about keys.

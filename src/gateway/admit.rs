@@ -112,7 +112,7 @@ impl Admission {
             return Err(Refusal::TokenEndpoint);
         }
         if let Sealing::Before(keys) = &provider.sealing
-            && target::is_same(target.path(), key_set::PATH)
+            && provider.is_key_set(&target)
         {
             let _place = caller.map(|caller| caller.enter(&asked(&parts))).transpose()?;
             let _room = provider.room.enter()?;

@@ -7,8 +7,9 @@
 //! | `off` | JSON | checked, and passed on in clear |
 //!
 //! A caller of a `require-sealed` upstream may send clear JSON by mistake. What its head says is
-//! refused before a byte of the body is read; a body that is not what its head says is refused at
-//! its first byte that cannot stand in a JWE, and that byte is not kept.
+//! refused before a byte of the body is asked for; a body that is not what its head says is refused at
+//! its first byte that cannot stand in a JWE, and that byte is not kept. What still comes of a refused
+//! body is dropped as it comes (see `body::discard`): it passes hyper's buffers, and nothing of ours.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;

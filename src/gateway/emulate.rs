@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use serde::Deserialize;
 use serde_json::json;
 use url::form_urlencoded;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::caller::{Caller, Callers, TOKEN_LIFETIME};
 use super::refusal::Refusal;
@@ -76,7 +76,7 @@ pub fn answer(
     Ok((caller, response))
 }
 
-/// A token request as it was written. Borrows from the body, which is wiped.
+/// A token request as it was written; the secret is wiped with it.
 #[derive(Deserialize)]
 struct Written<'a> {
     #[serde(borrow)]
@@ -87,6 +87,14 @@ struct Written<'a> {
     grant_type: Option<Cow<'a, str>>,
 }
 
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        if let Some(Cow::Owned(secret)) = &mut self.client_secret {
+            secret.zeroize();
+        }
+    }
+}
+
 struct Asked {
     client_id: String,
     client_secret: Zeroizing<String>,
@@ -94,11 +102,11 @@ struct Asked {
 
 impl Asked {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, BadTokenRequest> {
-        let written = Written::read(headers, body).ok_or(BadTokenRequest::Form)?;
+        let mut written = Written::read(headers, body).ok_or(BadTokenRequest::Form)?;
         if written.grant_type.as_deref() != Some("client_credentials") {
             return Err(BadTokenRequest::Grant);
         }
-        let in_body = written.client_id.zip(written.client_secret);
+        let in_body = written.client_id.take().zip(written.client_secret.take());
         let in_body = in_body.map(|(id, secret)| (id.into_owned(), Zeroizing::new(secret.into_owned())));
         // A client that sets its token on a session sends the old one along when it asks for the next.
         let mut in_header = headers.get_all(AUTHORIZATION).iter().filter(|line| !has_scheme(line, "bearer"));

@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
+use super::key_set;
 use super::share::Room;
 use super::target::{self, TargetFault};
 use crate::keys::{Keys, KnownKeys};
@@ -141,6 +142,18 @@ impl Provider {
     pub fn emulates(&self, uri: &Uri) -> bool {
         self.token_endpoint == TokenEndpoint::Emulate
             && self.target(uri).is_ok_and(|target| self.is_token_endpoint(&target))
+    }
+
+    /// Whether a request for `target` asks for the key set. That is below the prefix, taken off or not: what
+    /// is elsewhere is another's.
+    #[must_use]
+    pub fn is_key_set(&self, target: &PathAndQuery) -> bool {
+        let whole = target.path();
+        let path = match &*self.prefix {
+            prefix if self.strip_prefix || prefix == "/" => whole,
+            prefix => target::behind(whole, prefix).unwrap_or(whole),
+        };
+        target::is_same(path, key_set::PATH)
     }
 
     /// Whether a request for `target` would go to where the provider gives out tokens. A caller

@@ -86,7 +86,7 @@ impl Socket {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Address::Unix { path, mode } => {
                 // Bound elsewhere and moved there, a name too long to connect to would go unnoticed.
-                std::os::unix::net::SocketAddr::from_pathname(path)?;
+                check_length(path)?;
                 check_free(path).await?;
                 let (listener, file) = SocketFile::bind(path, *mode)?;
                 Ok(Self::Unix(listener, file))
@@ -135,6 +135,7 @@ impl SocketFile {
         let workshop = Workshop::beside(path)?;
         // As short as can be: the whole path of a socket has about a hundred bytes.
         let made = workshop.0.join("s");
+        check_length(&made)?;
         let listener = UnixListener::bind(&made)?;
         fs::set_permissions(&made, Permissions::from_mode(mode))?;
         let identity = identity(&made)?;
@@ -171,6 +172,13 @@ impl Drop for Workshop {
             tracing::warn!(path = %self.0.display(), %error, "a temporary directory could not be removed");
         }
     }
+}
+
+/// A socket's whole path has about a hundred bytes, here and in the directory in which it is made.
+fn check_length(path: &Path) -> io::Result<()> {
+    let too_long =
+        |_| io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket, by a few bytes or more");
+    std::os::unix::net::SocketAddr::from_pathname(path).map(drop).map_err(too_long)
 }
 
 /// That a socket may be put at `path`: nothing is there, or a socket on which nobody listens.

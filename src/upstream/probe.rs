@@ -16,6 +16,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower::{Service, service_fn};
@@ -25,6 +26,9 @@ use x509_cert::der::Decode;
 use super::proxy::with_port;
 use super::{BadTls, Config, Tls};
 use crate::causes;
+
+/// For the other side to object to our certificate.
+const VERDICT: Duration = Duration::from_millis(500);
 
 /// A way to be walked.
 pub struct Probe {
@@ -195,7 +199,14 @@ impl Probe {
         let leaf = self.shown.leaf();
         let issuer = leaf.as_ref().map_or_else(|| "(unreadable)".to_owned(), |(issuer, _)| issuer.clone());
         match shaken {
-            Ok(stream) => {
+            Ok(mut stream) => {
+                // In TLS 1.3 the other side judges our certificate when we are done, and says so by what
+                // is read next; one that has nothing against it says nothing, or begins with HTTP/2.
+                if let Ok(Err(error)) = tokio::time::timeout(VERDICT, stream.read_u8()).await
+                    && error.kind() != io::ErrorKind::UnexpectedEof
+                {
+                    return Err(refused(&error, issuer));
+                }
                 let version = stream.get_ref().1.protocol_version();
                 let version = version.and_then(|version| version.as_str()).unwrap_or("TLS").to_owned();
                 let not_after = leaf.map_or(SystemTime::UNIX_EPOCH, |(_, not_after)| not_after);

@@ -92,6 +92,19 @@ async fn a_certificate_that_is_not_trusted_is_named_by_its_issuer() {
 }
 
 #[tokio::test]
+async fn a_provider_that_wants_a_certificate_says_so_by_whichever_version_of_tls() {
+    let authority = Authority::new();
+    let provider = TestGateway::spawn_with(|config| authority.serve_own(config)).await;
+    let url = format!("https://{}", provider.address);
+    let ca = authority.path("ca.pem");
+    let (printed, code) = examine(&url, "secret", &["--ca-file", ca.to_str().unwrap()]).await;
+    let (verdict, advice) = step(&printed, "tls");
+    assert!(verdict.starts_with("FAIL  tls     the provider refuses the handshake: CertificateRequired"), "{printed}");
+    assert!(advice.contains("client_certificate"), "{printed}");
+    assert_eq!(code, Some(1));
+}
+
+#[tokio::test]
 async fn a_configuration_with_faults_is_not_examined() {
     let output = process::run(&["doctor", "--upstream", "nonsense", "--credentials", "none"], b"");
     assert_eq!(output.status.code(), Some(78));

@@ -1,10 +1,14 @@
 //! Who seals: here, before, or nobody; and what each lets pass.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use jwe_gateway::gateway::provider::Encryption;
-use jwe_gateway::sandbox::Rotation;
+use jwe_gateway::sandbox::{Options, Rotation, Sandbox};
+use jwe_gateway::upstream::Tls;
 use serde_json::Value;
 
 use crate::harness::{TestGateway, assert_refused, assert_refused_raw};
+use crate::process::{Running, command};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
@@ -139,4 +143,43 @@ async fn where_encryption_is_off_json_goes_on_in_clear_and_nothing_else_does() {
     let message = gateway.request("POST", LIST).header("content-type", "application/jose").body("a.b.c.d.e");
     assert_refused(message.send().await.unwrap(), 415, "unsupported_media_type").await;
     assert_eq!(gateway.sandbox.jwks_fetches(), 0, "there are no keys to ask for");
+}
+
+#[tokio::test]
+async fn an_unknown_kid_is_named_in_the_log_with_its_upstream() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let config = files.path().join("egress.toml");
+    let any_port = "address = \"127.0.0.1:0\"";
+    let text = format!(
+        "[listen]\n{any_port}\n[admin]\n{any_port}\n[[upstream]]\nname = \"flanks\"\nurl = \"{}\"\n\
+         encryption = \"require-sealed\"\ncredentials.kind = \"none\"\n",
+        sandbox.url()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut egress = Running::start(command(&["run", "--log-format", "json", "--config", config.to_str().unwrap()]));
+    let header = r#"{"alg":"RSA-OAEP-256","enc":"A256CBC-HS512","typ":"JWE","kid":"long-gone"}"#;
+    // In the form of a message: 256, 16, 16 and 32 octets of nothing.
+    let parts = [342, 22, 22, 43].map(|length| "A".repeat(length));
+    let message = format!("{}.{}", BASE64URL.encode(header), parts.join("."));
+    let client = Tls::new(None).unwrap().control_client().unwrap();
+    let request = client.post(format!("http://{}{LIST}", egress.gateway)).header("content-type", "application/jose");
+    request.body(message).send().await.unwrap();
+    let line = egress.line_with("not published");
+    assert!(line.contains("\"kid\":\"long-gone\"") && line.contains("\"upstream\":\"flanks\""), "{line}");
+}
+
+#[tokio::test]
+async fn an_egress_below_a_prefix_serves_its_key_set_there() {
+    for strip_prefix in [false, true] {
+        let gateway = TestGateway::spawn_with(|config| {
+            config.upstreams[0].encryption = Encryption::RequireSealed;
+            config.upstreams[0].prefix = "/flanks".into();
+            config.upstreams[0].strip_prefix = strip_prefix;
+        })
+        .await;
+        let reply = gateway.request("GET", "/flanks/.well-known/jwks.json").send().await.unwrap();
+        assert_eq!(reply.headers()["content-type"], "application/jwk-set+json");
+        assert_eq!(gateway.request("GET", "/.well-known/jwks.json").send().await.unwrap().status(), 404);
+    }
 }

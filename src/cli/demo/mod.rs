@@ -75,7 +75,9 @@ async fn examples(stage: &mut Stage) -> Result<(), Failure> {
         example.send(&client, stage.door, None).await?;
         let record = stage.over.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
         let egress = at_the_egress(stage, &record).await;
-        readable += egress.iter().flatten().filter(|record| was_readable(record)).count();
+        // One that nothing is known of could have been read.
+        readable +=
+            usize::from(egress.as_deref().is_some_and(|passed| passed.is_empty() || passed.iter().any(was_readable)));
         let received = stage.received(&record);
         let life = Life {
             number: index + 1,
