@@ -41,12 +41,18 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn fault(&self, fault: Fault) {
-        self.faults.borrow_mut().push(fault);
+        if !self.faults.borrow().contains(&fault) {
+            self.faults.borrow_mut().push(fault);
+        }
     }
 
     /// Something that works and should be changed. Written like a fault, so that it names its place.
     pub(super) fn warn(&self, origin: &Origin, key: &str, message: &str) {
-        self.warnings.borrow_mut().push(Fault::new(origin.clone(), key, message).to_string());
+        let warning = Fault::new(origin.clone(), key, message).to_string();
+        // A variable is read for each upstream.
+        if !self.warnings.borrow().contains(&warning) {
+            self.warnings.borrow_mut().push(warning);
+        }
     }
 
     pub(super) fn show(&self, key: impl Into<String>, value: impl Into<String>, origin: Origin) {

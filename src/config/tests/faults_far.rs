@@ -342,6 +342,9 @@ fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
 
 #[test]
 fn a_proxy_of_another_kind_is_a_fault_that_repeats_nothing() {
+    let two = format!("{SMALLEST}name = \"other\"\nprefix = \"/other\"\n{SMALLEST}");
+    let told = Files::new().faults(&two, &[], Environment::from([("ALL_PROXY", "socks5://one.test")]));
+    assert_eq!(told.len(), 1, "one variable, one fault: {told:?}");
     let environment = Environment::from([("ALL_PROXY", "socks5://user:canary@one.test")]);
     let faults = Files::new().faults(SMALLEST, &[], environment);
     assert!(faults[0].starts_with("ALL_PROXY: a proxy is written http://host:port"), "{faults:?}");
