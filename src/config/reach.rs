@@ -34,8 +34,6 @@ pub(super) fn read_identity(section: &mut Section<'_>) -> Option<Identity> {
 pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Proxy> {
     const SHOWN: Kind<Proxy> = Kind { parse: |_| Err("shown only".into()), show: Proxy::to_string };
     let report = section.context.report;
-    let except = ["NO_PROXY", "no_proxy"].iter().find_map(|name| section.context.environment.get(name));
-    let except = except.map(|list| list.to_string_lossy().into_owned()).unwrap_or_default();
     let in_file = section.has("proxy");
     if let Some(written) = section.optional("proxy", &ANY_TEXT) {
         if written.value == "none" {
@@ -45,6 +43,7 @@ pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Pr
             written.fault(report, "a user and a password for the proxy stand in HTTPS_PROXY, not in the file");
             return None;
         }
+        let except = exceptions(section.context.environment);
         return Proxy::new(&written.value, &except).map_err(|fault| written.fault(report, fault.to_string())).ok();
     }
     if in_file {
@@ -67,9 +66,7 @@ pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Pr
 /// The proxies that the variables name, one for each scheme, and the first variable that does. They mean
 /// every upstream, unlike our own.
 pub(crate) fn of_environment(environment: &Environment) -> Result<(Option<Proxy>, Origin), Fault> {
-    let value = |name: &str| environment.get(name).map(|value| value.to_string_lossy().into_owned());
-    let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, value(name)?)));
-    let except = first(&["NO_PROXY", "no_proxy"]).map(|(_, list)| list).unwrap_or_default();
+    let except = exceptions(environment);
     let proxy = |found: &Option<(&'static str, String)>| {
         let Some((name, url)) = found else { return Ok(None) };
         let url = if url.contains("://") { url.clone() } else { format!("http://{url}") };
@@ -78,9 +75,20 @@ pub(crate) fn of_environment(environment: &Environment) -> Result<(Option<Proxy>
             Fault::new(Origin::Environment((*name).to_owned()), "", message)
         })
     };
-    let https = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
-    let http = first(&["http_proxy", "ALL_PROXY", "all_proxy"]);
+    let https = first(environment, &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
+    let http = first(environment, &["http_proxy", "ALL_PROXY", "all_proxy"]);
     let origin =
         https.as_ref().or(http.as_ref()).map_or(Origin::Default, |(name, _)| Origin::Environment((*name).to_owned()));
     Ok((Proxy::by_scheme(proxy(&https)?, proxy(&http)?), origin))
+}
+
+/// Hosts that are reached without a proxy.
+fn exceptions(environment: &Environment) -> String {
+    first(environment, &["NO_PROXY", "no_proxy"]).map(|(_, list)| list).unwrap_or_default()
+}
+
+/// The first of these variables that is set.
+fn first(environment: &Environment, names: &[&'static str]) -> Option<(&'static str, String)> {
+    let (name, value) = names.iter().find_map(|name| Some((*name, environment.get(name)?)))?;
+    Some((name, value.to_string_lossy().into_owned()))
 }

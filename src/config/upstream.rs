@@ -15,14 +15,14 @@ use super::urls::{append, check_http};
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
 };
-use crate::gateway::emulate;
 use crate::gateway::provider::{Encryption, TokenEndpoint};
 use crate::gateway::share::Wanted;
+use crate::gateway::{emulate, key_set};
 use crate::keys::Source;
 use crate::{keys, token, upstream};
 
 /// Where a provider publishes its keys, and gives out tokens, unless it is said otherwise.
-pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
+pub(super) const JWKS_PATH: &str = key_set::PATH;
 pub(super) const TOKEN_PATH: &str = emulate::PATH;
 
 /// The paths that go to an upstream unless it is said otherwise: all.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, Response, Version};
@@ -85,8 +85,7 @@ impl Admission {
     /// finds the answer.
     pub async fn admit(&self, request: Request<Incoming>, notes: &Notes) -> Result<Admitted, Refusal> {
         let (parts, mut body) = request.into_parts();
-        // A caller that waits for "100 Continue" has sent nothing yet and now never will.
-        let waits = parts.headers.contains_key(EXPECT);
+        let waits = body::is_held_back(&parts.headers);
         let admitted = self.judge(parts, &mut body, notes).await;
         if admitted.is_err() && !waits {
             body::discard(body);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::HeaderMap;
 use http::header::EXPECT;
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -81,12 +81,10 @@ pub async fn read(
     tokio::time::timeout(bounds.time, reading).await.unwrap_or(Err(Refusal::RequestTimeout))
 }
 
-/// [`discard`] of a request that is refused. Not of one that waits for "100 Continue": it has sent
-/// nothing of its body, and now never will.
-pub fn discard_of(request: Request<Incoming>) {
-    if !request.headers().contains_key(EXPECT) {
-        discard(request.into_body());
-    }
+/// Whether the caller waits for "100 Continue" (RFC 9110 section 10.1.1): when it is refused, it has sent
+/// nothing of its body, and never will.
+pub fn is_held_back(headers: &HeaderMap) -> bool {
+    headers.contains_key(EXPECT)
 }
 
 /// Reads on without keeping anything, up to a bound, while the answer goes out.

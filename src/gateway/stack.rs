@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, EXPECT};
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -120,7 +120,7 @@ where
         let id = RequestId::of(request.extensions());
         let notes = Notes::of(&request);
         // Its body may never have been asked for; then the connection cannot be used again.
-        let waits = request.headers().contains_key(EXPECT);
+        let waits = body::is_held_back(request.headers());
         let (version, method) = (request.version(), request.method().clone());
         Ok(match rest.oneshot(request).await {
             Ok(reply) => reply,
@@ -155,7 +155,9 @@ where
 
     async fn run(self, request: Request<Incoming>, rest: S) -> Result<Response<Reply>, Refusal> {
         let Ok(_place) = self.places.try_acquire() else {
-            body::discard_of(request);
+            if !body::is_held_back(request.headers()) {
+                body::discard(request.into_body());
+            }
             return Err(Refusal::Overloaded(Limit::InFlight));
         };
         rest.oneshot(request).await
