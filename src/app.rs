@@ -10,18 +10,20 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, Check, Checks};
 use crate::clock::{Clock, Jitter};
 use crate::config::{Config, Upstream};
-use crate::gateway::caller::{BadCallers, BadTokenKey, Callers, TokenKey};
-use crate::gateway::drain::Drain;
-use crate::gateway::figures::Figures;
-use crate::gateway::listen::ListenError;
-use crate::gateway::provider::{Encryption, Provider, Sealing, TokenEndpoint, UnknownKids};
-use crate::gateway::record::Observer;
-use crate::gateway::share::{self, Room, Share};
-use crate::gateway::socket::Address;
-use crate::gateway::{self, Gateway, emulate, tls};
+use crate::credentials::Tokens;
+use crate::gateway::access_log::Observer;
+use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
+use crate::gateway::capacity::{self, Room, Share};
+use crate::gateway::endpoints;
+use crate::gateway::metrics::Figures;
+use crate::gateway::route::{Encryption, Provider, Sealing, TokenEndpoint, UnknownKids};
+use crate::gateway::server::ListenError;
+use crate::gateway::server::drain::Drain;
+use crate::gateway::server::socket::Address;
+use crate::gateway::server::tls;
+use crate::gateway::{self, Gateway};
 use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
-use crate::token::Tokens;
 use crate::upstream::{self, BadTls, Tls};
 
 /// A gateway whose listeners are bound and which serves nobody yet.
@@ -98,7 +100,7 @@ impl App {
         let drain = Drain::default();
         let (mut providers, mut keepers) = (Vec::new(), JoinSet::new());
         let wanted: Vec<_> = config.upstreams.iter().map(|upstream| upstream.share).collect();
-        let shares = share::divide(&config.gateway.limits, &wanted);
+        let shares = capacity::divide(&config.gateway.limits, &wanted);
         for (upstream, share) in config.upstreams.iter().zip(shares) {
             let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
             let tls = Tls::of(&upstream.upstream).map_err(fault)?;
@@ -223,7 +225,7 @@ fn provider(config: &Upstream, tls: &Tls, share: Share, clock: &Clock, jitter: &
         strip_prefix: config.strip_prefix,
         sealing,
         token_endpoint: config.token_endpoint,
-        token_path: endpoint.or_else(|| is_emulated.then(|| emulate::PATH.into())),
+        token_path: endpoint.or_else(|| is_emulated.then(|| endpoints::token::PATH.into())),
         tokens,
         upstream,
         key_refusals: config.key_refusals.as_slice().into(),

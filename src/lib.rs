@@ -25,34 +25,34 @@
 //! | [`gateway`] | what happens to a request, in order |
 //! | [`jose`] | how a body is sealed, and opened; pure |
 //! | [`keys`] | which public key to seal with now |
-//! | [`token`] | which bearer to send now |
+//! | [`credentials`] | which bearer to send now |
 //! | [`upstream`] | how to reach the provider; the only place that builds an HTTP client |
 //! | [`admin`] | whether the process is alive and ready, and its figures |
 //! | [`telemetry`] | where logs go |
 //! | [`sandbox`] | a made-up provider, for tests and demonstrations |
 //! | [`drill`] | does every request survive the rotations; with a verdict |
-//! | [`clock`], [`bucket`], [`secret`], [`pem`], [`causes`] | time and chance, how often, secrets, certificates in files, errors told whole; for all |
+//! | [`clock`], [`rate_limit`], [`secret`], [`pem`], [`error_chain`] | time and chance, how often, secrets, certificates in files, errors told whole; for all |
 //!
 //! A room's walls (who may use whom) are a table in `tests/gateway/walls.rs`, held by a test.
 
 pub mod admin;
 pub mod app;
-pub mod bucket;
-pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 #[cfg(feature = "sandbox")]
 pub mod drill;
+pub mod error_chain;
 pub mod gateway;
 pub mod jose;
 pub mod keys;
 pub mod pem;
+pub mod rate_limit;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
-pub mod token;
 pub mod upstream;

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::output;
 use crate::config::{Environment, Loaded, Overrides};
-use crate::gateway::tls::ServerTls;
+use crate::gateway::server::tls::ServerTls;
 use crate::upstream::Tls;
 
 #[derive(clap::Args)]

@@ -12,10 +12,10 @@ use url::Url;
 use super::failure::Failure;
 use super::output;
 use super::signals::Signals;
-use crate::causes;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::drill::{Config, Drill, DrillError, MAX_DURATION, MAX_RATE, Progress, RATE, Report, Scenario, Subject};
+use crate::error_chain;
 use crate::telemetry;
 
 /// Room for eight cuts with a calm stretch after each.
@@ -74,7 +74,7 @@ async fn play(arguments: &Arguments) -> Result<(), Failure> {
     let json = arguments.json.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
     let report = drill(arguments).await.map_err(|error| match error {
         DrillError::GatewayEnded => Failure::new(error),
-        other => Failure::unavailable(causes::chain(&other)),
+        other => Failure::unavailable(error_chain::chain(&other)),
     })?;
     output::text(&report);
     if let Some(mut file) = html {

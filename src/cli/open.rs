@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use super::failure::Failure;
 use super::output;
 use super::source::Location;
-use crate::causes;
+use crate::error_chain;
 use crate::jose::{DecryptionKey, open};
 use crate::keys::Source;
 use crate::upstream::Tls;
@@ -45,7 +45,7 @@ async fn load(source: &Source) -> Result<Value, Failure> {
         }
         Source::Url(url) => {
             let unavailable =
-                |error: reqwest::Error| Failure::unavailable(format!("--keys: {}", causes::chain(&error)));
+                |error: reqwest::Error| Failure::unavailable(format!("--keys: {}", error_chain::chain(&error)));
             let fetch = Tls::new(None)?.control_client()?.get(url.clone()).timeout(FETCH).send();
             let answer = fetch.await.and_then(reqwest::Response::error_for_status).map_err(unavailable)?;
             answer.bytes().await.map_err(unavailable)?.to_vec()

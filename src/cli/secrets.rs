@@ -10,7 +10,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use crate::gateway::caller::KeyDigest;
+use crate::gateway::callers::KeyDigest;
 use crate::sandbox::Sandbox;
 
 /// Marks a directory as ours.

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::file::{Section, Setting};
 use super::report::Report;
 use super::values::{BOOL, COUNT, Kind, NAME, PATH, Raw, TEXT};
-use crate::gateway::caller::{BadRule, Config, KeySource, Rule};
+use crate::gateway::callers::{BadRule, Config, KeySource, Rule};
 
 /// Reads every caller and compares them. `has_client_ca` tells whether a certificate can be shown.
 pub(super) fn read(sections: Vec<Section<'_>>, has_client_ca: bool, report: &Report) -> Vec<Config> {

@@ -17,9 +17,9 @@ use super::files::warn_if_world_readable;
 use super::report::Report;
 use super::urls::{append, check_http};
 use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of, word};
-use crate::gateway::emulate;
+use crate::credentials::{ClientCredentials, Config, Format, StaticCredentials};
+use crate::gateway::endpoints::token;
 use crate::secret::{Secret, SecretSource};
-use crate::token::{ClientCredentials, Config, Format, StaticCredentials};
 
 /// The client secret by value. Not a flag, so not in the table of flags.
 pub(super) const SECRET_VARIABLE: &str = "JWE_GATEWAY_CLIENT_SECRET";
@@ -73,7 +73,7 @@ fn read_client(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
             check_http(&url, &url.value, allow_http, report);
             url
         }
-        None => section.derived("url", &URL, append(upstream, emulate::PATH), Origin::Default),
+        None => section.derived("url", &URL, append(upstream, token::PATH), Origin::Default),
     };
     let mut config = ClientCredentials::new(url.value, client_id.value, secret.value);
     config.format = section.setting("format", &FORMAT, config.format).value;

@@ -5,7 +5,7 @@ use super::file::{Section, Setting};
 use super::report::Report;
 use super::values::{COUNT, SIZE};
 use crate::gateway;
-use crate::gateway::share::divide;
+use crate::gateway::capacity::divide;
 
 /// `[limits]` as it is written.
 pub(super) struct Limits {

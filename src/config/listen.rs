@@ -9,9 +9,9 @@ use super::report::Report;
 use super::urls::is_loopback;
 use super::values::{ADDRESS, BOOL, COUNT, Kind, PATH, Raw};
 use crate::gateway::Listen;
-use crate::gateway::caller::{Config as Caller, TokenKey};
-use crate::gateway::socket::{Address, MODE};
-use crate::gateway::tls::TlsFiles;
+use crate::gateway::callers::{Config as Caller, TokenKey};
+use crate::gateway::server::socket::{Address, MODE};
+use crate::gateway::server::tls::TlsFiles;
 use crate::secret::SecretSource;
 
 /// The section as it is written. Who may connect is judged when the callers are known.

@@ -50,11 +50,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::StatusCode;
 use url::Url;
 
-use crate::gateway::provider::{Encryption, TokenEndpoint};
-use crate::gateway::share::Wanted;
-use crate::gateway::socket::Address;
+use crate::gateway::capacity::Wanted;
+use crate::gateway::route::{Encryption, TokenEndpoint};
+use crate::gateway::server::socket::Address;
 use crate::secret::SecretSource;
-use crate::{admin, gateway, keys, telemetry, token};
+use crate::{admin, gateway, keys, telemetry};
 use file::{Context, Document, Given, Section, Setting};
 use limits::Limits;
 use listen::Written;
@@ -97,7 +97,7 @@ pub struct Upstream {
     /// `[upstream.keys]`; nobody asks for them where `encryption` is off.
     pub keys: keys::Config,
     /// `[upstream.credentials]`.
-    pub credentials: token::Config,
+    pub credentials: crate::credentials::Config,
 }
 
 /// A configuration with what else reading it found out.
@@ -120,7 +120,7 @@ impl Config {
         let mut gateway = gateway::Config::default();
         gateway.listen.address = any_port.into();
         let token_url = urls::append(&url, upstream::TOKEN_PATH);
-        let credentials = token::ClientCredentials::new(token_url, client_id, client_secret);
+        let credentials = crate::credentials::ClientCredentials::new(token_url, client_id, client_secret);
         let upstream = Upstream {
             name: name.to_owned(),
             prefix: upstream::PREFIX_OF_ALL.to_owned(),
@@ -130,7 +130,7 @@ impl Config {
             share: Wanted::default(),
             key_refusals: upstream::KEY_REFUSALS.to_vec(),
             keys: keys::Config::new(keys::Source::Url(urls::append(&url, upstream::JWKS_PATH))),
-            credentials: token::Config::ClientCredentials(credentials),
+            credentials: crate::credentials::Config::ClientCredentials(credentials),
             upstream: crate::upstream::Config::new(url),
         };
         let admin = admin::Config { address: any_port };

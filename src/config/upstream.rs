@@ -15,15 +15,15 @@ use super::urls::{append, check_http};
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
 };
-use crate::gateway::provider::{Encryption, TokenEndpoint};
-use crate::gateway::share::Wanted;
-use crate::gateway::{emulate, key_set};
+use crate::gateway::capacity::Wanted;
+use crate::gateway::endpoints;
+use crate::gateway::route::{Encryption, TokenEndpoint};
 use crate::keys::Source;
-use crate::{keys, token, upstream};
+use crate::{keys, upstream};
 
 /// Where a provider publishes its keys, and gives out tokens, unless it is said otherwise.
-pub(super) const JWKS_PATH: &str = key_set::PATH;
-pub(super) const TOKEN_PATH: &str = emulate::PATH;
+pub(super) const JWKS_PATH: &str = endpoints::jwks::PATH;
+pub(super) const TOKEN_PATH: &str = endpoints::token::PATH;
 
 /// The paths that go to an upstream unless it is said otherwise: all.
 pub(super) const PREFIX_OF_ALL: &str = "/";
@@ -165,8 +165,8 @@ fn check_emulation(upstream: &Upstream, callers_have_keys: bool) -> Result<(), S
 fn emulated_path(upstream: &Upstream) -> Option<String> {
     let url = &upstream.upstream.url;
     let endpoint = match &upstream.credentials {
-        token::Config::ClientCredentials(credentials) => credentials.url.clone(),
-        token::Config::Static(_) | token::Config::None => append(url, TOKEN_PATH),
+        crate::credentials::Config::ClientCredentials(credentials) => credentials.url.clone(),
+        crate::credentials::Config::Static(_) | crate::credentials::Config::None => append(url, TOKEN_PATH),
     };
     let is_there = url.host() == endpoint.host() && url.port_or_known_default() == endpoint.port_or_known_default();
     let path = endpoint.path().strip_prefix(url.path().trim_end_matches('/')).filter(|_| is_there)?;
@@ -194,10 +194,14 @@ fn refuse_keys(section: &mut Section<'_>) {
 
 /// A fixed credential is presented with the fetch of a key set, too, if that comes from where the
 /// requests go: a gateway that serves one from its cache knows its callers by it.
-fn credential_for(source: &Source, credentials: &token::Config, upstream: &Url) -> Option<keys::Credential> {
+fn credential_for(
+    source: &Source,
+    credentials: &crate::credentials::Config,
+    upstream: &Url,
+) -> Option<keys::Credential> {
     match (source, credentials) {
-        (Source::Url(url), token::Config::Static(fixed)) if url.origin() == upstream.origin() => {
-            let token::StaticCredentials { header, prefix, secret } = fixed.clone();
+        (Source::Url(url), crate::credentials::Config::Static(fixed)) if url.origin() == upstream.origin() => {
+            let crate::credentials::StaticCredentials { header, prefix, secret } = fixed.clone();
             Some(keys::Credential { header, prefix, secret })
         }
         _ => None,

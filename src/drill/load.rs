@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::evidence::{Answer, Answered};
+use super::observations::{Answer, Answered};
 use crate::clock::Clock;
 
 /// Reads an account's state; the sandbox knows it from the start and it changes nothing.

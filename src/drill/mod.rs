@@ -32,15 +32,15 @@
 //! - A second process for the load: its clock would have to be held against the provider's.
 
 mod events;
-mod evidence;
 mod load;
+mod monitor;
+mod observations;
 mod quantiles;
 mod report;
 mod scenario;
-mod subject;
-mod tally;
+mod score;
+mod target;
 mod timeline;
-mod watch;
 
 #[cfg(test)]
 mod testing;
@@ -55,18 +55,18 @@ use url::Url;
 use uuid::Uuid;
 
 pub use self::events::{Change, Event};
+pub use self::monitor::Progress;
 pub use self::quantiles::Quantiles;
 pub use self::report::{Report, Verdict};
 pub use self::scenario::{Action, Scenario, Step, plan};
-pub use self::tally::{Lost, Tally};
+pub use self::score::{Lost, Tally};
 pub use self::timeline::{Band, Timeline};
-pub use self::watch::Progress;
 
 use self::events::Stage;
-use self::evidence::Evidence;
 use self::load::Load;
-use self::subject::{Passed, Surrounded};
-use self::watch::Watch;
+use self::monitor::Watch;
+use self::observations::Evidence;
+use self::target::{Passed, Surrounded};
 use crate::app::{App, BuildError, Stop};
 use crate::clock::Clock;
 use crate::sandbox::Sandbox;
@@ -167,7 +167,7 @@ impl Drill {
         let (rate, duration) = (config.rate.clamp(1, MAX_RATE), config.duration.min(MAX_DURATION));
         let config = Config { rate, duration, ..config };
         let run: Arc<str> = Uuid::new_v4().simple().to_string()[..8].into();
-        let Surrounded { sandbox, gateway, app, passed } = subject::surround(&config, &run, &clock).await?;
+        let Surrounded { sandbox, gateway, app, passed } = target::surround(&config, &run, &clock).await?;
         let client = Tls::new(None)?.control_client()?;
         Ok(Self { config, clock, run, sandbox, gateway, app, passed, client })
     }
@@ -194,7 +194,7 @@ impl Drill {
             text += &format!(
                 "\npoint the gateway at the sandbox, for instance:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run \
                  --upstream {url} --client-id {id}\n\nwaiting for it at most {} s\n",
-                subject::REACHABLE.as_secs()
+                target::REACHABLE.as_secs()
             );
         }
         text
@@ -223,7 +223,7 @@ impl Drill {
 
     async fn drill(&mut self, is_own: bool, mut progress: impl FnMut(&Progress)) -> Result<Report, DrillError> {
         let Self { config, clock, run, sandbox, gateway, client, passed, .. } = self;
-        subject::reach(client, gateway, clock).await?;
+        target::reach(client, gateway, clock).await?;
 
         let begun = clock.now();
         let stage = Stage::new(sandbox, clock, begun);

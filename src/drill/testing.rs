@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::events::{Change, Event};
-use super::evidence::{Answer, Answered, Body, Call, Evidence};
-use super::subject::Passed;
+use super::observations::{Answer, Answered, Body, Call, Evidence};
+use super::target::Passed;
 
 pub(super) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::events::{Change, Event};
-use super::evidence::Evidence;
-use super::tally::{self, Tally};
+use super::observations::Evidence;
+use super::score::{self, Tally};
 
 /// As many columns as fit beside a kid on a terminal of 80.
 const BUCKETS: usize = 58;
@@ -40,7 +40,7 @@ impl Timeline {
         // Rounded up, so that the last moment lies in the last bucket.
         let bucket = Duration::from_nanos((end.as_nanos() as u64).div_ceil(BUCKETS as u64) + 1);
         let mut timeline = Self { bucket, bands: lives(&evidence.first_kid, &evidence.events, end), lost: empty() };
-        for (ended, kid) in tally::openings(evidence) {
+        for (ended, kid) in score::openings(evidence) {
             let column = timeline.column(ended);
             timeline.band(kid, end).counts[column] += 1;
         }
@@ -112,7 +112,7 @@ fn lives(first_kid: &str, events: &[Event], end: Duration) -> Vec<Band> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::evidence::Answered;
+    use crate::drill::observations::Answered;
     use crate::drill::testing::{answer, event, evidence, ms};
 
     fn timeline(evidence: &Evidence) -> Timeline {

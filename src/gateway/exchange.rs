@@ -21,16 +21,16 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
-use super::admit::{Admission, Admitted, Forward, Head};
-use super::content::Content;
-use super::key_hint::KeyHint;
-use super::notes::Notes;
-use super::payload::Payload;
-use super::provider::Provider;
-use super::refusal::Refusal;
-use super::relay::{Relayed, drop_reply, relay};
 use crate::clock::Clock;
-use crate::token::Bearer;
+use crate::credentials::Bearer;
+use crate::gateway::access_log::notes::Notes;
+use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
+use crate::gateway::request::content::Content;
+use crate::gateway::request::payload::Payload;
+use crate::gateway::response::key_hint::KeyHint;
+use crate::gateway::response::refusal::Refusal;
+use crate::gateway::response::relay::{Relayed, drop_reply, relay};
+use crate::gateway::route::Provider;
 
 /// The body of an answer: the provider's, streaming, or our own.
 pub type Reply = Either<Relayed, Full<Bytes>>;

@@ -1,69 +1,43 @@
-//! The downstream side, in the order in which a request meets it.
+//! The callers' side, in the order in which a request meets it.
 //!
-//! | file | question it answers |
+//! | module | question it answers |
 //! |---|---|
-//! | [`listen`], [`socket`], [`tls`] | where may who connect, and how long may a head take |
-//! | [`stall`], [`streams`] | how long may the reading of an answer take |
-//! | [`peer`] | who is at the other end, by the connection itself |
-//! | [`stack`] | what wraps a request, outermost first |
-//! | [`step`] | what is a layer made of |
-//! | [`request_id`], [`record`], [`notes`] | what is it called, what is written about it, and whence |
-//! | [`exchange`] | what is done to it: the line, and its one branch |
-//! | [`admit`], [`target`] | may it go on |
-//! | [`caller`], [`emulate`] | whose is it, and what may that one do |
-//! | [`provider`], [`share`] | where does it go, who seals for there, how much of it at a time |
-//! | [`content`], [`content_type`], [`body`] | what does it carry |
-//! | [`payload`] | what is sent of that |
-//! | [`key_set`] | which keys do those use who seal before us |
-//! | [`headers`] | what of its head travels |
-//! | [`relay`], [`key_hint`] | how does the reply get back |
-//! | [`refusal`] | what do we answer ourselves |
-//! | [`figures`] | what does a scrape show |
-//! | [`drain`] | how does it all end |
+//! | [`server`] | who can connect, and for how long |
+//! | [`stack`], [`middleware`] | what wraps a request |
+//! | [`exchange`] | what is done to a request |
+//! | [`callers`] | who may send what, and how fast |
+//! | [`request`] | what of a request may be forwarded |
+//! | [`route`], [`capacity`] | which upstream serves it, and how many requests at once |
+//! | [`endpoints`] | what the gateway answers itself |
+//! | [`response`] | how a reply, or a refusal, gets back to the caller |
+//! | [`access_log`], [`metrics`] | what is recorded |
 
-pub mod admit;
-pub mod body;
-pub mod caller;
-pub mod content;
-pub mod content_type;
-pub mod drain;
-pub mod emulate;
+pub mod access_log;
+pub mod callers;
+pub mod capacity;
+pub mod endpoints;
 pub mod exchange;
-pub mod figures;
-pub mod headers;
-pub mod key_hint;
-pub mod key_set;
-pub mod listen;
-pub mod notes;
-pub mod payload;
-pub mod peer;
-pub mod provider;
-pub mod record;
-pub mod refusal;
-pub mod relay;
-pub mod request_id;
-pub mod share;
-pub mod socket;
+pub mod metrics;
+pub mod middleware;
+pub mod request;
+pub mod response;
+pub mod route;
+pub mod server;
 pub mod stack;
-pub mod stall;
-pub mod step;
-pub mod streams;
-pub mod target;
-pub mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use admit::Admission;
-use caller::Callers;
-use drain::Drain;
+use access_log::{Observer, Observers};
+use callers::Callers;
 use exchange::Exchange;
-use listen::{ListenError, Listener};
-use provider::{Provider, Providers};
-use record::{Observer, Observers};
-use socket::Address;
-use tls::{ServerTls, TlsFiles};
+use request::admit::Admission;
+use route::{Provider, Providers};
+use server::drain::Drain;
+use server::socket::Address;
+use server::tls::{ServerTls, TlsFiles};
+use server::{ListenError, Listener};
 
 use crate::clock::Clock;
 use crate::secret::SecretSource;
@@ -113,7 +87,7 @@ pub struct Config {
     /// `[deadlines]`.
     pub deadlines: Deadlines,
     /// `[[caller]]`; none: whoever can connect.
-    pub callers: Vec<caller::Config>,
+    pub callers: Vec<callers::Config>,
     /// What emulated tokens are made with; none: something that only this process knows.
     pub token_key: Option<SecretSource>,
 }

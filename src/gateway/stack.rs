@@ -14,15 +14,15 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
-use super::body;
-use super::drain::Drain;
-use super::exchange::{Exchange, Reply, own};
-use super::notes::Notes;
-use super::record::{Observers, OpenRecord, Recorded};
-use super::refusal::{Limit, Refusal};
-use super::request_id::{RequestId, X_REQUEST_ID};
-use super::step::{Step, around};
 use crate::clock::Clock;
+use crate::gateway::access_log::notes::Notes;
+use crate::gateway::access_log::{Observers, OpenRecord, Recorded};
+use crate::gateway::exchange::{Exchange, Reply, own};
+use crate::gateway::middleware::{Step, around};
+use crate::gateway::request::body;
+use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
+use crate::gateway::response::refusal::{Limit, Refusal};
+use crate::gateway::server::drain::Drain;
 
 /// The body of an answer, which is on record.
 pub type Answer = Recorded<Reply>;

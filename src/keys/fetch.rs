@@ -14,8 +14,8 @@ use super::config::FILE_POLL;
 use super::freshness::stated_lifetime;
 use super::set::{KeySet, MAX_BYTES};
 use super::{Config, Credential, FetchError, Source};
-use crate::causes;
 use crate::clock::Clock;
+use crate::error_chain;
 
 /// RFC 7517 section 8.5, and what most providers call it. Only asked for: the answer's own
 /// `Content-Type` decides nothing, its content does.
@@ -113,7 +113,7 @@ async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
 
 /// With its causes, and without the URL: its query and userinfo may hold secrets.
 fn transport(error: reqwest::Error) -> FetchError {
-    FetchError::Transport(causes::chain(&error.without_url()))
+    FetchError::Transport(error_chain::chain(&error.without_url()))
 }
 
 async fn read(path: &Path) -> Result<Answer, FetchError> {

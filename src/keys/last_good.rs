@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::held::Held;
+use super::cached_set::Held;
 use super::set::{KeySet, MAX_BYTES};
 use super::{FetchError, Source};
 

@@ -42,18 +42,18 @@
 //! - moka's own expiry: it evicts, where a stale key must serve on, and its clock cannot be steered.
 //! - Fetching on the request path when the set has grown old: each request would wait out the
 //!   fetch's deadline whenever the provider is slow.
-//! - A cooldown between forced fetches: see `crate::bucket`.
+//! - A cooldown between forced fetches: see `crate::rate_limit`.
 
-mod choice;
+mod cached_set;
 mod config;
+mod document;
 mod error;
 mod fetch;
 mod freshness;
-mod held;
-mod known;
 mod last_good;
 mod published;
 mod report;
+mod selection;
 mod set;
 mod snapshot;
 mod state;
@@ -69,15 +69,15 @@ pub use config::{
     BACKOFF_MAX, BACKOFF_MIN, Config, Credential, DEFAULT_LIFETIME, FETCH_TIMEOUT, FILE_POLL, FIRST_KEY_WAIT,
     MAX_LIFETIME, MAX_STALE, MIN_LIFETIME, Source,
 };
+pub use document::Published;
 pub use error::{FetchError, NoUsableKey};
-pub use known::KnownKeys;
-pub use published::Published;
+pub use published::KnownKeys;
 pub use snapshot::{Entry, EntryState, KeyName, Snapshot};
 
 use crate::clock::{Clock, Jitter};
 use crate::jose::EncryptionKey;
+use cached_set::Held;
 use fetch::{Ask, fetch};
-use held::Held;
 use last_good::NotRestored;
 use state::{Landing, State};
 

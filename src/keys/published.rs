@@ -1,75 +1,55 @@
-//! The set in hand, as a gateway in the middle publishes it again to those who seal before it.
-//!
-//! Only keys that could be sealed with here go out: what was refused here (a private key
-//! published by mistake, one with a doubtful `kid`, one that is not pinned) must not reach others
-//! by our hand. Each goes out with all its members, the preferred one first, so that whoever
-//! starts afresh prefers the same.
+//! The published keys, for one who does not seal.
 
-use std::time::{Duration, Instant};
+use super::{Keys, NoUsableKey, Published, Snapshot};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
-use serde_json::{Value, json};
+/// Which keys there are. No key to seal with can be had of it, so whoever has no more than this has
+/// nothing to do with a body in clear.
+#[derive(Clone, Debug)]
+pub struct KnownKeys(Keys);
 
-use super::choice::is_pinned;
-use super::held::Held;
-
-/// A JWK Set to be served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The document (RFC 7517 section 5).
-    pub document: String,
-    /// A strong validator (RFC 9110 section 8.8.3): another document has another one.
-    pub etag: String,
-    /// How much of the set's lifetime is left; zero when it is stale.
-    pub lifetime_left: Duration,
-}
-
-impl Published {
-    pub(super) fn of(held: &Held, pins: &[String], now: Instant) -> Self {
-        let pinned = held.by_preference.iter().filter(|key| is_pinned(key, pins));
-        let keys: Vec<&Value> = pinned.filter_map(|key| held.set().jwk(key)).collect();
-        let document = json!({ "keys": keys }).to_string();
-        let etag = format!("\"{}\"", BASE64URL.encode(digest(&SHA256, document.as_bytes())));
-        Self { document, etag, lifetime_left: held.lifetime_left(now) }
+impl KnownKeys {
+    pub(super) fn of(keys: Keys) -> Self {
+        Self(keys)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::super::fixtures::{document, jwk};
-    use super::super::set::KeySet;
-    use super::*;
-    use crate::clock::Clock;
-    use crate::keys::choice::{Arrivals, by_preference};
-    use std::sync::Arc;
+    /// The provider refused a message that a caller had sealed under `kid`: fetches the set past its
+    /// schedule, and gives the kids that can be sealed with, the preferred one first, if `kid` is
+    /// not among them.
+    pub async fn kids_instead_of(&self, kid: Option<&str>) -> Option<Vec<String>> {
+        self.0.after_refusal(|| self.0.0.held.load().as_ref()?.kids_instead_of(kid)).await
+    }
 
-    fn held(jwks: &[Value]) -> Held {
-        let set = Arc::new(KeySet::parse(&document(jwks)).unwrap());
-        Held {
-            by_preference: by_preference(&set, &Arrivals::default()),
-            set,
-            chosen: None,
-            received: Clock::manual().0.now(),
-            age_when_received: Duration::from_secs(100),
-            lifetime: Duration::from_secs(300),
-            etag: None,
-            restored: false,
+    /// Whether a key of this kid can be sealed with, as far as is known without a fetch.
+    #[must_use]
+    pub fn publishes(&self, kid: &str) -> bool {
+        self.0.0.held.load().as_ref().is_some_and(|held| held.publishes(kid))
+    }
+
+    /// The set to publish again, waiting for the very first one as [`Keys::current`] does.
+    /// With `past_caches` it is one that the provider confirmed after this call began.
+    ///
+    /// # Errors
+    /// When there is none: see [`NoUsableKey`]. With `past_caches` also when the provider could
+    /// not be asked; what is in hand may then be what the caller knows to be out of date.
+    pub async fn published(&self, past_caches: bool) -> Result<Published, NoUsableKey> {
+        let Self(keys) = self;
+        if past_caches {
+            keys.confirm().await.map_err(|error| NoUsableKey::NotConfirmed { error })?;
         }
+        keys.current().await?;
+        let held = keys.0.held.load();
+        let held = held.as_ref().ok_or(NoUsableKey::NeverFetched { last_error: None })?;
+        Ok(Published::of(held, &keys.0.config.pin, keys.0.clock.now()))
     }
 
-    #[test]
-    fn what_cannot_be_sealed_with_here_is_not_published_again() {
-        let mut private = jwk("private", 2);
-        private["d"] = json!("canary");
-        let held = held(&[private, jwk("a", 1), jwk("b", 3)]);
-        let published = Published::of(&held, &[], held.received);
-        let document: Value = serde_json::from_str(&published.document).unwrap();
-        assert_eq!(document, json!({ "keys": [jwk("a", 1), jwk("b", 3)] }));
-        assert_eq!(published.lifetime_left, Duration::from_secs(200));
-        let pinned = Published::of(&held, &["b".to_owned()], held.received);
-        assert_eq!(serde_json::from_str::<Value>(&pinned.document).unwrap(), json!({ "keys": [jwk("b", 3)] }));
-        assert_ne!(pinned.etag, published.etag);
+    /// As [`Keys::snapshot`].
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+
+    /// As [`Keys::keep_fresh`].
+    pub async fn keep_fresh(self) {
+        self.0.keep_fresh().await;
     }
 }

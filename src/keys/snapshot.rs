@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::choice::is_pinned;
+use super::selection::is_pinned;
 use super::state::State;
 use super::{Config, FetchError, NoUsableKey};
 use crate::jose::{EncryptionKey, UnusableKey};

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 
-use super::choice::{Arrivals, by_preference, is_pinned};
+use super::cached_set::{Held, NoKey};
 use super::fetch::Answer;
-use super::held::{Held, NoKey};
 use super::last_good::LastGood;
+use super::selection::{Arrivals, by_preference, is_pinned};
 use super::set::KeySet;
 use super::{Config, FetchError, KeyName, NoUsableKey};
-use crate::bucket::Bucket;
 use crate::clock::{Backoff, Jitter};
 use crate::jose::EncryptionKey;
+use crate::rate_limit::Bucket;
 
 /// The part of its lifetime after which a set is refreshed: late enough to spare the provider,
 /// early enough for some failed attempts, spread so that a fleet does not ask at once.

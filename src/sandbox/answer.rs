@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::script::Script;
+use super::scripted_body::Script;
 
 /// A status and a JSON document.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use super::body::{self, BODY_DEADLINE, Content, MAX_BODY, Unreadable};
 use super::faults::ApiFault;
 use super::flinks::Endpoint;
 use super::received::Received;
-use super::script::Script;
+use super::scripted_body::Script;
 use super::state::{Shared, lock};
 use super::{flinks, keyset, routes, token};
 

@@ -129,7 +129,7 @@ fn media_type(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::script::{Script, Step};
+    use crate::sandbox::scripted_body::{Script, Step};
     use http_body_util::Full;
     use std::io;
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::Rotation;
 use super::faults::Junk;
-use super::script::Script;
+use super::scripted_body::Script;
 use super::state::{Shared, lock};
 use crate::jose::DecryptionKey;
 

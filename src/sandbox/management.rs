@@ -16,9 +16,9 @@ use super::Rotation;
 use super::answer::Answer;
 use super::body::{self, BODY_DEADLINE};
 use super::faults::{Armed, Fault};
-use super::script::Script;
+use super::scripted_body::Script;
 use super::state::{Shared, lock};
-use super::{keyset, listing, routes, visitors};
+use super::{host_check, keyset, listing, routes};
 
 /// What the door does, as `GET /` lists it.
 const VERBS: [(&str, &str); 12] = [
@@ -56,7 +56,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> io::Result<Response<Script>> {
     let (head, body) = request.into_parts();
-    if let Err(why) = visitors::admit(&head.headers, door.management.ip()) {
+    if let Err(why) = host_check::admit(&head.headers, door.management.ip()) {
         return Ok(refusal(StatusCode::FORBIDDEN, why).into_response());
     }
     Ok(act(&shared, door, &head.method, &head.uri, body).await.unwrap_or_else(|refusal| refusal.into_response()))

@@ -44,6 +44,7 @@ mod body;
 mod credentials;
 mod faults;
 mod flinks;
+mod host_check;
 mod keyset;
 mod letters;
 mod links;
@@ -52,12 +53,11 @@ mod management;
 mod products;
 mod received;
 mod routes;
-mod script;
+mod scripted_body;
 mod search;
 mod server;
 mod state;
 mod token;
-mod visitors;
 
 #[cfg(test)]
 mod testing;

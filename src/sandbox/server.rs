@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::script::Script;
+use super::scripted_body::Script;
 
 /// How long a request head may take, and how long a kept connection may idle: longer than
 /// clients keep theirs (a few seconds is usual), so that we rarely close one as it is reused.

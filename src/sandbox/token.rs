@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::answer::{Answer, Dialect, bad_request};
 use super::body::{self, BODY_DEADLINE};
 use super::faults::TokenFault;
-use super::script::Script;
+use super::scripted_body::Script;
 use super::state::Shared;
 
 /// Where the documentation says tokens come from.

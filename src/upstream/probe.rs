@@ -25,7 +25,7 @@ use x509_cert::der::Decode;
 
 use super::proxy::with_port;
 use super::{BadTls, Config, Tls};
-use crate::causes;
+use crate::error_chain;
 
 /// For the other side to object to our certificate.
 const VERDICT: Duration = Duration::from_millis(500);
@@ -184,7 +184,7 @@ impl Probe {
         let tunnel = Tunnel::new(proxy.clone(), only);
         let mut tunnel = if let Some(says) = says { tunnel.with_auth(says.clone()) } else { tunnel };
         let opened = self.within(tunnel.call(with_port(self.target.clone()))).await?;
-        opened.map(TokioIo::into_inner).map_err(|error| ProbeError::ProxyRefused(causes::chain(&error)))
+        opened.map(TokioIo::into_inner).map_err(|error| ProbeError::ProxyRefused(error_chain::chain(&error)))
     }
 
     /// Shakes hands by TLS.

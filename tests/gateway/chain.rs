@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use jwe_gateway::config::Config;
-use jwe_gateway::gateway::provider::Encryption;
+use jwe_gateway::credentials::{self, StaticCredentials};
+use jwe_gateway::gateway::route::Encryption;
 use jwe_gateway::keys::{Credential, Source};
 use jwe_gateway::sandbox::Rotation;
 use jwe_gateway::secret::{Secret, SecretSource};
-use jwe_gateway::token::{self, StaticCredentials};
 use tokio::task::JoinSet;
 
 use crate::harness::{Served, TestGateway, eventually};
@@ -49,13 +49,13 @@ pub(crate) fn sidecar_config(egress: &TestGateway, key: Option<&str>) -> Config 
     let upstream = &mut config.upstreams[0];
     upstream.upstream.url = format!("http://{}", egress.address).parse().unwrap();
     upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
-    upstream.credentials = token::Config::None;
+    upstream.credentials = credentials::Config::None;
     if let Some(key) = key {
         let secret = SecretSource::Value(Secret::new(key.to_owned()));
         let (header, prefix) = (AUTHORIZATION, "Bearer ".to_owned());
         upstream.keys.credential =
             Some(Credential { header: header.clone(), prefix: prefix.clone(), secret: secret.clone() });
-        upstream.credentials = token::Config::Static(StaticCredentials { header, prefix, secret });
+        upstream.credentials = credentials::Config::Static(StaticCredentials { header, prefix, secret });
     }
     config
 }

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
-use jwe_gateway::gateway::provider::Encryption;
+use jwe_gateway::gateway::route::Encryption;
 use jwe_gateway::sandbox::{Options, Rotation, Sandbox};
 use jwe_gateway::upstream::Tls;
 use serde_json::Value;

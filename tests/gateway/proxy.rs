@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jwe_gateway::config::Config;
+use jwe_gateway::credentials;
 use jwe_gateway::keys::Source;
-use jwe_gateway::token;
 use jwe_gateway::upstream;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -121,7 +121,7 @@ fn all_from(base: &str, config: &mut Config) {
     let base: Url = base.parse().unwrap();
     let upstream = &mut config.upstreams[0];
     upstream.keys.source = Source::Url(base.join("/.well-known/jwks.json").unwrap());
-    let token::Config::ClientCredentials(credentials) = &mut upstream.credentials else { unreachable!() };
+    let credentials::Config::ClientCredentials(credentials) = &mut upstream.credentials else { unreachable!() };
     credentials.url = base.join("/v0/token").unwrap();
     upstream.upstream.url = base;
 }

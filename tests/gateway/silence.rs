@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Command;
 
-use jwe_gateway::gateway::caller::KeyDigest;
+use jwe_gateway::gateway::callers::KeyDigest;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use jwe_gateway::upstream::Tls;
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jwe_gateway::config::Upstream;
-use jwe_gateway::gateway::share::Wanted;
+use jwe_gateway::gateway::capacity::Wanted;
 use jwe_gateway::keys::Source;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use tokio::net::TcpListener;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::gateway::record::Record;
+use crate::gateway::access_log::Record;
 use crate::sandbox::Received;
 
 /// How much of an opened body is shown.

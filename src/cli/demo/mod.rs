@@ -3,17 +3,17 @@
 
 mod examples;
 mod life;
-mod stage;
+mod setup;
 
 use std::net::SocketAddr;
 
 use self::examples::Example;
 use self::life::{Life, was_readable};
-use self::stage::Stage;
+use self::setup::Stage;
 use super::failure::Failure;
 use super::output;
 use super::signals::Signals;
-use crate::gateway::record::Record;
+use crate::gateway::access_log::Record;
 use crate::upstream::Tls;
 
 #[derive(clap::Args)]
@@ -39,7 +39,7 @@ enum Topology {
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let (mut stage, gateways) = stage::set(arguments.topology, arguments.listen).await?;
+    let (mut stage, gateways) = setup::set(arguments.topology, arguments.listen).await?;
     output::text(greeting(&stage));
     tokio::select! {
         ended = gateways.run() => ended,

@@ -4,8 +4,8 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::finding::Findings;
-use crate::gateway::socket::{Address, Socket};
-use crate::gateway::tls::ServerTls;
+use crate::gateway::server::socket::{Address, Socket};
+use crate::gateway::server::tls::ServerTls;
 use crate::gateway::{Config, Listen};
 
 /// A certificate that ends sooner than this wants somebody's attention.

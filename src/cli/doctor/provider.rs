@@ -6,10 +6,10 @@ use super::finding::Findings;
 use super::listener::validity;
 use crate::clock::{Clock, Jitter};
 use crate::config::Upstream;
-use crate::gateway::provider::Encryption;
+use crate::credentials::{self, RenewalError, TokenError, Tokens};
+use crate::gateway::route::Encryption;
 use crate::jose::{Plaintext, seal};
 use crate::keys::{EntryState, FetchError, Keys};
-use crate::token::{self, RenewalError, TokenError, Tokens};
 use crate::upstream::{Probe, ProbeError, Tls};
 
 const AFTER: &str = "there is no way to it";
@@ -162,8 +162,8 @@ async fn try_sealing(keys: &Keys, clock: &Clock, findings: &mut Findings) {
     }
 }
 
-async fn examine_token(config: &token::Config, tokens: &Tokens, findings: &mut Findings) {
-    if *config == token::Config::None {
+async fn examine_token(config: &credentials::Config, tokens: &Tokens, findings: &mut Findings) {
+    if *config == credentials::Config::None {
         return findings.skip("token", "no credentials are sent");
     }
     let obtained = tokens.bearer().await;

@@ -1,7 +1,7 @@
 //! `deploy/gateway.toml`: what it says is what is read.
 
 use super::*;
-use crate::gateway::socket::Address;
+use crate::gateway::server::socket::Address;
 
 const DOCUMENTED: &str = include_str!("../../../deploy/gateway.toml");
 
@@ -34,7 +34,7 @@ fn every_default_that_the_documented_file_spells_out_is_the_default() {
 fn config_of(toml: &str) -> Config {
     let mut config = config(toml);
     for upstream in &mut config.upstreams {
-        if let crate::token::Config::ClientCredentials(credentials) = &mut upstream.credentials {
+        if let crate::credentials::Config::ClientCredentials(credentials) = &mut upstream.credentials {
             credentials.client_secret = crate::secret::SecretSource::File("secret".into());
         }
     }
@@ -95,7 +95,7 @@ fn every_example_of_the_documented_file_is_accepted() {
     assert_eq!(upstream.upstream.ca_file, Some(files.path("ca.pem").into()));
     assert_eq!(upstream.keys.source, crate::keys::Source::File("/etc/jwe-gateway/jwks.json".into()));
     assert_eq!(upstream.keys.last_known_good, Some(files.path("jwks.json").into()));
-    let crate::token::Config::Static(credentials) = &upstream.credentials else { panic!("{upstream:?}") };
+    let crate::credentials::Config::Static(credentials) = &upstream.credentials else { panic!("{upstream:?}") };
     assert_eq!((credentials.header.as_str(), credentials.prefix.as_str()), ("x-api-key", ""));
 }
 

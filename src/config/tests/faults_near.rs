@@ -1,7 +1,7 @@
 //! Faults on the near side: where callers connect, and who they are.
 
 use super::*;
-use crate::gateway::socket::Address;
+use crate::gateway::server::socket::Address;
 
 #[test]
 fn a_listener_that_others_can_reach_does_not_start_without_consent() {

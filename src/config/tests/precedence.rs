@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::*;
+use crate::credentials;
 use crate::keys::Source;
 use crate::secret::{Secret, SecretSource};
 use crate::telemetry::Format;
-use crate::token;
 
-fn client_credentials(config: &Config) -> &token::ClientCredentials {
+fn client_credentials(config: &Config) -> &credentials::ClientCredentials {
     match &config.upstreams[0].credentials {
-        token::Config::ClientCredentials(credentials) => credentials,
+        credentials::Config::ClientCredentials(credentials) => credentials,
         other => panic!("{other:?}"),
     }
 }
@@ -63,7 +63,7 @@ fn flags_alone_configure_the_upstream_fully() {
     let credentials = client_credentials(&config);
     assert_eq!(credentials.client_secret, SecretSource::File(secret.into()));
     assert_eq!(credentials.url.as_str(), "https://login.example/token?tenant=1");
-    assert_eq!(credentials.format, token::Format::Basic);
+    assert_eq!(credentials.format, credentials::Format::Basic);
     assert_eq!(config.gateway.listen.address.to_string(), "[::1]:0");
     assert_eq!(config.gateway.deadlines.drain_delay, Duration::ZERO);
     assert_eq!(warnings, ["--upstream: http: credentials, keys and replies pass in clear"]);
@@ -121,7 +121,7 @@ fn the_providers_own_variables_override_nothing_and_reach_no_other_kind_of_crede
     assert_eq!(client_credentials(&config).client_secret, SecretSource::File(files.path("secret").into()));
     let none = "[[upstream]]\nurl = \"https://a.example\"\ncredentials.kind = \"none\"\n";
     let config = files.read(none, &[], flanks()).unwrap().config;
-    assert_eq!(config.upstreams[0].credentials, token::Config::None);
+    assert_eq!(config.upstreams[0].credentials, credentials::Config::None);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn several_upstreams_are_read_each_with_its_own_tables() {
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(names, ["api.flanks.io", "b.example"]);
     assert_eq!(config.upstreams[1].prefix, "/b");
-    assert_eq!(config.upstreams[1].credentials, token::Config::None);
+    assert_eq!(config.upstreams[1].credentials, credentials::Config::None);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn static_credentials_stand_behind_bearer_in_authorization_and_alone_elsewhere()
     let read = |lines: &str| {
         let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\nkind = \"static\"\n";
         let config = config(&format!("{head}secret_file = \"SECRET\"\n{lines}"));
-        let token::Config::Static(credentials) = config.upstreams[0].credentials.clone() else { panic!() };
+        let credentials::Config::Static(credentials) = config.upstreams[0].credentials.clone() else { panic!() };
         (credentials.header.to_string(), credentials.prefix)
     };
     assert_eq!(read(""), ("authorization".into(), "Bearer ".into()));

@@ -301,7 +301,7 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::super::tests::{failed, report};
     use crate::drill::events::Change;
-    use crate::drill::evidence::Answered;
+    use crate::drill::observations::Answered;
     use crate::drill::testing::{answer, event, evidence};
 
     #[test]

@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::events::{Change, Event};
-use super::evidence::Evidence;
+use super::observations::Evidence;
 use super::quantiles::Quantiles;
-use super::tally::Tally;
+use super::score::Tally;
 use super::timeline::Timeline;
 use super::{Config, Scenario};
 
@@ -195,7 +195,7 @@ fn milliseconds(time: Duration) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::drill::Subject;
-    use crate::drill::evidence::Answered;
+    use crate::drill::observations::Answered;
     use crate::drill::testing::{answer, evidence};
 
     pub(super) fn report(evidence: &Evidence) -> Report {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::sandbox::answer::{Answer, Dialect};
-use crate::sandbox::script::Script;
+use crate::sandbox::scripted_body::Script;
 
 /// Small enough that the shortest answer takes several pieces.
 const PIECE_BYTES: usize = 8;

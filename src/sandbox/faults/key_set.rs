@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::sandbox::script::Script;
+use crate::sandbox::scripted_body::Script;
 
 /// Small enough that a key set takes dozens of pieces.
 const DRIP_BYTES: usize = 16;

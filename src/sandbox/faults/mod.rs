@@ -9,8 +9,8 @@
 //! tokens.
 
 mod api;
-mod junk;
 mod key_set;
+mod malformed_keys;
 mod token;
 
 use std::fmt;
@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::state::lock;
 
 pub use self::api::ApiFault;
-pub use self::junk::Junk;
 pub use self::key_set::KeySetFault;
+pub use self::malformed_keys::Junk;
 pub use self::token::TokenFault;
 
 /// Something that goes wrong. As JSON, `{"api": "unauthorized"}` or

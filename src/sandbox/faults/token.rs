@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::sandbox::answer::Answer;
-use crate::sandbox::script::Script;
+use crate::sandbox::scripted_body::Script;
 
 /// What goes wrong. Several may be armed together: a slow answer with a short life, say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

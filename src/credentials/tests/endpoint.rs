@@ -1,0 +1,124 @@
+//! What is sent to the token endpoint, and answers that it should not give.
+
+use super::*;
+use crate::credentials::{Format, NoToken, TokenError};
+use tokio::net::TcpListener;
+
+#[tokio::test]
+async fn the_request_is_written_as_configured() {
+    for (format, media_type) in [
+        (Format::Json, "application/json"),
+        (Format::Form, "application/x-www-form-urlencoded"),
+        (Format::Basic, "application/x-www-form-urlencoded"),
+    ] {
+        let endpoint = Endpoint::start([Answer::Grants(1000)]).await;
+        let mut config = endpoint.config();
+        config.format = format;
+        config.extra = vec![("scope".into(), "read".into())];
+        let (tokens, _hands) = tokens(Config::ClientCredentials(config));
+        assert_eq!(in_hand(&tokens).await, "Bearer token-1");
+        let request = endpoint.requests().await.pop().unwrap();
+        assert_eq!(request.headers["content-type"], media_type);
+        assert_eq!(request.headers.contains_key("authorization"), format == Format::Basic);
+        let body = String::from_utf8(request.body).unwrap();
+        assert_eq!(body.contains("canary-secret"), format != Format::Basic, "{body}");
+        assert!(body.contains("client_credentials") && body.contains("scope") && body.contains("read"), "{body}");
+    }
+}
+
+/// What a renewal makes of this answer, after which a good one must mend everything.
+async fn outcome_of(answer: ResponseTemplate) -> RenewalError {
+    let endpoint = Endpoint::start([Answer::Is(answer), Answer::Grants(1000)]).await;
+    let (tokens, hands) = endpoint.tokens();
+    tokio::spawn(tokens.clone().keep_fresh());
+    until(async || tokens.snapshot().renewals_failed == 1).await;
+    let error = tokens.snapshot().last_error.unwrap();
+    hands.advance(SECOND);
+    assert_eq!(in_hand(&tokens).await, "Bearer token-1");
+    error
+}
+
+#[tokio::test]
+async fn a_200_without_a_usable_token_is_retried_and_never_sent_on() {
+    let json = |body: Value| ResponseTemplate::new(200).set_body_json(body);
+    assert_eq!(outcome_of(ResponseTemplate::new(200)).await, RenewalError::NoToken(NoToken::NotAnObject));
+    let html = ResponseTemplate::new(200).set_body_string("<html>");
+    assert_eq!(outcome_of(html).await, RenewalError::NoToken(NoToken::NotAnObject));
+    assert_eq!(outcome_of(json(json!({}))).await, RenewalError::NoToken(NoToken::Missing));
+    let error = json(json!({ "error": "invalid_client" }));
+    assert_eq!(outcome_of(error).await, RenewalError::NoToken(NoToken::ErrorMember));
+    let newline = json(json!({ "access_token": "canary\nx: y" }));
+    assert_eq!(outcome_of(newline).await, RenewalError::NoToken(NoToken::NotB64Token));
+    let mac = json(json!({ "access_token": "t", "token_type": "mac" }));
+    assert_eq!(outcome_of(mac).await, RenewalError::NoToken(NoToken::UnknownType));
+    let long = ResponseTemplate::new(200).set_body_bytes(vec![b' '; 65 * 1024]);
+    assert_eq!(outcome_of(long).await, RenewalError::TooLarge);
+}
+
+#[tokio::test]
+async fn a_status_that_says_nothing_about_our_credentials_is_retried() {
+    for status in [201, 204, 404, 405, 500, 502, 504] {
+        assert_eq!(outcome_of(ResponseTemplate::new(status)).await, RenewalError::Status(status));
+    }
+    let busy = outcome_of(ResponseTemplate::new(429)).await;
+    assert_eq!(busy, RenewalError::Busy { status: 429, retry_after: None });
+}
+
+#[tokio::test]
+async fn credentials_do_not_follow_a_redirect() {
+    let elsewhere = Endpoint::start([Answer::Grants(1000)]).await;
+    for status in [301, 302, 303, 307, 308] {
+        let answer = ResponseTemplate::new(status).insert_header("location", elsewhere.config().url.as_str());
+        assert_eq!(outcome_of(answer).await, RenewalError::Redirect(status));
+    }
+    assert_eq!(elsewhere.posts().await, 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_is_given_up_when_its_time_is_over() {
+    let endpoint = Endpoint::start([Answer::Slowly(60 * SECOND)]).await;
+    let (tokens, hands) = endpoint.tokens();
+    tokio::spawn(tokens.clone().keep_fresh());
+    until(async || endpoint.posts().await == 1).await;
+    hands.advance(5 * SECOND);
+    until(async || tokens.snapshot().renewals_failed == 1).await;
+    assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Timeout(5 * SECOND)));
+}
+
+#[tokio::test]
+async fn nothing_that_can_be_printed_holds_a_secret_a_token_or_an_answer() {
+    let answer = json!({ "access_token": "canary-token" });
+    let good = Answer::Is(ResponseTemplate::new(200).set_body_json(answer));
+    let endpoint = Endpoint::start([status(500), status(401), good]).await;
+    let (tokens, hands) = endpoint.tokens();
+    tokio::spawn(tokens.clone().keep_fresh());
+    let mut printed = format!("{:?} {:?}", endpoint.config(), tokens);
+    until(async || {
+        printed += &format!("{:?}", tokens.snapshot());
+        hands.advance(SECOND);
+        tokens.snapshot().usable.is_ok()
+    })
+    .await;
+    let bearer = tokens.bearer().await.unwrap();
+    assert_eq!(shown(&bearer), "Bearer canary-token");
+    printed += &format!("{bearer:?} {:?} {:?}", tokens.snapshot(), tokens.state());
+    assert!(!printed.contains("canary"), "{printed}");
+}
+
+#[tokio::test]
+async fn an_error_of_the_client_says_what_happened_and_not_where() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let url = format!("http://user:canary@{address}/token?key=canary").parse().unwrap();
+    let secret = SecretSource::Value(Secret::new("canary".into()));
+    let mut config = ClientCredentials::new(url, "id".into(), secret);
+    config.wait = Duration::ZERO;
+    let (tokens, _hands) = tokens(Config::ClientCredentials(config));
+    tokio::spawn(tokens.clone().keep_fresh());
+    until(async || tokens.snapshot().renewals_failed == 1).await;
+    assert!(matches!(tokens.bearer().await, Err(TokenError::Unavailable { .. })));
+    let error = tokens.snapshot().last_error.unwrap();
+    let text = format!("{error} {error:?} {tokens:?}");
+    assert!(text.to_lowercase().contains("connect") && !text.contains("canary"), "{text}");
+}

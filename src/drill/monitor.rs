@@ -1,0 +1,113 @@
+//! A look at the provider, several times a second: for the progress line, and because its record
+//! keeps only the latest calls.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::events::Stage;
+use super::load::Counts;
+use super::observations::Call;
+use crate::clock::Clock;
+use crate::sandbox::Sandbox;
+
+/// Between two readings: each copies the whole record, which holds ten seconds of the highest rate.
+const READ: Duration = Duration::from_secs(1);
+
+/// How a drill goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Since the first request was due.
+    pub elapsed: Duration,
+    /// For how long requests are sent.
+    pub duration: Duration,
+    /// Requests sent.
+    pub sent: u64,
+    /// Answers other than 200, and requests without one.
+    pub failed: u64,
+    /// The key of the last message the provider opened.
+    pub kid: Option<String>,
+    /// Since somebody fetched the key set, as seen by the provider.
+    pub key_set_age: Option<Duration>,
+    /// Whether the key set and token endpoints fail now.
+    pub is_broken: bool,
+}
+
+/// Reads the provider's record as it grows.
+pub(super) struct Watch<'a> {
+    sandbox: &'a Sandbox,
+    run: Arc<str>,
+    clock: Clock,
+    begun: Instant,
+    calls: Vec<Call>,
+    /// The number of the last call that was read.
+    read: u64,
+    unseen: u64,
+    next_reading: Instant,
+    kid: Option<String>,
+    fetches: u64,
+    fetched: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    /// From now on: what the provider received before is not looked at.
+    pub(super) fn new(sandbox: &'a Sandbox, run: Arc<str>, clock: Clock, begun: Instant) -> Self {
+        let fetches = sandbox.jwks_fetches();
+        Self {
+            sandbox,
+            run,
+            clock,
+            begun,
+            calls: Vec::new(),
+            read: sandbox.received_total(),
+            unseen: 0,
+            next_reading: begun,
+            kid: None,
+            fetches,
+            fetched: (fetches > 0).then_some(begun),
+        }
+    }
+
+    pub(super) fn look(&mut self, counts: &Counts, duration: Duration, stage: &Stage<'_>) -> Progress {
+        let now = self.clock.now();
+        if now >= self.next_reading {
+            self.read_on();
+            self.next_reading = now + READ;
+        }
+        let fetches = self.sandbox.jwks_fetches();
+        let is_broken = stage.is_broken();
+        if fetches > self.fetches && !is_broken {
+            self.fetched = Some(now);
+        }
+        self.fetches = fetches;
+        Progress {
+            elapsed: now - self.begun,
+            duration,
+            sent: counts.sent(),
+            failed: counts.failed(),
+            kid: self.kid.clone(),
+            key_set_age: self.fetched.map(|fetched| now - fetched),
+            is_broken,
+        }
+    }
+
+    /// All calls since the beginning, and how many of them left the record unread.
+    pub(super) fn into_calls(mut self) -> (Vec<Call>, u64) {
+        self.read_on();
+        (self.calls, self.unseen)
+    }
+
+    fn read_on(&mut self) {
+        let received = self.sandbox.received();
+        let known = received.partition_point(|call| call.number <= self.read);
+        for received in &received[known..] {
+            self.unseen += received.number - self.read - 1;
+            self.read = received.number;
+            if let Some(call) = Call::of(received, &self.run) {
+                if call.is_accepted() {
+                    self.kid.clone_from(&call.kid);
+                }
+                self.calls.push(call);
+            }
+        }
+    }
+}

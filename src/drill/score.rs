@@ -1,0 +1,264 @@
+//! What callers were answered, held against what the provider opened.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::events::{Change, Event};
+use super::observations::{Answer, Answered, Body, Call, Evidence};
+use super::quantiles::Quantiles;
+
+/// How long after an event a request counts as hit by it; an outage counts from its beginning to
+/// this long after its end. The gateway's budget lets a refused request wait a second at most.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+/// The figures of a drill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Requests sent.
+    pub requests: usize,
+    /// Those that did not get through, in order.
+    pub lost: Vec<Lost>,
+    /// Requests that the provider accepted more than once.
+    pub duplicated: usize,
+    /// Requests sealed again after a 400; not known of another's gateway.
+    pub resealed: Option<usize>,
+    /// Requests sent again after a 401; not known of another's gateway.
+    pub resent: Option<usize>,
+    /// Attempts that the provider refused because their key was not published.
+    pub under_retired_key: usize,
+    /// Keys published during the drill.
+    pub published: usize,
+    /// From the publication of each key to the first answer to a request opened under it, for the
+    /// keys that were used.
+    pub adoption: Option<Quantiles>,
+    /// From due to answered, away from events.
+    pub calm: Option<Quantiles>,
+    /// The same within a second after an event, or during an outage.
+    pub troubled: Option<Quantiles>,
+    /// Requests for the key set since the start.
+    pub key_set_fetches: u64,
+    /// Requests for a token since the start.
+    pub token_requests: u64,
+    /// Calls that could not be looked at, because the provider's record is bounded.
+    pub unseen: u64,
+}
+
+/// A request that did not get through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Its number, as in its body.
+    pub number: u64,
+    /// When it should have been sent.
+    pub due: Duration,
+    /// When its caller knew.
+    pub ended: Duration,
+    /// Why it counts as lost.
+    pub why: String,
+    /// What the provider saw of it, attempt by attempt.
+    pub attempts: Vec<String>,
+    /// What the gateway recorded; not known of another's.
+    pub gateway: Option<String>,
+}
+
+impl Tally {
+    /// The figures that follow from `evidence`.
+    pub(super) fn of(evidence: &Evidence) -> Self {
+        let attempts = by_number(&evidence.calls);
+        let passed = evidence.passed.as_ref();
+        let traces: HashMap<u64, &str> =
+            passed.into_iter().flatten().map(|passed| (passed.number, passed.trace.as_str())).collect();
+        let mut lost: Vec<_> = evidence
+            .answers
+            .iter()
+            .filter_map(|answer| {
+                let calls = attempts.get(&answer.number).map(Vec::as_slice).unwrap_or_default();
+                let why = why_lost(answer, calls)?;
+                Some(Lost {
+                    number: answer.number,
+                    due: answer.due,
+                    ended: answer.ended,
+                    why,
+                    attempts: calls.iter().map(ToString::to_string).collect(),
+                    gateway: passed.map(|_| traces.get(&answer.number).copied().unwrap_or("no record").to_owned()),
+                })
+            })
+            .collect();
+        lost.sort_by_key(|lost| lost.number);
+        let (calm, troubled) = latencies(&evidence.answers, &evidence.events);
+        Self {
+            requests: evidence.answers.len(),
+            lost,
+            duplicated: attempts.values().filter(|calls| accepted(calls).count() > 1).count(),
+            resealed: passed.map(|passed| passed.iter().filter(|passed| passed.resealed).count()),
+            resent: passed.map(|passed| passed.iter().filter(|passed| passed.resent).count()),
+            under_retired_key: evidence.calls.iter().filter(|call| call.body == Body::UnknownKey).count(),
+            published: evidence.events.iter().filter(|event| event.change.published().is_some()).count(),
+            adoption: Quantiles::of(adoption(evidence)),
+            calm: Quantiles::of(calm),
+            troubled: Quantiles::of(troubled),
+            key_set_fetches: evidence.key_set_fetches,
+            token_requests: evidence.token_requests,
+            unseen: evidence.unseen,
+        }
+    }
+}
+
+/// Each request that got through, when its answer was there, and the key it was opened with.
+pub(super) fn openings(evidence: &Evidence) -> impl Iterator<Item = (Duration, &str)> {
+    let ended: HashMap<u64, Duration> = evidence.answers.iter().map(|answer| (answer.number, answer.ended)).collect();
+    let opened = evidence.calls.iter().filter(|call| call.status == 200 && call.body == Body::Intact);
+    opened.filter_map(move |call| Some((*ended.get(&call.number?)?, call.kid.as_deref().unwrap_or("(no kid)"))))
+}
+
+fn by_number(calls: &[Call]) -> HashMap<u64, Vec<&Call>> {
+    let mut attempts: HashMap<u64, Vec<&Call>> = HashMap::new();
+    for call in calls {
+        if let Some(number) = call.number {
+            attempts.entry(number).or_default().push(call);
+        }
+    }
+    attempts
+}
+
+fn accepted<'a>(calls: &'a [&Call]) -> impl Iterator<Item = &'a Call> {
+    calls.iter().copied().filter(|call| call.is_accepted())
+}
+
+fn why_lost(answer: &Answer, calls: &[&Call]) -> Option<String> {
+    match &answer.answered {
+        Answered::Not(why) => return Some(format!("no answer: {why}")),
+        Answered::With(200) => {}
+        Answered::With(status) => return Some(format!("answered {status}")),
+    }
+    match accepted(calls).next().map(|call| call.body) {
+        Some(Body::Intact) => None,
+        Some(Body::Clear) => Some("it came to the provider in clear".to_owned()),
+        Some(_) => Some("the provider opened something else".to_owned()),
+        None => Some("answered 200, but the provider never had it".to_owned()),
+    }
+}
+
+/// How long each published key that was used had waited for its first use.
+fn adoption(evidence: &Evidence) -> Vec<Duration> {
+    let mut first_use: HashMap<&str, Duration> = HashMap::new();
+    for (ended, kid) in openings(evidence) {
+        let first = first_use.entry(kid).or_insert(ended);
+        *first = (*first).min(ended);
+    }
+    let published = evidence.events.iter().filter_map(|event| Some((event.at, event.change.published()?)));
+    published.filter_map(|(at, kid)| Some(first_use.get(kid)?.saturating_sub(at))).collect()
+}
+
+/// The times of the requests away from events, and of those hit by one.
+fn latencies(answers: &[Answer], events: &[Event]) -> (Vec<Duration>, Vec<Duration>) {
+    let windows = windows(events);
+    let (calm, troubled): (Vec<_>, Vec<_>) = answers
+        .iter()
+        .partition(|answer| !windows.iter().any(|(begin, end)| answer.due <= *end && answer.ended >= *begin));
+    let times = |answers: Vec<&Answer>| answers.iter().map(|answer| answer.ended.saturating_sub(answer.due)).collect();
+    (times(calm), times(troubled))
+}
+
+fn windows(events: &[Event]) -> Vec<(Duration, Duration)> {
+    let window = |(index, event): (usize, &Event)| {
+        let end = match event.change {
+            Change::Broken => {
+                let mended = events[index..].iter().find(|event| event.change == Change::Mended);
+                mended.map_or(Duration::MAX, |event| event.at)
+            }
+            _ => event.at,
+        };
+        (event.at, end.saturating_add(AFTERMATH))
+    };
+    events.iter().enumerate().map(window).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drill::testing::{answer, call, event, evidence, ms};
+
+    #[test]
+    fn a_request_answered_and_opened_once_is_not_lost() {
+        let tally = Tally::of(&evidence());
+        assert_eq!((tally.requests, tally.lost.len(), tally.duplicated), (4, 0, 0));
+        assert_eq!((tally.resealed, tally.resent, tally.under_retired_key), (Some(1), Some(0), 1));
+        assert_eq!(tally.published, 1);
+    }
+
+    #[test]
+    fn a_request_is_lost_for_each_of_these_reasons_and_its_trace_is_kept() {
+        let mut evidence = evidence();
+        evidence.answers.extend([
+            answer(10, 0, 1, Answered::With(502)),
+            answer(11, 0, 1, Answered::Not("connection closed".into())),
+            answer(12, 0, 1, Answered::With(200)),
+            answer(13, 0, 1, Answered::With(200)),
+            answer(14, 0, 1, Answered::With(200)),
+            answer(15, 0, 1, Answered::With(200)),
+        ]);
+        evidence.calls.extend([
+            call(10, 200, "a", Body::Intact),
+            call(13, 200, "a", Body::Altered),
+            call(14, 200, "a", Body::Clear),
+            call(15, 400, "a", Body::UnknownKey),
+        ]);
+        let tally = Tally::of(&evidence);
+        let why: Vec<_> = tally.lost.iter().map(|lost| (lost.number, lost.why.as_str())).collect();
+        assert_eq!(
+            why,
+            [
+                (10, "answered 502"),
+                (11, "no answer: connection closed"),
+                (12, "answered 200, but the provider never had it"),
+                (13, "the provider opened something else"),
+                (14, "it came to the provider in clear"),
+                (15, "answered 200, but the provider never had it"),
+            ]
+        );
+        assert_eq!(tally.lost[5].attempts, ["400 key not published a"]);
+        assert_eq!(tally.lost[5].gateway.as_deref(), Some("no record"));
+    }
+
+    #[test]
+    fn a_request_that_was_accepted_twice_is_a_duplicate_and_a_refused_attempt_is_not() {
+        let mut evidence = evidence();
+        evidence.calls.push(call(0, 200, "a", Body::Intact));
+        evidence.calls.push(call(1, 401, "a", Body::Unopened));
+        assert_eq!(Tally::of(&evidence).duplicated, 1);
+    }
+
+    #[test]
+    fn adoption_runs_from_publication_to_the_first_answer_under_the_key() {
+        let mut evidence = evidence();
+        let adopted = Tally::of(&evidence).adoption.unwrap();
+        assert_eq!((adopted.count, adopted.max), (1, ms(130)));
+        evidence.events.push(event(3000, Change::Cut("never used".into())));
+        let tally = Tally::of(&evidence);
+        assert_eq!((tally.published, tally.adoption.unwrap().count), (2, 1));
+    }
+
+    #[test]
+    fn latency_counts_from_due_and_tells_calm_from_trouble() {
+        let tally = Tally::of(&evidence());
+        assert_eq!(tally.calm.unwrap().count, 2);
+        assert_eq!(tally.troubled.unwrap().max, ms(140));
+    }
+
+    #[test]
+    fn an_outage_is_trouble_from_its_beginning_to_a_second_after_its_end() {
+        let events = [event(1000, Change::Broken), event(5000, Change::Mended)];
+        let at = |at| answer(0, at, at + 1, Answered::With(200));
+        let troubled = |at| !latencies(&[at], &events).1.is_empty();
+        assert_eq!([998, 1000, 4000, 5900, 6001].map(|ms| troubled(at(ms))), [false, true, true, true, false]);
+        assert!(!latencies(&[at(60_000)], &events[..1]).1.is_empty(), "an outage without an end");
+    }
+
+    #[test]
+    fn of_anothers_gateway_its_own_figures_are_not_known() {
+        let mut evidence = evidence();
+        evidence.passed = None;
+        let tally = Tally::of(&evidence);
+        assert_eq!((tally.resealed, tally.resent), (None, None));
+    }
+}

@@ -1,0 +1,208 @@
+//! What a caller may ask for: a method and a pattern of paths.
+//!
+//! A path is judged as the provider may read it: its segments are decoded, once. What is left of an
+//! escape then, or a slash that was escaped, could be read in two ways, so no pattern but a last `**`
+//! takes it: a caller that may send to `/credentials/*` does not get to `/credentials/x%2Fdelete` by it.
+//! Dot segments, empty segments and backslashes never come this far. Case matters, as it does in
+//! URLs, and so does a slash at the end.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::gateway::request::target;
+
+/// `POST /v0/bank/credentials/*`: a method, or `*` for any, and a path. In the path `*` stands for one
+/// segment, and `**` at its end for one or more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    method: Option<Method>,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Any,
+    Rest,
+}
+
+/// Why a rule is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRule {
+    /// Not two words.
+    #[error("a rule is a method and a path, such as \"POST /v0/bank/credentials/*\"")]
+    Form,
+    /// A method that is never forwarded.
+    #[error("the method is one of {}, or * for any", target::METHODS)]
+    Method,
+    /// The path cannot be that of a request that is forwarded.
+    #[error(
+        "the path begins with /, and has no empty or dot segments, no escapes and no query: it is compared decoded"
+    )]
+    Path,
+    /// A star among other characters, or two before the end.
+    #[error("* stands for a whole segment, and ** only at the end")]
+    Star,
+}
+
+impl Rule {
+    /// Whether `method` and `path`, as it came, are what the rule is about.
+    #[must_use]
+    pub fn matches(&self, method: &Method, path: &str) -> bool {
+        if self.method.as_ref().is_some_and(|own| own != method) {
+            return false;
+        }
+        let Some(path) = path.strip_prefix('/') else { return false };
+        let mut came = path.split('/');
+        for segment in &self.segments {
+            let matches = match (segment, came.next()) {
+                (Segment::Rest, rest) => return rest.is_some(),
+                (_, None) => false,
+                (Segment::Literal(own), Some(came)) => decoded(came) == own.as_bytes(),
+                (Segment::Any, Some(came)) => is_plain(&decoded(came)),
+            };
+            if !matches {
+                return false;
+            }
+        }
+        came.next().is_none()
+    }
+}
+
+impl FromStr for Rule {
+    type Err = BadRule;
+
+    fn from_str(text: &str) -> Result<Self, BadRule> {
+        let (method, path) = text.split_once(' ').ok_or(BadRule::Form)?;
+        let method = match method {
+            "*" => None,
+            name => Some(Method::from_bytes(name.as_bytes()).map_err(|_| BadRule::Method)?),
+        };
+        if method.as_ref().is_some_and(|method| !target::is_forwarded(method)) {
+            return Err(BadRule::Method);
+        }
+        let segments: Vec<&str> = path.strip_prefix('/').ok_or(BadRule::Path)?.split('/').collect();
+        let last = segments.len() - 1;
+        let segments = segments.into_iter().enumerate().map(|(index, segment)| match segment {
+            "**" if index == last => Ok(Segment::Rest),
+            "*" => Ok(Segment::Any),
+            "" if index == last => Ok(Segment::Literal(String::new())),
+            "" | "." | ".." => Err(BadRule::Path),
+            _ if segment.contains('*') => Err(BadRule::Star),
+            _ if segment.contains(['%', '?', '#', '\\', ' ']) || segment.contains(char::is_control) => {
+                Err(BadRule::Path)
+            }
+            _ => Ok(Segment::Literal(segment.to_owned())),
+        });
+        Ok(Self { method, segments: segments.collect::<Result<_, _>>()? })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.method.as_ref().map_or("*", Method::as_str))?;
+        self.segments.iter().try_for_each(|segment| match segment {
+            Segment::Literal(text) => write!(f, "/{text}"),
+            Segment::Any => f.write_str("/*"),
+            Segment::Rest => f.write_str("/**"),
+        })
+    }
+}
+
+fn decoded(segment: &str) -> Cow<'_, [u8]> {
+    percent_decode_str(segment).into()
+}
+
+/// One segment to every reader, and not the empty one.
+fn is_plain(segment: &[u8]) -> bool {
+    !segment.is_empty() && !segment.iter().any(|byte| matches!(byte, b'/' | b'%' | b'\\'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(rule: &str, request: &str) -> bool {
+        let (method, path) = request.split_once(' ').unwrap();
+        rule.parse::<Rule>().unwrap().matches(&method.parse().unwrap(), path)
+    }
+
+    #[test]
+    fn a_rule_takes_its_method_and_its_path_and_nothing_else() {
+        let rule = "POST /v0/bank/credentials/*";
+        for request in ["POST /v0/bank/credentials/status", "POST /v0/b%61nk/credentials/a%20b"] {
+            assert!(matches(rule, request), "{request}");
+        }
+        for request in [
+            "GET /v0/bank/credentials/status",
+            "POST /v0/bank/credentials",
+            "POST /v0/bank/credentials/",
+            "POST /v0/bank/credentials/a/b",
+            "POST /v0/bank/credentials/a/",
+            "POST /v0/bank/credentials/a%2Fb",
+            "POST /v0/bank/credentials/a%252Fb",
+            "POST /v0/bank/credentials/%2e%2e%2ftoken",
+            "POST /v0/bank/credentials/a%5Cb",
+            "POST /v0/bank%2Fcredentials/a",
+            "POST /V0/bank/credentials/status",
+            "POST /v0/bank/credentials;x/status",
+        ] {
+            assert!(!matches(rule, request), "{request}");
+        }
+    }
+
+    #[test]
+    fn two_stars_take_whatever_is_below() {
+        for request in ["GET /v0/a", "DELETE /v0/a/b/c", "GET /v0/a%2Fb", "GET /v0/"] {
+            assert!(matches("* /v0/**", request), "{request}");
+        }
+        for request in ["GET /v0", "GET /v1/a", "GET /v00/a"] {
+            assert!(!matches("* /v0/**", request), "{request}");
+        }
+        assert!(matches("* /**", "GET /") && matches("GET /", "GET /") && !matches("GET /", "GET /a"));
+        assert!(matches("GET /*/b", "GET /a/b") && !matches("GET /*/b", "GET //b"));
+    }
+
+    #[test]
+    fn what_is_no_rule_says_what_one_looks_like() {
+        for (text, fault) in [
+            ("/v0", BadRule::Form),
+            ("", BadRule::Form),
+            ("TRACE /v0", BadRule::Method),
+            ("post /v0", BadRule::Method),
+            ("GET v0", BadRule::Path),
+            ("GET  /v0", BadRule::Path),
+            ("GET /a//b", BadRule::Path),
+            ("GET /a/../b", BadRule::Path),
+            ("GET /a%2Fb", BadRule::Path),
+            ("GET /a?b", BadRule::Path),
+            ("GET /a b", BadRule::Path),
+            ("GET /a*", BadRule::Star),
+            ("GET /**/b", BadRule::Star),
+        ] {
+            assert_eq!(text.parse::<Rule>(), Err(fault), "{text}");
+        }
+        let text = "POST /v0/*/c/**";
+        assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_star_takes_is_one_segment_however_it_is_spelt(segment in "[a-z0-9%./\\\\]{0,8}") {
+            let path = format!("/v0/{segment}/x");
+            if "* /v0/*/x".parse::<Rule>().unwrap().matches(&Method::GET, &path) {
+                let once = percent_decode_str(&path).decode_utf8_lossy().into_owned();
+                let twice = percent_decode_str(&once).decode_utf8_lossy().into_owned();
+                for reading in [&path, &once, &twice] {
+                    prop_assert_eq!(reading.split(['/', '\\']).count(), 4, "{}", reading);
+                }
+            }
+        }
+    }
+}

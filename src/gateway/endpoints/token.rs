@@ -1,0 +1,255 @@
+//! The provider's token endpoint, played for callers that already speak to the provider.
+//!
+//! Such a client posts its id and secret and sends the token it gets. Here the id is a caller's name,
+//! the secret its key, and the token one of ours: the client changes its base URL and nothing
+//! else, and the provider's credentials stay inside. The request may be written in any of the three
+//! ways we write ours (RFC 6749 section 2.3.1); the answer is RFC 6749 section 5.1.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
+use http::{HeaderMap, HeaderValue, Response};
+use serde::Deserialize;
+use serde_json::json;
+use url::form_urlencoded;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::gateway::callers::{Caller, Callers, TOKEN_LIFETIME};
+use crate::gateway::response::refusal::Refusal;
+
+/// Where it is asked for a token where the gateway itself asks nobody: the first provider's.
+pub const PATH: &str = "/v0/token";
+
+/// The most bytes of a token request: three short texts.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// For the whole of them to come: whoever asks is not known before.
+pub const BODY_TIME: Duration = Duration::from_secs(5);
+
+/// Why a token request cannot be answered. Holds nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadTokenRequest {
+    /// Another method.
+    #[error("tokens are asked for by POST")]
+    Method,
+    /// Neither a JSON object nor a form.
+    #[error("the body is neither a JSON object nor a form")]
+    Form,
+    /// No id or no secret.
+    #[error("client_id and client_secret are required")]
+    Credentials,
+    /// Both in the body and in `Authorization`, or in several of its lines.
+    #[error("the client's id and secret are sent in one way, not in two")]
+    Twice,
+    /// Another grant.
+    #[error("grant_type must be client_credentials")]
+    Grant,
+}
+
+/// Answers a token request, and says whose it was. `scope` is what the provider grants the gateway, and so
+/// what the caller's requests come to have.
+///
+/// # Errors
+/// `malformed_token_request`; `caller_unknown`, which does not tell an unknown id from a wrong
+/// secret.
+pub fn answer(
+    callers: &Callers,
+    headers: &HeaderMap,
+    body: &[u8],
+    scope: Option<&str>,
+) -> Result<(Caller, Response<Bytes>), Refusal> {
+    let asked = Asked::read(headers, body)?;
+    let (caller, token) = callers.token(&asked.client_id, &asked.client_secret)?;
+    let mut granted = json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs() });
+    if let Some(scope) = scope {
+        granted["scope"] = scope.into();
+    }
+    let mut response = Response::new(Bytes::from(granted.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    Ok((caller, response))
+}
+
+/// A token request as it was written; the secret is wiped with it.
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(borrow)]
+    client_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    client_secret: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    grant_type: Option<Cow<'a, str>>,
+}
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        if let Some(Cow::Owned(secret)) = &mut self.client_secret {
+            secret.zeroize();
+        }
+    }
+}
+
+struct Asked {
+    client_id: String,
+    client_secret: Zeroizing<String>,
+}
+
+impl Asked {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, BadTokenRequest> {
+        let mut written = Written::read(headers, body).ok_or(BadTokenRequest::Form)?;
+        if written.grant_type.as_deref() != Some("client_credentials") {
+            return Err(BadTokenRequest::Grant);
+        }
+        let in_body = written.client_id.take().zip(written.client_secret.take());
+        let in_body = in_body.map(|(id, secret)| (id.into_owned(), Zeroizing::new(secret.into_owned())));
+        // A client that sets its token on a session sends the old one along when it asks for the next.
+        let mut in_header = headers.get_all(AUTHORIZATION).iter().filter(|line| !has_scheme(line, "bearer"));
+        // RFC 6749 section 2.3: a client uses one way in a request.
+        match (in_body, in_header.next(), in_header.next()) {
+            (Some((client_id, client_secret)), None, _) => Ok(Self { client_id, client_secret }),
+            (None, Some(line), None) => {
+                let (client_id, client_secret) = basic(line).ok_or(BadTokenRequest::Credentials)?;
+                Ok(Self { client_id, client_secret })
+            }
+            (None, None, _) => Err(BadTokenRequest::Credentials),
+            _ => Err(BadTokenRequest::Twice),
+        }
+    }
+}
+
+impl<'a> Written<'a> {
+    fn read(headers: &HeaderMap, body: &'a [u8]) -> Option<Self> {
+        let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("application/json") {
+            return serde_json::from_slice(body).ok();
+        }
+        if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return None;
+        }
+        let mut written = Self { client_id: None, client_secret: None, grant_type: None };
+        for (name, value) in form_urlencoded::parse(body) {
+            let member = match &*name {
+                "client_id" => &mut written.client_id,
+                "client_secret" => &mut written.client_secret,
+                "grant_type" => &mut written.grant_type,
+                _ => continue,
+            };
+            // RFC 6749 section 3.2: no parameter more than once.
+            if member.replace(value).is_some() {
+                return None;
+            }
+        }
+        Some(written)
+    }
+}
+
+/// `Basic` with id and secret, each encoded as in a form (RFC 6749 section 2.3.1).
+fn basic(line: &HeaderValue) -> Option<(String, Zeroizing<String>)> {
+    if !has_scheme(line, "basic") {
+        return None;
+    }
+    let (_scheme, credentials) = line.to_str().ok()?.split_once(' ')?;
+    let decoded = Zeroizing::new(BASE64_STANDARD.decode(credentials.trim()).ok()?);
+    let (id, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((form_decoded(id), Zeroizing::new(form_decoded(secret))))
+}
+
+/// RFC 9110 section 11.1: the case of a scheme does not matter.
+fn has_scheme(line: &HeaderValue, scheme: &str) -> bool {
+    let written = line.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    written.eq_ignore_ascii_case(scheme.as_bytes())
+}
+
+fn form_decoded(text: &str) -> String {
+    let spaced = Zeroizing::new(text.replace('+', " "));
+    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::gateway::callers::{Config, KeyDigest, KeySource, TokenKey};
+    use crate::gateway::response::refusal::Code;
+    use crate::gateway::server::peer::Peer;
+
+    const JSON: &str = "application/json";
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    fn callers() -> Callers {
+        let keys = Some(KeySource::Digests(vec![KeyDigest::of("k y+")]));
+        Callers::new(vec![Config { keys, ..Config::new("a") }], TokenKey::random().unwrap(), Clock::system()).unwrap()
+    }
+
+    fn headers(content_type: &'static str, authorization: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        if let Some(value) = authorization {
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn code(headers: &HeaderMap, body: &str) -> Code {
+        answer(&callers(), headers, body.as_bytes(), None).unwrap_err().code()
+    }
+
+    #[test]
+    fn a_token_is_given_for_a_callers_name_and_key_however_they_are_written() {
+        let basic = format!("Basic {}", BASE64_STANDARD.encode("a:k+y%2B"));
+        for (headers, body) in [
+            (
+                headers("application/json; charset=utf-8", None),
+                r#"{"client_id":"a","client_secret":"k\u0020y+","grant_type":"client_credentials","scope":"x"}"#,
+            ),
+            (headers(FORM, None), "grant_type=client_credentials&client_id=a&client_secret=k+y%2B"),
+            (headers(FORM, Some(&basic)), "grant_type=client_credentials"),
+            (headers(FORM, Some("Bearer old")), "grant_type=client_credentials&client_id=a&client_secret=k+y%2B"),
+        ] {
+            let callers = callers();
+            let (caller, granted) = answer(&callers, &headers, body.as_bytes(), Some("a b")).unwrap();
+            assert_eq!(&**caller.name(), "a");
+            let granted: serde_json::Value = serde_json::from_slice(granted.body()).unwrap();
+            assert_eq!((granted["token_type"].as_str(), granted["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
+            assert_eq!(granted["scope"], "a b");
+            let bearer = format!("Bearer {}", granted["access_token"].as_str().unwrap()).parse().unwrap();
+            let presented = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+            assert!(callers.identify(&presented, &Peer::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_unknown_id_and_a_wrong_secret_get_one_answer() {
+        for (id, secret) in [("b", "k y+"), ("a", "wrong"), ("", "")] {
+            let body = json!({ "client_id": id, "client_secret": secret, "grant_type": "client_credentials" });
+            assert_eq!(code(&headers(JSON, None), &body.to_string()), Code::CallerUnknown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_request_is_refused_without_a_word_of_it() {
+        let basic = format!("Basic {}", BASE64_STANDARD.encode("a:k+y%2B"));
+        for (headers, body) in [
+            (headers(JSON, None), "canary"),
+            (headers(JSON, None), r#"["canary"]"#),
+            (headers(JSON, None), r#"{"client_id":"a","client_secret":"canary"}"#),
+            (headers(JSON, None), r#"{"client_id":"a","grant_type":"client_credentials"}"#),
+            (headers(JSON, None), r#"{"client_id":1,"client_secret":"canary","grant_type":"client_credentials"}"#),
+            (headers(FORM, None), "grant_type=password&client_id=a&client_secret=canary"),
+            (headers(FORM, None), "grant_type=client_credentials&client_id=a&client_id=b&client_secret=canary"),
+            (headers(FORM, Some(&basic)), "grant_type=client_credentials&client_id=a&client_secret=canary"),
+            (headers(FORM, Some("Bearer x")), "grant_type=client_credentials"),
+            (headers("text/plain", None), "grant_type=client_credentials&client_id=a&client_secret=canary"),
+        ] {
+            let refusal = answer(&callers(), &headers, body.as_bytes(), None).unwrap_err();
+            assert_eq!(refusal.code(), Code::MalformedTokenRequest, "{body}");
+            assert!(!format!("{refusal} {refusal:?}").contains("canary"));
+        }
+    }
+}
