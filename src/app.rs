@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, Check, Checks};
 use crate::clock::{Clock, Jitter};
 use crate::config::{Config, Upstream};
-use crate::credentials::Tokens;
+use crate::credentials::Credentials;
 use crate::gateway::access_log::Observer;
 use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
-use crate::gateway::capacity::{self, Room, Share};
+use crate::gateway::capacity::{self, Capacity, Quota};
 use crate::gateway::endpoints;
-use crate::gateway::metrics::Figures;
-use crate::gateway::route::{Encryption, Provider, Sealing, TokenEndpoint, UnknownKids};
+use crate::gateway::metrics::MetricsCollector;
+use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint, UnknownKids};
 use crate::gateway::server::ListenError;
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::Address;
@@ -24,7 +24,7 @@ use crate::gateway::server::tls;
 use crate::gateway::{self, Gateway};
 use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
-use crate::upstream::{self, BadTls, Tls};
+use crate::upstream::{self, Connector, ConnectorError};
 
 /// A gateway whose listeners are bound and which serves nobody yet.
 #[derive(Debug)]
@@ -33,12 +33,12 @@ pub struct App {
     admin: Admin,
     drain: Drain,
     drain_delay: Duration,
-    keepers: JoinSet<()>,
+    background_tasks: JoinSet<()>,
 }
 
 /// What a test or an embedding program may steer.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Dependencies {
     /// Time, as keys, tokens and access records see it.
     pub clock: Clock,
     /// Chance, likewise.
@@ -47,7 +47,7 @@ pub struct Surroundings {
     pub observers: Vec<Observer>,
 }
 
-impl Default for Surroundings {
+impl Default for Dependencies {
     fn default() -> Self {
         Self { clock: Clock::system(), jitter: Jitter::random(), observers: Vec::new() }
     }
@@ -63,7 +63,7 @@ pub enum BuildError {
         /// Its configured name.
         name: String,
         /// What is wrong.
-        cause: BadTls,
+        cause: ConnectorError,
     },
     /// The callers cannot be told apart.
     #[error(transparent)]
@@ -76,7 +76,7 @@ pub enum BuildError {
     TokenKey(#[from] BadTokenKey),
     /// The listener's certificate, key or client CA.
     #[error("listen.tls: {0}")]
-    Tls(tls::BadTls),
+    Tls(tls::TlsError),
     /// An address that cannot be bound.
     #[error("{what} {address}: {cause}")]
     Bind {
@@ -95,47 +95,47 @@ impl App {
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub async fn build(config: Config, surroundings: Surroundings) -> Result<Self, BuildError> {
-        let Surroundings { clock, jitter, observers } = surroundings;
+    pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
+        let Dependencies { clock, jitter, observers } = dependencies;
         let drain = Drain::default();
-        let (mut providers, mut keepers) = (Vec::new(), JoinSet::new());
-        let wanted: Vec<_> = config.upstreams.iter().map(|upstream| upstream.share).collect();
+        let (mut routes, mut background_tasks) = (Vec::new(), JoinSet::new());
+        let wanted: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
         let shares = capacity::divide(&config.gateway.limits, &wanted);
-        for (upstream, share) in config.upstreams.iter().zip(shares) {
+        for (upstream, quota) in config.upstreams.iter().zip(shares) {
             let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
-            let tls = Tls::of(&upstream.upstream).map_err(fault)?;
-            providers.push(provider(upstream, &tls, share, &clock, &jitter).map_err(fault)?);
-            keepers.spawn(tls.keep_fresh(clock.clone()));
+            let connector = Connector::of(&upstream.upstream).map_err(fault)?;
+            routes.push(route(upstream, &connector, quota, &clock, &jitter).map_err(fault)?);
+            background_tasks.spawn(connector.run_refresh(clock.clone()));
         }
         let callers = callers(&config.gateway, clock.clone())?;
-        let checks = checks(&providers, &drain);
+        let checks = checks(&routes, &drain);
         let listen = config.gateway.listen.address.clone();
         let admin_address = config.admin.address;
         let drain_delay = config.gateway.deadlines.drain_delay;
         let gateway =
-            Gateway::bind(config.gateway, callers.clone(), providers.clone(), observers, drain.clone(), clock.clone());
+            Gateway::bind(config.gateway, callers.clone(), routes.clone(), observers, drain.clone(), clock.clone());
         let gateway = gateway.await.map_err(|error| match error {
             ListenError::Tls(cause) => BuildError::Tls(cause),
             ListenError::Bind(cause) => BuildError::Bind { what: "listen.address", address: listen, cause },
         })?;
         let mut metrics = Registry::default();
-        metrics.register_collector(Box::new(Figures::new(providers.clone(), callers.clone(), gateway.tls())));
+        metrics.register_collector(Box::new(MetricsCollector::new(routes.clone(), callers.clone(), gateway.tls())));
         let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
             what: "admin.address",
             address: admin_address.into(),
             cause,
         })?;
-        keepers.spawn(callers.keep_fresh());
-        for provider in providers {
-            if let Some(keys) = provider.sealing.keys() {
-                keepers.spawn(keys.keep_fresh());
+        background_tasks.spawn(callers.run_refresh());
+        for route in routes {
+            if let Some(keys) = route.body_policy.keys() {
+                background_tasks.spawn(keys.run_refresh());
             }
-            keepers.spawn(provider.tokens.keep_fresh());
+            background_tasks.spawn(route.credentials.run_refresh());
         }
         if let Some(tls) = gateway.tls() {
-            keepers.spawn(tls.keep_fresh(clock));
+            background_tasks.spawn(tls.run_refresh(clock));
         }
-        Ok(Self { gateway, admin, drain, drain_delay, keepers })
+        Ok(Self { gateway, admin, drain, drain_delay, background_tasks })
     }
 
     /// Where callers connect.
@@ -158,13 +158,13 @@ impl App {
     /// the future ends at once.
     ///
     /// # Errors
-    /// When a part that has no end ended: see [`BrokenDown`].
-    pub async fn run(self, stop: impl Future<Output = Stop>) -> Result<(), BrokenDown> {
-        let Self { gateway, admin, drain, drain_delay, mut keepers } = self;
+    /// When a part that has no end ended: see [`BackgroundTaskExited`].
+    pub async fn run(self, stop: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
+        let Self { gateway, admin, drain, drain_delay, mut background_tasks } = self;
         let draining = async {
             let delay = match stop.await {
-                Stop::Announced => drain_delay,
-                Stop::AtOnce => Duration::ZERO,
+                Shutdown::AfterDelay => drain_delay,
+                Shutdown::Immediate => Duration::ZERO,
             };
             drain.announce();
             tracing::info!(delay_s = delay.as_secs_f64(), "stopping");
@@ -175,8 +175,8 @@ impl App {
         let ended = tokio::select! {
             () = gateway.serve() => Ok(()),
             () = draining => Ok(()),
-            () = admin.serve() => Err(BrokenDown),
-            () = first_to_end(&mut keepers) => Err(BrokenDown),
+            () = admin.serve() => Err(BackgroundTaskExited),
+            () = first_to_end(&mut background_tasks) => Err(BackgroundTaskExited),
         };
         tracing::info!("stopped");
         ended
@@ -187,76 +187,83 @@ impl App {
 /// unseen, later; the process ends instead, for a supervisor to start afresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a part of the gateway that never ends has ended")]
-pub struct BrokenDown;
+pub struct BackgroundTaskExited;
 
 /// How a gateway is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum Shutdown {
     /// Say so first, and serve on for `drain_delay`: a supervisor takes us out of rotation.
-    Announced,
+    AfterDelay,
     /// Close the door now; what is in flight may finish: a person waits.
-    AtOnce,
+    Immediate,
 }
 
 fn callers(config: &gateway::Config, clock: Clock) -> Result<Callers, BuildError> {
-    let tokens = match &config.token_key {
+    let token_key = match &config.token_key {
         Some(source) => TokenKey::shared(&source.read()?)?,
         None => TokenKey::random()?,
     };
-    Ok(Callers::new(config.callers.clone(), tokens, clock)?)
+    Ok(Callers::new(config.callers.clone(), token_key, clock)?)
 }
 
-fn provider(config: &Upstream, tls: &Tls, share: Share, clock: &Clock, jitter: &Jitter) -> Result<Provider, BadTls> {
-    let control = tls.control_client()?;
+fn route(
+    config: &Upstream,
+    connector: &Connector,
+    quota: Quota,
+    clock: &Clock,
+    jitter: &Jitter,
+) -> Result<Route, ConnectorError> {
+    let control = connector.control_client()?;
     let in_clear = config.encryption == Encryption::Off;
-    let upstream = upstream::Upstream::new(&upstream::Config { in_clear, ..config.upstream.clone() }, tls)?;
+    let upstream = upstream::Upstream::new(&upstream::Config { in_clear, ..config.upstream.clone() }, connector)?;
     let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
-    let sealing = match upstream.in_clear() {
-        Some(permission) => Sealing::Off(permission),
-        None if config.encryption == Encryption::RequireSealed => Sealing::Before(keys().known()),
-        None => Sealing::Here(keys()),
+    let body_policy = match upstream.in_clear() {
+        Some(permission) => BodyPolicy::Off(permission),
+        None if config.encryption == Encryption::RequireSealed => BodyPolicy::RequireSealed(keys().known()),
+        None => BodyPolicy::Seal(keys()),
     };
-    let tokens = Tokens::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
-    let endpoint = tokens.endpoint().and_then(|endpoint| upstream.path_to(endpoint)).map(Into::into);
+    let credentials =
+        Credentials::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
+    let endpoint = credentials.endpoint().and_then(|endpoint| upstream.path_to(endpoint)).map(Into::into);
     let is_emulated = config.token_endpoint == TokenEndpoint::Emulate;
-    Ok(Provider {
+    Ok(Route {
         name: config.name.as_str().into(),
         prefix: config.prefix.as_str().into(),
         strip_prefix: config.strip_prefix,
-        sealing,
+        body_policy,
         token_endpoint: config.token_endpoint,
         token_path: endpoint.or_else(|| is_emulated.then(|| endpoints::token::PATH.into())),
-        tokens,
+        credentials,
         upstream,
         key_refusals: config.key_refusals.as_slice().into(),
-        room: Room::of(share),
+        capacity: Capacity::of(quota),
         unknown_kids: UnknownKids::default(),
     })
 }
 
 /// Ready is: not stopping, and a key and a token in hand for an upstream.
-fn checks(providers: &[Provider], drain: &Drain) -> Checks {
+fn checks(routes: &[Route], drain: &Drain) -> Checks {
     let drain = drain.clone();
     let stopping = move || if drain.is_announced() { Err("the gateway is stopping".to_owned()) } else { Ok(()) };
-    Checks { always: Box::new(stopping), upstreams: providers.iter().cloned().map(needs).collect() }
+    Checks { always: Box::new(stopping), upstreams: routes.iter().cloned().map(needs).collect() }
 }
 
-fn needs(provider: Provider) -> Vec<Check> {
-    let Provider { name, sealing, tokens, .. } = provider;
+fn needs(route: Route) -> Vec<Check> {
+    let Route { name, body_policy, credentials, .. } = route;
     let key = {
         let name = name.clone();
-        move || match sealing.keys() {
+        move || match body_policy.keys() {
             Some(keys) => keys.snapshot().usable.map(drop).map_err(|why| format!("{name}: no key: {why}")),
             None => Ok(()),
         }
     };
-    let token = move || tokens.snapshot().usable.map(drop).map_err(|why| format!("{name}: no token: {why}"));
+    let token = move || credentials.snapshot().usable.map(drop).map_err(|why| format!("{name}: no token: {why}"));
     vec![Box::new(key), Box::new(token)]
 }
 
 /// Returns when a refresher ends, which only a panic can bring about.
-async fn first_to_end(keepers: &mut JoinSet<()>) {
-    match keepers.join_next().await {
+async fn first_to_end(background_tasks: &mut JoinSet<()>) {
+    match background_tasks.join_next().await {
         Some(Err(error)) => tracing::error!(%error, "a refresher failed"),
         Some(Ok(())) | None => tracing::error!("a refresher ended"),
     }

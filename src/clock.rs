@@ -31,12 +31,12 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until its [`Hands`] are turned.
+    /// A clock that stands still until its [`ClockControl`] are turned.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-    pub fn manual() -> (Self, Hands) {
-        let (hands, face) = watch::channel(Instant::now());
-        (Self(Source::Manual(face)), Hands(Arc::new(hands)))
+    pub fn manual() -> (Self, ClockControl) {
+        let (control, face) = watch::channel(Instant::now());
+        (Self(Source::Manual(face)), ClockControl(Arc::new(control)))
     }
 
     /// Now, on this clock.
@@ -70,9 +70,9 @@ impl Clock {
 
 /// Turns a manual [`Clock`].
 #[derive(Clone, Debug)]
-pub struct Hands(Arc<watch::Sender<Instant>>);
+pub struct ClockControl(Arc<watch::Sender<Instant>>);
 
-impl Hands {
+impl ClockControl {
     /// Moves the clock on and wakes whoever waited for a moment that has now come.
     pub fn advance(&self, by: Duration) {
         self.0.send_modify(|now| *now += by);
@@ -141,16 +141,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_sleeper_on_a_manual_clock_wakes_when_the_hands_pass_its_moment() {
-        let (clock, hands) = Clock::manual();
+        let (clock, control) = Clock::manual();
         let sleeper = tokio::spawn({
             let clock = clock.clone();
             async move { clock.sleep(Duration::from_secs(3600)).await }
         });
         tokio::task::yield_now().await;
-        hands.advance(Duration::from_secs(3599));
+        control.advance(Duration::from_secs(3599));
         tokio::task::yield_now().await;
         assert!(!sleeper.is_finished());
-        hands.advance(Duration::from_secs(1));
+        control.advance(Duration::from_secs(1));
         sleeper.await.unwrap();
     }
 

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-pub use reload::{Contents, Recipe, Reloaded};
+pub use reload::{FileContents, Loader, Reloaded};
 
 /// A file as it was at one moment. Wiped afterwards: it may hold a private key.
 pub struct PemFile {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 /// A bucket that holds a burst and is refilled by one at each interval.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     /// When the bucket is, or was, full again. What is taken moves it on by an interval.
     full_at: Instant,
     burst: u32,
     interval: Duration,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket.
     #[must_use]
     pub fn new(burst: u32, interval: Duration, now: Instant) -> Self {
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn a_burst_is_free_and_then_one_comes_back_at_each_interval() {
         let now = Clock::manual().0.now();
-        let mut bucket = Bucket::new(BURST, SECOND, now);
+        let mut bucket = TokenBucket::new(BURST, SECOND, now);
         for _ in 0..5 {
             assert_eq!(bucket.take(now), Ok(()));
         }
@@ -70,7 +70,7 @@ mod tests {
             steps in prop::collection::vec(0u64..1500, 1..200),
         ) {
             let start = Clock::manual().0.now();
-            let mut bucket = Bucket::new(BURST, SECOND, start);
+            let mut bucket = TokenBucket::new(BURST, SECOND, start);
             let (mut now, mut taken) = (start, 0);
             for step in steps {
                 now += Duration::from_millis(step);

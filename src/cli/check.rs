@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::output;
 use crate::config::{Environment, Loaded, Overrides};
 use crate::gateway::server::tls::ServerTls;
-use crate::upstream::Tls;
+use crate::upstream::Connector;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -17,7 +17,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     // What reading cannot find out: whether the trust set-up can be used.
     for upstream in &loaded.config.upstreams {
         let unusable = |error| Failure::config(format!("upstream {}: {error}", upstream.name));
-        Tls::of(&upstream.upstream).map_err(unusable)?;
+        Connector::of(&upstream.upstream).map_err(unusable)?;
     }
     if let Some(files) = loaded.config.gateway.listen.tls.clone() {
         ServerTls::load(files).map_err(|error| Failure::config(format!("listen.tls: {error}")))?;

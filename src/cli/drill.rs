@@ -14,7 +14,7 @@ use super::output;
 use super::signals::Signals;
 use crate::clock::Clock;
 use crate::config::Environment;
-use crate::drill::{Config, Drill, DrillError, MAX_DURATION, MAX_RATE, Progress, RATE, Report, Scenario, Subject};
+use crate::drill::{Config, Drill, DrillError, MAX_DURATION, MAX_RATE, Progress, RATE, Report, Scenario, Target};
 use crate::error_chain;
 use crate::telemetry;
 
@@ -88,12 +88,12 @@ async fn play(arguments: &Arguments) -> Result<(), Failure> {
 
 async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {
     let Arguments { scenario, rate, duration, listen, management, .. } = *arguments;
-    let subject = match arguments.gateway.clone() {
-        Some(gateway) => Subject::Foreign { gateway, listen, management },
-        None => Subject::Own,
+    let target = match arguments.gateway.clone() {
+        Some(gateway) => Target::Foreign { gateway, listen, management },
+        None => Target::Own,
     };
     let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u16(..)));
-    let drill = Drill::start(Config { scenario, rate, duration, seed, subject }, Clock::system()).await?;
+    let drill = Drill::start(Config { scenario, rate, duration, seed, target }, Clock::system()).await?;
     output::text(drill.greeting());
     let mut line = Line { is_terminal: io::stdout().is_terminal(), printed: None };
     let report = drill.run(|progress| line.show(progress)).await;

@@ -12,7 +12,7 @@ use super::source::Location;
 use crate::error_chain;
 use crate::jose::{DecryptionKey, open};
 use crate::keys::Source;
-use crate::upstream::Tls;
+use crate::upstream::Connector;
 
 /// Private key sets are at hand or they are nowhere.
 const FETCH: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ async fn load(source: &Source) -> Result<Value, Failure> {
         Source::Url(url) => {
             let unavailable =
                 |error: reqwest::Error| Failure::unavailable(format!("--keys: {}", error_chain::chain(&error)));
-            let fetch = Tls::new(None)?.control_client()?.get(url.clone()).timeout(FETCH).send();
+            let fetch = Connector::new(None)?.control_client()?.get(url.clone()).timeout(FETCH).send();
             let answer = fetch.await.and_then(reqwest::Response::error_for_status).map_err(unavailable)?;
             answer.bytes().await.map_err(unavailable)?.to_vec()
         }

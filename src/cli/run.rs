@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::signals::Signals;
-use crate::app::{App, BuildError, Stop, Surroundings};
+use crate::app::{App, BuildError, Dependencies, Shutdown};
 use crate::config::{Environment, Loaded, Overrides};
 use crate::telemetry;
 
@@ -22,7 +22,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     loaded.warn();
     // Before anybody can know that we are here, and ask us to stop.
     let mut signals = Signals::listen()?;
-    let app = App::build(loaded.config, Surroundings::default()).await.map_err(|error| match error {
+    let app = App::build(loaded.config, Dependencies::default()).await.map_err(|error| match error {
         BuildError::Bind { .. } => Failure::unavailable(error),
         _ => Failure::config(error),
     })?;
@@ -30,7 +30,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     tracing::info!(%gateway, %admin, version = env!("CARGO_PKG_VERSION"), "listening");
 
     let (ask, asked) = oneshot::channel();
-    let stop = async { asked.await.unwrap_or(Stop::AtOnce) };
+    let stop = async { asked.await.unwrap_or(Shutdown::Immediate) };
     let second_signal = async {
         // The gateway that no longer listens has ended by itself, and the select sees that.
         let _ = ask.send(signals.next().await);

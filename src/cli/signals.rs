@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app::Stop;
+use crate::app::Shutdown;
 
 /// SIGTERM comes from a supervisor, which also stops sending callers; SIGINT from a person, who
 /// waits.
@@ -20,10 +20,10 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    pub(super) async fn next(&mut self) -> Stop {
+    pub(super) async fn next(&mut self) -> Shutdown {
         tokio::select! {
-            _ = self.terminate.recv() => Stop::Announced,
-            _ = self.interrupt.recv() => Stop::AtOnce,
+            _ = self.terminate.recv() => Shutdown::AfterDelay,
+            _ = self.interrupt.recv() => Shutdown::Immediate,
         }
     }
 }

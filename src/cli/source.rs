@@ -9,7 +9,7 @@ use crate::clock::{Clock, Jitter};
 use crate::config::{Environment, passes_in_clear, proxy_of_environment};
 use crate::keys::{self, Keys, Source};
 use crate::secret::SecretSource;
-use crate::upstream::Tls;
+use crate::upstream::Connector;
 
 /// The arguments of the commands that seal or look at keys.
 #[derive(clap::Args)]
@@ -37,7 +37,7 @@ impl KeySource {
             return Err(Failure::new("a key is not sent over http to another machine: use https"));
         }
         let (proxy, _) = proxy_of_environment(&Environment::of_process()).map_err(Failure::config)?;
-        let http = Tls::new(self.ca_file.as_deref())?.by(proxy).control_client()?;
+        let http = Connector::new(self.ca_file.as_deref())?.with_proxy(proxy).control_client()?;
         let name = self.jwks.to_string();
         let mut config = keys::Config::new(self.jwks.0);
         config.pin = self.pin;

@@ -45,25 +45,25 @@ impl Limits {
 
     /// Whether every upstream gets what it wants, and what it needs.
     pub(super) fn check_shares(&self, upstreams: &[Upstream], report: &Report) {
-        let wanted: Vec<_> = upstreams.iter().map(|upstream| upstream.share).collect();
+        let wanted: Vec<_> = upstreams.iter().map(|upstream| upstream.quota).collect();
         let shares = divide(&self.value(), &wanted);
-        if shares.iter().map(|share| share.buffered).fold(0, usize::saturating_add) > self.buffered.value {
+        if shares.iter().map(|quota| quota.buffered).fold(0, usize::saturating_add) > self.buffered.value {
             self.buffered.fault(report, "less than what the [[upstream]] want of it together");
         }
-        let in_flight = shares.iter().map(|share| share.in_flight).fold(0, usize::saturating_add);
-        if in_flight > self.in_flight.value || shares.iter().any(|share| share.in_flight == 0) {
+        let in_flight = shares.iter().map(|quota| quota.in_flight).fold(0, usize::saturating_add);
+        if in_flight > self.in_flight.value || shares.iter().any(|quota| quota.in_flight == 0) {
             self.in_flight.fault(report, "less than what the [[upstream]] want of it together");
         }
         if self.max_body.value > self.buffered.value {
             return;
         }
-        for (upstream, share) in upstreams.iter().zip(shares) {
-            if share.max_body > self.max_body.value {
+        for (upstream, quota) in upstreams.iter().zip(shares) {
+            if quota.max_body > self.max_body.value {
                 let message = format!("upstream {} takes larger bodies than max_body here", upstream.name);
                 self.max_body.fault(report, message);
             }
-            if share.max_body > share.buffered {
-                let (name, buffered) = (&upstream.name, (SIZE.show)(&share.buffered));
+            if quota.max_body > quota.buffered {
+                let (name, buffered) = (&upstream.name, (SIZE.show)(&quota.buffered));
                 let message = format!("upstream {name} may buffer {buffered}, less than one of its largest bodies");
                 self.buffered.fault_with(&self.max_body, report, message);
             }

@@ -50,7 +50,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::StatusCode;
 use url::Url;
 
-use crate::gateway::capacity::Wanted;
+use crate::gateway::capacity::QuotaOverrides;
 use crate::gateway::route::{Encryption, TokenEndpoint};
 use crate::gateway::server::socket::Address;
 use crate::secret::SecretSource;
@@ -88,7 +88,7 @@ pub struct Upstream {
     /// What becomes of a caller's own call of the token endpoint.
     pub token_endpoint: TokenEndpoint,
     /// What it wants of `[limits]`, in place of an even share.
-    pub share: Wanted,
+    pub quota: QuotaOverrides,
     /// Where it is, and how long it is waited for.
     pub upstream: crate::upstream::Config,
     /// The statuses by which it can mean that it cannot open a message: then the keys are
@@ -127,7 +127,7 @@ impl Config {
             strip_prefix: false,
             encryption: Encryption::default(),
             token_endpoint: TokenEndpoint::default(),
-            share: Wanted::default(),
+            quota: QuotaOverrides::default(),
             key_refusals: upstream::KEY_REFUSALS.to_vec(),
             keys: keys::Config::new(keys::Source::Url(urls::append(&url, upstream::JWKS_PATH))),
             credentials: crate::credentials::Config::ClientCredentials(credentials),

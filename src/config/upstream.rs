@@ -15,7 +15,7 @@ use super::urls::{append, check_http};
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
 };
-use crate::gateway::capacity::Wanted;
+use crate::gateway::capacity::QuotaOverrides;
 use crate::gateway::endpoints;
 use crate::gateway::route::{Encryption, TokenEndpoint};
 use crate::keys::Source;
@@ -112,7 +112,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
     far.connect = section.setting("connect", &DEADLINE, far.connect).value;
     far.reply = section.setting("reply", &DEADLINE, far.reply).value;
     far.idle = section.setting("idle", &DEADLINE, far.idle).value;
-    let share = Wanted {
+    let quota = QuotaOverrides {
         max_body: section.optional("max_body", &SIZE).map(|size| size.value),
         buffered: section.optional("buffered", &SIZE).map(|size| size.value),
         in_flight: section.optional("in_flight", &COUNT).map(|count| count.value),
@@ -133,7 +133,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         strip_prefix,
         encryption: encryption.value,
         token_endpoint: token_endpoint.value,
-        share,
+        quota,
         upstream: far,
         key_refusals,
         keys,

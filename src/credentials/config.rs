@@ -19,7 +19,7 @@ pub const RESERVED_MEMBERS: [&str; 3] = ["client_id", "client_secret", "grant_ty
 /// `[upstream.credentials]`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Config {
-    /// Tokens by the client credentials grant (RFC 6749 section 4.4).
+    /// Credentials by the client credentials grant (RFC 6749 section 4.4).
     ClientCredentials(ClientCredentials),
     /// A fixed value in a header.
     Static(StaticCredentials),

@@ -12,10 +12,10 @@ use crate::secret::Secret;
 /// What is put on a request. `Debug` shows nothing of the value, and the header's value is marked
 /// sensitive, which keeps it out of HPACK's tables and of the logs of the libraries below.
 #[derive(Clone, Debug)]
-pub struct Bearer(Option<Credential>);
+pub struct Credential(Option<HeaderCredential>);
 
 #[derive(Clone, Debug)]
-struct Credential {
+struct HeaderCredential {
     header: HeaderName,
     value: HeaderValue,
     /// Tells this credential from the one before and the one after it.
@@ -24,7 +24,7 @@ struct Credential {
     accepted: Arc<AtomicBool>,
 }
 
-impl Bearer {
+impl Credential {
     /// Puts the credential on, replacing every line of the header it sets, and of its twins spelt
     /// with underscores, which behind many servers are the same variable. Does nothing for `none`.
     pub fn apply(&self, headers: &mut HeaderMap) {
@@ -42,7 +42,7 @@ impl Bearer {
     }
 
     pub(super) fn new(header: HeaderName, value: HeaderValue, serial: u64) -> Self {
-        Self(Some(Credential { header, value, serial, accepted: Arc::default() }))
+        Self(Some(HeaderCredential { header, value, serial, accepted: Arc::default() }))
     }
 
     /// The provider let a request with it through. When it is refused later, it was revoked, and
@@ -92,7 +92,7 @@ mod tests {
         headers.append(AUTHORIZATION, "Basic caller".parse().unwrap());
         headers.append(AUTHORIZATION, "Bearer caller".parse().unwrap());
         let value = header_value("Bearer ", &Secret::new("canary".into())).unwrap();
-        Bearer::new(AUTHORIZATION, value, 1).apply(&mut headers);
+        Credential::new(AUTHORIZATION, value, 1).apply(&mut headers);
         let lines: Vec<_> = headers.get_all(AUTHORIZATION).iter().collect();
         assert_eq!(lines, ["Bearer canary"]);
         assert!(lines[0].is_sensitive());
@@ -104,7 +104,7 @@ mod tests {
         headers.append(HeaderName::from_static("x_api_key"), "caller".parse().unwrap());
         let header = HeaderName::from_static("x-api-key");
         let value = header_value("", &Secret::new("canary".into())).unwrap();
-        Bearer::new(header.clone(), value, 1).apply(&mut headers);
+        Credential::new(header.clone(), value, 1).apply(&mut headers);
         assert_eq!((headers.len(), &headers[header]), (1, &HeaderValue::from_static("canary")));
     }
 
@@ -112,15 +112,15 @@ mod tests {
     fn no_credential_changes_nothing() {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, "Bearer own".parse().unwrap());
-        Bearer::none().apply(&mut headers);
+        Credential::none().apply(&mut headers);
         assert_eq!(headers[AUTHORIZATION], "Bearer own");
     }
 
     #[test]
     fn debug_shows_nothing_of_the_value() {
         let value = header_value("Bearer ", &Secret::new("canary".into())).unwrap();
-        let bearer = Bearer::new(AUTHORIZATION, value, 1);
-        assert!(!format!("{bearer:?} {bearer:#?}").contains("canary"));
+        let credential = Credential::new(AUTHORIZATION, value, 1);
+        assert!(!format!("{credential:?} {credential:#?}").contains("canary"));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! # Promise
 //!
 //! A request gets a credential that has not expired, and waits for it only when there is none.
-//! [`Tokens::keep_fresh`] renews a token at half to three quarters of its life; while renewals
+//! [`Credentials::run_refresh`] renews a token at half to three quarters of its life; while renewals
 //! fail, the old one serves until its very end. An expired token is no token: sent on, it would
 //! come back as a 401 that nobody can explain.
 //!
 //! # The hard case
 //!
 //! The provider may revoke a token before its end and says so only by a 401 on a call.
-//! [`Tokens::newer_than`] forgets the token if it is still the one in hand (of a thousand
+//! [`Credentials::replacement_for`] forgets the token if it is still the one in hand (of a thousand
 //! requests refused together, the first does; the others find it gone, or replaced), and all of
 //! them wait for one renewal, which began after the refusal: one that was under way may bring a
 //! token that was revoked with the other. If the new token is refused as well within ten seconds, and no call
@@ -56,14 +56,14 @@ use tokio::sync::Notify;
 use url::Url;
 
 pub use config::{ClientCredentials, Config, FETCH_TIMEOUT, Format, RESERVED_MEMBERS, StaticCredentials, WAIT};
-pub use credential::Bearer;
+pub use credential::Credential;
 pub use error::{NoToken, RenewalError, TokenError};
 pub use snapshot::Snapshot;
 
 use crate::clock::{Clock, Jitter};
 use crate::secret::{Secret, SecretSource};
 use credential::header_value;
-use state::{AfterRefusal, Grant, Held, Landing, State};
+use state::{AfterRefusal, CachedCredential, Grant, RenewalOutcome, State};
 
 /// How often the secret's file is looked at while its content is refused: a person who has just
 /// corrected it is watching.
@@ -75,7 +75,7 @@ const REMEMBERED_RENEWALS: u64 = 8;
 
 /// The credentials we hold for one upstream. Cheap to clone; all clones are one holder.
 #[derive(Clone)]
-pub struct Tokens(Arc<Holder>);
+pub struct Credentials(Arc<Holder>);
 
 struct Holder {
     name: Arc<str>,
@@ -83,18 +83,18 @@ struct Holder {
     http: reqwest::Client,
     clock: Clock,
     /// What requests see: a copy of what `state` holds.
-    held: ArcSwapOption<Held>,
+    cached: ArcSwapOption<CachedCredential>,
     state: Mutex<State>,
-    renewals: moka::future::Cache<u64, Outcome>,
+    renewals: moka::future::Cache<u64, RenewalResult>,
     /// The timer's next renewal has moved.
     rescheduled: Notify,
     /// The secret of the last token request, to tell whether its file has changed since.
     tried: Mutex<Option<Secret>>,
 }
 
-type Outcome = Result<(), RenewalError>;
+type RenewalResult = Result<(), RenewalError>;
 
-impl Tokens {
+impl Credentials {
     /// No I/O here. Logs call the upstream by `name`. `http` must not follow redirects.
     #[must_use]
     pub fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
@@ -105,7 +105,7 @@ impl Tokens {
             config,
             http,
             clock,
-            held: ArcSwapOption::empty(),
+            cached: ArcSwapOption::empty(),
             state: Mutex::new(state),
             renewals: moka::future::Cache::new(REMEMBERED_RENEWALS),
             rescheduled: Notify::new(),
@@ -120,9 +120,9 @@ impl Tokens {
     ///
     /// # Errors
     /// When there is none: see [`TokenError`].
-    pub async fn bearer(&self) -> Result<Bearer, TokenError> {
-        match self.in_hand() {
-            Some(bearer) => Ok(bearer),
+    pub async fn current(&self) -> Result<Credential, TokenError> {
+        match self.usable() {
+            Some(credential) => Ok(credential),
             None => self.awaited(0).await,
         }
     }
@@ -132,17 +132,17 @@ impl Tokens {
     ///
     /// None when there is none to be had, or when `refused` had itself replaced a refused one within
     /// the last ten seconds.
-    pub async fn newer_than(&self, refused: &Bearer) -> Option<Bearer> {
+    pub async fn replacement_for(&self, refused: &Credential) -> Option<Credential> {
         let serial = refused.serial()?;
         let verdict = {
             let mut state = self.state();
             let verdict = state.refused(serial, self.0.clock.now());
-            self.0.held.store(state.held().cloned());
+            self.0.cached.store(state.cached().cloned());
             verdict
         };
         self.0.rescheduled.notify_one();
         let renewed = match verdict {
-            AfterRefusal::Other(bearer) => return Some(bearer),
+            AfterRefusal::Other(credential) => return Some(credential),
             AfterRefusal::Leave => {
                 let upstream = &*self.0.name;
                 tracing::debug!(
@@ -154,11 +154,11 @@ impl Tokens {
             AfterRefusal::Renew(number) if matches!(self.0.config, Config::Static(_)) => {
                 // Its outcome is judged by what is in hand afterwards.
                 let _ = self.join(number).await;
-                self.in_hand()
+                self.usable()
             }
             AfterRefusal::Renew(number) => self.awaited(number).await.ok(),
         };
-        renewed.filter(|bearer| bearer.serial() != Some(serial))
+        renewed.filter(|credential| credential.serial() != Some(serial))
     }
 
     /// What is held: for readiness and `/metrics`.
@@ -169,7 +169,7 @@ impl Tokens {
 
     /// Keeps a credential in hand for as long as it is polled: the first renewal at once, then
     /// before the end of each one's life, with backoff after failures. Never returns.
-    pub async fn keep_fresh(self) {
+    pub async fn run_refresh(self) {
         if matches!(self.0.config, Config::None) {
             return std::future::pending().await;
         }
@@ -197,31 +197,31 @@ impl Tokens {
     /// What the token in hand is good for, where the provider said so (RFC 6749 section 5.1).
     #[must_use]
     pub fn scope(&self) -> Option<Arc<str>> {
-        self.0.held.load().as_ref().and_then(|held| held.scope.clone())
+        self.0.cached.load().as_ref().and_then(|cached| cached.scope.clone())
     }
 
-    fn in_hand(&self) -> Option<Bearer> {
+    fn usable(&self) -> Option<Credential> {
         if matches!(self.0.config, Config::None) {
-            return Some(Bearer::none());
+            return Some(Credential::none());
         }
-        let held = self.0.held.load();
-        held.as_ref().filter(|held| held.is_alive(self.0.clock.now())).map(|held| held.bearer.clone())
+        let cached = self.0.cached.load();
+        cached.as_ref().filter(|cached| cached.is_alive(self.0.clock.now())).map(|cached| cached.credential.clone())
     }
 
     /// The credential of renewal `least`, or of a later one.
-    async fn awaited(&self, least: u64) -> Result<Bearer, TokenError> {
+    async fn awaited(&self, least: u64) -> Result<Credential, TokenError> {
         let clock = &self.0.clock;
         let wait = match &self.0.config {
             Config::ClientCredentials(config) => config.wait,
             Config::Static(_) | Config::None => WAIT,
         };
         let deadline = clock.now() + wait;
-        let in_hand = || self.in_hand().filter(|bearer| bearer.serial().is_none_or(|serial| serial >= least));
-        let bearer = async {
+        let usable = || self.usable().filter(|credential| credential.serial().is_none_or(|serial| serial >= least));
+        let credential = async {
             loop {
                 let (number, due) = self.state().next_renewal();
-                if let Some(bearer) = in_hand() {
-                    return Some(bearer);
+                if let Some(credential) = usable() {
+                    return Some(credential);
                 }
                 if self.state().is_hopeless(clock.now(), deadline) {
                     return None;
@@ -232,11 +232,11 @@ impl Tokens {
                 }
             }
         };
-        let bearer = tokio::select! {
-            bearer = bearer => bearer,
-            () = clock.sleep_until(deadline) => in_hand(),
+        let credential = tokio::select! {
+            credential = credential => credential,
+            () = clock.sleep_until(deadline) => usable(),
         };
-        bearer.ok_or_else(|| self.state().why_none(clock.now()))
+        credential.ok_or_else(|| self.state().why_none(clock.now()))
     }
 
     /// Until the moment has come, the schedule has moved, or a refused secret may have changed.
@@ -264,7 +264,7 @@ impl Tokens {
     }
 
     /// Renewal `number`, made once for everyone who asks for it. Ends also when its callers have left.
-    async fn join(&self, number: u64) -> Outcome {
+    async fn join(&self, number: u64) -> RenewalResult {
         let tokens = self.clone();
         let renewal = tokio::spawn(async move {
             let renewals = &tokens.0.renewals;
@@ -273,7 +273,7 @@ impl Tokens {
         renewal.await.unwrap_or(Err(RenewalError::Abandoned))
     }
 
-    async fn renew(&self, number: u64) -> Outcome {
+    async fn renew(&self, number: u64) -> RenewalResult {
         if let Some(outcome) = self.state().outcome_of(number) {
             return outcome;
         }
@@ -283,21 +283,21 @@ impl Tokens {
             Config::Static(config) => read_static(config).await,
             Config::None => return Ok(()),
         };
-        let (landing, has_token) = {
+        let (outcome_now, has_token) = {
             let mut state = self.state();
             let now = self.0.clock.now();
-            let landing = state.land(number, outcome, now);
-            self.0.held.store(state.held().cloned());
-            (landing, state.bearer(now).is_some())
+            let outcome_now = state.finish(number, outcome, now);
+            self.0.cached.store(state.cached().cloned());
+            (outcome_now, state.credential(now).is_some())
         };
         self.0.rescheduled.notify_one();
         let upstream = &*self.0.name;
-        match landing {
-            Landing::Good => {
+        match outcome_now {
+            RenewalOutcome::Good => {
                 tracing::debug!(upstream, "a credential was renewed");
                 Ok(())
             }
-            Landing::Failed(error) => {
+            RenewalOutcome::Failed(error) => {
                 match &error {
                     RenewalError::Refused { .. } => {
                         tracing::error!(upstream, %error, has_token, "no new token")
@@ -306,7 +306,7 @@ impl Tokens {
                 }
                 Err(error)
             }
-            Landing::Late => Ok(()),
+            RenewalOutcome::Late => Ok(()),
         }
     }
 
@@ -334,9 +334,9 @@ async fn read_static(config: &StaticCredentials) -> Result<Grant, RenewalError> 
     Ok(Grant { header: config.header.clone(), value, life: None, scope: None })
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("endpoint", &self.endpoint().map(Url::path)).finish_non_exhaustive()
+        f.debug_struct("Credentials").field("endpoint", &self.endpoint().map(Url::path)).finish_non_exhaustive()
     }
 }
 

@@ -31,12 +31,12 @@ impl Snapshot {
             Config::Static(_) => "static",
             Config::None => "none",
         };
-        let has_one = matches!(config, Config::None) || state.bearer(now).is_some();
+        let has_one = matches!(config, Config::None) || state.credential(now).is_some();
         let counts = state.counts();
         Self {
             kind,
             usable: if has_one { Ok(()) } else { Err(state.why_none(now)) },
-            life_left: state.held().and_then(|held| held.life_left(now)),
+            life_left: state.cached().and_then(|cached| cached.life_left(now)),
             last_error: state.last_error().cloned(),
             renewals_ok: counts.ok,
             renewals_failed: counts.failed,

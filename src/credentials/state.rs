@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Bearer, RenewalError, TokenError};
+use super::{Credential, RenewalError, TokenError};
 use crate::clock::{Backoff, Jitter};
 
 /// The part of its life at which a token is renewed: early enough for many failed attempts,
@@ -44,7 +44,7 @@ const STATIC_POLL: Duration = Duration::from_secs(10);
 /// Everything that is known about the credential.
 #[derive(Debug)]
 pub(super) struct State {
-    held: Option<Arc<Held>>,
+    cached: Option<Arc<CachedCredential>>,
     /// Whether a refused credential is thrown away: a fixed one is all there is.
     is_minted: bool,
     ended: u64,
@@ -68,8 +68,8 @@ pub(super) struct State {
 
 /// A credential in hand.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) bearer: Bearer,
+pub(super) struct CachedCredential {
+    pub(super) credential: Credential,
     /// None for a fixed one.
     expires: Option<Instant>,
     pub(super) scope: Option<Arc<str>>,
@@ -89,7 +89,7 @@ pub(super) struct Grant {
 #[derive(Debug)]
 pub(super) enum AfterRefusal {
     /// Another one is in hand already.
-    Other(Bearer),
+    Other(Credential),
     /// The renewal with this number is to bring another one.
     Renew(u64),
     /// It was renewed just now for the same reason: leave it.
@@ -98,7 +98,7 @@ pub(super) enum AfterRefusal {
 
 /// What came of a renewal.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Landing {
+pub(super) enum RenewalOutcome {
     Good,
     Failed(RenewalError),
     /// A later one had ended before.
@@ -112,7 +112,7 @@ pub(super) struct Counts {
     pub(super) refusals: u64,
 }
 
-impl Held {
+impl CachedCredential {
     pub(super) fn is_alive(&self, now: Instant) -> bool {
         self.expires.is_none_or(|expires| now < expires)
     }
@@ -125,7 +125,7 @@ impl Held {
 impl State {
     pub(super) fn new(is_minted: bool, now: Instant, jitter: Jitter) -> Self {
         Self {
-            held: None,
+            cached: None,
             is_minted,
             ended: 0,
             due: now,
@@ -141,8 +141,8 @@ impl State {
         }
     }
 
-    pub(super) fn held(&self) -> Option<&Arc<Held>> {
-        self.held.as_ref()
+    pub(super) fn cached(&self) -> Option<&Arc<CachedCredential>> {
+        self.cached.as_ref()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -164,8 +164,8 @@ impl State {
     }
 
     /// The credential in hand, unless it has expired.
-    pub(super) fn bearer(&self, now: Instant) -> Option<Bearer> {
-        self.held.as_ref().filter(|held| held.is_alive(now)).map(|held| held.bearer.clone())
+    pub(super) fn credential(&self, now: Instant) -> Option<Credential> {
+        self.cached.as_ref().filter(|cached| cached.is_alive(now)).map(|cached| cached.credential.clone())
     }
 
     /// Why a request that found no credential gets none.
@@ -201,9 +201,9 @@ impl State {
     }
 
     /// Renewal `number` ended.
-    pub(super) fn land(&mut self, number: u64, outcome: Result<Grant, RenewalError>, now: Instant) -> Landing {
+    pub(super) fn finish(&mut self, number: u64, outcome: Result<Grant, RenewalError>, now: Instant) -> RenewalOutcome {
         if number <= self.ended {
-            return Landing::Late;
+            return RenewalOutcome::Late;
         }
         self.ended = number;
         // A fixed credential is read from disk; that counts as tried also when it failed.
@@ -218,13 +218,13 @@ impl State {
                     // It had been sent before the refusal: the one that replaces is still to come.
                     self.due = now;
                 }
-                Landing::Good
+                RenewalOutcome::Good
             }
             Err(error) => {
                 self.due = now + self.wait_after(&error);
                 self.counts.failed += 1;
                 self.last_error = Some(error.clone());
-                Landing::Failed(error)
+                RenewalOutcome::Failed(error)
             }
         }
     }
@@ -236,11 +236,11 @@ impl State {
                 None => STATIC_POLL,
             };
         // A fixed credential that is still the same keeps its serial: there is nothing to resend with.
-        let same = self.held.as_ref().filter(|held| !self.is_minted && held.bearer.carries(&grant.value));
+        let same = self.cached.as_ref().filter(|cached| !self.is_minted && cached.credential.carries(&grant.value));
         if same.is_none() {
-            let bearer = Bearer::new(grant.header, grant.value, number);
+            let credential = Credential::new(grant.header, grant.value, number);
             let expires = grant.life.map(|life| now + life);
-            self.held = Some(Arc::new(Held { bearer, expires, scope: grant.scope }));
+            self.cached = Some(Arc::new(CachedCredential { credential, expires, scope: grant.scope }));
         }
         self.backoff.reset();
         self.slow_backoff.reset();
@@ -274,13 +274,13 @@ impl State {
     /// The provider answered 401 to the credential with this serial.
     pub(super) fn refused(&mut self, serial: u64, now: Instant) -> AfterRefusal {
         let next = self.begun.max(self.ended) + 1;
-        match &self.held {
-            Some(held) if held.bearer.serial() != Some(serial) && held.is_alive(now) => {
-                AfterRefusal::Other(held.bearer.clone())
+        match &self.cached {
+            Some(cached) if cached.credential.serial() != Some(serial) && cached.is_alive(now) => {
+                AfterRefusal::Other(cached.credential.clone())
             }
-            Some(held) if held.bearer.serial() == Some(serial) => {
+            Some(cached) if cached.credential.serial() == Some(serial) => {
                 self.counts.refusals += 1;
-                let accepted = held.bearer.was_accepted();
+                let accepted = cached.credential.was_accepted();
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
                 // While no other can be had, one that some calls accept is better than none.
                 let is_barred =
@@ -297,7 +297,7 @@ impl State {
                     self.due = self.due.min(now);
                 }
                 if self.is_minted {
-                    self.held = None;
+                    self.cached = None;
                 }
                 AfterRefusal::Renew(number)
             }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::scenario::{Action, Step};
+use super::scenario::{Action, PlannedStep};
 use crate::clock::Clock;
 use crate::sandbox::{Fault, Rotation, Sandbox, TokenFault};
 
@@ -90,7 +90,7 @@ impl fmt::Display for Change {
 }
 
 /// Does to the sandbox what a plan says, and writes down what was done.
-pub(super) struct Stage<'a> {
+pub(super) struct Executor<'a> {
     sandbox: &'a Sandbox,
     clock: &'a Clock,
     begun: Instant,
@@ -98,7 +98,7 @@ pub(super) struct Stage<'a> {
     events: Mutex<Vec<Event>>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Executor<'a> {
     pub(super) fn new(sandbox: &'a Sandbox, clock: &'a Clock, begun: Instant) -> Self {
         let jwks = sandbox.private_jwks();
         let first_kid = jwks["keys"][0]["kid"].as_str().unwrap_or_default().to_owned();
@@ -123,7 +123,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Does each step at its moment, or as soon after it as the step before allows.
-    pub(super) async fn perform(&self, plan: &[Step]) -> io::Result<()> {
+    pub(super) async fn perform(&self, plan: &[PlannedStep]) -> io::Result<()> {
         let mut before = Duration::ZERO;
         let mut done = self.begun;
         for step in plan {
@@ -192,8 +192,8 @@ mod tests {
     #[tokio::test]
     async fn a_plan_is_performed_in_order_and_written_down() {
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
-        let (clock, hands) = Clock::manual();
-        let stage = Stage::new(&sandbox, &clock, clock.now());
+        let (clock, control) = Clock::manual();
+        let executor = Executor::new(&sandbox, &clock, clock.now());
         let actions = [
             Action::Rotate,
             Action::Retire,
@@ -202,20 +202,21 @@ mod tests {
             Action::Mend,
             Action::Revoke,
         ];
-        let plan: Vec<_> = (1..).zip(actions).map(|(s, action)| Step { at: Duration::from_secs(s), action }).collect();
-        let (performed, ()) = tokio::join!(stage.perform(&plan), async {
+        let plan: Vec<_> =
+            (1..).zip(actions).map(|(s, action)| PlannedStep { at: Duration::from_secs(s), action }).collect();
+        let (performed, ()) = tokio::join!(executor.perform(&plan), async {
             for done in 1..=plan.len() {
-                hands.advance(Duration::from_secs(1));
-                while stage.events().len() < done {
+                control.advance(Duration::from_secs(1));
+                while executor.events().len() < done {
                     tokio::task::yield_now().await;
                 }
-                assert_eq!(stage.is_broken(), done == 4);
+                assert_eq!(executor.is_broken(), done == 4);
                 assert_eq!(sandbox.armed().len(), if done == 4 { 2 } else { 0 });
             }
         });
         performed.unwrap();
-        let (first, last) = (stage.first_kid().to_owned(), kids(&sandbox));
-        let events = stage.done();
+        let (first, last) = (executor.first_kid().to_owned(), kids(&sandbox));
+        let events = executor.done();
         let changes: Vec<_> = events.iter().map(|event| event.change.clone()).collect();
         let Change::Rotated(second) = &changes[0] else { panic!("{changes:?}") };
         let third = last[0].clone();

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::observations::{Answer, Answered};
+use super::observations::{Answered, ClientReply};
 use crate::clock::Clock;
 
 /// Reads an account's state; the sandbox knows it from the start and it changes nothing.
@@ -60,7 +60,13 @@ impl Load {
 
     /// Sends `rate` requests a second for `duration`, each when it is due, and returns when the
     /// last one is over. Each answer goes to `tell`.
-    pub(super) async fn run(self, rate: u32, duration: Duration, begun: Instant, tell: mpsc::UnboundedSender<Answer>) {
+    pub(super) async fn run(
+        self,
+        rate: u32,
+        duration: Duration,
+        begun: Instant,
+        tell: mpsc::UnboundedSender<ClientReply>,
+    ) {
         let load = Arc::new(self);
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let callers = TaskTracker::new();
@@ -77,7 +83,7 @@ impl Load {
                 let answered = load.send(number).await;
                 let ended = load.clock.now() - begun;
                 // The drill that no longer listens has been given up.
-                let _ = tell.send(Answer { number, due, ended, answered });
+                let _ = tell.send(ClientReply { number, due, ended, answered });
                 drop(place);
             });
         }

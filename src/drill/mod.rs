@@ -58,19 +58,19 @@ pub use self::events::{Change, Event};
 pub use self::monitor::Progress;
 pub use self::quantiles::Quantiles;
 pub use self::report::{Report, Verdict};
-pub use self::scenario::{Action, Scenario, Step, plan};
-pub use self::score::{Lost, Tally};
+pub use self::scenario::{Action, PlannedStep, Scenario, plan};
+pub use self::score::{Lost, Score};
 pub use self::timeline::{Band, Timeline};
 
-use self::events::Stage;
+use self::events::Executor;
 use self::load::Load;
-use self::monitor::Watch;
-use self::observations::Evidence;
-use self::target::{Passed, Surrounded};
-use crate::app::{App, BuildError, Stop};
+use self::monitor::Monitor;
+use self::observations::Observations;
+use self::target::{Passed, RunningTarget};
+use crate::app::{App, BuildError, Shutdown};
 use crate::clock::Clock;
 use crate::sandbox::Sandbox;
-use crate::upstream::{BadTls, Tls};
+use crate::upstream::{Connector, ConnectorError};
 
 /// Requests a second, unless told otherwise: above the hundred that the promise names, and a
 /// fraction of what two cores seal and open.
@@ -100,12 +100,12 @@ pub struct Config {
     /// The same seed gives the same plan.
     pub seed: u64,
     /// Who is drilled.
-    pub subject: Subject,
+    pub target: Target,
 }
 
 /// Who is drilled.
 #[derive(Clone, Debug)]
-pub enum Subject {
+pub enum Target {
     /// This gateway, in this process.
     Own,
     /// Any sealing client that takes plain JSON over HTTP.
@@ -130,7 +130,7 @@ pub enum DrillError {
     Gateway(#[from] BuildError),
     /// There is no HTTP client.
     #[error(transparent)]
-    Client(#[from] BadTls),
+    Client(#[from] ConnectorError),
     /// The gateway did not take a request in time.
     #[error("{gateway} cannot be reached within {} s: {why}", .within.as_secs())]
     Unreachable {
@@ -167,8 +167,8 @@ impl Drill {
         let (rate, duration) = (config.rate.clamp(1, MAX_RATE), config.duration.min(MAX_DURATION));
         let config = Config { rate, duration, ..config };
         let run: Arc<str> = Uuid::new_v4().simple().to_string()[..8].into();
-        let Surrounded { sandbox, gateway, app, passed } = target::surround(&config, &run, &clock).await?;
-        let client = Tls::new(None)?.control_client()?;
+        let RunningTarget { sandbox, gateway, app, passed } = target::setup(&config, &run, &clock).await?;
+        let client = Connector::new(None)?.control_client()?;
         Ok(Self { config, clock, run, sandbox, gateway, app, passed, client })
     }
 
@@ -211,7 +211,7 @@ impl Drill {
         let serving = async {
             match app {
                 // However it ended: nobody asked it to.
-                Some(app) => drop(app.run(std::future::pending::<Stop>()).await),
+                Some(app) => drop(app.run(std::future::pending::<Shutdown>()).await),
                 None => std::future::pending().await,
             }
         };
@@ -226,9 +226,9 @@ impl Drill {
         target::reach(client, gateway, clock).await?;
 
         let begun = clock.now();
-        let stage = Stage::new(sandbox, clock, begun);
+        let executor = Executor::new(sandbox, clock, begun);
         let load = Load::new(client.clone(), gateway, Arc::clone(run), clock.clone());
-        let mut watch = Watch::new(sandbox, Arc::clone(run), clock.clone(), begun);
+        let mut monitor = Monitor::new(sandbox, Arc::clone(run), clock.clone(), begun);
         let counts = load.counts();
         let plan = plan(config.scenario, config.duration, config.seed);
         let (tell, mut answered) = mpsc::unbounded_channel();
@@ -237,7 +237,7 @@ impl Drill {
             tokio::select! {
                 // What is still planned when the load is over would fall on nobody.
                 () = &mut loading => {}
-                performed = stage.perform(&plan) => {
+                performed = executor.perform(&plan) => {
                     performed?;
                     loading.await;
                 }
@@ -247,18 +247,18 @@ impl Drill {
         let took = loop {
             tokio::select! {
                 worked = &mut work => break worked?,
-                () = clock.sleep(TICK) => progress(&watch.look(&counts, config.duration, &stage)),
+                () = clock.sleep(TICK) => progress(&monitor.look(&counts, config.duration, &executor)),
             }
         };
-        progress(&watch.look(&counts, config.duration, &stage));
+        progress(&monitor.look(&counts, config.duration, &executor));
 
         let answers: Vec<_> = std::iter::from_fn(|| answered.try_recv().ok()).collect();
         let passed = if is_own { Some(last_records(passed, answers.len(), clock).await) } else { None };
-        let (calls, unseen) = watch.into_calls();
-        let evidence = Evidence {
+        let (calls, unseen) = monitor.into_calls();
+        let observations = Observations {
             took,
-            first_kid: stage.first_kid().to_owned(),
-            events: stage.done(),
+            first_kid: executor.first_kid().to_owned(),
+            events: executor.done(),
             answers,
             calls,
             unseen,
@@ -266,7 +266,7 @@ impl Drill {
             key_set_fetches: sandbox.jwks_fetches(),
             token_requests: sandbox.token_requests(),
         };
-        Ok(Report::new(config, gateway.as_str(), &sandbox.url(), &evidence))
+        Ok(Report::new(config, gateway.as_str(), &sandbox.url(), &observations))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::events::Stage;
+use super::events::Executor;
 use super::load::Counts;
 use super::observations::Call;
 use crate::clock::Clock;
@@ -33,7 +33,7 @@ pub struct Progress {
 }
 
 /// Reads the provider's record as it grows.
-pub(super) struct Watch<'a> {
+pub(super) struct Monitor<'a> {
     sandbox: &'a Sandbox,
     run: Arc<str>,
     clock: Clock,
@@ -48,7 +48,7 @@ pub(super) struct Watch<'a> {
     fetched: Option<Instant>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Monitor<'a> {
     /// From now on: what the provider received before is not looked at.
     pub(super) fn new(sandbox: &'a Sandbox, run: Arc<str>, clock: Clock, begun: Instant) -> Self {
         let fetches = sandbox.jwks_fetches();
@@ -67,14 +67,14 @@ impl<'a> Watch<'a> {
         }
     }
 
-    pub(super) fn look(&mut self, counts: &Counts, duration: Duration, stage: &Stage<'_>) -> Progress {
+    pub(super) fn look(&mut self, counts: &Counts, duration: Duration, executor: &Executor<'_>) -> Progress {
         let now = self.clock.now();
         if now >= self.next_reading {
             self.read_on();
             self.next_reading = now + READ;
         }
         let fetches = self.sandbox.jwks_fetches();
-        let is_broken = stage.is_broken();
+        let is_broken = executor.is_broken();
         if fetches > self.fetches && !is_broken {
             self.fetched = Some(now);
         }

@@ -12,7 +12,7 @@ use crate::sandbox::Received;
 
 /// Everything the verdict is made of.
 #[derive(Clone, Debug)]
-pub(super) struct Evidence {
+pub(super) struct Observations {
     /// From the first request's moment to the last one's answer.
     pub(super) took: Duration,
     /// The key that was published before the first event.
@@ -20,7 +20,7 @@ pub(super) struct Evidence {
     /// What the provider did.
     pub(super) events: Vec<Event>,
     /// What the callers saw.
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Vec<ClientReply>,
     /// What the provider saw.
     pub(super) calls: Vec<Call>,
     /// Calls that left the provider's record before they were read.
@@ -35,7 +35,7 @@ pub(super) struct Evidence {
 
 /// One request as its caller saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct ClientReply {
     /// Counts from 0.
     pub(super) number: u64,
     /// When it should have been sent.

@@ -102,7 +102,7 @@ impl fmt::Display for Scenario {
 
 /// What the provider does at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct PlannedStep {
     /// Since the first request was due.
     pub at: Duration,
     /// What.
@@ -128,7 +128,7 @@ pub enum Action {
 
 /// The steps of `scenario`, in order, within `duration`. The same seed gives the same plan.
 #[must_use]
-pub fn plan(scenario: Scenario, duration: Duration, seed: u64) -> Vec<Step> {
+pub fn plan(scenario: Scenario, duration: Duration, seed: u64) -> Vec<PlannedStep> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut steps = match scenario {
         Scenario::Overlap => overlap(duration),
@@ -144,12 +144,12 @@ pub fn plan(scenario: Scenario, duration: Duration, seed: u64) -> Vec<Step> {
     steps
 }
 
-fn step(at: Duration, action: Action) -> Step {
-    Step { at, action }
+fn step(at: Duration, action: Action) -> PlannedStep {
+    PlannedStep { at, action }
 }
 
 /// Each rotation early in its share of the time, so that the older key's end lies in it too.
-fn overlap(duration: Duration) -> Vec<Step> {
+fn overlap(duration: Duration) -> Vec<PlannedStep> {
     let share = duration / ROTATIONS;
     let rotation = |index| {
         let at = share * index + share / 10;
@@ -158,19 +158,19 @@ fn overlap(duration: Duration) -> Vec<Step> {
     (0..ROTATIONS).flat_map(rotation).collect()
 }
 
-fn hard_cut(duration: Duration) -> Vec<Step> {
+fn hard_cut(duration: Duration) -> Vec<PlannedStep> {
     let share = (duration / HARD_CUTS).max(CUT_INTERVAL);
     (0..HARD_CUTS).map(|index| step(share * index + share / 2, Action::HardCut)).collect()
 }
 
-fn token_revoked(duration: Duration) -> Vec<Step> {
+fn token_revoked(duration: Duration) -> Vec<PlannedStep> {
     let first = CALM.min(duration / 4);
     let moments = std::iter::successors(Some(first), |at| Some(*at + REVOCATION_INTERVAL));
     moments.take_while(|at| *at < duration).map(|at| step(at, Action::Revoke)).collect()
 }
 
 /// One episode after the other, drawn from a shuffled deck; when the deck is empty, a new one.
-fn storm(duration: Duration, rng: &mut fastrand::Rng) -> Vec<Step> {
+fn storm(duration: Duration, rng: &mut fastrand::Rng) -> Vec<PlannedStep> {
     let pace = (duration.as_secs_f64() / STORM.as_secs_f64()).max(1.0);
     let end = duration.saturating_sub(CALM).max(duration / 2);
     let mut storm = Storm { steps: Vec::new(), at: CALM.min(duration / 4), next_revocation: Duration::ZERO };
@@ -205,7 +205,7 @@ impl Episode {
 }
 
 struct Storm {
-    steps: Vec<Step>,
+    steps: Vec<PlannedStep>,
     at: Duration,
     next_revocation: Duration,
 }
@@ -269,7 +269,7 @@ mod tests {
 
     const SECONDS: Duration = Duration::from_secs(1);
 
-    fn count(steps: &[Step], wanted: &Action) -> usize {
+    fn count(steps: &[PlannedStep], wanted: &Action) -> usize {
         steps.iter().filter(|step| step.action == *wanted).count()
     }
 

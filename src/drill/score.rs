@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::events::{Change, Event};
-use super::observations::{Answer, Answered, Body, Call, Evidence};
+use super::observations::{Answered, Body, Call, ClientReply, Observations};
 use super::quantiles::Quantiles;
 
 /// How long after an event a request counts as hit by it; an outage counts from its beginning to
@@ -13,7 +13,7 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 
 /// The figures of a drill.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tally {
+pub struct Score {
     /// Requests sent.
     pub requests: usize,
     /// Those that did not get through, in order.
@@ -60,14 +60,14 @@ pub struct Lost {
     pub gateway: Option<String>,
 }
 
-impl Tally {
+impl Score {
     /// The figures that follow from `evidence`.
-    pub(super) fn of(evidence: &Evidence) -> Self {
-        let attempts = by_number(&evidence.calls);
-        let passed = evidence.passed.as_ref();
+    pub(super) fn of(observations: &Observations) -> Self {
+        let attempts = by_number(&observations.calls);
+        let passed = observations.passed.as_ref();
         let traces: HashMap<u64, &str> =
             passed.into_iter().flatten().map(|passed| (passed.number, passed.trace.as_str())).collect();
-        let mut lost: Vec<_> = evidence
+        let mut lost: Vec<_> = observations
             .answers
             .iter()
             .filter_map(|answer| {
@@ -84,29 +84,30 @@ impl Tally {
             })
             .collect();
         lost.sort_by_key(|lost| lost.number);
-        let (calm, troubled) = latencies(&evidence.answers, &evidence.events);
+        let (calm, troubled) = latencies(&observations.answers, &observations.events);
         Self {
-            requests: evidence.answers.len(),
+            requests: observations.answers.len(),
             lost,
             duplicated: attempts.values().filter(|calls| accepted(calls).count() > 1).count(),
             resealed: passed.map(|passed| passed.iter().filter(|passed| passed.resealed).count()),
             resent: passed.map(|passed| passed.iter().filter(|passed| passed.resent).count()),
-            under_retired_key: evidence.calls.iter().filter(|call| call.body == Body::UnknownKey).count(),
-            published: evidence.events.iter().filter(|event| event.change.published().is_some()).count(),
-            adoption: Quantiles::of(adoption(evidence)),
+            under_retired_key: observations.calls.iter().filter(|call| call.body == Body::UnknownKey).count(),
+            published: observations.events.iter().filter(|event| event.change.published().is_some()).count(),
+            adoption: Quantiles::of(adoption(observations)),
             calm: Quantiles::of(calm),
             troubled: Quantiles::of(troubled),
-            key_set_fetches: evidence.key_set_fetches,
-            token_requests: evidence.token_requests,
-            unseen: evidence.unseen,
+            key_set_fetches: observations.key_set_fetches,
+            token_requests: observations.token_requests,
+            unseen: observations.unseen,
         }
     }
 }
 
 /// Each request that got through, when its answer was there, and the key it was opened with.
-pub(super) fn openings(evidence: &Evidence) -> impl Iterator<Item = (Duration, &str)> {
-    let ended: HashMap<u64, Duration> = evidence.answers.iter().map(|answer| (answer.number, answer.ended)).collect();
-    let opened = evidence.calls.iter().filter(|call| call.status == 200 && call.body == Body::Intact);
+pub(super) fn openings(observations: &Observations) -> impl Iterator<Item = (Duration, &str)> {
+    let ended: HashMap<u64, Duration> =
+        observations.answers.iter().map(|answer| (answer.number, answer.ended)).collect();
+    let opened = observations.calls.iter().filter(|call| call.status == 200 && call.body == Body::Intact);
     opened.filter_map(move |call| Some((*ended.get(&call.number?)?, call.kid.as_deref().unwrap_or("(no kid)"))))
 }
 
@@ -124,7 +125,7 @@ fn accepted<'a>(calls: &'a [&Call]) -> impl Iterator<Item = &'a Call> {
     calls.iter().copied().filter(|call| call.is_accepted())
 }
 
-fn why_lost(answer: &Answer, calls: &[&Call]) -> Option<String> {
+fn why_lost(answer: &ClientReply, calls: &[&Call]) -> Option<String> {
     match &answer.answered {
         Answered::Not(why) => return Some(format!("no answer: {why}")),
         Answered::With(200) => {}
@@ -139,23 +140,24 @@ fn why_lost(answer: &Answer, calls: &[&Call]) -> Option<String> {
 }
 
 /// How long each published key that was used had waited for its first use.
-fn adoption(evidence: &Evidence) -> Vec<Duration> {
+fn adoption(observations: &Observations) -> Vec<Duration> {
     let mut first_use: HashMap<&str, Duration> = HashMap::new();
-    for (ended, kid) in openings(evidence) {
+    for (ended, kid) in openings(observations) {
         let first = first_use.entry(kid).or_insert(ended);
         *first = (*first).min(ended);
     }
-    let published = evidence.events.iter().filter_map(|event| Some((event.at, event.change.published()?)));
+    let published = observations.events.iter().filter_map(|event| Some((event.at, event.change.published()?)));
     published.filter_map(|(at, kid)| Some(first_use.get(kid)?.saturating_sub(at))).collect()
 }
 
 /// The times of the requests away from events, and of those hit by one.
-fn latencies(answers: &[Answer], events: &[Event]) -> (Vec<Duration>, Vec<Duration>) {
+fn latencies(answers: &[ClientReply], events: &[Event]) -> (Vec<Duration>, Vec<Duration>) {
     let windows = windows(events);
     let (calm, troubled): (Vec<_>, Vec<_>) = answers
         .iter()
         .partition(|answer| !windows.iter().any(|(begin, end)| answer.due <= *end && answer.ended >= *begin));
-    let times = |answers: Vec<&Answer>| answers.iter().map(|answer| answer.ended.saturating_sub(answer.due)).collect();
+    let times =
+        |answers: Vec<&ClientReply>| answers.iter().map(|answer| answer.ended.saturating_sub(answer.due)).collect();
     (times(calm), times(troubled))
 }
 
@@ -176,20 +178,20 @@ fn windows(events: &[Event]) -> Vec<(Duration, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::testing::{answer, call, event, evidence, ms};
+    use crate::drill::testing::{answer, call, event, ms, observations};
 
     #[test]
     fn a_request_answered_and_opened_once_is_not_lost() {
-        let tally = Tally::of(&evidence());
-        assert_eq!((tally.requests, tally.lost.len(), tally.duplicated), (4, 0, 0));
-        assert_eq!((tally.resealed, tally.resent, tally.under_retired_key), (Some(1), Some(0), 1));
-        assert_eq!(tally.published, 1);
+        let score = Score::of(&observations());
+        assert_eq!((score.requests, score.lost.len(), score.duplicated), (4, 0, 0));
+        assert_eq!((score.resealed, score.resent, score.under_retired_key), (Some(1), Some(0), 1));
+        assert_eq!(score.published, 1);
     }
 
     #[test]
     fn a_request_is_lost_for_each_of_these_reasons_and_its_trace_is_kept() {
-        let mut evidence = evidence();
-        evidence.answers.extend([
+        let mut observations = observations();
+        observations.answers.extend([
             answer(10, 0, 1, Answered::With(502)),
             answer(11, 0, 1, Answered::Not("connection closed".into())),
             answer(12, 0, 1, Answered::With(200)),
@@ -197,14 +199,14 @@ mod tests {
             answer(14, 0, 1, Answered::With(200)),
             answer(15, 0, 1, Answered::With(200)),
         ]);
-        evidence.calls.extend([
+        observations.calls.extend([
             call(10, 200, "a", Body::Intact),
             call(13, 200, "a", Body::Altered),
             call(14, 200, "a", Body::Clear),
             call(15, 400, "a", Body::UnknownKey),
         ]);
-        let tally = Tally::of(&evidence);
-        let why: Vec<_> = tally.lost.iter().map(|lost| (lost.number, lost.why.as_str())).collect();
+        let score = Score::of(&observations);
+        let why: Vec<_> = score.lost.iter().map(|lost| (lost.number, lost.why.as_str())).collect();
         assert_eq!(
             why,
             [
@@ -216,33 +218,33 @@ mod tests {
                 (15, "answered 200, but the provider never had it"),
             ]
         );
-        assert_eq!(tally.lost[5].attempts, ["400 key not published a"]);
-        assert_eq!(tally.lost[5].gateway.as_deref(), Some("no record"));
+        assert_eq!(score.lost[5].attempts, ["400 key not published a"]);
+        assert_eq!(score.lost[5].gateway.as_deref(), Some("no record"));
     }
 
     #[test]
     fn a_request_that_was_accepted_twice_is_a_duplicate_and_a_refused_attempt_is_not() {
-        let mut evidence = evidence();
-        evidence.calls.push(call(0, 200, "a", Body::Intact));
-        evidence.calls.push(call(1, 401, "a", Body::Unopened));
-        assert_eq!(Tally::of(&evidence).duplicated, 1);
+        let mut observations = observations();
+        observations.calls.push(call(0, 200, "a", Body::Intact));
+        observations.calls.push(call(1, 401, "a", Body::Unopened));
+        assert_eq!(Score::of(&observations).duplicated, 1);
     }
 
     #[test]
     fn adoption_runs_from_publication_to_the_first_answer_under_the_key() {
-        let mut evidence = evidence();
-        let adopted = Tally::of(&evidence).adoption.unwrap();
+        let mut observations = observations();
+        let adopted = Score::of(&observations).adoption.unwrap();
         assert_eq!((adopted.count, adopted.max), (1, ms(130)));
-        evidence.events.push(event(3000, Change::Cut("never used".into())));
-        let tally = Tally::of(&evidence);
-        assert_eq!((tally.published, tally.adoption.unwrap().count), (2, 1));
+        observations.events.push(event(3000, Change::Cut("never used".into())));
+        let score = Score::of(&observations);
+        assert_eq!((score.published, score.adoption.unwrap().count), (2, 1));
     }
 
     #[test]
     fn latency_counts_from_due_and_tells_calm_from_trouble() {
-        let tally = Tally::of(&evidence());
-        assert_eq!(tally.calm.unwrap().count, 2);
-        assert_eq!(tally.troubled.unwrap().max, ms(140));
+        let score = Score::of(&observations());
+        assert_eq!(score.calm.unwrap().count, 2);
+        assert_eq!(score.troubled.unwrap().max, ms(140));
     }
 
     #[test]
@@ -256,9 +258,9 @@ mod tests {
 
     #[test]
     fn of_anothers_gateway_its_own_figures_are_not_known() {
-        let mut evidence = evidence();
-        evidence.passed = None;
-        let tally = Tally::of(&evidence);
-        assert_eq!((tally.resealed, tally.resent), (None, None));
+        let mut observations = observations();
+        observations.passed = None;
+        let score = Score::of(&observations);
+        assert_eq!((score.resealed, score.resent), (None, None));
     }
 }

@@ -8,8 +8,8 @@ use http::header::CONTENT_TYPE;
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::{Config, DrillError, Subject, load};
-use crate::app::{App, Surroundings};
+use super::{Config, DrillError, Target, load};
+use crate::app::{App, Dependencies};
 use crate::clock::Clock;
 use crate::gateway::access_log::Record;
 use crate::sandbox::{Options, Sandbox};
@@ -47,7 +47,7 @@ pub(super) struct Passed {
 }
 
 /// Everything around the load.
-pub(super) struct Surrounded {
+pub(super) struct RunningTarget {
     pub(super) sandbox: Sandbox,
     pub(super) gateway: Url,
     /// Not when the gateway is another's.
@@ -56,19 +56,19 @@ pub(super) struct Surrounded {
 }
 
 /// Starts what there is to start.
-pub(super) async fn surround(config: &Config, run: &Arc<str>, clock: &Clock) -> Result<Surrounded, DrillError> {
+pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Result<RunningTarget, DrillError> {
     let (tell, passed) = mpsc::unbounded_channel();
     let mut options = Options { clock: clock.clone(), ..Options::default() };
     if config.scenario.needs_refreshes() {
         options.max_age = SHORT_MAX_AGE;
         options.token_lifetime = config.duration + TOKEN_OUTLIVES;
     }
-    if let Subject::Foreign { gateway, listen, management } = &config.subject {
+    if let Target::Foreign { gateway, listen, management } = &config.target {
         options.address = *listen;
         options.management = *management;
         options.client_secret = Some(FOREIGN_SECRET.to_owned());
         let sandbox = Sandbox::start(options).await?;
-        return Ok(Surrounded { sandbox, gateway: gateway.clone(), app: None, passed });
+        return Ok(RunningTarget { sandbox, gateway: gateway.clone(), app: None, passed });
     }
     let sandbox = Sandbox::start(options).await?;
     let run = Arc::clone(run);
@@ -78,10 +78,10 @@ pub(super) async fn surround(config: &Config, run: &Arc<str>, clock: &Clock) -> 
             let _ = tell.send(Passed::of(number, record));
         }
     });
-    let surroundings = Surroundings { clock: clock.clone(), observers: vec![observer], ..Surroundings::default() };
-    let app = App::build(for_sandbox(&sandbox)?, surroundings).await?;
+    let dependencies = Dependencies { clock: clock.clone(), observers: vec![observer], ..Dependencies::default() };
+    let app = App::build(for_sandbox(&sandbox)?, dependencies).await?;
     let gateway = format!("http://{}", app.address()?);
-    Ok(Surrounded { sandbox, gateway: parsed(&gateway)?, app: Some(app), passed })
+    Ok(RunningTarget { sandbox, gateway: parsed(&gateway)?, app: Some(app), passed })
 }
 
 /// Waits until the gateway gives the provider's 200; when that takes too long, until it gave any

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::events::{Change, Event};
-use super::observations::{Answer, Answered, Body, Call, Evidence};
+use super::observations::{Answered, Body, Call, ClientReply, Observations};
 use super::target::Passed;
 
 pub(super) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-pub(super) fn answer(number: u64, due: u64, ended: u64, answered: Answered) -> Answer {
-    Answer { number, due: ms(due), ended: ms(ended), answered }
+pub(super) fn answer(number: u64, due: u64, ended: u64, answered: Answered) -> ClientReply {
+    ClientReply { number, due: ms(due), ended: ms(ended), answered }
 }
 
 pub(super) fn call(number: u64, status: u16, kid: &str, body: Body) -> Call {
@@ -23,9 +23,9 @@ pub(super) fn event(at: u64, change: Change) -> Event {
 }
 
 /// Four requests, one of them sealed again after a cut from `a` to `b` at two seconds.
-pub(super) fn evidence() -> Evidence {
+pub(super) fn observations() -> Observations {
     let passed = |number| Passed { number, resealed: number == 2, resent: false, trace: "relayed 200".to_owned() };
-    Evidence {
+    Observations {
         took: ms(4000),
         first_kid: "a".to_owned(),
         events: vec![event(2000, Change::Cut("b".to_owned()))],

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::events::{Change, Event};
-use super::observations::Evidence;
-use super::score::{self, Tally};
+use super::observations::Observations;
+use super::score::{self, Score};
 
 /// As many columns as fit beside a kid on a terminal of 80.
 const BUCKETS: usize = 58;
@@ -35,16 +35,17 @@ pub struct Band {
 
 impl Timeline {
     /// The time line of `evidence`.
-    pub(super) fn of(evidence: &Evidence, tally: &Tally) -> Self {
-        let end = evidence.took.max(Duration::from_millis(1));
+    pub(super) fn of(observations: &Observations, score: &Score) -> Self {
+        let end = observations.took.max(Duration::from_millis(1));
         // Rounded up, so that the last moment lies in the last bucket.
         let bucket = Duration::from_nanos((end.as_nanos() as u64).div_ceil(BUCKETS as u64) + 1);
-        let mut timeline = Self { bucket, bands: lives(&evidence.first_kid, &evidence.events, end), lost: empty() };
-        for (ended, kid) in score::openings(evidence) {
+        let mut timeline =
+            Self { bucket, bands: lives(&observations.first_kid, &observations.events, end), lost: empty() };
+        for (ended, kid) in score::openings(observations) {
             let column = timeline.column(ended);
             timeline.band(kid, end).counts[column] += 1;
         }
-        for lost in &tally.lost {
+        for lost in &score.lost {
             let column = timeline.column(lost.ended);
             timeline.lost[column] += 1;
         }
@@ -113,17 +114,17 @@ fn lives(first_kid: &str, events: &[Event], end: Duration) -> Vec<Band> {
 mod tests {
     use super::*;
     use crate::drill::observations::Answered;
-    use crate::drill::testing::{answer, event, evidence, ms};
+    use crate::drill::testing::{answer, event, ms, observations};
 
-    fn timeline(evidence: &Evidence) -> Timeline {
-        Timeline::of(evidence, &Tally::of(evidence))
+    fn timeline(observations: &Observations) -> Timeline {
+        Timeline::of(observations, &Score::of(observations))
     }
 
     #[test]
     fn every_request_is_in_one_bucket_of_its_key() {
-        let mut evidence = evidence();
-        evidence.answers.push(answer(9, 3990, 4000, Answered::With(502)));
-        let timeline = timeline(&evidence);
+        let mut observations = observations();
+        observations.answers.push(answer(9, 3990, 4000, Answered::With(502)));
+        let timeline = timeline(&observations);
         let sums: Vec<u32> = timeline.bands.iter().map(|band| band.counts.iter().sum()).collect();
         assert_eq!(sums, [2, 2]);
         assert_eq!(timeline.bands[0].counts[0], 1);
@@ -150,9 +151,9 @@ mod tests {
 
     #[test]
     fn a_key_that_nobody_published_has_a_band_too() {
-        let mut evidence = evidence();
-        evidence.events.clear();
-        let kids: Vec<_> = timeline(&evidence).bands.into_iter().map(|band| band.kid).collect();
+        let mut observations = observations();
+        observations.events.clear();
+        let kids: Vec<_> = timeline(&observations).bands.into_iter().map(|band| band.kid).collect();
         assert_eq!(kids, ["a", "b"]);
     }
 }

@@ -14,7 +14,7 @@ use crate::gateway::response::refusal::{Limit, Refusal};
 
 /// What is written for one upstream, in place of an even share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct QuotaOverrides {
     /// Bytes of one body.
     pub max_body: Option<usize>,
     /// Bytes of all bodies together.
@@ -25,7 +25,7 @@ pub struct Wanted {
 
 /// One upstream's part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Quota {
     /// Bytes of one body.
     pub max_body: usize,
     /// Bytes of all bodies together.
@@ -36,19 +36,19 @@ pub struct Share {
 
 /// Divides `limits`: who wants something gets it, the others share the rest evenly.
 #[must_use]
-pub fn divide(limits: &Limits, wanted: &[Wanted]) -> Vec<Share> {
-    let buffered = even_share(limits.buffered, wanted.iter().map(|wanted| wanted.buffered));
-    let in_flight = even_share(limits.in_flight, wanted.iter().map(|wanted| wanted.in_flight));
-    let share = |wanted: &Wanted| Share {
-        max_body: wanted.max_body.unwrap_or(limits.max_body),
-        buffered: wanted.buffered.unwrap_or(buffered),
-        in_flight: wanted.in_flight.unwrap_or(in_flight),
+pub fn divide(limits: &Limits, overrides: &[QuotaOverrides]) -> Vec<Quota> {
+    let buffered = even_share(limits.buffered, overrides.iter().map(|overrides| overrides.buffered));
+    let in_flight = even_share(limits.in_flight, overrides.iter().map(|overrides| overrides.in_flight));
+    let quota = |overrides: &QuotaOverrides| Quota {
+        max_body: overrides.max_body.unwrap_or(limits.max_body),
+        buffered: overrides.buffered.unwrap_or(buffered),
+        in_flight: overrides.in_flight.unwrap_or(in_flight),
     };
-    wanted.iter().map(share).collect()
+    overrides.iter().map(quota).collect()
 }
 
-fn even_share(whole: usize, wanted: impl Iterator<Item = Option<usize>>) -> usize {
-    let (taken, others) = wanted.fold((0usize, 0usize), |(taken, others), wanted| match wanted {
+fn even_share(whole: usize, overrides: impl Iterator<Item = Option<usize>>) -> usize {
+    let (taken, others) = overrides.fold((0usize, 0usize), |(taken, others), overrides| match overrides {
         Some(part) => (taken.saturating_add(part), others),
         None => (taken, others + 1),
     });
@@ -57,36 +57,36 @@ fn even_share(whole: usize, wanted: impl Iterator<Item = Option<usize>>) -> usiz
 
 /// The part of an upstream's places that those may hold of whom nothing is known yet: they ask for a
 /// token, and are known when their body is here. Who only dribbles leaves the others to callers.
-const STRANGERS: usize = 4;
+const UNAUTHENTICATED_FRACTION: usize = 4;
 
-/// What is left of a [`Share`] while requests come and go.
+/// What is left of a [`Quota`] while requests come and go.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct Capacity {
     /// Bytes of one body.
     pub max_body: usize,
     /// Bytes of all bodies together.
     pub budget: Budget,
     in_flight: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
+    unauthenticated: Arc<Semaphore>,
 }
 
 /// Held while a request is among those to its upstream.
 #[derive(Debug)]
-pub struct InFlight {
-    _place: OwnedSemaphorePermit,
-    _among_strangers: Option<OwnedSemaphorePermit>,
+pub struct UpstreamPermit {
+    _permit: OwnedSemaphorePermit,
+    _unauthenticated: Option<OwnedSemaphorePermit>,
 }
 
-impl Room {
+impl Capacity {
     /// All of `share`.
     #[must_use]
-    pub fn of(share: Share) -> Self {
-        let places = share.in_flight.min(Semaphore::MAX_PERMITS);
+    pub fn of(quota: Quota) -> Self {
+        let permits = quota.in_flight.min(Semaphore::MAX_PERMITS);
         Self {
-            max_body: share.max_body,
-            budget: Budget::new(share.buffered),
-            in_flight: Arc::new(Semaphore::new(places)),
-            strangers: Arc::new(Semaphore::new((places / STRANGERS).max(1))),
+            max_body: quota.max_body,
+            budget: Budget::new(quota.buffered),
+            in_flight: Arc::new(Semaphore::new(permits)),
+            unauthenticated: Arc::new(Semaphore::new((permits / UNAUTHENTICATED_FRACTION).max(1))),
         }
     }
 
@@ -94,22 +94,22 @@ impl Room {
     ///
     /// # Errors
     /// `overloaded`: full means 503 now, not a queue nobody sees.
-    pub fn enter(&self) -> Result<InFlight, Refusal> {
-        Ok(InFlight { _place: take(&self.in_flight)?, _among_strangers: None })
+    pub fn acquire(&self) -> Result<UpstreamPermit, Refusal> {
+        Ok(UpstreamPermit { _permit: take(&self.in_flight)?, _unauthenticated: None })
     }
 
     /// A place for a request that is not known to be any caller's.
     ///
     /// # Errors
     /// `overloaded`, also while there are places for known callers.
-    pub fn enter_unknown(&self) -> Result<InFlight, Refusal> {
-        let among_strangers = Some(take(&self.strangers)?);
-        Ok(InFlight { _place: take(&self.in_flight)?, _among_strangers: among_strangers })
+    pub fn acquire_unauthenticated(&self) -> Result<UpstreamPermit, Refusal> {
+        let unauthenticated = Some(take(&self.unauthenticated)?);
+        Ok(UpstreamPermit { _permit: take(&self.in_flight)?, _unauthenticated: unauthenticated })
     }
 }
 
-fn take(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
-    Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::Overloaded(Limit::UpstreamInFlight))
+fn take(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(permits).try_acquire_owned().map_err(|_| Refusal::Overloaded(Limit::UpstreamInFlight))
 }
 
 #[cfg(test)]
@@ -120,33 +120,34 @@ mod tests {
 
     #[test]
     fn who_wants_nothing_in_particular_gets_an_even_share_of_the_rest() {
-        let none = Wanted::default();
-        let even = Share { max_body: 10, buffered: 100, in_flight: 30 };
+        let none = QuotaOverrides::default();
+        let even = Quota { max_body: 10, buffered: 100, in_flight: 30 };
         assert_eq!(divide(&LIMITS, &[none; 3]), [even; 3]);
-        let wanted = Wanted { buffered: Some(200), in_flight: Some(10), max_body: Some(5) };
-        let rest = Share { max_body: 10, buffered: 50, in_flight: 40 };
-        let own = Share { max_body: 5, buffered: 200, in_flight: 10 };
-        assert_eq!(divide(&LIMITS, &[none, wanted, none]), [rest, own, rest]);
+        let overrides = QuotaOverrides { buffered: Some(200), in_flight: Some(10), max_body: Some(5) };
+        let rest = Quota { max_body: 10, buffered: 50, in_flight: 40 };
+        let own = Quota { max_body: 5, buffered: 200, in_flight: 10 };
+        assert_eq!(divide(&LIMITS, &[none, overrides, none]), [rest, own, rest]);
         assert_eq!(divide(&LIMITS, &[none])[0].in_flight, 90, "one upstream has it all");
     }
 
     #[test]
     fn a_full_room_turns_requests_away_until_one_leaves() {
-        let room = Room::of(Share { max_body: 1, buffered: 1, in_flight: 1 });
-        let place = room.enter().unwrap();
-        assert!(matches!(room.enter(), Err(Refusal::Overloaded(Limit::UpstreamInFlight))));
-        drop(place);
-        assert!(room.enter().is_ok());
+        let capacity = Capacity::of(Quota { max_body: 1, buffered: 1, in_flight: 1 });
+        let permit = capacity.acquire().unwrap();
+        assert!(matches!(capacity.acquire(), Err(Refusal::Overloaded(Limit::UpstreamInFlight))));
+        drop(permit);
+        assert!(capacity.acquire().is_ok());
     }
 
     #[test]
     fn strangers_hold_a_quarter_of_the_places_at_most_and_none_beyond_them() {
-        let room = Room::of(Share { max_body: 1, buffered: 1, in_flight: 8 });
-        let strangers = [room.enter_unknown().unwrap(), room.enter_unknown().unwrap()];
-        assert!(room.enter_unknown().is_err());
-        let known: Vec<_> = std::iter::from_fn(|| room.enter().ok()).collect();
+        let capacity = Capacity::of(Quota { max_body: 1, buffered: 1, in_flight: 8 });
+        let unauthenticated =
+            [capacity.acquire_unauthenticated().unwrap(), capacity.acquire_unauthenticated().unwrap()];
+        assert!(capacity.acquire_unauthenticated().is_err());
+        let known: Vec<_> = std::iter::from_fn(|| capacity.acquire().ok()).collect();
         assert_eq!(known.len(), 6);
-        drop(strangers);
-        assert_eq!(std::iter::from_fn(|| room.enter().ok()).take(2).collect::<Vec<_>>().len(), 2);
+        drop(unauthenticated);
+        assert_eq!(std::iter::from_fn(|| capacity.acquire().ok()).take(2).collect::<Vec<_>>().len(), 2);
     }
 }

@@ -22,15 +22,15 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
 use crate::clock::Clock;
-use crate::credentials::Bearer;
-use crate::gateway::access_log::notes::Notes;
+use crate::credentials::Credential;
+use crate::gateway::access_log::handle::RecordHandle;
 use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
 use crate::gateway::request::content::Content;
 use crate::gateway::request::payload::Payload;
 use crate::gateway::response::key_hint::KeyHint;
 use crate::gateway::response::refusal::Refusal;
 use crate::gateway::response::relay::{Relayed, drop_reply, relay};
-use crate::gateway::route::Provider;
+use crate::gateway::route::Route;
 
 /// The body of an answer: the provider's, streaming, or our own.
 pub type Reply = Either<Relayed, Full<Bytes>>;
@@ -66,31 +66,31 @@ impl Exchange {
     /// # Errors
     /// Every [`Refusal`] but those of the layers above.
     pub async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
-        let notes = Notes::of(&request);
+        let record = RecordHandle::of(&request);
         let method = request.method().clone();
-        let Forward { provider, head, content, room: _room, place } =
-            match self.admission.admit(request, &notes).await? {
+        let Forward { route, head, content, permit: _permit, caller_permit } =
+            match self.admission.admit(request, &record).await? {
                 Admitted::Forward(forward) => *forward,
                 Admitted::Answered(answer) => {
-                    notes.answered_here();
+                    record.answered_here();
                     return Ok(own(answer, &method));
                 }
             };
         if let Content::Sealed(message, keys) = &content {
-            provider.note_kid(message.kid(), keys);
+            route.note_kid(message.kid(), keys);
         }
         let mut payload = Payload::new(content).await?;
-        let mut bearer = provider.tokens.bearer().await?;
-        let mut remedies = Remedies { key: true, token: true };
+        let mut credential = route.credentials.current().await?;
+        let mut retries = RetryBudget { key: true, token: true };
         loop {
-            let reply = self.send(&provider, &head, &payload, &bearer, &notes).await?;
+            let reply = self.send(&route, &head, &payload, &credential, &record).await?;
             if reply.status() != StatusCode::UNAUTHORIZED {
-                bearer.note_accepted();
+                credential.note_accepted();
             }
-            match remedies.after(&reply, &provider, &mut payload, &mut bearer, &notes).await {
-                Next::SendAgain => drop_reply(reply).await,
-                Next::Relay(hint) => {
-                    let relayed = relay(reply, hint, provider.upstream.idle(), notes, place)?;
+            match retries.after(&reply, &route, &mut payload, &mut credential, &record).await {
+                Retry::SendAgain => drop_reply(reply).await,
+                Retry::Relay(hint) => {
+                    let relayed = relay(reply, hint, route.upstream.idle(), record, caller_permit)?;
                     return Ok(relayed.map(Either::Left));
                 }
             }
@@ -100,13 +100,13 @@ impl Exchange {
     /// One attempt. A payload to be sealed is sealed anew: no key material is used twice.
     async fn send(
         &self,
-        provider: &Provider,
+        route: &Route,
         head: &Head,
         payload: &Payload,
-        bearer: &Bearer,
-        notes: &Notes,
+        credential: &Credential,
+        record: &RecordHandle,
     ) -> Result<Response<Incoming>, Refusal> {
-        let (body, content_type) = payload.body(&self.clock, notes)?;
+        let (body, content_type) = payload.body(&self.clock, record)?;
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.target.clone().into();
@@ -114,65 +114,65 @@ impl Exchange {
         if let Some(content_type) = content_type {
             request.headers_mut().insert(CONTENT_TYPE, content_type);
         }
-        bearer.apply(request.headers_mut());
+        credential.apply(request.headers_mut());
         let sent = self.clock.now();
-        notes.sending();
-        let reply = provider.upstream.send(request).await;
-        notes.answered(self.clock.now() - sent);
+        record.sending();
+        let reply = route.upstream.send(request).await;
+        record.answered(self.clock.now() - sent);
         Ok(reply?)
     }
 }
 
 /// What may still be tried after the provider's refusal: each at most once.
-struct Remedies {
+struct RetryBudget {
     key: bool,
     token: bool,
 }
 
 /// What becomes of a reply.
-enum Next {
+enum Retry {
     /// Something was renewed: another attempt makes sense.
     SendAgain,
     /// It is the caller's, with what we can tell about the reason.
     Relay(Option<KeyHint>),
 }
 
-impl Remedies {
+impl RetryBudget {
     async fn after(
         &mut self,
         reply: &Response<Incoming>,
-        provider: &Provider,
+        route: &Route,
         payload: &mut Payload,
-        bearer: &mut Bearer,
-        notes: &Notes,
-    ) -> Next {
+        credential: &mut Credential,
+        record: &RecordHandle,
+    ) -> Retry {
         let status = reply.status();
         match payload {
             _ if status == StatusCode::UNAUTHORIZED => {
                 if std::mem::take(&mut self.token)
-                    && let Some(newer) = provider.tokens.newer_than(bearer).await
+                    && let Some(newer) = route.credentials.replacement_for(credential).await
                 {
-                    *bearer = newer;
-                    notes.resent();
-                    return Next::SendAgain;
+                    *credential = newer;
+                    record.resent();
+                    return Retry::SendAgain;
                 }
             }
-            Payload::ToSeal { key, keys, .. } if provider.may_mean_key_unknown(status) => {
+            Payload::ToSeal { key, keys, .. } if route.may_mean_key_unknown(status) => {
                 if std::mem::take(&mut self.key)
-                    && let Some(newer) = keys.newer_than(key).await
+                    && let Some(newer) = keys.replacement_for(key).await
                 {
                     *key = newer;
-                    notes.resealed();
-                    return Next::SendAgain;
+                    record.resealed();
+                    return Retry::SendAgain;
                 }
             }
             // Only who sealed it can seal it again; we can say that it would help.
-            Payload::Sealed(message, keys) if provider.may_mean_key_unknown(status) => {
+            Payload::Sealed(message, keys) if route.may_mean_key_unknown(status) => {
                 let current = keys.kids_instead_of(message.kid()).await;
-                return Next::Relay(current.map(|current| KeyHint { current }));
+                return Retry::Relay(current.map(|current| KeyHint { current }));
             }
             _ => {}
         }
-        Next::Relay(None)
+        Retry::Relay(None)
     }
 }

@@ -17,23 +17,23 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::credentials;
 use crate::gateway::callers::Callers;
-use crate::gateway::route::Provider;
+use crate::gateway::route::Route;
 use crate::gateway::server::tls::{self, ServerTls};
 use crate::keys::{self, EntryState};
 
 /// The figures of all providers and callers.
 #[derive(Debug)]
-pub struct Figures {
-    providers: Vec<Provider>,
+pub struct MetricsCollector {
+    routes: Vec<Route>,
     callers: Callers,
     tls: Option<ServerTls>,
 }
 
-impl Figures {
+impl MetricsCollector {
     /// Of these, and of the listener's TLS.
     #[must_use]
-    pub fn new(providers: Vec<Provider>, callers: Callers, tls: Option<ServerTls>) -> Self {
-        Self { providers, callers, tls }
+    pub fn new(routes: Vec<Route>, callers: Callers, tls: Option<ServerTls>) -> Self {
+        Self { routes, callers, tls }
     }
 }
 
@@ -41,7 +41,7 @@ impl Figures {
 type Sample<'a> = (Vec<(&'a str, String)>, f64);
 
 /// What is known of one upstream.
-struct Seen<'a> {
+struct UpstreamMetrics<'a> {
     name: &'a str,
     /// None where nothing is sealed.
     keys: Option<keys::Snapshot>,
@@ -50,56 +50,72 @@ struct Seen<'a> {
 }
 
 /// Name, type, meaning, and the samples of one upstream.
-type Row = (&'static str, MetricType, &'static str, for<'a> fn(&'a Seen<'_>) -> Vec<Sample<'a>>);
+type Row = (&'static str, MetricType, &'static str, for<'a> fn(&'a UpstreamMetrics<'_>) -> Vec<Sample<'a>>);
 
 /// Names follow Prometheus' conventions; a counter's `_total` is added by the encoding.
 const ROWS: [Row; 11] = [
-    ("jwe_gateway_jwks_fetches", MetricType::Counter, "Fetches of the key set", |seen| {
-        seen.of_keys(|keys| results(keys.fetches_ok, keys.fetches_failed))
+    ("jwe_gateway_jwks_fetches", MetricType::Counter, "Fetches of the key set", |metrics| {
+        metrics.of_keys(|keys| results(keys.fetches_ok, keys.fetches_failed))
     }),
-    ("jwe_gateway_jwks_changes", MetricType::Counter, "Key sets that differed from the one before", |seen| {
-        seen.of_keys(|keys| vec![(Vec::new(), keys.changes as f64)])
+    ("jwe_gateway_jwks_changes", MetricType::Counter, "Key sets that differed from the one before", |metrics| {
+        metrics.of_keys(|keys| vec![(Vec::new(), keys.changes as f64)])
     }),
-    ("jwe_gateway_jwks_keys", MetricType::Gauge, "Published keys that can be sealed with, and that cannot", |seen| {
-        let state = |state: &str| vec![("state", state.to_owned())];
-        seen.of_keys(|keys| {
-            let usable = usable(keys).count();
-            vec![(state("usable"), usable as f64), (state("rejected"), (keys.entries.len() - usable) as f64)]
-        })
-    }),
+    (
+        "jwe_gateway_jwks_keys",
+        MetricType::Gauge,
+        "Published keys that can be sealed with, and that cannot",
+        |metrics| {
+            let state = |state: &str| vec![("state", state.to_owned())];
+            metrics.of_keys(|keys| {
+                let usable = usable(keys).count();
+                vec![(state("usable"), usable as f64), (state("rejected"), (keys.entries.len() - usable) as f64)]
+            })
+        },
+    ),
     (
         "jwe_gateway_jwks_key_info",
         MetricType::Gauge,
         "Published keys that can be sealed with; active is in use",
-        |seen| {
+        |metrics| {
             let labels = |entry: &keys::Entry| {
                 let kid = entry.kid.clone().or_else(|| entry.thumbprint.clone()).unwrap_or_default();
                 vec![("kid", kid), ("active", entry.chosen.to_string())]
             };
-            seen.of_keys(|keys| usable(keys).map(|entry| (labels(entry), 1.0)).collect())
+            metrics.of_keys(|keys| usable(keys).map(|entry| (labels(entry), 1.0)).collect())
         },
     ),
-    ("jwe_gateway_jwks_age_seconds", MetricType::Gauge, "Since the provider last confirmed the key set", |seen| {
-        seen.of_keys(|keys| keys.age.map(|age| (Vec::new(), age.as_secs_f64())).into_iter().collect())
+    ("jwe_gateway_jwks_age_seconds", MetricType::Gauge, "Since the route last confirmed the key set", |metrics| {
+        metrics.of_keys(|keys| keys.age.map(|age| (Vec::new(), age.as_secs_f64())).into_iter().collect())
     }),
-    ("jwe_gateway_jwks_serving_stale", MetricType::Gauge, "1 while the key set in use is past its lifetime", |seen| {
-        seen.of_keys(|keys| vec![(Vec::new(), flag(keys.lifetime_left.is_some_and(|left| left.is_zero())))])
+    (
+        "jwe_gateway_jwks_serving_stale",
+        MetricType::Gauge,
+        "1 while the key set in use is past its lifetime",
+        |metrics| {
+            metrics.of_keys(|keys| vec![(Vec::new(), flag(keys.lifetime_left.is_some_and(|left| left.is_zero())))])
+        },
+    ),
+    (
+        "jwe_gateway_unknown_kids",
+        MetricType::Counter,
+        "Messages passed on under a kid that is not published",
+        |metrics| metrics.of_keys(|_| vec![(Vec::new(), metrics.unknown_kids as f64)]),
+    ),
+    ("jwe_gateway_ready", MetricType::Gauge, "1 while there is a key and a credential", |metrics| {
+        let has_key = metrics.keys.as_ref().is_none_or(|keys| keys.usable.is_ok());
+        vec![(Vec::new(), flag(has_key && metrics.token.usable.is_ok()))]
     }),
-    ("jwe_gateway_unknown_kids", MetricType::Counter, "Messages passed on under a kid that is not published", |seen| {
-        seen.of_keys(|_| vec![(Vec::new(), seen.unknown_kids as f64)])
+    (
+        "jwe_gateway_token_fetches",
+        MetricType::Counter,
+        "Token requests, or readings of a fixed credential",
+        |metrics| results(metrics.token.renewals_ok, metrics.token.renewals_failed),
+    ),
+    ("jwe_gateway_token_refusals", MetricType::Counter, "401 answers of the route to the token in hand", |metrics| {
+        vec![(Vec::new(), metrics.token.refusals as f64)]
     }),
-    ("jwe_gateway_ready", MetricType::Gauge, "1 while there is a key and a credential", |seen| {
-        let has_key = seen.keys.as_ref().is_none_or(|keys| keys.usable.is_ok());
-        vec![(Vec::new(), flag(has_key && seen.token.usable.is_ok()))]
-    }),
-    ("jwe_gateway_token_fetches", MetricType::Counter, "Token requests, or readings of a fixed credential", |seen| {
-        results(seen.token.renewals_ok, seen.token.renewals_failed)
-    }),
-    ("jwe_gateway_token_refusals", MetricType::Counter, "401 answers of the provider to the token in hand", |seen| {
-        vec![(Vec::new(), seen.token.refusals as f64)]
-    }),
-    ("jwe_gateway_token_life_seconds", MetricType::Gauge, "What is left of the life of the token in hand", |seen| {
-        seen.token.life_left.map(|left| (Vec::new(), left.as_secs_f64())).into_iter().collect()
+    ("jwe_gateway_token_life_seconds", MetricType::Gauge, "What is left of the life of the token in hand", |metrics| {
+        metrics.token.life_left.map(|left| (Vec::new(), left.as_secs_f64())).into_iter().collect()
     }),
 ];
 
@@ -116,12 +132,12 @@ fn results<'a>(ok: u64, failed: u64) -> Vec<Sample<'a>> {
     vec![(result("ok"), ok as f64), (result("failed"), failed as f64)]
 }
 
-impl Collector for Figures {
+impl Collector for MetricsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let seen: Vec<Seen<'_>> = self.providers.iter().map(Seen::of).collect();
+        let metrics: Vec<UpstreamMetrics<'_>> = self.routes.iter().map(UpstreamMetrics::of).collect();
         for (name, kind, help, samples) in ROWS {
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-            for upstream in &seen {
+            for upstream in &metrics {
                 for (mut labels, value) in samples(upstream) {
                     labels.insert(0, ("upstream", upstream.name.to_owned()));
                     let one = metric.encode_family(&labels)?;
@@ -140,16 +156,16 @@ impl Collector for Figures {
     }
 }
 
-fn encode_tls(seen: &tls::Snapshot, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+fn encode_tls(metrics: &tls::Snapshot, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let (name, help) = ("jwe_gateway_tls_reloads", "States of the listener's TLS files that were taken, and not");
     let mut reloads = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (labels, value) in results(seen.reloads_ok, seen.reloads_failed) {
+    for (labels, value) in results(metrics.reloads_ok, metrics.reloads_failed) {
         ConstCounter::new(value).encode(reloads.encode_family(&labels)?)?;
     }
     let name = "jwe_gateway_tls_certificate_expires_timestamp_seconds";
     let expires =
         encoder.encode_descriptor(name, "End of the listener's certificate in use", None, MetricType::Gauge)?;
-    let since = seen.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = metrics.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     ConstGauge::new(since.as_secs_f64()).encode(expires)
 }
 
@@ -175,18 +191,18 @@ fn encode_callers(callers: &Callers, encoder: &mut DescriptorEncoder<'_>) -> Res
     Ok(())
 }
 
-impl<'a> Seen<'a> {
+impl<'a> UpstreamMetrics<'a> {
     /// Samples about the keys, where there are any.
     fn of_keys<'s>(&'s self, samples: impl FnOnce(&'s keys::Snapshot) -> Vec<Sample<'s>>) -> Vec<Sample<'s>> {
         self.keys.as_ref().map(samples).unwrap_or_default()
     }
 
-    fn of(provider: &'a Provider) -> Self {
+    fn of(route: &'a Route) -> Self {
         Self {
-            name: &provider.name,
-            keys: provider.sealing.keys().map(|keys| keys.snapshot()),
-            unknown_kids: provider.unknown_kids.total(),
-            token: provider.tokens.snapshot(),
+            name: &route.name,
+            keys: route.body_policy.keys().map(|keys| keys.snapshot()),
+            unknown_kids: route.unknown_kids.total(),
+            token: route.credentials.snapshot(),
         }
     }
 }

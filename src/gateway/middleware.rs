@@ -1,7 +1,7 @@
-//! A layer that is one async method around the rest of the stack.
+//! A layer that is one async method around the next of the stack.
 //!
 //! tower's `Layer` and `Service` ask for two types, a future type and `poll_ready` for each
-//! layer, which hides the three lines that matter. Here a layer is a [`Step`]; [`around`] makes
+//! layer, which hides the three lines that matter. Here a layer is a [`Middleware`]; [`layer`] makes
 //! it a `Layer`. Its price is one boxed future a step.
 
 use std::pin::Pin;
@@ -11,61 +11,61 @@ use http::Request;
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
-/// What a layer does around `rest`.
-pub trait Step<S>: Clone {
+/// What a layer does around `next`.
+pub trait Middleware<S>: Clone {
     /// What the layer answers.
     type Response;
     /// How the layer fails.
     type Error;
 
-    /// Handles one request, by `rest.oneshot(request)` or without it.
+    /// Handles one request, by `next.oneshot(request)` or without it.
     fn run(
         self,
         request: Request<Incoming>,
-        rest: S,
+        next: S,
     ) -> impl Future<Output = Result<Self::Response, Self::Error>> + Send + 'static;
 }
 
 /// The layer that does `step`.
-pub fn around<T>(step: T) -> Around<T> {
-    Around(step)
+pub fn layer<T>(middleware: T) -> MiddlewareLayer<T> {
+    MiddlewareLayer(middleware)
 }
 
-/// A [`Step`] as a layer.
+/// A [`Middleware`] as a layer.
 #[derive(Clone, Debug)]
-pub struct Around<T>(T);
+pub struct MiddlewareLayer<T>(T);
 
-impl<T: Clone, S> Layer<S> for Around<T> {
-    type Service = Surrounded<T, S>;
+impl<T: Clone, S> Layer<S> for MiddlewareLayer<T> {
+    type Service = MiddlewareService<T, S>;
 
-    fn layer(&self, rest: S) -> Surrounded<T, S> {
-        Surrounded { step: self.0.clone(), rest }
+    fn layer(&self, next: S) -> MiddlewareService<T, S> {
+        MiddlewareService { middleware: self.0.clone(), next }
     }
 }
 
-/// The rest of a stack with a [`Step`] around it.
+/// The next of a stack with a [`Middleware`] around it.
 #[derive(Clone, Debug)]
-pub struct Surrounded<T, S> {
-    step: T,
-    rest: S,
+pub struct MiddlewareService<T, S> {
+    middleware: T,
+    next: S,
 }
 
-impl<T, S> Service<Request<Incoming>> for Surrounded<T, S>
+impl<T, S> Service<Request<Incoming>> for MiddlewareService<T, S>
 where
-    T: Step<S>,
+    T: Middleware<S>,
     S: Clone,
 {
     type Response = T::Response;
     type Error = T::Error;
     type Future = Pin<Box<dyn Future<Output = Result<T::Response, T::Error>> + Send>>;
 
-    /// Always ready: the step waits for the rest, so that it also sees the rest's refusal to
+    /// Always ready: the step waits for the next, so that it also sees the next's refusal to
     /// become ready.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        Box::pin(self.step.clone().run(request, self.rest.clone()))
+        Box::pin(self.middleware.clone().run(request, self.next.clone()))
     }
 }

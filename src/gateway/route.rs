@@ -7,11 +7,11 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::credentials::Tokens;
-use crate::gateway::capacity::Room;
+use crate::credentials::Credentials;
+use crate::gateway::capacity::Capacity;
 use crate::gateway::endpoints::jwks;
 use crate::gateway::request::target::{self, TargetFault};
-use crate::keys::{Keys, KnownKeys};
+use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::{InClear, Upstream};
 
 /// `encryption`: who seals the bodies that go to an upstream.
@@ -38,7 +38,7 @@ pub enum TokenEndpoint {
 
 /// One configured upstream. Cheap to clone; clones share what is held.
 #[derive(Clone, Debug)]
-pub struct Provider {
+pub struct Route {
     /// As configured, for logs and metrics.
     pub name: Arc<str>,
     /// The paths it serves: this one and those below it.
@@ -46,11 +46,11 @@ pub struct Provider {
     /// Whether the prefix is taken off before a request goes on.
     pub strip_prefix: bool,
     /// Who seals, with what that takes.
-    pub sealing: Sealing,
+    pub body_policy: BodyPolicy,
     /// What becomes of calls of its token endpoint.
     pub token_endpoint: TokenEndpoint,
     /// What to authenticate with.
-    pub tokens: Tokens,
+    pub credentials: Credentials,
     /// The target by which a request would come to where it gives out tokens, if there is one.
     pub token_path: Option<Arc<str>>,
     /// Where to send.
@@ -58,7 +58,7 @@ pub struct Provider {
     /// The statuses by which it can mean that it cannot open a message.
     pub key_refusals: Arc<[StatusCode]>,
     /// How much of it there may be at a time.
-    pub room: Room,
+    pub capacity: Capacity,
     /// Messages that were passed on under a kid that is not published.
     pub unknown_kids: UnknownKids,
 }
@@ -66,22 +66,22 @@ pub struct Provider {
 /// Who seals, with what that takes. What can take a body in clear any further is a key to seal it with, or
 /// the permission to send it so; a gateway behind one that seals has neither.
 #[derive(Clone, Debug)]
-pub enum Sealing {
+pub enum BodyPolicy {
     /// [`Encryption::Seal`].
-    Here(Keys),
+    Seal(Keys),
     /// [`Encryption::RequireSealed`].
-    Before(KnownKeys),
+    RequireSealed(PublishedKeys),
     /// [`Encryption::Off`].
     Off(InClear),
 }
 
-impl Sealing {
+impl BodyPolicy {
     /// The provider's keys, where they matter.
     #[must_use]
-    pub fn keys(&self) -> Option<KnownKeys> {
+    pub fn keys(&self) -> Option<PublishedKeys> {
         match self {
-            Self::Here(keys) => Some(keys.known()),
-            Self::Before(keys) => Some(keys.clone()),
+            Self::Seal(keys) => Some(keys.known()),
+            Self::RequireSealed(keys) => Some(keys.clone()),
             Self::Off(_) => None,
         }
     }
@@ -99,7 +99,7 @@ impl UnknownKids {
     }
 }
 
-impl Provider {
+impl Route {
     /// Whether a reply of this status can mean that the provider no longer has the key.
     #[must_use]
     pub fn may_mean_key_unknown(&self, status: StatusCode) -> bool {
@@ -109,7 +109,7 @@ impl Provider {
     /// Compares a caller's kid with the published ones, without asking anybody. An unknown one is
     /// counted and named in the log, and its message forwarded all the same: the sealing side may
     /// have fetched later than we have.
-    pub fn note_kid(&self, kid: Option<&str>, keys: &KnownKeys) {
+    pub fn note_kid(&self, kid: Option<&str>, keys: &PublishedKeys) {
         if kid.is_some_and(|kid| keys.publishes(kid)) {
             return;
         }
@@ -128,7 +128,7 @@ impl Provider {
         if !self.strip_prefix || self.prefix.as_ref() == "/" {
             return Ok(whole);
         }
-        let rest = target::behind(whole.path(), &self.prefix).ok_or(TargetFault::EscapedSlash)?;
+        let rest = target::strip_prefix(whole.path(), &self.prefix).ok_or(TargetFault::EscapedSlash)?;
         let path = if rest.is_empty() { "/" } else { rest };
         let stripped = match whole.query() {
             Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
@@ -151,36 +151,36 @@ impl Provider {
         let whole = target.path();
         let path = match &*self.prefix {
             prefix if self.strip_prefix || prefix == "/" => whole,
-            prefix => target::behind(whole, prefix).unwrap_or(whole),
+            prefix => target::strip_prefix(whole, prefix).unwrap_or(whole),
         };
-        target::is_same(path, jwks::PATH)
+        target::may_equal(path, jwks::PATH)
     }
 
     /// Whether a request for `target` would go to where the provider gives out tokens. A caller
     /// who could go there through us would get one of ours.
     #[must_use]
     pub fn is_token_endpoint(&self, target: &PathAndQuery) -> bool {
-        self.token_path.as_ref().is_some_and(|endpoint| target::is_same(target.path(), endpoint))
+        self.token_path.as_ref().is_some_and(|endpoint| target::may_equal(target.path(), endpoint))
     }
 }
 
 /// All providers, the one with the longest prefix first.
 #[derive(Clone, Debug)]
-pub struct Providers(Arc<[Provider]>);
+pub struct Routes(Arc<[Route]>);
 
-impl Providers {
+impl Routes {
     /// The order of `providers` does not matter; their prefixes differ.
     #[must_use]
-    pub fn new(mut providers: Vec<Provider>) -> Self {
-        providers.sort_by_key(|provider| std::cmp::Reverse(provider.prefix.len()));
-        Self(providers.into())
+    pub fn new(mut routes: Vec<Route>) -> Self {
+        routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
+        Self(routes.into())
     }
 
     /// The provider that serves `path`, however it is spelt: `/%760` is below `/v0`.
     #[must_use]
-    pub fn at(&self, path: &str) -> Option<&Provider> {
+    pub fn at(&self, path: &str) -> Option<&Route> {
         let path = percent_decode_str(path).decode_utf8_lossy();
-        self.0.iter().find(|provider| is_below(&path, &provider.prefix))
+        self.0.iter().find(|route| is_below(&path, &route.prefix))
     }
 }
 

@@ -15,17 +15,17 @@ use tokio::sync::Semaphore;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::clock::Clock;
-use crate::gateway::access_log::notes::Notes;
-use crate::gateway::access_log::{Observers, OpenRecord, Recorded};
+use crate::gateway::access_log::handle::RecordHandle;
+use crate::gateway::access_log::{Observers, RecordGuard, Recorded};
 use crate::gateway::exchange::{Exchange, Reply, own};
-use crate::gateway::middleware::{Step, around};
+use crate::gateway::middleware::{Middleware, layer};
 use crate::gateway::request::body;
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::response::refusal::{Limit, Refusal};
 use crate::gateway::server::drain::Drain;
 
 /// The body of an answer, which is on record.
-pub type Answer = Recorded<Reply>;
+pub type ResponseBody = Recorded<Reply>;
 
 /// Puts the layers around `exchange`.
 pub fn stack(
@@ -35,22 +35,24 @@ pub fn stack(
     observers: Observers,
     drain: Drain,
     clock: Clock,
-) -> impl Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send> + Clone + Send + 'static
-{
+) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
     ServiceBuilder::new()
         // First: every later line, log or refusal names it. And outermost, so that each answer,
         // refusals too, tells callers when to go elsewhere.
-        .layer(around(Identify { drain: drain.clone() }))
+        .layer(layer(Identify { drain: drain.clone() }))
         // One record for each request: above the refusals, so that it sees their status, and
         // around everything that can be dropped when a caller leaves.
-        .layer(around(KeepRecord { clock, observers }))
+        .layer(layer(KeepRecord { clock, observers }))
         // Above the limit, so that being turned away is answered politely too.
-        .layer(around(AnswerRefusals))
+        .layer(layer(AnswerRefusals))
         // Full means 503 now, not a queue nobody sees. A place is held up to the reply's head; a body
         // that streams holds no more than its connection.
-        .layer(around(Shed { places: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }))
+        .layer(layer(Shed { places: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }))
         // Inside the limit: a place in flight is freed when time is up.
-        .layer(around(Deadline { time, drain }))
+        .layer(layer(Deadline { time, drain }))
         .service(service_fn(move |request| {
             let exchange = exchange.clone();
             async move { exchange.run(request).await }
@@ -63,7 +65,7 @@ struct Identify {
     drain: Drain,
 }
 
-impl<S, B> Step<S> for Identify
+impl<S, B> Middleware<S> for Identify
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Send + 'static,
     B: 'static,
@@ -71,11 +73,11 @@ where
     type Response = Response<B>;
     type Error = Infallible;
 
-    async fn run(self, mut request: Request<Incoming>, rest: S) -> Result<Response<B>, Infallible> {
+    async fn run(self, mut request: Request<Incoming>, next: S) -> Result<Response<B>, Infallible> {
         let id = RequestId::assign(request.headers());
         let version = request.version();
         request.extensions_mut().insert(id.clone());
-        let mut response = rest.oneshot(request).await?;
+        let mut response = next.oneshot(request).await?;
         response.headers_mut().insert(X_REQUEST_ID, id.header());
         if self.drain.is_announced() {
             close(response.headers_mut(), version);
@@ -91,7 +93,7 @@ struct KeepRecord {
     observers: Observers,
 }
 
-impl<S, B> Step<S> for KeepRecord
+impl<S, B> Middleware<S> for KeepRecord
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Send + 'static,
     B: Body + 'static,
@@ -99,9 +101,9 @@ where
     type Response = Response<Recorded<B>>;
     type Error = Infallible;
 
-    async fn run(self, mut request: Request<Incoming>, rest: S) -> Result<Response<Recorded<B>>, Infallible> {
-        let record = OpenRecord::begin(&mut request, self.clock, self.observers);
-        Ok(record.follow(rest.oneshot(request).await?))
+    async fn run(self, mut request: Request<Incoming>, next: S) -> Result<Response<Recorded<B>>, Infallible> {
+        let record = RecordGuard::begin(&mut request, self.clock, self.observers);
+        Ok(record.follow(next.oneshot(request).await?))
     }
 }
 
@@ -109,23 +111,23 @@ where
 #[derive(Clone)]
 struct AnswerRefusals;
 
-impl<S> Step<S> for AnswerRefusals
+impl<S> Middleware<S> for AnswerRefusals
 where
     S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
 {
     type Response = Response<Reply>;
     type Error = Infallible;
 
-    async fn run(self, request: Request<Incoming>, rest: S) -> Result<Self::Response, Infallible> {
+    async fn run(self, request: Request<Incoming>, next: S) -> Result<Self::Response, Infallible> {
         let id = RequestId::of(request.extensions());
-        let notes = Notes::of(&request);
+        let record = RecordHandle::of(&request);
         // Its body may never have been asked for; then the connection cannot be used again.
-        let waits = body::is_held_back(request.headers());
+        let waits = body::expects_continue(request.headers());
         let (version, method) = (request.version(), request.method().clone());
-        Ok(match rest.oneshot(request).await {
+        Ok(match next.oneshot(request).await {
             Ok(reply) => reply,
             Err(refusal) => {
-                notes.refused(refusal.code());
+                record.refused(refusal.code());
                 refusal.log(id.as_str());
                 let mut response = own(refusal.respond(id.as_str()), &method);
                 if waits {
@@ -146,21 +148,21 @@ struct Shed {
     places: Arc<Semaphore>,
 }
 
-impl<S> Step<S> for Shed
+impl<S> Middleware<S> for Shed
 where
     S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
 {
     type Response = Response<Reply>;
     type Error = Refusal;
 
-    async fn run(self, request: Request<Incoming>, rest: S) -> Result<Response<Reply>, Refusal> {
+    async fn run(self, request: Request<Incoming>, next: S) -> Result<Response<Reply>, Refusal> {
         let Ok(_place) = self.places.try_acquire() else {
-            if !body::is_held_back(request.headers()) {
+            if !body::expects_continue(request.headers()) {
                 body::discard(request.into_body());
             }
             return Err(Refusal::Overloaded(Limit::InFlight));
         };
-        rest.oneshot(request).await
+        next.oneshot(request).await
     }
 }
 
@@ -171,19 +173,19 @@ struct Deadline {
     drain: Drain,
 }
 
-impl<S> Step<S> for Deadline
+impl<S> Middleware<S> for Deadline
 where
     S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
 {
     type Response = Response<Reply>;
     type Error = Refusal;
 
-    async fn run(self, request: Request<Incoming>, rest: S) -> Result<Response<Reply>, Refusal> {
-        let notes = Notes::of(&request);
+    async fn run(self, request: Request<Incoming>, next: S) -> Result<Response<Reply>, Refusal> {
+        let record = RecordHandle::of(&request);
         tokio::select! {
-            answer = rest.oneshot(request) => answer,
-            () = tokio::time::sleep(self.time) => Err(Refusal::ExchangeTimeout(notes.sent())),
-            () = self.drain.expired() => Err(Refusal::Draining(notes.sent())),
+            answer = next.oneshot(request) => answer,
+            () = tokio::time::sleep(self.time) => Err(Refusal::ExchangeTimeout(record.sent())),
+            () = self.drain.expired() => Err(Refusal::Draining(record.sent())),
         }
     }
 }

@@ -174,7 +174,7 @@ mod tests {
         let iv = 0x1af3_8c2d_c2b9_6ffd_d866_9409_2341_bc04_u128.to_be_bytes();
         let aad = b"The second principle of Auguste Kerckhoffs";
         let plaintext = b"A cipher system must not be required to be secret, and it must be able to fall into \
-            the hands of the enemy without inconvenience";
+            the control of the enemy without inconvenience";
 
         let (mut message, tag) = encrypt(&cek, &iv, aad, plaintext);
         assert_eq!(message, KNOWN_CIPHERTEXT);

@@ -11,7 +11,7 @@ use crate::jose::EncryptionKey;
 
 /// A good set, and when it was last confirmed. Never changed; a newer one takes its place.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct CachedKeySet {
     pub(super) set: Arc<KeySet>,
     /// The usable keys, the preferred one first.
     pub(super) by_preference: Vec<Arc<EncryptionKey>>,
@@ -32,7 +32,7 @@ pub(super) enum NoKey {
     NotPinned,
 }
 
-impl Held {
+impl CachedKeySet {
     /// The key to seal with, while the set is not older than its bound.
     pub(super) fn key(&self, now: Instant, max_stale: Duration) -> Result<&Arc<EncryptionKey>, NoKey> {
         match Freshness::of(self.age(now), self.lifetime, max_stale) {

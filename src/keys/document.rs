@@ -12,12 +12,12 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::{Value, json};
 
-use super::cached_set::Held;
+use super::cached_set::CachedKeySet;
 use super::selection::is_pinned;
 
 /// A JWK Set to be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
+pub struct KeySetDocument {
     /// The document (RFC 7517 section 5).
     pub document: String,
     /// A strong validator (RFC 9110 section 8.8.3): another document has another one.
@@ -26,13 +26,13 @@ pub struct Published {
     pub lifetime_left: Duration,
 }
 
-impl Published {
-    pub(super) fn of(held: &Held, pins: &[String], now: Instant) -> Self {
-        let pinned = held.by_preference.iter().filter(|key| is_pinned(key, pins));
-        let keys: Vec<&Value> = pinned.filter_map(|key| held.set().jwk(key)).collect();
+impl KeySetDocument {
+    pub(super) fn of(cached: &CachedKeySet, pins: &[String], now: Instant) -> Self {
+        let pinned = cached.by_preference.iter().filter(|key| is_pinned(key, pins));
+        let keys: Vec<&Value> = pinned.filter_map(|key| cached.set().jwk(key)).collect();
         let document = json!({ "keys": keys }).to_string();
         let etag = format!("\"{}\"", BASE64URL.encode(digest(&SHA256, document.as_bytes())));
-        Self { document, etag, lifetime_left: held.lifetime_left(now) }
+        Self { document, etag, lifetime_left: cached.lifetime_left(now) }
     }
 }
 
@@ -42,13 +42,13 @@ mod tests {
     use super::super::set::KeySet;
     use super::*;
     use crate::clock::Clock;
-    use crate::keys::selection::{Arrivals, by_preference};
+    use crate::keys::selection::{FirstSeen, by_preference};
     use std::sync::Arc;
 
-    fn held(jwks: &[Value]) -> Held {
+    fn cached(jwks: &[Value]) -> CachedKeySet {
         let set = Arc::new(KeySet::parse(&document(jwks)).unwrap());
-        Held {
-            by_preference: by_preference(&set, &Arrivals::default()),
+        CachedKeySet {
+            by_preference: by_preference(&set, &FirstSeen::default()),
             set,
             chosen: None,
             received: Clock::manual().0.now(),
@@ -63,12 +63,12 @@ mod tests {
     fn what_cannot_be_sealed_with_here_is_not_published_again() {
         let mut private = jwk("private", 2);
         private["d"] = json!("canary");
-        let held = held(&[private, jwk("a", 1), jwk("b", 3)]);
-        let published = Published::of(&held, &[], held.received);
+        let cached = cached(&[private, jwk("a", 1), jwk("b", 3)]);
+        let published = KeySetDocument::of(&cached, &[], cached.received);
         let document: Value = serde_json::from_str(&published.document).unwrap();
         assert_eq!(document, json!({ "keys": [jwk("a", 1), jwk("b", 3)] }));
         assert_eq!(published.lifetime_left, Duration::from_secs(200));
-        let pinned = Published::of(&held, &["b".to_owned()], held.received);
+        let pinned = KeySetDocument::of(&cached, &["b".to_owned()], cached.received);
         assert_eq!(serde_json::from_str::<Value>(&pinned.document).unwrap(), json!({ "keys": [jwk("b", 3)] }));
         assert_ne!(pinned.etag, published.etag);
     }

@@ -23,7 +23,7 @@ const ACCEPTED: &str = "application/jwk-set+json, application/json;q=0.9";
 
 /// What a fetch brought.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum FetchResponse {
     /// A good set.
     Set {
         set: KeySet,
@@ -37,11 +37,11 @@ pub(super) enum Answer {
 
 /// How to ask.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct FetchRequest {
     /// The validator of the set in hand.
     pub(super) etag: Option<HeaderValue>,
     /// Whether caches on the way must ask the provider (RFC 9111 section 5.2.1.4).
-    pub(super) past_caches: bool,
+    pub(super) bypass_caches: bool,
 }
 
 /// Fetches the set, within the configured time.
@@ -49,11 +49,11 @@ pub(super) async fn fetch(
     config: &Config,
     http: &reqwest::Client,
     clock: &Clock,
-    ask: Ask,
-) -> Result<Answer, FetchError> {
+    request: FetchRequest,
+) -> Result<FetchResponse, FetchError> {
     let answer = async {
         match &config.source {
-            Source::Url(url) => get(url, http, config, ask).await,
+            Source::Url(url) => get(url, http, config, request).await,
             Source::File(path) => read(path).await,
         }
     };
@@ -63,30 +63,35 @@ pub(super) async fn fetch(
     }
 }
 
-async fn get(url: &Url, http: &reqwest::Client, config: &Config, ask: Ask) -> Result<Answer, FetchError> {
+async fn get(
+    url: &Url,
+    http: &reqwest::Client,
+    config: &Config,
+    wanted: FetchRequest,
+) -> Result<FetchResponse, FetchError> {
     let mut request = http.get(url.clone()).header(ACCEPT, ACCEPTED);
-    let is_conditional = ask.etag.is_some();
-    if let Some(etag) = ask.etag {
+    let is_conditional = wanted.etag.is_some();
+    if let Some(etag) = wanted.etag {
         request = request.header(IF_NONE_MATCH, etag);
     }
     if let Some(credential) = &config.credential {
         request = request.header(credential.header.clone(), presented(credential).await?);
     }
-    if ask.past_caches {
+    if wanted.bypass_caches {
         request = request.header(CACHE_CONTROL, "no-cache");
     }
     let response = request.send().await.map_err(transport)?;
     let lifetime = stated_lifetime(response.headers(), config);
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::NOT_MODIFIED if is_conditional => return Ok(Answer::NotModified { lifetime }),
+        StatusCode::NOT_MODIFIED if is_conditional => return Ok(FetchResponse::NotModified { lifetime }),
         StatusCode::NOT_MODIFIED => return Err(FetchError::NotModifiedUnasked),
         status if status.is_redirection() => return Err(FetchError::Redirect(status.as_u16())),
         status => return Err(FetchError::Status(status.as_u16())),
     }
     let etag = response.headers().get(ETAG).cloned();
     let set = KeySet::parse(&body(response).await?)?;
-    Ok(Answer::Set { set, lifetime, etag })
+    Ok(FetchResponse::Set { set, lifetime, etag })
 }
 
 async fn presented(credential: &Credential) -> Result<HeaderValue, FetchError> {
@@ -116,11 +121,11 @@ fn transport(error: reqwest::Error) -> FetchError {
     FetchError::Transport(error_chain::chain(&error.without_url()))
 }
 
-async fn read(path: &Path) -> Result<Answer, FetchError> {
+async fn read(path: &Path) -> Result<FetchResponse, FetchError> {
     let unreadable = |error: io::Error| FetchError::File(error.kind());
     let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
     let mut document = Vec::new();
     // One byte more than allowed tells a set that is too long from one that just fits.
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut document).await.map_err(unreadable)?;
-    Ok(Answer::Set { set: KeySet::parse(&document)?, lifetime: Some(FILE_POLL), etag: None })
+    Ok(FetchResponse::Set { set: KeySet::parse(&document)?, lifetime: Some(FILE_POLL), etag: None })
 }

@@ -9,7 +9,7 @@ use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};
 
 use super::{Config, Keys, Source};
-use crate::clock::{Clock, Hands, Jitter};
+use crate::clock::{Clock, ClockControl, Jitter};
 use crate::jose::EncryptionKey;
 use crate::testing::Server;
 pub(super) use crate::testing::client;
@@ -42,12 +42,12 @@ pub(super) fn publishes(seeds: &[u64], max_age: u64) -> ResponseTemplate {
 }
 
 /// A provider whose answers can be changed while it runs.
-pub(super) struct Provider {
+pub(super) struct Route {
     server: Server,
     answers: Arc<Mutex<VecDeque<ResponseTemplate>>>,
 }
 
-impl Provider {
+impl Route {
     /// Gives these answers in turn, and the last one for ever.
     pub(super) async fn start(answers: impl IntoIterator<Item = ResponseTemplate>) -> Self {
         let server = Server::start().await;
@@ -82,14 +82,14 @@ impl Provider {
     }
 
     /// A holder of this provider's keys, and the hands of its clock.
-    pub(super) fn keys(&self) -> (Keys, Hands) {
+    pub(super) fn keys(&self) -> (Keys, ClockControl) {
         keys(self.config())
     }
 }
 
-pub(super) fn keys(config: Config) -> (Keys, Hands) {
-    let (clock, hands) = Clock::manual();
-    (Keys::new("provider", config, client(), clock, Jitter::seeded(1)), hands)
+pub(super) fn keys(config: Config) -> (Keys, ClockControl) {
+    let (clock, control) = Clock::manual();
+    (Keys::new("provider", config, client(), clock, Jitter::seeded(1)), control)
 }
 
 /// Waits, in real time, for something that other tasks bring about.

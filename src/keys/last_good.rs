@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::cached_set::Held;
+use super::cached_set::CachedKeySet;
 use super::set::{KeySet, MAX_BYTES};
 use super::{FetchError, Source};
 
@@ -69,12 +69,12 @@ pub(super) fn read(path: &Path, source: &Source) -> Result<LastGood, NotRestored
 
 /// Writes the set in hand, fetched at this moment. A reader sees the old file or the new one,
 /// never half of one; nobody but the owner can read it or put another in its place.
-pub(super) fn write(path: &Path, source: &Source, held: &Held, fetched: SystemTime) -> io::Result<()> {
-    let keys = held.by_preference.iter().filter_map(|key| held.set.jwk(key)).cloned().collect();
+pub(super) fn write(path: &Path, source: &Source, cached: &CachedKeySet, fetched: SystemTime) -> io::Result<()> {
+    let keys = cached.by_preference.iter().filter_map(|key| cached.set.jwk(key)).cloned().collect();
     let document = Document {
         source: name_of(source),
         fetched_at: fetched.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        lifetime_seconds: held.lifetime.as_secs(),
+        lifetime_seconds: cached.lifetime.as_secs(),
         keys,
     };
     let temporary = beside(path);

@@ -14,9 +14,9 @@
 //! A verifier refetches when it meets an unknown `kid`. A sealer chooses the `kid` itself and meets
 //! nothing, so freshness comes from two other sides:
 //!
-//! 1. [`Keys::keep_fresh`] refreshes the set at about 80 % of its lifetime, with traffic or
+//! 1. [`Keys::run_refresh`] refreshes the set at about 80 % of its lifetime, with traffic or
 //!    without. After a failure it backs off, and the last good set serves on.
-//! 2. [`Keys::newer_than`] is called when the provider refused a message: it fetches at once, past
+//! 2. [`Keys::replacement_for`] is called when the provider refused a message: it fetches at once, past
 //!    the timer and its backoff, out of a budget of five fetches refilled one a second. When
 //!    the budget is empty the refused request waits for its turn (a second at most, shared with all
 //!    others): giving up would lose the request if there was a rotation.
@@ -69,17 +69,17 @@ pub use config::{
     BACKOFF_MAX, BACKOFF_MIN, Config, Credential, DEFAULT_LIFETIME, FETCH_TIMEOUT, FILE_POLL, FIRST_KEY_WAIT,
     MAX_LIFETIME, MAX_STALE, MIN_LIFETIME, Source,
 };
-pub use document::Published;
+pub use document::KeySetDocument;
 pub use error::{FetchError, NoUsableKey};
-pub use published::KnownKeys;
+pub use published::PublishedKeys;
 pub use snapshot::{Entry, EntryState, KeyName, Snapshot};
 
 use crate::clock::{Clock, Jitter};
 use crate::jose::EncryptionKey;
-use cached_set::Held;
-use fetch::{Ask, fetch};
+use cached_set::CachedKeySet;
+use fetch::{FetchRequest, fetch};
 use last_good::NotRestored;
-use state::{Landing, State};
+use state::{FetchOutcome, State};
 
 /// Outcomes of ended fetches that are kept for callers who looked just before the end. Callers
 /// who come later still are told by [`State::send`].
@@ -95,9 +95,9 @@ struct Holder {
     http: reqwest::Client,
     clock: Clock,
     /// What readers of a good set see: a copy of what `state` holds.
-    held: ArcSwapOption<Held>,
+    cached: ArcSwapOption<CachedKeySet>,
     state: Mutex<State>,
-    fetches: moka::future::Cache<u64, Outcome>,
+    fetches: moka::future::Cache<u64, FetchResult>,
     /// The timer's next fetch has moved.
     rescheduled: Notify,
     restored: OnceCell<()>,
@@ -105,7 +105,7 @@ struct Holder {
     writing: tokio::sync::Mutex<()>,
 }
 
-type Outcome = Result<(), FetchError>;
+type FetchResult = Result<(), FetchError>;
 
 /// Why a fetch is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Keys {
             config,
             http,
             clock,
-            held: ArcSwapOption::empty(),
+            cached: ArcSwapOption::empty(),
             state: Mutex::new(state),
             fetches: moka::future::Cache::new(REMEMBERED_FETCHES),
             rescheduled: Notify::new(),
@@ -144,7 +144,7 @@ impl Keys {
     /// # Errors
     /// When there is none: see [`NoUsableKey`].
     pub async fn current(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
-        match self.in_hand() {
+        match self.cached_key() {
             Err(NoUsableKey::NeverFetched { .. }) => self.first_key().await,
             answer => answer,
         }
@@ -155,14 +155,14 @@ impl Keys {
     ///
     /// None when `used` is still published (the refusal was about something else), when no set
     /// could be fetched, or when the new one has no key to give.
-    pub async fn newer_than(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
-        self.after_refusal(|| self.replacement_for(used)).await
+    pub async fn replacement_for(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
+        self.after_refusal(|| self.cached_replacement(used)).await
     }
 
     /// The same keys for one who only has to know which there are.
     #[must_use]
-    pub fn known(&self) -> KnownKeys {
-        KnownKeys::of(self.clone())
+    pub fn known(&self) -> PublishedKeys {
+        PublishedKeys::of(self.clone())
     }
 
     /// What is held: for readiness, `/metrics` and `jwe-gateway keys`.
@@ -173,7 +173,7 @@ impl Keys {
 
     /// Keeps the set fresh for as long as it is polled: the first fetch at once, then before the end
     /// of each set's lifetime, with backoff after failures. Never returns.
-    pub async fn keep_fresh(self) {
+    pub async fn run_refresh(self) {
         self.restore().await;
         loop {
             let next = self.state().next_fetch();
@@ -198,10 +198,10 @@ impl Keys {
         self.join(next.number, Reason::Schedule).await
     }
 
-    fn in_hand(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
+    fn cached_key(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
         let now = self.0.clock.now();
-        let held = self.0.held.load();
-        match held.as_ref().map(|held| held.key(now, self.0.config.max_stale)) {
+        let cached = self.0.cached.load();
+        match cached.as_ref().map(|cached| cached.key(now, self.0.config.max_stale)) {
             Some(Ok(key)) => Ok(Arc::clone(key)),
             _ => self.state().key(now),
         }
@@ -213,7 +213,7 @@ impl Keys {
         loop {
             let (next, is_told) = {
                 let state = self.state();
-                (state.next_fetch().number, state.went_past_caches(refused_at + 1))
+                (state.next_fetch().number, state.bypassed_caches(refused_at + 1))
             };
             // Whatever a fetch brought is judged by what is in hand.
             let answer = verdict();
@@ -227,12 +227,12 @@ impl Keys {
     }
 
     /// A fetch past its schedule, sent after this call began.
-    async fn confirm(&self) -> Outcome {
+    async fn confirm(&self) -> FetchResult {
         let asked_at = self.state().sent();
         loop {
             let number = self.state().next_fetch().number;
             let outcome = self.join(number, Reason::Refusal).await;
-            let is_told = number > asked_at && self.state().went_past_caches(number);
+            let is_told = number > asked_at && self.state().bypassed_caches(number);
             if is_told || outcome == Err(FetchError::Abandoned) {
                 return outcome;
             }
@@ -246,29 +246,29 @@ impl Keys {
             self.restore().await;
             loop {
                 let next = self.state().next_fetch();
-                match self.in_hand() {
+                match self.cached_key() {
                     Err(NoUsableKey::NeverFetched { .. }) if next.due < deadline => {}
                     answer => return answer,
                 }
                 clock.sleep_until(next.due).await;
                 if self.join(next.number, Reason::Schedule).await == Err(FetchError::Abandoned) {
-                    return self.in_hand();
+                    return self.cached_key();
                 }
             }
         };
         tokio::select! {
             answer = key => answer,
-            () = clock.sleep_until(deadline) => self.in_hand(),
+            () = clock.sleep_until(deadline) => self.cached_key(),
         }
     }
 
-    fn replacement_for(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
-        let held = self.0.held.load();
-        held.as_ref()?.replacement_for(used, self.0.clock.now(), self.0.config.max_stale).cloned()
+    fn cached_replacement(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
+        let cached = self.0.cached.load();
+        cached.as_ref()?.replacement_for(used, self.0.clock.now(), self.0.config.max_stale).cloned()
     }
 
     /// Fetch `number`, made once for everyone who asks for it. Ends also when its callers have left.
-    async fn join(&self, number: u64, reason: Reason) -> Outcome {
+    async fn join(&self, number: u64, reason: Reason) -> FetchResult {
         let keys = self.clone();
         let flight = tokio::spawn(async move {
             let fetches = &keys.0.fetches;
@@ -277,35 +277,35 @@ impl Keys {
         flight.await.unwrap_or(Err(FetchError::Abandoned))
     }
 
-    async fn fetch(&self, number: u64, reason: Reason) -> Outcome {
+    async fn fetch(&self, number: u64, reason: Reason) -> FetchResult {
         if let Some(outcome) = self.state().outcome_of(number) {
             return outcome;
         }
         if reason == Reason::Refusal {
             self.wait_for_budget().await;
         }
-        let past_caches = reason == Reason::Refusal;
-        let etag = match self.state().send(number, past_caches) {
+        let bypass_caches = reason == Reason::Refusal;
+        let etag = match self.state().send(number, bypass_caches) {
             Ok(etag) => etag,
             Err(outcome) => return outcome,
         };
-        let ask = Ask { etag, past_caches };
-        let answer = fetch(&self.0.config, &self.0.http, &self.0.clock, ask).await;
-        let landing = {
+        let request = FetchRequest { etag, bypass_caches };
+        let answer = fetch(&self.0.config, &self.0.http, &self.0.clock, request).await;
+        let outcome = {
             let mut state = self.state();
-            let landing = state.land(number, answer, self.0.clock.now());
-            self.0.held.store(state.held().cloned());
-            landing
+            let outcome = state.finish(number, answer, self.0.clock.now());
+            self.0.cached.store(state.cached().cloned());
+            outcome
         };
         self.0.rescheduled.notify_one();
-        self.report(&landing);
-        match landing {
-            Landing::Good(_) => {
+        self.report(&outcome);
+        match outcome {
+            FetchOutcome::Good(_) => {
                 self.keep_on_disk();
                 Ok(())
             }
-            Landing::Failed(error) => Err(error),
-            Landing::Late => Ok(()),
+            FetchOutcome::Failed(error) => Err(error),
+            FetchOutcome::Late => Ok(()),
         }
     }
 
@@ -331,7 +331,7 @@ impl Keys {
                 Ok(kept) => {
                     let mut state = self.state();
                     if state.restore(kept, self.0.clock.now(), SystemTime::now()) {
-                        self.0.held.store(state.held().cloned());
+                        self.0.cached.store(state.cached().cloned());
                         tracing::info!(upstream = %self.0.name, path = %path.display(), "took up the last good key set from disk");
                     }
                 }
@@ -354,12 +354,12 @@ impl Keys {
         tokio::spawn(async move {
             let _one_at_a_time = keys.0.writing.lock().await;
             // Loaded under the lock, so that the last write is of the newest set.
-            let Some(held) = keys.0.held.load_full() else {
+            let Some(cached) = keys.0.cached.load_full() else {
                 return;
             };
             let source = keys.0.config.source.clone();
             let file = path.clone();
-            let written = tokio::task::spawn_blocking(move || last_good::write(&file, &source, &held, fetched)).await;
+            let written = tokio::task::spawn_blocking(move || last_good::write(&file, &source, &cached, fetched)).await;
             if let Ok(Err(error)) = written {
                 tracing::warn!(upstream = %keys.0.name, %error, path = %path.display(), "the last good key set could not be written to disk");
             }

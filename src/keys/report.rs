@@ -1,13 +1,13 @@
 //! What the log says of fetches: keys that come and go, and how bad a failure is.
 
 use super::Keys;
-use super::state::Landing;
+use super::state::FetchOutcome;
 
 impl Keys {
-    pub(super) fn report(&self, landing: &Landing) {
+    pub(super) fn report(&self, outcome: &FetchOutcome) {
         let upstream = &*self.0.name;
-        match landing {
-            Landing::Good(changes) => {
+        match outcome {
+            FetchOutcome::Good(changes) => {
                 for key in &changes.added {
                     tracing::info!(upstream, %key, "the provider publishes a new key");
                 }
@@ -27,7 +27,7 @@ impl Keys {
                     );
                 }
             }
-            Landing::Failed(error) => {
+            FetchOutcome::Failed(error) => {
                 let snapshot = self.snapshot();
                 let age = snapshot.age.map(|age| age.as_secs());
                 match snapshot.usable {
@@ -42,16 +42,16 @@ impl Keys {
                     }
                 }
             }
-            Landing::Late => tracing::debug!(upstream, "a late answer with a key set was dropped"),
+            FetchOutcome::Late => tracing::debug!(upstream, "a late answer with a key set was dropped"),
         }
     }
 
     fn report_unusable_entries(&self) {
-        let Some(held) = self.0.held.load_full() else {
+        let Some(cached) = self.0.cached.load_full() else {
             return;
         };
         let upstream = &*self.0.name;
-        for (index, entry) in held.set().entries().iter().enumerate() {
+        for (index, entry) in cached.set().entries().iter().enumerate() {
             if entry.usable().is_none() {
                 let key = entry.name().map(|name| name.to_string());
                 tracing::warn!(upstream, index, key, reason = %entry.state(), "a published key cannot be sealed with");

@@ -23,13 +23,13 @@ const MAX_REMEMBERED: usize = 256;
 
 /// When each key appeared, counted in sets.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals {
+pub(super) struct FirstSeen {
     /// Oldest first.
     seen: Vec<(Arc<EncryptionKey>, u64)>,
     sets: u64,
 }
 
-impl Arrivals {
+impl FirstSeen {
     /// Notes the keys of a set; those not seen before have arrived with it.
     pub(super) fn note<'a>(&mut self, keys: impl IntoIterator<Item = &'a Arc<EncryptionKey>>) {
         self.sets += 1;
@@ -53,10 +53,10 @@ impl Arrivals {
 }
 
 /// The usable keys of a set, the preferred one first.
-pub(super) fn by_preference(set: &KeySet, arrivals: &Arrivals) -> Vec<Arc<EncryptionKey>> {
+pub(super) fn by_preference(set: &KeySet, first_seen: &FirstSeen) -> Vec<Arc<EncryptionKey>> {
     let mut keys: Vec<_> = set.usable().cloned().collect();
     // Stable, so that document order decides among keys that arrived together.
-    keys.sort_by_key(|key| std::cmp::Reverse(arrivals.of(key)));
+    keys.sort_by_key(|key| std::cmp::Reverse(first_seen.of(key)));
     keys
 }
 
@@ -84,12 +84,12 @@ mod tests {
     }
 
     fn chosen(sets: &[&[u8]], pins: &[String]) -> Option<String> {
-        let mut arrivals = Arrivals::default();
+        let mut first_seen = FirstSeen::default();
         let mut chosen = None;
         for kids in sets {
             let set = set(kids);
-            arrivals.note(set.usable());
-            let keys = by_preference(&set, &arrivals);
+            first_seen.note(set.usable());
+            let keys = by_preference(&set, &first_seen);
             chosen = keys.iter().find(|key| is_pinned(key, pins)).and_then(|key| key.kid().map(str::to_owned));
         }
         chosen
@@ -120,12 +120,12 @@ mod tests {
 
     #[test]
     fn new_material_under_an_old_kid_is_a_new_key() {
-        let mut arrivals = Arrivals::default();
+        let mut first_seen = FirstSeen::default();
         let first = KeySet::from_jwks(vec![jwk("a", 1), jwk("b", 2)]).unwrap();
-        arrivals.note(first.usable());
+        first_seen.note(first.usable());
         let second = KeySet::from_jwks(vec![jwk("a", 1), jwk("b", 3)]).unwrap();
-        arrivals.note(second.usable());
-        assert_eq!(by_preference(&second, &arrivals)[0], key("b", 3));
+        first_seen.note(second.usable());
+        assert_eq!(by_preference(&second, &first_seen)[0], key("b", 3));
     }
 
     #[test]
@@ -147,12 +147,12 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut arrivals = Arrivals::default();
+        let mut first_seen = FirstSeen::default();
         for seed in 0..2 * MAX_REMEMBERED as u64 {
             let set = KeySet::from_jwks(vec![jwk("a", seed)]).unwrap();
-            arrivals.note(set.usable());
+            first_seen.note(set.usable());
         }
-        assert_eq!(arrivals.seen.len(), MAX_REMEMBERED);
+        assert_eq!(first_seen.seen.len(), MAX_REMEMBERED);
     }
 
     proptest! {

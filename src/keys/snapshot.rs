@@ -101,10 +101,10 @@ impl fmt::Display for KeyName {
 
 impl Snapshot {
     pub(super) fn of(state: &State, config: &Config, now: Instant) -> Self {
-        let held = state.held();
+        let cached = state.cached();
         let usable = state.key(now);
         let is_chosen = |key: &EncryptionKey| usable.as_ref().is_ok_and(|chosen| **chosen == *key);
-        let set_entries = held.map(|held| held.set().entries()).unwrap_or_default();
+        let set_entries = cached.map(|cached| cached.set().entries()).unwrap_or_default();
         let mut entries: Vec<Entry> = Vec::with_capacity(set_entries.len());
         let mut chosen_shown = false;
         for entry in set_entries {
@@ -127,9 +127,9 @@ impl Snapshot {
         Self {
             usable: usable.map(|key| KeyName::of(&key)),
             entries,
-            age: held.map(|held| held.age(now)),
-            lifetime_left: held.map(|held| held.lifetime_left(now)),
-            restored: held.is_some_and(|held| held.is_restored()),
+            age: cached.map(|cached| cached.age(now)),
+            lifetime_left: cached.map(|cached| cached.lifetime_left(now)),
+            restored: cached.is_some_and(|cached| cached.is_restored()),
             last_error: state.last_error().cloned(),
             fetches_ok: counts.ok,
             fetches_failed: counts.failed,

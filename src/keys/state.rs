@@ -8,15 +8,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 
-use super::cached_set::{Held, NoKey};
-use super::fetch::Answer;
+use super::cached_set::{CachedKeySet, NoKey};
+use super::fetch::FetchResponse;
 use super::last_good::LastGood;
-use super::selection::{Arrivals, by_preference, is_pinned};
+use super::selection::{FirstSeen, by_preference, is_pinned};
 use super::set::KeySet;
 use super::{Config, FetchError, KeyName, NoUsableKey};
 use crate::clock::{Backoff, Jitter};
 use crate::jose::EncryptionKey;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::TokenBucket;
 
 /// The part of its lifetime after which a set is refreshed: late enough to spare the provider,
 /// early enough for some failed attempts, spread so that a fleet does not ask at once.
@@ -33,18 +33,18 @@ const FORCED_REFILL: Duration = Duration::from_secs(1);
 /// Everything that is known about the provider's keys.
 #[derive(Debug)]
 pub(super) struct State {
-    held: Option<Arc<Held>>,
-    arrivals: Arrivals,
+    cached: Option<Arc<CachedKeySet>>,
+    first_seen: FirstSeen,
     /// Number of the last fetch that was sent, and of the last one that ended.
     sent: u64,
     ended: u64,
     /// Whether the last fetch that was sent goes past caches, and the last such one that ended.
-    goes_past_caches: bool,
-    ended_past_caches: u64,
+    bypasses_caches: bool,
+    ended_bypassing_caches: u64,
     /// No fetch of the timer's before.
     due: Instant,
     backoff: Backoff,
-    budget: Bucket,
+    budget: TokenBucket,
     last_error: Option<FetchError>,
     counts: Counts,
     jitter: Jitter,
@@ -61,7 +61,7 @@ pub(super) struct NextFetch {
 
 /// What came of an answer.
 #[derive(Debug)]
-pub(super) enum Landing {
+pub(super) enum FetchOutcome {
     /// A set was adopted or confirmed.
     Good(Changes),
     /// The fetch failed; the set in hand stays.
@@ -93,15 +93,15 @@ pub(super) struct Counts {
 impl State {
     pub(super) fn new(config: Arc<Config>, now: Instant, jitter: Jitter) -> Self {
         Self {
-            held: None,
-            arrivals: Arrivals::default(),
+            cached: None,
+            first_seen: FirstSeen::default(),
             sent: 0,
             ended: 0,
-            goes_past_caches: false,
-            ended_past_caches: 0,
+            bypasses_caches: false,
+            ended_bypassing_caches: 0,
             due: now,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
-            budget: Bucket::new(FORCED_BURST, FORCED_REFILL, now),
+            budget: TokenBucket::new(FORCED_BURST, FORCED_REFILL, now),
             last_error: None,
             counts: Counts::default(),
             jitter,
@@ -109,8 +109,8 @@ impl State {
         }
     }
 
-    pub(super) fn held(&self) -> Option<&Arc<Held>> {
-        self.held.as_ref()
+    pub(super) fn cached(&self) -> Option<&Arc<CachedKeySet>> {
+        self.cached.as_ref()
     }
 
     pub(super) fn last_error(&self) -> Option<&FetchError> {
@@ -124,12 +124,12 @@ impl State {
     /// The key to seal with, or why there is none.
     pub(super) fn key(&self, now: Instant) -> Result<Arc<EncryptionKey>, NoUsableKey> {
         let last_error = || self.last_error.clone();
-        let Some(held) = &self.held else {
+        let Some(cached) = &self.cached else {
             return Err(NoUsableKey::NeverFetched { last_error: last_error() });
         };
-        held.key(now, self.config.max_stale).cloned().map_err(|why| match why {
-            NoKey::Expired => NoUsableKey::Expired { age: held.age(now), last_error: last_error() },
-            NoKey::NotPinned => NoUsableKey::PinsMatchNothing { published: held.by_preference.len() },
+        cached.key(now, self.config.max_stale).cloned().map_err(|why| match why {
+            NoKey::Expired => NoUsableKey::Expired { age: cached.age(now), last_error: last_error() },
+            NoKey::NotPinned => NoUsableKey::PinsMatchNothing { published: cached.by_preference.len() },
         })
     }
 
@@ -155,8 +155,8 @@ impl State {
 
     /// Whether fetch `number`, or a later one that has ended, had the provider itself asked. One of the
     /// timer's may have been answered by a cache on the way.
-    pub(super) fn went_past_caches(&self, number: u64) -> bool {
-        self.ended_past_caches >= number
+    pub(super) fn bypassed_caches(&self, number: u64) -> bool {
+        self.ended_bypassing_caches >= number
     }
 
     /// Fetch `number` is sent, with the returned validator if there is one; `Err` tells what came
@@ -164,46 +164,51 @@ impl State {
     pub(super) fn send(
         &mut self,
         number: u64,
-        past_caches: bool,
+        bypass_caches: bool,
     ) -> Result<Option<HeaderValue>, Result<(), FetchError>> {
         if let Some(outcome) = self.outcome_of(number) {
             return Err(outcome);
         }
         self.sent = self.sent.max(number);
-        self.goes_past_caches = past_caches;
-        Ok(self.held.as_ref().and_then(|held| held.etag.clone()))
+        self.bypasses_caches = bypass_caches;
+        Ok(self.cached.as_ref().and_then(|cached| cached.etag.clone()))
     }
 
     /// Fetch `number` ended, with this answer.
-    pub(super) fn land(&mut self, number: u64, answer: Result<Answer, FetchError>, now: Instant) -> Landing {
+    pub(super) fn finish(
+        &mut self,
+        number: u64,
+        answer: Result<FetchResponse, FetchError>,
+        now: Instant,
+    ) -> FetchOutcome {
         if number <= self.ended {
-            return Landing::Late;
+            return FetchOutcome::Late;
         }
         self.ended = number;
-        if self.goes_past_caches {
-            self.ended_past_caches = number;
+        if self.bypasses_caches {
+            self.ended_bypassing_caches = number;
         }
-        let adopted = answer.and_then(|answer| match (answer, self.held.clone()) {
-            (Answer::Set { set, lifetime, etag }, _) => {
+        let adopted = answer.and_then(|answer| match (answer, self.cached.clone()) {
+            (FetchResponse::Set { set, lifetime, etag }, _) => {
                 let lifetime = lifetime.unwrap_or(self.config.default_lifetime);
                 Ok((Arc::new(set), lifetime, etag))
             }
             // RFC 9111 section 4.3.4: what the 304 does not state anew stays as it was.
-            (Answer::NotModified { lifetime }, Some(held)) => {
-                Ok((Arc::clone(&held.set), lifetime.unwrap_or(held.lifetime), held.etag.clone()))
+            (FetchResponse::NotModified { lifetime }, Some(cached)) => {
+                Ok((Arc::clone(&cached.set), lifetime.unwrap_or(cached.lifetime), cached.etag.clone()))
             }
-            (Answer::NotModified { .. }, None) => Err(FetchError::NotModifiedUnasked),
+            (FetchResponse::NotModified { .. }, None) => Err(FetchError::NotModifiedUnasked),
         });
         match adopted {
             Ok((set, lifetime, etag)) => {
-                self.arrivals.note(set.usable());
+                self.first_seen.note(set.usable());
                 let changes = self.hold(set, now, Duration::ZERO, lifetime, etag, false);
                 self.last_error = None;
                 self.backoff.reset();
                 self.due = now + self.jitter.between(lifetime, REFRESH_AT.0, REFRESH_AT.1);
                 self.counts.ok += 1;
                 self.counts.changes += u64::from(!changes.added.is_empty() || !changes.removed.is_empty());
-                Landing::Good(changes)
+                FetchOutcome::Good(changes)
             }
             Err(error) => {
                 let retry = now + self.backoff.next_wait();
@@ -211,21 +216,21 @@ impl State {
                 self.due = if self.due > now { self.due.min(retry) } else { retry };
                 self.counts.failed += 1;
                 self.last_error = Some(error.clone());
-                Landing::Failed(error)
+                FetchOutcome::Failed(error)
             }
         }
     }
 
     /// Takes what was kept on disk, unless something newer is in hand. It is due for a refresh at once.
     pub(super) fn restore(&mut self, kept: LastGood, now: Instant, wall: SystemTime) -> bool {
-        if self.held.is_some() {
+        if self.cached.is_some() {
             return false;
         }
         let set = Arc::new(kept.set);
         // Written with the preferred key first: let them arrive one after the other, in that order.
         let keys: Vec<_> = set.usable().cloned().collect();
         for key in keys.iter().rev() {
-            self.arrivals.note([key]);
+            self.first_seen.note([key]);
         }
         let lifetime = kept.lifetime.min(self.config.max_lifetime);
         // A moment in the future says that one of the two clocks was wrong, and not how old the set is.
@@ -243,18 +248,28 @@ impl State {
         etag: Option<HeaderValue>,
         restored: bool,
     ) -> Changes {
-        let by_preference = by_preference(&set, &self.arrivals);
+        let by_preference = by_preference(&set, &self.first_seen);
         let chosen = by_preference.iter().find(|key| is_pinned(key, &self.config.pin)).cloned();
-        let new = Held { set, by_preference, chosen, received: now, age_when_received: age, lifetime, etag, restored };
-        let changes = Changes::between(self.held.as_deref(), &new);
-        self.held = Some(Arc::new(new));
+        let new = CachedKeySet {
+            set,
+            by_preference,
+            chosen,
+            received: now,
+            age_when_received: age,
+            lifetime,
+            etag,
+            restored,
+        };
+        let changes = Changes::between(self.cached.as_deref(), &new);
+        self.cached = Some(Arc::new(new));
         changes
     }
 }
 
 impl Changes {
-    fn between(old: Option<&Held>, new: &Held) -> Self {
-        let keys = |held: Option<&Held>| held.map(|held| held.by_preference.clone()).unwrap_or_default();
+    fn between(old: Option<&CachedKeySet>, new: &CachedKeySet) -> Self {
+        let keys =
+            |cached: Option<&CachedKeySet>| cached.map(|cached| cached.by_preference.clone()).unwrap_or_default();
         let (old_keys, new_keys) = (keys(old), keys(Some(new)));
         let missing = |from: &[Arc<EncryptionKey>], keys: &[Arc<EncryptionKey>]| -> Vec<KeyName> {
             keys.iter().filter(|key| !from.contains(key)).map(|key| KeyName::of(key)).collect()

@@ -25,12 +25,12 @@ use crate::clock::Clock;
 
 /// Between two looks at the files: a certificate is renewed well before its end, and nobody who
 /// has just put a new one there wants to wait for minutes.
-const LOOK: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How something is made of files.
-pub trait Recipe: Send + Sync + 'static {
+pub trait Loader: Send + Sync + 'static {
     /// What is made.
-    type Made: Clone + Send + Sync + 'static;
+    type Output: Clone + Send + Sync + 'static;
     /// Why it cannot be.
     type Fault: fmt::Display + From<BadPem> + Send + 'static;
 
@@ -41,39 +41,39 @@ pub trait Recipe: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the files cannot be used, by themselves or together.
-    fn make(&self, contents: &Contents) -> Result<Self::Made, Self::Fault>;
+    fn make(&self, contents: &FileContents) -> Result<Self::Output, Self::Fault>;
 
     /// What the log calls it.
     fn name(&self) -> &str;
 
     /// It is in use from now on.
-    fn adopted(&self, _made: &Self::Made) {}
+    fn adopted(&self, _made: &Self::Output) {}
 }
 
 /// Files as they were at one moment.
 #[derive(Debug)]
-pub struct Contents(Vec<PemFile>);
+pub struct FileContents(Vec<PemFile>);
 
-impl Contents {
+impl FileContents {
     /// What the file at `path` held.
     ///
     /// # Errors
-    /// When the recipe did not name it among its [`files`](Recipe::files).
+    /// When the recipe did not name it among its [`files`](Loader::files).
     pub fn of(&self, path: &Path) -> Result<&PemFile, BadPem> {
         let unnamed = || BadPem::Unreadable { path: path.to_owned(), cause: io::ErrorKind::NotFound };
         self.0.iter().find(|file| file.path == path).ok_or_else(unnamed)
     }
 
-    fn read<R: Recipe>(recipe: &R) -> Result<Self, R::Fault> {
-        let contents: Result<Vec<_>, BadPem> = recipe.files().into_iter().map(PemFile::read).collect();
+    fn read<R: Loader>(loader: &R) -> Result<Self, R::Fault> {
+        let contents: Result<Vec<_>, BadPem> = loader.files().into_iter().map(PemFile::read).collect();
         Ok(Self(contents?))
     }
 }
 
 /// Something made of files, current.
-pub struct Reloaded<R: Recipe> {
-    recipe: Arc<R>,
-    in_use: ArcSwap<InUse<R::Made>>,
+pub struct Reloaded<R: Loader> {
+    loader: Arc<R>,
+    in_use: ArcSwap<InUse<R::Output>>,
     taken: AtomicU64,
     refused: AtomicU64,
 }
@@ -83,22 +83,22 @@ struct InUse<T> {
     fingerprint: Fingerprint,
 }
 
-impl<R: Recipe> Reloaded<R> {
+impl<R: Loader> Reloaded<R> {
     /// Makes it for the first time. Blocks, for as long as it takes to read the files.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn load(recipe: R) -> Result<Self, R::Fault> {
-        let contents = Contents::read(&recipe)?;
-        let made = recipe.make(&contents)?;
-        recipe.adopted(&made);
+    pub fn load(loader: R) -> Result<Self, R::Fault> {
+        let contents = FileContents::read(&loader)?;
+        let made = loader.make(&contents)?;
+        loader.adopted(&made);
         let in_use = ArcSwap::from_pointee(InUse { made, fingerprint: Fingerprint::of(&contents) });
-        Ok(Self { recipe: Arc::new(recipe), in_use, taken: AtomicU64::new(0), refused: AtomicU64::new(0) })
+        Ok(Self { loader: Arc::new(loader), in_use, taken: AtomicU64::new(0), refused: AtomicU64::new(0) })
     }
 
     /// The last that could be made.
     #[must_use]
-    pub fn current(&self) -> R::Made {
+    pub fn current(&self) -> R::Output {
         self.in_use.load().made.clone()
     }
 
@@ -115,22 +115,22 @@ impl<R: Recipe> Reloaded<R> {
     }
 
     /// Follows the files. Never ends.
-    pub async fn keep_fresh(self: Arc<Self>, clock: Clock) {
+    pub async fn run_refresh(self: Arc<Self>, clock: Clock) {
         let mut trouble = None;
         loop {
-            clock.sleep(LOOK).await;
-            trouble = self.look(trouble).await;
+            clock.sleep(POLL_INTERVAL).await;
+            trouble = self.poll(trouble).await;
         }
     }
 
     /// Takes what the files hold now, if it is new. `known` is the trouble that was found last; that
     /// found now is returned.
-    async fn look(&self, known: Option<Trouble>) -> Option<Trouble> {
-        let (recipe, in_use) = (Arc::clone(&self.recipe), self.in_use.load().fingerprint.clone());
+    async fn poll(&self, known: Option<Trouble>) -> Option<Trouble> {
+        let (loader, in_use) = (Arc::clone(&self.loader), self.in_use.load().fingerprint.clone());
         let broken = known.as_ref().and_then(|known| known.fingerprint.clone());
         // Off the runtime's threads: a mounted file may be on a network.
-        let looked = tokio::task::spawn_blocking(move || examine(&*recipe, &in_use, broken.as_ref())).await;
-        let name = self.recipe.name();
+        let looked = tokio::task::spawn_blocking(move || examine(&*loader, &in_use, broken.as_ref())).await;
+        let name = self.loader.name();
         match looked {
             Ok(Found::Same) => {
                 if known.is_some() {
@@ -141,7 +141,7 @@ impl<R: Recipe> Reloaded<R> {
             Ok(Found::New(new)) => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(name, "changed files were taken into use");
-                self.recipe.adopted(&new.made);
+                self.loader.adopted(&new.made);
                 self.in_use.store(Arc::new(new));
                 None
             }
@@ -159,9 +159,9 @@ impl<R: Recipe> Reloaded<R> {
     }
 }
 
-impl<R: Recipe> fmt::Debug for Reloaded<R> {
+impl<R: Loader> fmt::Debug for Reloaded<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reloaded({})", self.recipe.name())
+        write!(f, "Reloaded({})", self.loader.name())
     }
 }
 
@@ -180,9 +180,9 @@ enum Found<T> {
     StillBroken,
 }
 
-fn examine<R: Recipe>(recipe: &R, in_use: &Fingerprint, broken: Option<&Fingerprint>) -> Found<R::Made> {
+fn examine<R: Loader>(loader: &R, in_use: &Fingerprint, broken: Option<&Fingerprint>) -> Found<R::Output> {
     let trouble = |fingerprint, fault: R::Fault| Found::Broken(Trouble { fingerprint, message: fault.to_string() });
-    let contents = match Contents::read(recipe) {
+    let contents = match FileContents::read(loader) {
         Ok(contents) => contents,
         Err(fault) => return trouble(None, fault),
     };
@@ -193,7 +193,7 @@ fn examine<R: Recipe>(recipe: &R, in_use: &Fingerprint, broken: Option<&Fingerpr
     if Some(&fingerprint) == broken {
         return Found::StillBroken;
     }
-    match recipe.make(&contents) {
+    match loader.make(&contents) {
         Ok(made) => Found::New(InUse { made, fingerprint }),
         Err(fault) => trouble(Some(fingerprint), fault),
     }
@@ -204,7 +204,7 @@ fn examine<R: Recipe>(recipe: &R, in_use: &Fingerprint, broken: Option<&Fingerpr
 struct Fingerprint(Digest);
 
 impl Fingerprint {
-    fn of(contents: &Contents) -> Self {
+    fn of(contents: &FileContents) -> Self {
         let mut context = Context::new(&SHA256);
         for file in &contents.0 {
             // With its length, so that no byte can move from one file to the next unseen.
@@ -244,15 +244,15 @@ mod tests {
         }
     }
 
-    impl Recipe for Alike {
-        type Made = Arc<[u8]>;
+    impl Loader for Alike {
+        type Output = Arc<[u8]>;
         type Fault = BadPem;
 
         fn files(&self) -> Vec<&Path> {
             self.0.iter().map(PathBuf::as_path).collect()
         }
 
-        fn make(&self, contents: &Contents) -> Result<Arc<[u8]>, BadPem> {
+        fn make(&self, contents: &FileContents) -> Result<Arc<[u8]>, BadPem> {
             let (one, other) = (contents.of(&self.0[0])?, contents.of(&self.0[1])?);
             if one.bytes == other.bytes {
                 Ok(one.bytes.as_slice().into())
@@ -279,20 +279,20 @@ mod tests {
         let (_directory, files) = pair();
         let made = Reloaded::load(Alike(files.0.clone())).unwrap();
         let counts = || (made.taken(), made.refused());
-        assert_eq!(made.look(None).await, None);
+        assert_eq!(made.poll(None).await, None);
         files.put(0, "second");
-        let trouble = made.look(None).await;
-        let trouble = made.look(trouble).await;
+        let trouble = made.poll(None).await;
+        let trouble = made.poll(trouble).await;
         assert_eq!(counts(), (0, 1), "{trouble:?}");
         std::fs::remove_file(&files.0[1]).unwrap();
-        let trouble = made.look(trouble).await;
-        let trouble = made.look(trouble).await;
+        let trouble = made.poll(trouble).await;
+        let trouble = made.poll(trouble).await;
         assert_eq!(counts(), (0, 2), "{trouble:?}");
         files.put(1, "other");
-        let trouble = made.look(trouble).await;
+        let trouble = made.poll(trouble).await;
         assert_eq!((counts(), &*made.current()), ((0, 3), &b"first"[..]), "{trouble:?}");
         files.put(1, "second");
-        assert_eq!(made.look(trouble).await, None);
+        assert_eq!(made.poll(trouble).await, None);
         assert_eq!((counts(), &*made.current()), ((1, 3), &b"second"[..]));
     }
 
@@ -302,20 +302,20 @@ mod tests {
         let made = Reloaded::load(Alike(files.0.clone())).unwrap();
         files.put(0, "firs");
         files.put(1, "tfirst");
-        assert!(made.look(None).await.is_some());
+        assert!(made.poll(None).await.is_some());
     }
 
     #[tokio::test]
     async fn files_are_followed_by_the_clock() {
         let (_directory, files) = pair();
         let made = Arc::new(Reloaded::load(Alike(files.0.clone())).unwrap());
-        let (clock, hands) = Clock::manual();
-        let keeper = tokio::spawn(Arc::clone(&made).keep_fresh(clock));
+        let (clock, control) = Clock::manual();
+        let keeper = tokio::spawn(Arc::clone(&made).run_refresh(clock));
         files.put(0, "second");
         files.put(1, "second");
         let taken = async {
             while made.taken() == 0 {
-                hands.advance(LOOK);
+                control.advance(POLL_INTERVAL);
                 tokio::task::yield_now().await;
             }
         };

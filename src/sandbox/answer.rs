@@ -10,22 +10,22 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::scripted_body::Script;
+use super::scripted_body::ScriptedBody;
 
 /// A status and a JSON document.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) body: Value,
 }
 
-impl Answer {
+impl ApiResponse {
     pub(super) fn ok(body: Value) -> Self {
         Self { status: StatusCode::OK, body }
     }
 
-    pub(super) fn into_response(self) -> Response<Script> {
-        let mut response = Response::new(Script::whole(self.body.to_string()));
+    pub(super) fn into_response(self) -> Response<ScriptedBody> {
+        let mut response = Response::new(ScriptedBody::whole(self.body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -53,81 +53,81 @@ impl Dialect {
         if path.starts_with("/letters/") { Self::Letters } else { Self::V0 }
     }
 
-    pub(super) fn unauthenticated(self) -> Answer {
+    pub(super) fn unauthenticated(self) -> ApiResponse {
         let text = "The access token is missing, expired or invalid";
         self.error(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", text)
     }
 
-    pub(super) fn not_found(self) -> Answer {
+    pub(super) fn not_found(self) -> ApiResponse {
         self.error(StatusCode::NOT_FOUND, "NOT_FOUND", "Not Found")
     }
 
-    pub(super) fn too_large(self) -> Answer {
+    pub(super) fn too_large(self) -> ApiResponse {
         let text = "The request body is too large";
         self.error(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", text)
     }
 
-    pub(super) fn too_slow(self) -> Answer {
+    pub(super) fn too_slow(self) -> ApiResponse {
         let text = "The request body did not arrive in time";
         self.error(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", text)
     }
 
-    pub(super) fn unsupported_media_type(self) -> Answer {
+    pub(super) fn unsupported_media_type(self) -> ApiResponse {
         let text = "Content-Type must be application/json or application/jose";
         self.error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", text)
     }
 
-    pub(super) fn undecryptable(self) -> Answer {
+    pub(super) fn undecryptable(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body could not be decrypted"),
             Self::Letters => invalid(&[("body", "Undecryptable")]),
         }
     }
 
-    pub(super) fn not_json(self) -> Answer {
+    pub(super) fn not_json(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body is not valid JSON"),
             Self::Letters => invalid(&[("body", "InvalidJson")]),
         }
     }
 
-    pub(super) fn incomplete(self) -> Answer {
+    pub(super) fn incomplete(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body is incomplete"),
             Self::Letters => invalid(&[("body", "Incomplete")]),
         }
     }
 
-    pub(super) fn internal(self) -> Answer {
+    pub(super) fn internal(self) -> ApiResponse {
         self.error(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "Internal Error")
     }
 
-    fn error(self, status: StatusCode, code: &str, text: &str) -> Answer {
+    fn error(self, status: StatusCode, code: &str, text: &str) -> ApiResponse {
         let body = match self {
             Self::V0 => json!({ "error": text }),
             Self::Letters => letters_error(json!({ "code": code })),
         };
-        Answer { status, body }
+        ApiResponse { status, body }
     }
 }
 
 /// A 400 in the dialect of `/v0/`.
-pub(super) fn bad_request(text: &str) -> Answer {
+pub(super) fn bad_request(text: &str) -> ApiResponse {
     Dialect::V0.error(StatusCode::BAD_REQUEST, "", text)
 }
 
 /// A 400 in the dialect of `/letters/`: each field with the type of its error.
-pub(super) fn invalid(details: &[(&str, &str)]) -> Answer {
+pub(super) fn invalid(details: &[(&str, &str)]) -> ApiResponse {
     let details: Vec<_> = details.iter().map(|(field, kind)| json!({ "field": field, "error_type": kind })).collect();
-    Answer {
+    ApiResponse {
         status: StatusCode::BAD_REQUEST,
         body: letters_error(json!({ "code": "VALIDATION_ERROR", "details": details })),
     }
 }
 
 /// The 404 for a letter that nobody has created.
-pub(super) fn letter_not_found() -> Answer {
-    Answer {
+pub(super) fn letter_not_found() -> ApiResponse {
+    ApiResponse {
         status: StatusCode::NOT_FOUND,
         body: letters_error(json!({ "code": "NOT_FOUND", "message": "LetterNotFound" })),
     }

@@ -12,29 +12,29 @@ use http::{Request, Response, request};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::answer::{Answer, Dialect};
-use super::body::{self, BODY_DEADLINE, Content, MAX_BODY, Unreadable};
+use super::answer::{ApiResponse, Dialect};
+use super::body::{self, BODY_DEADLINE, MAX_BODY, RequestBody, Unreadable};
 use super::faults::ApiFault;
 use super::flinks::Endpoint;
 use super::received::Received;
-use super::scripted_body::Script;
-use super::state::{Shared, lock};
+use super::scripted_body::ScriptedBody;
+use super::state::{State, lock};
 use super::{flinks, keyset, routes, token};
 
 /// Whatever arrives at the provider's door.
-pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Script>> {
+pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<ScriptedBody>> {
     match request.uri().path() {
-        keyset::PATH => Ok(keyset::answer(&shared, request.method(), request.headers())),
-        token::PATH => Ok(token::answer(shared, request, token::grant).await),
-        flinks::TOKEN_PATH => Ok(token::answer(shared, request, flinks::grant).await),
-        _ => call(&shared, request).await,
+        keyset::PATH => Ok(keyset::answer(&state, request.method(), request.headers())),
+        token::PATH => Ok(token::answer(state, request, token::grant).await),
+        flinks::TOKEN_PATH => Ok(token::answer(state, request, flinks::grant).await),
+        _ => call(&state, request).await,
     }
 }
 
-async fn call(shared: &Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Script>> {
+async fn call(state: &Arc<State>, request: Request<Incoming>) -> io::Result<Response<ScriptedBody>> {
     let (head, body) = request.into_parts();
     let dialect = Dialect::of(head.uri.path());
-    let faults = shared.faults.of_call();
+    let faults = state.faults.of_call();
     let mut call = Received::begun(&head);
     let answer = match body::read(body, MAX_BODY, BODY_DEADLINE).await {
         Err(unread) => unread.answer(dialect),
@@ -42,24 +42,24 @@ async fn call(shared: &Arc<Shared>, request: Request<Incoming>) -> io::Result<Re
             call.wire = wire.clone();
             match ApiFault::refusal(&faults, dialect) {
                 Some(refusal) => refusal,
-                None => handle(shared, head, wire, &mut call).await,
+                None => handle(state, head, wire, &mut call).await,
             }
         }
     };
     call.status = answer.status;
-    lock(&shared.received).push(call);
-    ApiFault::deliver(&faults, answer, &shared.clock).await
+    lock(&state.received).push(call);
+    ApiFault::deliver(&faults, answer, &state.clock).await
 }
 
-async fn handle(shared: &Arc<Shared>, head: request::Parts, wire: Bytes, call: &mut Received) -> Answer {
+async fn handle(state: &Arc<State>, head: request::Parts, wire: Bytes, call: &mut Received) -> ApiResponse {
     let dialect = Dialect::of(head.uri.path());
     match Endpoint::at(head.uri.path()) {
-        Some(endpoint) if !endpoint.authenticates(shared, &head.headers) => return endpoint.unauthenticated(),
-        None if !shared.authenticated(&head.headers) => return dialect.unauthenticated(),
+        Some(endpoint) if !endpoint.authenticates(state, &head.headers) => return endpoint.unauthenticated(),
+        None if !state.authenticated(&head.headers) => return dialect.unauthenticated(),
         _ => {}
     }
     // Opening costs an RSA operation, and a body may be 64 MiB of JSON.
-    let at_work = Arc::clone(shared);
+    let at_work = Arc::clone(state);
     let work = tokio::task::spawn_blocking(move || work(&at_work, &head, &wire));
     match work.await {
         Ok((content, answer)) => {
@@ -80,9 +80,9 @@ async fn handle(shared: &Arc<Shared>, head: request::Parts, wire: Bytes, call: &
     }
 }
 
-fn work(shared: &Shared, head: &request::Parts, wire: &Bytes) -> (Result<Content, Unreadable>, Answer) {
+fn work(state: &State, head: &request::Parts, wire: &Bytes) -> (Result<RequestBody, Unreadable>, ApiResponse) {
     let dialect = Dialect::of(head.uri.path());
-    let content = body::open(&head.headers, wire, &shared.keys());
+    let content = body::open(&head.headers, wire, &state.keys());
     let answer = match &content {
         Err(unreadable) => unreadable.answer(dialect),
         Ok(content) => match parse(&content.plaintext) {
@@ -90,8 +90,8 @@ fn work(shared: &Shared, head: &request::Parts, wire: &Bytes) -> (Result<Content
             Ok(body) => match Endpoint::at(head.uri.path()) {
                 Some(endpoint) => endpoint.act(&head.method, &head.uri, content, &body),
                 None => {
-                    let date = shared.date();
-                    routes::act(&mut lock(&shared.world), date, &head.method, &head.uri, &body)
+                    let date = state.date();
+                    routes::act(&mut lock(&state.api), date, &head.method, &head.uri, &body)
                 }
             },
         },
@@ -110,7 +110,7 @@ fn parse(plaintext: &[u8]) -> Result<Value, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{Bench, Reply, send};
+    use crate::sandbox::testing::{Reply, TestSandbox, send};
     use http::Method;
     use http::header::{AUTHORIZATION, CONTENT_TYPE};
     use serde_json::json;
@@ -128,8 +128,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_or_wrong_token_is_refused_in_the_dialect_of_the_path() {
-        let bench = Bench::start().await;
-        let without = |target| bench.http.post(bench.sandbox.url() + target);
+        let sandbox = TestSandbox::start().await;
+        let without = |target| sandbox.http.post(sandbox.sandbox.url() + target);
         for wrong in [None, Some("Bearer made-up"), Some("Basic x"), Some("Bearer ")] {
             let ask = async |target| match wrong {
                 None => send(without(target)).await,
@@ -143,21 +143,21 @@ mod tests {
             assert_eq!(reply.status, 401);
             assert_eq!(letters_code(&reply), "UNAUTHENTICATED");
         }
-        assert_eq!(bench.sandbox.received().len(), 8, "refused calls are recorded");
+        assert_eq!(sandbox.sandbox.received().len(), 8, "refused calls are recorded");
     }
 
     #[tokio::test]
     async fn a_sealed_body_and_a_plain_one_are_both_read_and_recorded_byte_for_byte() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         // Spacing, order, an escaped letter and a long number: nothing may be rewritten.
         let body = br#" { "credentials_token" :"sandbox-credentials-1", "z":1.10, "a":"\u00e9" } "#;
-        let message = bench.seal(body).await;
-        bench.post_jose(STATUS, message.clone()).await.ok();
-        let plain = bench.request(Method::POST, STATUS);
+        let message = sandbox.seal(body).await;
+        sandbox.post_jose(STATUS, message.clone()).await.ok();
+        let plain = sandbox.request(Method::POST, STATUS);
         let plain = plain.header(CONTENT_TYPE, "application/json; charset=utf-8");
         send(plain.header("x-note", "kept").body(body.to_vec())).await;
 
-        let [sealed, plain] = <[Received; 2]>::try_from(bench.sandbox.received()).unwrap();
+        let [sealed, plain] = <[Received; 2]>::try_from(sandbox.sandbox.received()).unwrap();
         assert_eq!((sealed.number, plain.number), (1, 2));
         assert_eq!(sealed.plaintext, &body[..]);
         assert_eq!(sealed.wire, message);
@@ -177,46 +177,46 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_with_any_part_changed_is_refused_in_the_dialect_of_the_path() {
-        let bench = Bench::start().await;
-        let message = bench.seal(b"{\"query\":{}}").await;
+        let sandbox = TestSandbox::start().await;
+        let message = sandbox.seal(b"{\"query\":{}}").await;
         let mut starts = vec![0];
         starts.extend(message.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at + 1));
         assert_eq!(starts.len(), 5);
         for start in starts {
             let mut tampered = message.clone();
             tampered[start] = if tampered[start] == b'A' { b'B' } else { b'A' };
-            let reply = bench.post_jose(SEARCH, tampered.clone()).await;
+            let reply = sandbox.post_jose(SEARCH, tampered.clone()).await;
             assert_eq!((reply.status.as_u16(), letters_code(&reply)), (400, "VALIDATION_ERROR".to_owned()));
-            let reply = bench.post_jose(LIST, tampered).await;
+            let reply = sandbox.post_jose(LIST, tampered).await;
             assert_eq!(reply.status, 400);
             assert!(reply.json()["error"].is_string());
         }
-        let received = bench.sandbox.received();
+        let received = sandbox.sandbox.received();
         assert_eq!(received.len(), 10);
         for call in received {
             assert!(call.unopened.is_some() && call.opened.is_none() && call.plaintext.is_empty());
             assert_eq!(call.status, 400);
         }
-        assert_eq!(bench.post_jose(SEARCH, message).await.status, 200);
+        assert_eq!(sandbox.post_jose(SEARCH, message).await.status, 200);
     }
 
     #[tokio::test]
     async fn a_body_that_is_no_message_or_no_json_is_refused() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         for message in [&b""[..], b"{}", b"a.b.c.d", b"....", b"\xff\xfe"] {
-            assert_eq!(bench.post_jose(LIST, message.to_vec()).await.status, 400);
+            assert_eq!(sandbox.post_jose(LIST, message.to_vec()).await.status, 400);
         }
         for text in ["{", "\u{feff}{}", "nothing", &"[".repeat(100_000)] {
             for target in [LIST, SEARCH] {
-                let request = bench.request(Method::POST, target);
+                let request = sandbox.request(Method::POST, target);
                 let request = request.header(CONTENT_TYPE, "application/json");
                 assert_eq!(send(request.body(text.to_owned())).await.status, 400);
             }
         }
         for kind in ["text/plain", "application/jwe"] {
-            let request = bench.request(Method::POST, LIST).header(CONTENT_TYPE, kind);
+            let request = sandbox.request(Method::POST, LIST).header(CONTENT_TYPE, kind);
             assert_eq!(send(request.body("{}")).await.status, 415);
-            let request = bench.request(Method::POST, SEARCH).header(CONTENT_TYPE, kind);
+            let request = sandbox.request(Method::POST, SEARCH).header(CONTENT_TYPE, kind);
             let reply = send(request.body("{}")).await;
             assert_eq!(letters_code(&reply), "UNSUPPORTED_MEDIA_TYPE");
         }
@@ -229,9 +229,9 @@ mod tests {
         document.resize(20 * 1024 * 1024, 0xa5);
         let data = base64::engine::general_purpose::STANDARD.encode(document);
         let body = json!({ "connector_id": "c", "data": data }).to_string();
-        let bench = Bench::start().await;
-        let message = bench.seal(body.as_bytes()).await;
-        bench.post_jose("/letters/v1/create-signed", message).await.ok();
-        assert!(bench.sandbox.received()[0].plaintext == body);
+        let sandbox = TestSandbox::start().await;
+        let message = sandbox.seal(body.as_bytes()).await;
+        sandbox.post_jose("/letters/v1/create-signed", message).await.ok();
+        assert!(sandbox.sandbox.received()[0].plaintext == body);
     }
 }

@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::answer::{Answer, Dialect};
+use super::answer::{ApiResponse, Dialect};
 use super::received::OpenedBody;
 use crate::jose::{self, DecryptionKey, OpenError};
 
@@ -34,7 +34,7 @@ pub(super) enum Unread {
 }
 
 impl Unread {
-    pub(super) fn answer(&self, dialect: Dialect) -> Answer {
+    pub(super) fn answer(&self, dialect: Dialect) -> ApiResponse {
         match self {
             Self::TooLarge => dialect.too_large(),
             Self::TooSlow => dialect.too_slow(),
@@ -76,7 +76,7 @@ where
 
 /// What the provider reads in a body.
 #[derive(Debug, Default)]
-pub(super) struct Content {
+pub(super) struct RequestBody {
     /// Empty when there was no body.
     pub(super) plaintext: Bytes,
     /// When it came sealed.
@@ -91,7 +91,7 @@ pub(super) enum Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn answer(&self, dialect: Dialect) -> Answer {
+    pub(super) fn answer(&self, dialect: Dialect) -> ApiResponse {
         match self {
             Self::MediaType => dialect.unsupported_media_type(),
             Self::Sealed(_) => dialect.undecryptable(),
@@ -101,17 +101,17 @@ impl Unreadable {
 
 /// Opens `wire` as its `Content-Type` says. A request without a body needs none. Costs an RSA
 /// operation: not for the threads of the runtime.
-pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) -> Result<Content, Unreadable> {
+pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) -> Result<RequestBody, Unreadable> {
     match media_type(headers).as_deref() {
         Some("application/jose") => {
             let mut opened = jose::open(wire, keys).map_err(Unreadable::Sealed)?;
-            Ok(Content {
+            Ok(RequestBody {
                 plaintext: Bytes::from(std::mem::take(&mut *opened.plaintext)),
                 opened: Some(OpenedBody { header: opened.header, kid: opened.kid, parts: opened.parts }),
             })
         }
-        Some("application/json") => Ok(Content { plaintext: wire.clone(), opened: None }),
-        _ if wire.is_empty() => Ok(Content::default()),
+        Some("application/json") => Ok(RequestBody { plaintext: wire.clone(), opened: None }),
+        _ if wire.is_empty() => Ok(RequestBody::default()),
         _ => Err(Unreadable::MediaType),
     }
 }
@@ -129,7 +129,7 @@ fn media_type(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::scripted_body::{Script, Step};
+    use crate::sandbox::scripted_body::{BodyStep, ScriptedBody};
     use http_body_util::Full;
     use std::io;
 
@@ -144,20 +144,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_grows_past_the_limit_without_saying_so_is_refused() {
-        let pieces = [60, 60].map(|length| Step::Send(Bytes::from(vec![7; length])));
-        let body = Script::new(crate::clock::Clock::system(), 0, pieces);
+        let pieces = [60, 60].map(|length| BodyStep::Send(Bytes::from(vec![7; length])));
+        let body = ScriptedBody::new(crate::clock::Clock::system(), 0, pieces);
         assert_eq!(read(body, 100, SOON).await.unwrap_err(), Unread::TooLarge);
     }
 
     #[tokio::test]
     async fn a_body_that_stalls_or_breaks_off_is_told_apart() {
         let (clock, _hands) = crate::clock::Clock::manual();
-        let first = Step::Send(Bytes::from_static(b"{"));
-        let stalled = Script::new(clock.clone(), 2, [first.clone(), Step::Wait(SOON)]);
+        let first = BodyStep::Send(Bytes::from_static(b"{"));
+        let stalled = ScriptedBody::new(clock.clone(), 2, [first.clone(), BodyStep::Wait(SOON)]);
         let brief = Duration::from_millis(1);
         assert_eq!(read(stalled, 100, brief).await.unwrap_err(), Unread::TooSlow);
-        let broken = Step::Fail(io::ErrorKind::UnexpectedEof);
-        let broken = Script::new(clock, 2, [first, broken]);
+        let broken = BodyStep::Fail(io::ErrorKind::UnexpectedEof);
+        let broken = ScriptedBody::new(clock, 2, [first, broken]);
         assert_eq!(read(broken, 100, SOON).await.unwrap_err(), Unread::Incomplete);
     }
 

@@ -181,7 +181,7 @@ fn extraction(flag: bool) -> Value {
 mod tests {
     use super::*;
     use crate::sandbox::answer::bad_request;
-    use crate::sandbox::testing::Bench;
+    use crate::sandbox::testing::TestSandbox;
     use http::Method;
 
     const STATUS: &str = "/v0/bank/credentials/status";
@@ -192,8 +192,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_status_of_known_credentials_has_every_documented_member() {
-        let bench = Bench::start().await;
-        let status = bench.post(STATUS, &first()).await.ok();
+        let sandbox = TestSandbox::start().await;
+        let status = sandbox.post(STATUS, &first()).await.ok();
         for flag in ["pending", "blocked"] {
             assert_eq!(status[flag], false);
         }
@@ -214,29 +214,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_forced_flow_answers_its_token_and_shows_it_in_the_status() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         for flow in ["sca", "reset", "transaction"] {
             let mut body = first();
             body["force"] = json!(flow);
-            let answer = bench.call(Method::PUT, STATUS, &body).await.ok();
+            let answer = sandbox.call(Method::PUT, STATUS, &body).await.ok();
             let member = format!("{flow}_token");
             assert_eq!(answer.as_object().unwrap().len(), 1);
             assert!(answer[&member].is_string());
-            let status = bench.post(STATUS, &first()).await.ok();
+            let status = sandbox.post(STATUS, &first()).await.ok();
             assert_eq!(status[&member], answer[&member]);
         }
         let mut body = first();
         body["force"] = json!("sudo");
-        assert_eq!(bench.call(Method::PUT, STATUS, &body).await.status, 400);
+        assert_eq!(sandbox.call(Method::PUT, STATUS, &body).await.status, 400);
     }
 
     #[tokio::test]
     async fn credentials_are_listed_with_their_status() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         for reply in [
-            bench.post("/v0/bank/credentials/list", &json!({})).await,
+            sandbox.post("/v0/bank/credentials/list", &json!({})).await,
             // The documentation names no body.
-            crate::sandbox::testing::send(bench.request(Method::POST, "/v0/bank/credentials/list")).await,
+            crate::sandbox::testing::send(sandbox.request(Method::POST, "/v0/bank/credentials/list")).await,
         ] {
             let items = reply.ok()["items"].take();
             assert_eq!(items.as_array().unwrap().len(), 2);
@@ -249,26 +249,26 @@ mod tests {
 
     #[tokio::test]
     async fn deleted_credentials_are_gone_and_answered_as_if_they_had_never_been() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let path = "/v0/bank/credentials";
-        let delete = async || bench.call(Method::DELETE, path, &first()).await;
+        let delete = async || sandbox.call(Method::DELETE, path, &first()).await;
         let document = json!({ "message": "Successfully deleted" });
         assert_eq!(delete().await.ok(), document);
         let gone = bad_request("You are not allowed to access to this credentials").body;
         let account = "/v0/bank/credentials/account";
-        for reply in [delete().await, bench.post(STATUS, &first()).await, bench.post(account, &first()).await] {
+        for reply in [delete().await, sandbox.post(STATUS, &first()).await, sandbox.post(account, &first()).await] {
             assert_eq!(reply.status, 400);
             assert_eq!(reply.json(), gone);
         }
-        let list = bench.post("/v0/bank/credentials/list", &json!({})).await.ok();
+        let list = sandbox.post("/v0/bank/credentials/list", &json!({})).await.ok();
         assert_eq!(list["items"].as_array().unwrap().len(), 1);
     }
 
     #[tokio::test]
     async fn a_body_that_names_no_credentials_is_refused() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         for body in [json!({}), json!({ "credentials_token": 1 }), json!([]), json!(null)] {
-            let reply = bench.post(STATUS, &body).await;
+            let reply = sandbox.post(STATUS, &body).await;
             assert_eq!(reply.status, 400, "{body}");
             assert!(reply.json()["error"].is_string());
         }
@@ -276,8 +276,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_banks_are_listed_in_the_documented_shape() {
-        let bench = Bench::start().await;
-        let banks = bench.get("/v0/bank/available").await.ok();
+        let sandbox = TestSandbox::start().await;
+        let banks = sandbox.get("/v0/bank/available").await.ok();
         assert_eq!(banks.as_array().unwrap().len(), BANKS.len());
         assert_eq!(
             banks[1],

@@ -20,10 +20,10 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answer::Answer;
-use super::body::Content;
+use super::answer::ApiResponse;
+use super::body::RequestBody;
 use super::faults::TokenFault;
-use super::state::{Shared, lock};
+use super::state::{State, lock};
 use super::token::{self, Tokens};
 use crate::secret::Secret;
 
@@ -93,15 +93,15 @@ impl Endpoint {
     }
 
     /// Whether the request shows what this endpoint wants.
-    pub(super) fn authenticates(self, shared: &Shared, headers: &HeaderMap) -> bool {
-        let Flinks { keys, tokens } = &shared.flinks;
+    pub(super) fn authenticates(self, state: &State, headers: &HeaderMap) -> bool {
+        let Flinks { keys, tokens } = &state.flinks;
         let shows = |name: &str, key: &Secret| {
             let mut lines = headers.get_all(name).iter();
             matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes() == key.expose().as_bytes())
         };
         match self {
             Self::Accounts => {
-                let now = shared.clock.now();
+                let now = state.clock.now();
                 token::bearer(headers).is_some_and(|token| lock(tokens).good(token, now))
             }
             Self::NightlyRefresh => token::bearer(headers) == Some(keys.bearer.expose()),
@@ -110,25 +110,25 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn unauthenticated(self) -> Answer {
+    pub(super) fn unauthenticated(self) -> ApiResponse {
         let body = match self {
             Self::Accounts => json!({ "message": "Invalid Bearer Token" }),
             _ => json!({ "HttpStatusCode": 401, "Message": "Unauthorized", "FlinksCode": "UNAUTHORIZED" }),
         };
-        Answer { status: StatusCode::UNAUTHORIZED, body }
+        ApiResponse { status: StatusCode::UNAUTHORIZED, body }
     }
 
     /// What it answers to an authenticated call.
-    pub(super) fn act(self, method: &Method, uri: &Uri, content: &Content, body: &Value) -> Answer {
+    pub(super) fn act(self, method: &Method, uri: &Uri, content: &RequestBody, body: &Value) -> ApiResponse {
         if content.opened.is_some() {
             return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
         }
         let customer = uri.path().split('/').nth(2).unwrap_or_default();
         match (self, method.as_str()) {
-            (Self::Accounts, "GET") => Answer::ok(accounts()),
-            (Self::NightlyRefresh, "GET") => Answer::ok(json!({ "HttpStatusCode": 200, "IneligibleCards": [] })),
+            (Self::Accounts, "GET") => ApiResponse::ok(accounts()),
+            (Self::NightlyRefresh, "GET") => ApiResponse::ok(json!({ "HttpStatusCode": 200, "IneligibleCards": [] })),
             (Self::Authorize, "POST") => match body.get("LoginId").and_then(Value::as_str) {
-                Some(login) => Answer::ok(json!({
+                Some(login) => ApiResponse::ok(json!({
                     "HttpStatusCode": 200,
                     "Links": [],
                     "Login": { "Username": "sandbox", "IsScheduledRefresh": false, "Type": "Personal", "Id": login },
@@ -139,7 +139,7 @@ impl Endpoint {
                 None => refused(StatusCode::BAD_REQUEST, "LoginId is required"),
             },
             (Self::Pay, "POST") => match body.get("amount").and_then(Value::as_f64) {
-                Some(amount) if amount > 0.0 => Answer::ok(json!({ "sessionId": Uuid::new_v4().to_string() })),
+                Some(amount) if amount > 0.0 => ApiResponse::ok(json!({ "sessionId": Uuid::new_v4().to_string() })),
                 _ => refused(StatusCode::BAD_REQUEST, "amount is required"),
             },
             _ => refused(StatusCode::NOT_FOUND, "Not Found"),
@@ -148,8 +148,8 @@ impl Endpoint {
 }
 
 /// What a token request is answered.
-pub(super) fn grant(shared: &Shared, asked: &Value, faults: &[TokenFault]) -> Answer {
-    let Flinks { keys, tokens } = &shared.flinks;
+pub(super) fn grant(state: &State, asked: &Value, faults: &[TokenFault]) -> ApiResponse {
+    let Flinks { keys, tokens } = &state.flinks;
     let text = |field| asked.get(field).and_then(Value::as_str).unwrap_or_default();
     if text("grant_type") != "client_credentials" || text("scope") != SCOPE {
         return refused(StatusCode::BAD_REQUEST, "grant_type must be client_credentials and scope client:admin");
@@ -157,16 +157,16 @@ pub(super) fn grant(shared: &Shared, asked: &Value, faults: &[TokenFault]) -> An
     if text("client_id") != keys.client_id || text("client_secret") != keys.client_secret.expose() {
         return refused(StatusCode::UNAUTHORIZED, "Invalid client credentials");
     }
-    let lifetime = TokenFault::lifetime(faults, shared.token_lifetime);
-    let token = lock(tokens).issue(lifetime, shared.clock.now());
+    let lifetime = TokenFault::lifetime(faults, state.token_lifetime);
+    let token = lock(tokens).issue(lifetime, state.clock.now());
     let mut granted = json!({ "access_token": token, "expires_in": lifetime.as_secs() });
     TokenFault::distort(faults, &mut granted);
-    Answer::ok(granted)
+    ApiResponse::ok(granted)
 }
 
-fn refused(status: StatusCode, message: &str) -> Answer {
+fn refused(status: StatusCode, message: &str) -> ApiResponse {
     let body = json!({ "HttpStatusCode": status.as_u16(), "Message": message, "FlinksCode": "INVALID_REQUEST" });
-    Answer { status, body }
+    ApiResponse { status, body }
 }
 
 fn accounts() -> Value {
@@ -185,7 +185,7 @@ fn accounts() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{Bench, Reply, send};
+    use crate::sandbox::testing::{Reply, TestSandbox, send};
     use http::header::CONTENT_TYPE;
 
     const AUTHORIZE: &str = "/v3/customer/BankingServices/Authorize";
@@ -193,14 +193,14 @@ mod tests {
     const PAY: &str = "/v2/pay/sessions/initiate";
     const ACCOUNTS: &str = "/api/fdx/5/accounts";
 
-    async fn call(bench: &Bench, method: Method, path: &str, header: (&str, &str), body: Value) -> Reply {
-        let request = bench.http.request(method, format!("{}{path}", bench.sandbox.url()));
+    async fn call(sandbox: &TestSandbox, method: Method, path: &str, header: (&str, &str), body: Value) -> Reply {
+        let request = sandbox.http.request(method, format!("{}{path}", sandbox.sandbox.url()));
         let request = request.header(CONTENT_TYPE, "application/json").header(header.0, header.1);
         send(request.body(body.to_string())).await
     }
 
-    async fn token(bench: &Bench, change: impl FnOnce(&mut Value)) -> Reply {
-        let keys = bench.sandbox.flinks();
+    async fn token(sandbox: &TestSandbox, change: impl FnOnce(&mut Value)) -> Reply {
+        let keys = sandbox.sandbox.flinks();
         let mut asked = json!({
             "grant_type": "client_credentials",
             "client_id": keys.client_id,
@@ -208,32 +208,32 @@ mod tests {
             "scope": SCOPE,
         });
         change(&mut asked);
-        call(bench, Method::POST, TOKEN_PATH, ("accept", "*/*"), asked).await
+        call(sandbox, Method::POST, TOKEN_PATH, ("accept", "*/*"), asked).await
     }
 
     #[tokio::test]
     async fn a_token_comes_without_a_type_and_opens_the_accounts_until_it_is_revoked() {
-        let bench = Bench::start().await;
-        let granted = token(&bench, |_| {}).await.ok();
+        let sandbox = TestSandbox::start().await;
+        let granted = token(&sandbox, |_| {}).await.ok();
         assert!(granted.get("token_type").is_none());
         assert_eq!(granted["expires_in"], 3600);
         let bearer = format!("Bearer {}", granted["access_token"].as_str().unwrap());
-        let accounts = async || call(&bench, Method::GET, ACCOUNTS, ("authorization", &bearer), json!({})).await;
+        let accounts = async || call(&sandbox, Method::GET, ACCOUNTS, ("authorization", &bearer), json!({})).await;
         assert!(accounts().await.ok()["accounts"].is_array());
-        bench.sandbox.revoke_tokens();
+        sandbox.sandbox.revoke_tokens();
         let refused = accounts().await;
         assert_eq!((refused.status.as_u16(), refused.json()["message"].as_str()), (401, Some("Invalid Bearer Token")));
         for (member, value, status) in
             [("scope", "other", 400), ("grant_type", "password", 400), ("client_secret", "wrong", 401)]
         {
-            assert_eq!(token(&bench, |asked| asked[member] = json!(value)).await.status, status, "{member}");
+            assert_eq!(token(&sandbox, |asked| asked[member] = json!(value)).await.status, status, "{member}");
         }
     }
 
     #[tokio::test]
     async fn each_fixed_key_opens_its_own_endpoint_and_no_other() {
-        let bench = Bench::start().await;
-        let keys = bench.sandbox.flinks().clone();
+        let sandbox = TestSandbox::start().await;
+        let keys = sandbox.sandbox.flinks().clone();
         let bearer = format!("Bearer {}", keys.bearer.expose());
         let shown = [
             ("authorization", bearer.as_str()),
@@ -244,21 +244,21 @@ mod tests {
         let endpoints = [(Method::GET, NIGHTLY), (Method::POST, PAY), (Method::POST, AUTHORIZE)];
         for (index, (method, path)) in endpoints.into_iter().enumerate() {
             for (other, header) in shown.into_iter().enumerate() {
-                let status = call(&bench, method.clone(), path, header, body.clone()).await.status;
+                let status = call(&sandbox, method.clone(), path, header, body.clone()).await.status;
                 assert_eq!(status, if other == index { 200 } else { 401 }, "{path} with {}", header.0);
             }
         }
-        let received = bench.sandbox.received().pop().unwrap();
+        let received = sandbox.sandbox.received().pop().unwrap();
         assert_eq!((received.plaintext, received.opened.is_none()), (body.to_string().into(), true));
     }
 
     #[tokio::test]
     async fn it_takes_no_jwe() {
-        let bench = Bench::start().await;
-        let keys = bench.sandbox.flinks();
+        let sandbox = TestSandbox::start().await;
+        let keys = sandbox.sandbox.flinks();
         let request =
-            bench.http.post(format!("{}{PAY}", bench.sandbox.url())).header("x-api-key", keys.api_key.expose());
-        let sealed = bench.seal(br#"{"amount":1}"#).await;
+            sandbox.http.post(format!("{}{PAY}", sandbox.sandbox.url())).header("x-api-key", keys.api_key.expose());
+        let sealed = sandbox.seal(br#"{"amount":1}"#).await;
         let reply = send(request.header(CONTENT_TYPE, "application/jose").body(sealed)).await;
         assert_eq!(reply.status, 415);
     }

@@ -15,7 +15,7 @@ use http::uri::Authority;
 /// Refuses what only a browser would send, with the reason.
 pub(super) fn admit(headers: &HeaderMap, bound: IpAddr) -> Result<(), &'static str> {
     if headers.contains_key(ORIGIN) {
-        return Err("requests with an Origin are refused: this door is not for web pages");
+        return Err("requests with an Origin are refused: this addresses is not for web pages");
     }
     let mut lines = headers.get_all(HOST).iter();
     let (Some(host), None) = (lines.next(), lines.next()) else {
@@ -25,7 +25,7 @@ pub(super) fn admit(headers: &HeaderMap, bound: IpAddr) -> Result<(), &'static s
     if authority.is_some_and(|authority| is_ours(&authority, bound)) {
         Ok(())
     } else {
-        Err("Host must be localhost, a loopback address or the address this door is bound to: \
+        Err("Host must be localhost, a loopback address or the address this addresses is bound to: \
              another name may be a web page's (DNS rebinding)")
     }
 }
@@ -43,24 +43,24 @@ fn is_ours(authority: &Authority, bound: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{Bench, send};
+    use crate::sandbox::testing::{TestSandbox, send};
 
     #[tokio::test]
     async fn a_web_page_gets_neither_in_nor_a_rotation_done() {
-        let bench = Bench::start().await;
-        let url = bench.sandbox.management_url();
+        let sandbox = TestSandbox::start().await;
+        let url = sandbox.sandbox.management_url();
         let port = url.rsplit(':').next().unwrap();
         for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "a b"] {
-            let request = bench.http.get(format!("{url}/keys/private"));
+            let request = sandbox.http.get(format!("{url}/keys/private"));
             assert_eq!(send(request.header(HOST, host)).await.status, 403, "{host}");
         }
         for origin in ["https://evil.example", "null", &url] {
-            let request = bench.http.post(format!("{url}/rotate"));
+            let request = sandbox.http.post(format!("{url}/rotate"));
             assert_eq!(send(request.header(ORIGIN, origin)).await.status, 403);
         }
-        assert_eq!(bench.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
+        assert_eq!(sandbox.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
         for host in ["localhost", "LOCALHOST:1", "[::1]:80", &format!("127.0.0.1:{port}")] {
-            let request = bench.http.get(format!("{url}/"));
+            let request = sandbox.http.get(format!("{url}/"));
             assert_eq!(send(request.header(HOST, host)).await.status, 200, "{host}");
         }
     }

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Rotation;
-use super::faults::Junk;
-use super::scripted_body::Script;
-use super::state::{Shared, lock};
+use super::faults::MalformedKeys;
+use super::scripted_body::ScriptedBody;
+use super::state::{State, lock};
 use crate::jose::DecryptionKey;
 
 /// Where the documentation says the set is.
@@ -94,11 +94,11 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 /// Makes a key and publishes it; its kid. Without one, the set stays as it is.
-pub(super) async fn rotate(shared: &Shared, rotation: Rotation) -> io::Result<String> {
-    let kid = lock(&shared.keys).next_kid();
+pub(super) async fn rotate(state: &State, rotation: Rotation) -> io::Result<String> {
+    let kid = lock(&state.keys).next_kid();
     let key = generate(kid.clone()).await?;
-    let now = shared.clock.now();
-    lock(&shared.keys).rotate(key, rotation, now);
+    let now = state.clock.now();
+    lock(&state.keys).rotate(key, rotation, now);
     Ok(kid)
 }
 
@@ -117,38 +117,38 @@ pub(super) fn private_jwks(keys: &[DecryptionKey]) -> Value {
 }
 
 /// The JWK Set of `keys`, newest first, behind `junk`.
-fn public_jwks(keys: &[DecryptionKey], junk: &[Junk]) -> Value {
+fn public_jwks(keys: &[DecryptionKey], junk: &[MalformedKeys]) -> Value {
     let real: Vec<_> = keys.iter().map(DecryptionKey::to_public_jwk).collect();
     let entries = junk.iter().flat_map(|junk| junk.entries(real.first()));
     json!({ "keys": entries.chain(real.iter().cloned()).collect::<Vec<_>>() })
 }
 
 /// Answers a request for the set.
-pub(super) fn answer(shared: &Shared, method: &Method, headers: &HeaderMap) -> Response<Script> {
+pub(super) fn answer(state: &State, method: &Method, headers: &HeaderMap) -> Response<ScriptedBody> {
     if method != Method::GET && method != Method::HEAD {
-        let mut response = Response::new(Script::whole(""));
+        let mut response = Response::new(ScriptedBody::whole(""));
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         let allowed = HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(ALLOW, allowed);
         return response;
     }
-    shared.count_jwks_fetch();
-    let (junk, faults) = shared.faults.of_key_set();
-    let document = Bytes::from(public_jwks(&shared.keys(), &junk).to_string());
+    state.count_jwks_fetch();
+    let (junk, faults) = state.faults.of_key_set();
+    let document = Bytes::from(public_jwks(&state.keys(), &junk).to_string());
     if let Some(fault) = faults.first() {
-        return fault.answer(&document, &shared.clock);
+        return fault.answer(&document, &state.clock);
     }
     let etag = etag(&document);
     let fresh = names(headers, &etag);
     let body = if fresh { Bytes::new() } else { document };
-    let mut response = Response::new(Script::whole(body));
+    let mut response = Response::new(ScriptedBody::whole(body));
     if fresh {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
     }
-    validators(response.headers_mut(), shared.max_age, &etag);
+    validators(response.headers_mut(), state.max_age, &etag);
     response
 }
 
@@ -183,7 +183,7 @@ fn names(headers: &HeaderMap, etag: &str) -> bool {
 mod tests {
     use super::*;
     use crate::jose::EncryptionKey;
-    use crate::sandbox::testing::{Bench, Reply, send};
+    use crate::sandbox::testing::{Reply, TestSandbox, send};
 
     fn kids(reply: Reply) -> Vec<String> {
         let set = reply.ok();
@@ -194,29 +194,29 @@ mod tests {
 
     #[tokio::test]
     async fn the_set_says_how_long_it_is_fresh_and_what_it_is() {
-        let bench = Bench::start().await;
-        let reply = bench.jwks().await;
+        let sandbox = TestSandbox::start().await;
+        let reply = sandbox.jwks().await;
         assert_eq!(reply.header("content-type"), "application/json");
         assert_eq!(reply.header("cache-control"), "public, max-age=300");
         assert!(reply.header("etag").starts_with('"'));
         assert_eq!(kids(reply).len(), 1);
-        assert_eq!(bench.sandbox.jwks_fetches(), 1);
+        assert_eq!(sandbox.sandbox.jwks_fetches(), 1);
     }
 
     #[tokio::test]
     async fn an_unchanged_set_is_not_sent_again_and_a_changed_one_is() {
-        let bench = Bench::start().await;
-        let etag = bench.jwks().await.header("etag").to_owned();
+        let sandbox = TestSandbox::start().await;
+        let etag = sandbox.jwks().await.header("etag").to_owned();
         for known in [etag.clone(), format!("\"other\", W/{etag}"), "*".to_owned()] {
-            let request = bench.http.get(bench.jwks_url());
+            let request = sandbox.http.get(sandbox.jwks_url());
             let reply = send(request.header(IF_NONE_MATCH, known)).await;
             assert_eq!(reply.status, 304);
             assert_eq!(reply.header("etag"), etag);
             assert_eq!(reply.header("cache-control"), "public, max-age=300");
             assert!(reply.body.is_empty());
         }
-        bench.sandbox.rotate(Rotation::Overlap).await.unwrap();
-        let request = bench.http.get(bench.jwks_url());
+        sandbox.sandbox.rotate(Rotation::Overlap).await.unwrap();
+        let request = sandbox.http.get(sandbox.jwks_url());
         let reply = send(request.header(IF_NONE_MATCH, &etag)).await;
         assert_ne!(reply.header("etag"), etag);
         assert_eq!(kids(reply).len(), 2);
@@ -224,47 +224,47 @@ mod tests {
 
     #[tokio::test]
     async fn the_set_is_read_only() {
-        let bench = Bench::start().await;
-        let reply = send(bench.http.post(bench.jwks_url())).await;
+        let sandbox = TestSandbox::start().await;
+        let reply = send(sandbox.http.post(sandbox.jwks_url())).await;
         assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "GET, HEAD"));
-        let reply = send(bench.http.head(bench.jwks_url())).await;
+        let reply = send(sandbox.http.head(sandbox.jwks_url())).await;
         assert_eq!(reply.status, 200);
         assert!(reply.body.is_empty());
     }
 
     #[tokio::test]
     async fn a_rotation_puts_the_new_key_first_and_deals_with_the_old_one_as_told() {
-        let bench = Bench::start().await;
-        let first = kids(bench.jwks().await).remove(0);
-        let second = bench.sandbox.rotate(Rotation::Overlap).await.unwrap();
-        assert_eq!(kids(bench.jwks().await), [second.clone(), first.clone()]);
+        let sandbox = TestSandbox::start().await;
+        let first = kids(sandbox.jwks().await).remove(0);
+        let second = sandbox.sandbox.rotate(Rotation::Overlap).await.unwrap();
+        assert_eq!(kids(sandbox.jwks().await), [second.clone(), first.clone()]);
 
         let overlap = Duration::from_secs(60);
-        let third = bench.sandbox.rotate(Rotation::OverlapFor(overlap)).await.unwrap();
-        bench.hands.advance(Duration::from_secs(59));
-        assert_eq!(kids(bench.jwks().await), [third.clone(), second, first]);
-        bench.hands.advance(Duration::from_secs(1));
-        assert_eq!(kids(bench.jwks().await), [third.as_str()]);
+        let third = sandbox.sandbox.rotate(Rotation::OverlapFor(overlap)).await.unwrap();
+        sandbox.control.advance(Duration::from_secs(59));
+        assert_eq!(kids(sandbox.jwks().await), [third.clone(), second, first]);
+        sandbox.control.advance(Duration::from_secs(1));
+        assert_eq!(kids(sandbox.jwks().await), [third.as_str()]);
 
-        let fourth = bench.sandbox.rotate(Rotation::HardCut).await.unwrap();
+        let fourth = sandbox.sandbox.rotate(Rotation::HardCut).await.unwrap();
         assert_ne!(third, fourth);
-        assert_eq!(kids(bench.jwks().await), [fourth.as_str()]);
+        assert_eq!(kids(sandbox.jwks().await), [fourth.as_str()]);
 
-        assert!(bench.sandbox.retire(&fourth));
-        assert!(!bench.sandbox.retire(&fourth));
-        assert!(kids(bench.jwks().await).is_empty());
+        assert!(sandbox.sandbox.retire(&fourth));
+        assert!(!sandbox.sandbox.retire(&fourth));
+        assert!(kids(sandbox.jwks().await).is_empty());
     }
 
     #[tokio::test]
     async fn a_key_that_left_the_set_opens_nothing_and_the_refusal_names_it() {
-        let bench = Bench::start().await;
-        let message = bench.seal(b"{}").await;
+        let sandbox = TestSandbox::start().await;
+        let message = sandbox.seal(b"{}").await;
         let path = "/v0/bank/credentials/list";
-        assert_eq!(bench.post_jose(path, message.clone()).await.status, 200);
-        let kid = kids(bench.jwks().await).remove(0);
-        bench.sandbox.rotate(Rotation::HardCut).await.unwrap();
-        assert_eq!(bench.post_jose(path, message).await.status, 400);
-        let received = bench.sandbox.received();
+        assert_eq!(sandbox.post_jose(path, message.clone()).await.status, 200);
+        let kid = kids(sandbox.jwks().await).remove(0);
+        sandbox.sandbox.rotate(Rotation::HardCut).await.unwrap();
+        assert_eq!(sandbox.post_jose(path, message).await.status, 400);
+        let received = sandbox.sandbox.received();
         assert_eq!(received[0].kid(), Some(kid.as_str()));
         assert_eq!(received[1].kid(), Some(kid.as_str()));
         assert!(received[1].opened.is_none() && received[1].plaintext.is_empty());

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::answer::{Answer, invalid, letter_not_found};
+use super::answer::{ApiResponse, invalid, letter_not_found};
 use super::search::Search;
 
 /// Enough for any test, and a bound for one that creates letters in a loop: the oldest leaves.
@@ -110,7 +110,7 @@ impl Letters {
         }
     }
 
-    pub(super) fn create_signed(&mut self, body: &Value, now: Timestamp) -> Answer {
+    pub(super) fn create_signed(&mut self, body: &Value, now: Timestamp) -> ApiResponse {
         let asked = match Signed::parse(body) {
             Ok(asked) => asked,
             Err(faults) => return invalid(&faults),
@@ -129,17 +129,17 @@ impl Letters {
         };
         let id = letter.id.to_string();
         self.kept.push(letter);
-        Answer::ok(json!({ "letter_id": id }))
+        ApiResponse::ok(json!({ "letter_id": id }))
     }
 
-    pub(super) fn search(&self, body: &Value) -> Answer {
+    pub(super) fn search(&self, body: &Value) -> ApiResponse {
         match Search::parse(body) {
-            Ok(search) => Answer::ok(search.page_of(&self.kept)),
+            Ok(search) => ApiResponse::ok(search.page_of(&self.kept)),
             Err(faults) => invalid(&faults),
         }
     }
 
-    pub(super) fn discontinue(&mut self, body: &Value, now: Timestamp) -> Answer {
+    pub(super) fn discontinue(&mut self, body: &Value, now: Timestamp) -> ApiResponse {
         let id = match body.get("letter_id") {
             None | Some(Value::Null) => return invalid(&[("letter_id", "RequiredField")]),
             Some(id) => id.as_str().and_then(|text| Uuid::try_parse(text).ok()),
@@ -156,7 +156,7 @@ impl Letters {
         letter.status = status;
         letter.connection_id = None;
         letter.updated_at = whole_seconds(now);
-        Answer::ok(json!({ "success": true }))
+        ApiResponse::ok(json!({ "success": true }))
     }
 }
 
@@ -204,7 +204,7 @@ fn whole_seconds(moment: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{Bench, Reply};
+    use crate::sandbox::testing::{Reply, TestSandbox};
 
     const CREATE: &str = "/letters/v1/create-signed";
     const SEARCH: &str = "/letters/v1/search-letters";
@@ -236,13 +236,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_letter_is_created_found_discontinued_and_then_refused() {
-        let bench = Bench::start().await;
-        let created = bench.post(CREATE, &signed()).await.ok();
+        let sandbox = TestSandbox::start().await;
+        let created = sandbox.post(CREATE, &signed()).await.ok();
         let id = created["letter_id"].as_str().unwrap();
         Uuid::try_parse(id).unwrap();
 
         let search = json!({ "query": { "id_in": [id] } });
-        let found = bench.post(SEARCH, &search).await.ok();
+        let found = sandbox.post(SEARCH, &search).await.ok();
         assert_eq!(found["total"], 1);
         let letter = &found["items"][0];
         assert_eq!(letter["id"], id);
@@ -254,37 +254,37 @@ mod tests {
         let created_at = letter["created_at"].as_str().unwrap();
         assert_eq!(created_at.len(), "2024-12-01T00:00:00Z".len());
 
-        bench.hands.advance(std::time::Duration::from_secs(60));
+        sandbox.control.advance(std::time::Duration::from_secs(60));
         let named = json!({ "letter_id": id });
-        let discontinued = bench.post(DISCONTINUE, &named).await.ok();
+        let discontinued = sandbox.post(DISCONTINUE, &named).await.ok();
         assert_eq!(discontinued, json!({ "success": true }));
-        let found = bench.post(SEARCH, &search).await.ok();
+        let found = sandbox.post(SEARCH, &search).await.ok();
         let letter = &found["items"][0];
         assert_eq!(letter["status"], "Cancelled");
         assert_eq!(letter["created_at"], created_at);
         assert!(letter["updated_at"].as_str().unwrap() > created_at);
 
-        let again = bench.post(DISCONTINUE, &named).await;
+        let again = sandbox.post(DISCONTINUE, &named).await;
         assert_eq!(details(&again), [fault("letter_id", "InvalidStatus")]);
     }
 
     #[tokio::test]
     async fn a_connected_letter_is_discontinued_rather_than_cancelled() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let connected = json!({ "query": { "status_in": ["Connected"] } });
-        let found = bench.post(SEARCH, &connected).await.ok();
+        let found = sandbox.post(SEARCH, &connected).await.ok();
         assert!(found["items"][0]["connection_id"].is_string());
         let id = found["items"][0]["id"].clone();
-        bench.post(DISCONTINUE, &json!({ "letter_id": id })).await.ok();
-        let found = bench.post(SEARCH, &json!({ "query": { "id_in": [id] } })).await.ok();
+        sandbox.post(DISCONTINUE, &json!({ "letter_id": id })).await.ok();
+        let found = sandbox.post(SEARCH, &json!({ "query": { "id_in": [id] } })).await.ok();
         assert_eq!(found["items"][0]["status"], "Discontinued");
         assert_eq!(found["items"][0]["connection_id"], Value::Null);
     }
 
     #[tokio::test]
     async fn each_missing_or_wrong_field_of_a_letter_is_named() {
-        let bench = Bench::start().await;
-        let reply = bench.post(CREATE, &json!({})).await;
+        let sandbox = TestSandbox::start().await;
+        let reply = sandbox.post(CREATE, &json!({})).await;
         let missing = [fault("connector_id", "RequiredField"), fault("data", "RequiredField")];
         assert_eq!(details(&reply), missing);
         let wrong = json!({
@@ -294,33 +294,33 @@ mod tests {
             "annex": "not base64!",
             "contact_info": "x",
         });
-        let reply = bench.post(CREATE, &wrong).await;
+        let reply = sandbox.post(CREATE, &wrong).await;
         let fields = ["connector_id", "data", "labels", "annex", "contact_info"];
         assert_eq!(details(&reply), fields.map(|field| fault(field, "InvalidValue")));
-        let found = bench.post(SEARCH, &json!({ "query": {} })).await.ok();
+        let found = sandbox.post(SEARCH, &json!({ "query": {} })).await.ok();
         assert_eq!(found["total"], 1, "a refused letter must not exist");
     }
 
     #[tokio::test]
     async fn a_letter_with_everything_optional_is_created() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let mut body = signed();
         body["annex"] = json!(pdf().trim_end_matches('='));
         body["contact_info"] = json!({ "banker_email": "nobody@example.invalid" });
-        bench.post(CREATE, &body).await.ok();
+        sandbox.post(CREATE, &body).await.ok();
     }
 
     #[tokio::test]
     async fn an_unknown_letter_is_a_404_and_a_malformed_id_is_not() {
-        let bench = Bench::start().await;
-        let reply = bench.post(DISCONTINUE, &json!({ "letter_id": Uuid::new_v4().to_string() })).await;
+        let sandbox = TestSandbox::start().await;
+        let reply = sandbox.post(DISCONTINUE, &json!({ "letter_id": Uuid::new_v4().to_string() })).await;
         assert_eq!(reply.status, 404);
         let error = json!({ "code": "NOT_FOUND", "message": "LetterNotFound" });
         assert_eq!(reply.json()["error"], error);
-        let reply = bench.post(DISCONTINUE, &json!({})).await;
+        let reply = sandbox.post(DISCONTINUE, &json!({})).await;
         assert_eq!(details(&reply), [fault("letter_id", "RequiredField")]);
         for id in [json!("x"), json!(7)] {
-            let reply = bench.post(DISCONTINUE, &json!({ "letter_id": id })).await;
+            let reply = sandbox.post(DISCONTINUE, &json!({ "letter_id": id })).await;
             assert_eq!(details(&reply), [fault("letter_id", "InvalidValue")]);
         }
     }

@@ -51,49 +51,49 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::Bench;
+    use crate::sandbox::testing::TestSandbox;
 
     const PATH: &str = "/v0/platform/link";
 
     #[tokio::test]
     async fn a_pending_code_is_listed_and_can_be_filtered_by_its_link() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let pending = json!([{
             "code": "sandbox-link-code-1",
             "extra": { "alias": "customer-3" },
             "link_token": "sandbox-link-1",
         }]);
-        assert_eq!(bench.get(PATH).await.ok(), pending);
+        assert_eq!(sandbox.get(PATH).await.ok(), pending);
         let filtered = |link| format!("{PATH}?page=1&link_token={link}");
-        assert_eq!(bench.get(&filtered("sandbox-link-1")).await.ok(), pending);
-        assert_eq!(bench.get(&filtered("another")).await.ok(), json!([]));
+        assert_eq!(sandbox.get(&filtered("sandbox-link-1")).await.ok(), pending);
+        assert_eq!(sandbox.get(&filtered("another")).await.ok(), json!([]));
     }
 
     #[tokio::test]
     async fn a_code_is_exchanged_once_for_credentials_that_then_exist() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let body = json!({ "code": "sandbox-link-code-1" });
-        let exchange = async || bench.post(PATH, &body).await;
+        let exchange = async || sandbox.post(PATH, &body).await;
         let answer = exchange().await.ok();
         assert_eq!(answer["message"], "Successfully retrieved");
         assert_eq!(answer["extra"], json!({ "alias": "customer-3" }));
         assert_eq!(answer["link_token"], "sandbox-link-1");
         let named = json!({ "credentials_token": answer["credentials_token"] });
-        let status = bench.post("/v0/bank/credentials/status", &named).await.ok();
+        let status = sandbox.post("/v0/bank/credentials/status", &named).await.ok();
         assert_eq!(status["name"], "sandbox-bank-3");
-        let list = bench.post("/v0/bank/credentials/list", &json!({})).await.ok();
+        let list = sandbox.post("/v0/bank/credentials/list", &json!({})).await.ok();
         assert_eq!(list["items"][2]["external_id"], "customer-3");
 
         assert_eq!(exchange().await.status, 400);
-        assert_eq!(bench.get(PATH).await.ok(), json!([]));
+        assert_eq!(sandbox.get(PATH).await.ok(), json!([]));
     }
 
     #[tokio::test]
     async fn an_unknown_or_missing_code_is_refused_and_uses_nothing_up() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         for body in [json!({ "code": "made-up" }), json!({}), json!({ "code": 1 })] {
-            assert_eq!(bench.post(PATH, &body).await.status, 400);
+            assert_eq!(sandbox.post(PATH, &body).await.status, 400);
         }
-        assert_eq!(bench.get(PATH).await.ok().as_array().unwrap().len(), 1);
+        assert_eq!(sandbox.get(PATH).await.ok().as_array().unwrap().len(), 1);
     }
 }

@@ -9,17 +9,17 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::ApiResponse;
 use super::management::refusal;
 use super::received::Received;
-use super::state::{Shared, lock};
+use super::state::{State, lock};
 
 /// Every recorded call, oldest first, without its `Authorization`.
 ///
 /// Encoding and hashing a full record takes a second: not for the threads of the runtime.
-pub(super) async fn list(shared: &Arc<Shared>) -> Answer {
+pub(super) async fn list(state: &Arc<State>) -> ApiResponse {
     let (calls, total) = {
-        let record = lock(&shared.received);
+        let record = lock(&state.received);
         (record.calls(), record.total())
     };
     let listed = tokio::task::spawn_blocking(move || {
@@ -30,7 +30,7 @@ pub(super) async fn list(shared: &Arc<Shared>) -> Answer {
         })
     });
     match listed.await {
-        Ok(list) => Answer::ok(list),
+        Ok(list) => ApiResponse::ok(list),
         Err(error) => {
             tracing::error!(%error, "sandbox: the record could not be listed");
             refusal(StatusCode::INTERNAL_SERVER_ERROR, "the record could not be listed")
@@ -72,19 +72,19 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::Bench;
+    use crate::sandbox::testing::TestSandbox;
     use http::Method;
 
     #[tokio::test]
     async fn what_was_received_is_listed_without_its_token_and_can_be_fetched_and_forgotten() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let sealed = br#"{"credentials_token":"sandbox-credentials-1"}"#;
-        let message = bench.seal(sealed).await;
+        let message = sandbox.seal(sealed).await;
         let path = "/v0/bank/credentials/status?trace=1";
-        bench.post_jose(path, message.clone()).await.ok();
-        bench.post("/v0/bank/credentials/list", &json!({"second": true})).await.ok();
+        sandbox.post_jose(path, message.clone()).await.ok();
+        sandbox.post("/v0/bank/credentials/list", &json!({"second": true})).await.ok();
 
-        let reply = bench.manage(Method::GET, "/received").await;
+        let reply = sandbox.manage(Method::GET, "/received").await;
         assert!(!String::from_utf8_lossy(&reply.body).contains("Bearer"));
         let list = reply.ok();
         assert_eq!((&list["total"], &list["kept"]), (&json!(2), &json!(2)));
@@ -104,15 +104,15 @@ mod tests {
         let headers = call["headers"].as_array().unwrap();
         assert!(headers.contains(&json!(["content-type", "application/jose"])));
 
-        let body = async |which| bench.manage(Method::GET, &format!("/received/{which}/body")).await;
+        let body = async |which| sandbox.manage(Method::GET, &format!("/received/{which}/body")).await;
         let first = body("1").await;
         assert_eq!(first.header("content-type"), "application/octet-stream");
         assert_eq!(first.body, sealed);
         assert_eq!(body("last").await.body, br#"{"second":true}"#);
 
-        assert_eq!(bench.manage(Method::DELETE, "/received").await.status, 200);
-        let list = bench.manage(Method::GET, "/received").await.ok();
+        assert_eq!(sandbox.manage(Method::DELETE, "/received").await.status, 200);
+        let list = sandbox.manage(Method::GET, "/received").await.ok();
         assert_eq!(list, json!({ "total": 2, "kept": 0, "requests": [] }));
-        assert_eq!(bench.sandbox.received_total(), 2);
+        assert_eq!(sandbox.sandbox.received_total(), 2);
     }
 }

@@ -13,11 +13,11 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::Rotation;
-use super::answer::Answer;
+use super::answer::ApiResponse;
 use super::body::{self, BODY_DEADLINE};
 use super::faults::{Armed, Fault};
-use super::scripted_body::Script;
-use super::state::{Shared, lock};
+use super::scripted_body::ScriptedBody;
+use super::state::{State, lock};
 use super::{host_check, keyset, listing, routes};
 
 /// What the door does, as `GET /` lists it.
@@ -44,69 +44,69 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// Who is at the door, and where it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Door {
+pub(super) struct Addresses {
     pub(super) provider: SocketAddr,
     pub(super) management: SocketAddr,
 }
 
 /// Whatever arrives at the management door.
 pub(super) async fn answer(
-    shared: Arc<Shared>,
-    door: Door,
+    state: Arc<State>,
+    addresses: Addresses,
     request: Request<Incoming>,
-) -> io::Result<Response<Script>> {
+) -> io::Result<Response<ScriptedBody>> {
     let (head, body) = request.into_parts();
-    if let Err(why) = host_check::admit(&head.headers, door.management.ip()) {
+    if let Err(why) = host_check::admit(&head.headers, addresses.management.ip()) {
         return Ok(refusal(StatusCode::FORBIDDEN, why).into_response());
     }
-    Ok(act(&shared, door, &head.method, &head.uri, body).await.unwrap_or_else(|refusal| refusal.into_response()))
+    Ok(act(&state, addresses, &head.method, &head.uri, body).await.unwrap_or_else(|refusal| refusal.into_response()))
 }
 
 async fn act(
-    shared: &Arc<Shared>,
-    door: Door,
+    state: &Arc<State>,
+    addresses: Addresses,
     method: &Method,
     uri: &Uri,
     body: Incoming,
-) -> Result<Response<Script>, Answer> {
+) -> Result<Response<ScriptedBody>, ApiResponse> {
     let path = uri.path();
     let answer = match (method.as_str(), path) {
-        ("GET", "/") => index(shared, door),
+        ("GET", "/") => index(state, addresses),
         ("POST", "/rotate") => {
             let rotation = rotation(routes::parameter(uri, "overlap").as_deref())?;
-            let kid = keyset::rotate(shared, rotation).await.map_err(|error| {
+            let kid = keyset::rotate(state, rotation).await.map_err(|error| {
                 tracing::error!(%error, "sandbox: no new key");
                 refusal(StatusCode::INTERNAL_SERVER_ERROR, "no new key could be made")
             })?;
-            Answer::ok(json!({ "kid": kid }))
+            ApiResponse::ok(json!({ "kid": kid }))
         }
         ("POST", "/retire") => {
             let kid = routes::parameter(uri, "kid").ok_or_else(|| refusal(StatusCode::BAD_REQUEST, "which kid?"))?;
-            if !lock(&shared.keys).retire(&kid) {
+            if !lock(&state.keys).retire(&kid) {
                 return Err(refusal(StatusCode::NOT_FOUND, "no key has this kid"));
             }
-            Answer::ok(json!({ "retired": kid }))
+            ApiResponse::ok(json!({ "retired": kid }))
         }
         ("POST", "/revoke-tokens") => {
-            shared.revoke_tokens();
-            Answer::ok(json!({ "revoked": true }))
+            state.revoke_tokens();
+            ApiResponse::ok(json!({ "revoked": true }))
         }
-        ("GET", "/keys/private") => Answer::ok(keyset::private_jwks(&shared.keys())),
-        ("GET", "/received") => listing::list(shared).await,
+        ("GET", "/keys/private") => ApiResponse::ok(keyset::private_jwks(&state.keys())),
+        ("GET", "/received") => listing::list(state).await,
         ("DELETE", "/received") => {
-            lock(&shared.received).clear();
-            Answer::ok(json!({ "forgotten": true }))
+            lock(&state.received).clear();
+            ApiResponse::ok(json!({ "forgotten": true }))
         }
-        ("GET", "/faults") => Answer::ok(json!({
-            "armed": shared.faults.armed(),
+        ("GET", "/faults") => ApiResponse::ok(json!({
+            "armed": state.faults.armed(),
             "samples": Fault::samples(),
         })),
-        ("POST", "/faults") => arm(shared, body).await?,
+        ("POST", "/faults") => arm(state, body).await?,
         ("DELETE", "/faults") => {
-            shared.faults.disarm_all();
-            Answer::ok(json!({ "disarmed": true }))
+            state.faults.disarm_all();
+            ApiResponse::ok(json!({ "disarmed": true }))
         }
-        ("GET", _) => match body_of(shared, path) {
+        ("GET", _) => match body_of(state, path) {
             Some(plaintext) => return Ok(raw(plaintext)),
             None => return Err(not_found()),
         },
@@ -115,22 +115,22 @@ async fn act(
     Ok(answer.into_response())
 }
 
-fn index(shared: &Shared, door: Door) -> Answer {
+fn index(state: &State, addresses: Addresses) -> ApiResponse {
     let verbs: serde_json::Map<String, Value> =
         VERBS.iter().map(|(verb, what)| ((*verb).to_owned(), json!(what))).collect();
-    Answer::ok(json!({
-        "what": banner(shared),
-        "provider": format!("http://{}", door.provider),
-        "management": format!("http://{}", door.management),
-        "jwks_fetches": shared.jwks_fetches(),
-        "token_requests": shared.token_requests(),
+    ApiResponse::ok(json!({
+        "what": banner(state),
+        "provider": format!("http://{}", addresses.provider),
+        "management": format!("http://{}", addresses.management),
+        "jwks_fetches": state.jwks_fetches(),
+        "token_requests": state.token_requests(),
         "verbs": verbs,
     }))
 }
 
 /// What a person should read first.
-pub(super) fn banner(shared: &Shared) -> String {
-    let armed: Vec<_> = shared.faults.armed().iter().map(Armed::to_string).collect();
+pub(super) fn banner(state: &State) -> String {
+    let armed: Vec<_> = state.faults.armed().iter().map(Armed::to_string).collect();
     let armed = if armed.is_empty() { "none".to_owned() } else { armed.join(", ") };
     format!(
         "This is a sandbox and not real: keys, tokens and data are made up and gone when it \
@@ -138,18 +138,18 @@ pub(super) fn banner(shared: &Shared) -> String {
     )
 }
 
-async fn arm(shared: &Shared, body: Incoming) -> Result<Answer, Answer> {
+async fn arm(state: &State, body: Incoming) -> Result<ApiResponse, ApiResponse> {
     let Ok(body) = body::read(body, MAX_BODY, BODY_DEADLINE).await else {
         return Err(refusal(StatusCode::BAD_REQUEST, "the body was not read"));
     };
     let armed: Armed =
         serde_json::from_slice(&body).map_err(|error| refusal(StatusCode::BAD_REQUEST, &error.to_string()))?;
-    let answer = Answer::ok(json!(armed));
-    shared.faults.arm(armed);
+    let answer = ApiResponse::ok(json!(armed));
+    state.faults.arm(armed);
     Ok(answer)
 }
 
-fn rotation(overlap: Option<&str>) -> Result<Rotation, Answer> {
+fn rotation(overlap: Option<&str>) -> Result<Rotation, ApiResponse> {
     match overlap {
         None | Some("true") => Ok(Rotation::Overlap),
         Some("false") => Ok(Rotation::HardCut),
@@ -161,9 +161,9 @@ fn rotation(overlap: Option<&str>) -> Result<Rotation, Answer> {
 }
 
 /// `/received/last/body` or `/received/N/body`.
-fn body_of(shared: &Shared, path: &str) -> Option<Bytes> {
+fn body_of(state: &State, path: &str) -> Option<Bytes> {
     let which = path.strip_prefix("/received/")?.strip_suffix("/body")?;
-    let record = lock(&shared.received);
+    let record = lock(&state.received);
     let call = match which {
         "last" => record.last(),
         number => record.numbered(number.parse().ok()?),
@@ -171,36 +171,36 @@ fn body_of(shared: &Shared, path: &str) -> Option<Bytes> {
     call.map(|call| call.plaintext.clone())
 }
 
-fn raw(bytes: Bytes) -> Response<Script> {
-    let mut response = Response::new(Script::whole(bytes));
+fn raw(bytes: Bytes) -> Response<ScriptedBody> {
+    let mut response = Response::new(ScriptedBody::whole(bytes));
     let octets = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(CONTENT_TYPE, octets);
     response
 }
 
-fn not_found() -> Answer {
+fn not_found() -> ApiResponse {
     refusal(StatusCode::NOT_FOUND, "no such verb or call: GET / lists the verbs")
 }
 
 /// An error of the management door.
-pub(super) fn refusal(status: StatusCode, why: &str) -> Answer {
-    Answer { status, body: json!({ "error": why }) }
+pub(super) fn refusal(status: StatusCode, why: &str) -> ApiResponse {
+    ApiResponse { status, body: json!({ "error": why }) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::jose;
-    use crate::sandbox::testing::Bench;
+    use crate::sandbox::testing::TestSandbox;
 
     #[tokio::test]
     async fn the_door_says_what_it_is_and_lists_its_verbs() {
-        let bench = Bench::start().await;
-        let index = bench.manage(Method::GET, "/").await.ok();
+        let sandbox = TestSandbox::start().await;
+        let index = sandbox.manage(Method::GET, "/").await.ok();
         assert!(index["what"].as_str().unwrap().contains("not real"));
-        assert!(bench.sandbox.banner().contains("not real"));
-        assert_eq!(index["provider"], bench.sandbox.url());
-        assert_eq!(index["management"], bench.sandbox.management_url());
+        assert!(sandbox.sandbox.banner().contains("not real"));
+        assert_eq!(index["provider"], sandbox.sandbox.url());
+        assert_eq!(index["management"], sandbox.sandbox.management_url());
         assert_eq!((&index["jwks_fetches"], &index["token_requests"]), (&json!(0), &json!(1)));
         for (method, target) in [
             (Method::GET, "/nothing"),
@@ -209,62 +209,62 @@ mod tests {
             (Method::GET, "/received/-1/body"),
             (Method::PUT, "/rotate"),
         ] {
-            assert_eq!(bench.manage(method, target).await.status, 404, "{target}");
+            assert_eq!(sandbox.manage(method, target).await.status, 404, "{target}");
         }
     }
 
     #[tokio::test]
     async fn every_listed_verb_exists() {
-        let bench = Bench::start().await;
-        bench.get("/v0/bank/available").await.ok();
+        let sandbox = TestSandbox::start().await;
+        sandbox.get("/v0/bank/available").await.ok();
         for (verb, _) in VERBS {
             let (method, target) = verb.split_once(' ').unwrap();
             let path = target.split('?').next().unwrap().replace('N', "1");
-            let reply = bench.manage(method.parse().unwrap(), &path).await;
+            let reply = sandbox.manage(method.parse().unwrap(), &path).await;
             assert_ne!(reply.status, 404, "{verb}");
         }
     }
 
     #[tokio::test]
     async fn a_rotation_is_told_what_to_do_with_the_old_keys() {
-        let bench = Bench::start().await;
-        let published = async || bench.jwks().await.ok()["keys"].as_array().unwrap().len();
+        let sandbox = TestSandbox::start().await;
+        let published = async || sandbox.jwks().await.ok()["keys"].as_array().unwrap().len();
         for (overlap, keys) in [("", 2), ("?overlap=true", 3), ("?overlap=60", 4)] {
-            let reply = bench.manage(Method::POST, &format!("/rotate{overlap}")).await.ok();
-            let kid = bench.jwks().await.ok()["keys"][0]["kid"].clone();
+            let reply = sandbox.manage(Method::POST, &format!("/rotate{overlap}")).await.ok();
+            let kid = sandbox.jwks().await.ok()["keys"][0]["kid"].clone();
             assert_eq!(reply["kid"], kid);
             assert_eq!(published().await, keys);
         }
-        bench.hands.advance(Duration::from_secs(60));
+        sandbox.control.advance(Duration::from_secs(60));
         assert_eq!(published().await, 1);
-        let new = bench.manage(Method::POST, "/rotate?overlap=false").await.ok();
+        let new = sandbox.manage(Method::POST, "/rotate?overlap=false").await.ok();
         assert_eq!(published().await, 1);
 
         let retire = format!("/retire?kid={}", new["kid"].as_str().unwrap());
-        assert_eq!(bench.manage(Method::POST, &retire).await.status, 200);
-        assert_eq!(bench.manage(Method::POST, &retire).await.status, 404);
+        assert_eq!(sandbox.manage(Method::POST, &retire).await.status, 200);
+        assert_eq!(sandbox.manage(Method::POST, &retire).await.status, 404);
         assert_eq!(published().await, 0);
         for wrong in ["/rotate?overlap=soon", "/rotate?overlap=-1", "/retire"] {
-            assert_eq!(bench.manage(Method::POST, wrong).await.status, 400, "{wrong}");
+            assert_eq!(sandbox.manage(Method::POST, wrong).await.status, 400, "{wrong}");
         }
     }
 
     #[tokio::test]
     async fn the_private_key_set_opens_what_was_sealed_for_the_public_one() {
-        let bench = Bench::start().await;
-        let message = bench.seal(b"{\"a\":1}").await;
-        let set = bench.manage(Method::GET, "/keys/private").await.ok();
-        assert_eq!(set, bench.sandbox.private_jwks());
+        let sandbox = TestSandbox::start().await;
+        let message = sandbox.seal(b"{\"a\":1}").await;
+        let set = sandbox.manage(Method::GET, "/keys/private").await.ok();
+        assert_eq!(set, sandbox.sandbox.private_jwks());
         let key = jose::DecryptionKey::from_jwk(&set["keys"][0]).unwrap();
         assert_eq!(*jose::open(&message, &[key]).unwrap().plaintext, b"{\"a\":1}");
-        let public = bench.jwks().await.ok();
+        let public = sandbox.jwks().await.ok();
         assert!(set["keys"][0]["d"].is_string() && public["keys"][0].get("d").is_none());
     }
 
     #[tokio::test]
     async fn tokens_are_revoked_from_here() {
-        let bench = Bench::start().await;
-        bench.manage(Method::POST, "/revoke-tokens").await.ok();
-        assert_eq!(bench.get("/v0/bank/available").await.status, 401);
+        let sandbox = TestSandbox::start().await;
+        sandbox.manage(Method::POST, "/revoke-tokens").await.ok();
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 401);
     }
 }

@@ -74,12 +74,12 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-use self::management::Door;
-use self::state::{Shared, lock};
+use self::management::Addresses;
+use self::state::{State, lock};
 use crate::clock::Clock;
 use crate::secret::Secret;
 
-pub use self::faults::{ApiFault, Armed, Fault, Junk, KeySetFault, TokenFault};
+pub use self::faults::{ApiFault, Armed, Fault, KeySetFault, MalformedKeys, TokenFault};
 pub use self::flinks::FlinksKeys;
 pub use self::received::{OpenedBody, Received};
 
@@ -151,8 +151,8 @@ pub enum Rotation {
 
 /// A running sandbox. Dropping it stops it and ends its connections.
 pub struct Sandbox {
-    shared: Arc<Shared>,
-    door: Door,
+    state: Arc<State>,
+    addresses: Addresses,
     listeners: [AbortHandle; 2],
     running: watch::Receiver<()>,
 }
@@ -165,85 +165,85 @@ impl Sandbox {
     pub async fn start(options: Options) -> io::Result<Self> {
         let provider = bind(options.address).await?;
         let management = bind(options.management).await?;
-        let door = Door { provider: provider.local_addr()?, management: management.local_addr()? };
-        let shared = Arc::new(Shared::new(
+        let addresses = Addresses { provider: provider.local_addr()?, management: management.local_addr()? };
+        let state = Arc::new(State::new(
             options.client_id.unwrap_or_else(|| CLIENT_ID.to_owned()),
             Secret::new(options.client_secret.unwrap_or_else(made_up_secret)),
             options.token_lifetime,
             options.max_age,
             options.clock,
         ));
-        keyset::rotate(&shared, Rotation::HardCut).await?;
+        keyset::rotate(&state, Rotation::HardCut).await?;
 
         let (alive, running) = watch::channel(());
         let alive = Arc::new(alive);
-        let api = Arc::clone(&shared);
-        let verbs = Arc::clone(&shared);
+        let api = Arc::clone(&state);
+        let verbs = Arc::clone(&state);
         let listeners = [
             server::spawn(provider, Arc::clone(&alive), move |request| api::answer(Arc::clone(&api), request)),
-            server::spawn(management, alive, move |request| management::answer(Arc::clone(&verbs), door, request)),
+            server::spawn(management, alive, move |request| management::answer(Arc::clone(&verbs), addresses, request)),
         ];
-        Ok(Self { shared, door, listeners, running })
+        Ok(Self { state, addresses, listeners, running })
     }
 
     /// The provider's base URL: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.door.provider)
+        format!("http://{}", self.addresses.provider)
     }
 
     /// The management door's base URL.
     #[must_use]
     pub fn management_url(&self) -> String {
-        format!("http://{}", self.door.management)
+        format!("http://{}", self.addresses.management)
     }
 
     /// The client that gets tokens.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.shared.client_id
+        &self.state.client_id
     }
 
     /// Its secret, in clear: it is worth nothing elsewhere.
     #[must_use]
     pub fn client_secret(&self) -> &str {
-        self.shared.client_secret.expose()
+        self.state.client_secret.expose()
     }
 
     /// What opens the second provider's endpoints: see [`FlinksKeys`].
     #[must_use]
     pub fn flinks(&self) -> &FlinksKeys {
-        &self.shared.flinks.keys
+        &self.state.flinks.keys
     }
 
     /// The recorded calls of the API, oldest first: the latest 20,000 or 256 MiB, whichever is
     /// less. Requests for keys and tokens are not among them.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
-        lock(&self.shared.received).calls()
+        lock(&self.state.received).calls()
     }
 
     /// Calls of the API since the start, recorded or not.
     #[must_use]
     pub fn received_total(&self) -> u64 {
-        lock(&self.shared.received).total()
+        lock(&self.state.received).total()
     }
 
     /// Forgets the recorded calls.
     pub fn forget_received(&self) {
-        lock(&self.shared.received).clear();
+        lock(&self.state.received).clear();
     }
 
     /// Requests for the key set, those answered 304 included.
     #[must_use]
     pub fn jwks_fetches(&self) -> u64 {
-        self.shared.jwks_fetches()
+        self.state.jwks_fetches()
     }
 
     /// Requests for a token, refused ones included.
     #[must_use]
     pub fn token_requests(&self) -> u64 {
-        self.shared.token_requests()
+        self.state.token_requests()
     }
 
     /// Publishes a new key, first in the set; returns its kid.
@@ -251,58 +251,58 @@ impl Sandbox {
     /// # Errors
     /// When no key can be made; the set is then as it was.
     pub async fn rotate(&self, rotation: Rotation) -> io::Result<String> {
-        keyset::rotate(&self.shared, rotation).await
+        keyset::rotate(&self.state, rotation).await
     }
 
     /// Takes one key out of the set, at once; false when no key has this kid. The set may become
     /// empty.
     pub fn retire(&self, kid: &str) -> bool {
-        lock(&self.shared.keys).retire(kid)
+        lock(&self.state.keys).retire(kid)
     }
 
     /// No token issued so far is good any more.
     pub fn revoke_tokens(&self) {
-        self.shared.revoke_tokens();
+        self.state.revoke_tokens();
     }
 
     /// Arms a fault until it is disarmed.
     pub fn arm(&self, fault: Fault) {
-        self.shared.faults.arm(Armed { fault, times: None });
+        self.state.faults.arm(Armed { fault, times: None });
     }
 
     /// Arms a fault for so many requests of its door.
     pub fn arm_times(&self, fault: Fault, times: u32) {
         let times = Some(times);
-        self.shared.faults.arm(Armed { fault, times });
+        self.state.faults.arm(Armed { fault, times });
     }
 
     /// Disarms this fault, if it is armed.
     pub fn disarm(&self, fault: &Fault) {
-        self.shared.faults.disarm(fault);
+        self.state.faults.disarm(fault);
     }
 
     /// Disarms every fault.
     pub fn disarm_all(&self) {
-        self.shared.faults.disarm_all();
+        self.state.faults.disarm_all();
     }
 
     /// The armed faults, in the order of arming.
     #[must_use]
     pub fn armed(&self) -> Vec<Armed> {
-        self.shared.faults.armed()
+        self.state.faults.armed()
     }
 
     /// The JWK Set with its private halves (RFC 7517 section 5), for opening what was sealed for
     /// it.
     #[must_use]
     pub fn private_jwks(&self) -> Value {
-        keyset::private_jwks(&self.shared.keys())
+        keyset::private_jwks(&self.state.keys())
     }
 
     /// What a person should read first: that it is not real, and which faults are armed.
     #[must_use]
     pub fn banner(&self) -> String {
-        management::banner(&self.shared)
+        management::banner(&self.state)
     }
 
     /// Returns when both listeners have ended, which they do when the runtime shuts down.

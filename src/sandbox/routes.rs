@@ -5,34 +5,34 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::answer::{Answer, Dialect, bad_request};
+use super::answer::{ApiResponse, Dialect, bad_request};
 use super::credentials::{self, Force};
 use super::products;
-use super::state::World;
+use super::state::ApiState;
 
 /// What the documentation says about a method and a path.
-pub(super) fn act(world: &mut World, now: Timestamp, method: &Method, uri: &Uri, body: &Value) -> Answer {
+pub(super) fn act(api: &mut ApiState, now: Timestamp, method: &Method, uri: &Uri, body: &Value) -> ApiResponse {
     let path = uri.path();
     match (method.as_str(), path) {
-        ("GET", "/v0/bank/available") => Answer::ok(credentials::banks()),
-        ("POST", "/v0/bank/credentials/list") => Answer::ok(world.credentials.list()),
-        ("POST", "/v0/bank/credentials/status") => known(world, body, |world, token| world.credentials.status(token)),
-        ("PUT", "/v0/bank/credentials/status") => force(world, body),
-        ("DELETE", "/v0/bank/credentials") => known(world, body, |world, token| {
-            let deleted = world.credentials.delete(token);
+        ("GET", "/v0/bank/available") => ApiResponse::ok(credentials::banks()),
+        ("POST", "/v0/bank/credentials/list") => ApiResponse::ok(api.credentials.list()),
+        ("POST", "/v0/bank/credentials/status") => known(api, body, |api, token| api.credentials.status(token)),
+        ("PUT", "/v0/bank/credentials/status") => force(api, body),
+        ("DELETE", "/v0/bank/credentials") => known(api, body, |api, token| {
+            let deleted = api.credentials.delete(token);
             deleted.then(|| json!({ "message": "Successfully deleted" }))
         }),
         ("GET", "/v0/platform/link") => {
             let link_token = parameter(uri, "link_token");
-            Answer::ok(world.links.list(link_token.as_deref()))
+            ApiResponse::ok(api.links.list(link_token.as_deref()))
         }
-        ("POST", "/v0/platform/link") => redeem(world, now, body),
-        ("POST", "/letters/v1/create-signed") => world.letters.create_signed(body, now),
-        ("POST", "/letters/v1/search-letters") => world.letters.search(body),
-        ("POST", "/letters/v1/discontinue-letter") => world.letters.discontinue(body, now),
+        ("POST", "/v0/platform/link") => redeem(api, now, body),
+        ("POST", "/letters/v1/create-signed") => api.letters.create_signed(body, now),
+        ("POST", "/letters/v1/search-letters") => api.letters.search(body),
+        ("POST", "/letters/v1/discontinue-letter") => api.letters.discontinue(body, now),
         ("POST", _) => match data(path) {
-            Some(document) if path.ends_with("/all") => all(world, body, document),
-            Some(document) => known(world, body, |world, token| world.credentials.exist(token).then_some(document)),
+            Some(document) if path.ends_with("/all") => all(api, body, document),
+            Some(document) => known(api, body, |api, token| api.credentials.exist(token).then_some(document)),
             None => Dialect::of(path).not_found(),
         },
         _ => Dialect::of(path).not_found(),
@@ -49,44 +49,44 @@ fn data(path: &str) -> Option<Value> {
 
 /// Runs `act` on the `credentials_token` of the body; the documented 400 when there are no such
 /// credentials.
-fn known(world: &mut World, body: &Value, act: impl FnOnce(&mut World, &str) -> Option<Value>) -> Answer {
+fn known(api: &mut ApiState, body: &Value, act: impl FnOnce(&mut ApiState, &str) -> Option<Value>) -> ApiResponse {
     let Some(token) = body.get("credentials_token").and_then(Value::as_str) else {
         return bad_request("credentials_token is required");
     };
-    act(world, token).map_or_else(not_allowed, Answer::ok)
+    act(api, token).map_or_else(not_allowed, ApiResponse::ok)
 }
 
-fn not_allowed() -> Answer {
+fn not_allowed() -> ApiResponse {
     bad_request("You are not allowed to access to this credentials")
 }
 
-fn force(world: &mut World, body: &Value) -> Answer {
+fn force(api: &mut ApiState, body: &Value) -> ApiResponse {
     let flow = body.get("force").and_then(Value::as_str);
     let Some(flow) = flow.and_then(Force::parse) else {
         return bad_request("force must be sca, reset or transaction");
     };
-    known(world, body, |world, token| world.credentials.force(token, flow))
+    known(api, body, |api, token| api.credentials.force(token, flow))
 }
 
 /// `all` takes one token or a list of them.
-fn all(world: &mut World, body: &Value, document: Value) -> Answer {
+fn all(api: &mut ApiState, body: &Value, document: Value) -> ApiResponse {
     let Some(Value::Array(tokens)) = body.get("credentials_token") else {
-        return known(world, body, |world, token| world.credentials.exist(token).then_some(document));
+        return known(api, body, |api, token| api.credentials.exist(token).then_some(document));
     };
-    let exist = |token: &Value| token.as_str().is_some_and(|token| world.credentials.exist(token));
-    if !tokens.is_empty() && tokens.iter().all(exist) { Answer::ok(document) } else { not_allowed() }
+    let exist = |token: &Value| token.as_str().is_some_and(|token| api.credentials.exist(token));
+    if !tokens.is_empty() && tokens.iter().all(exist) { ApiResponse::ok(document) } else { not_allowed() }
 }
 
-fn redeem(world: &mut World, now: Timestamp, body: &Value) -> Answer {
+fn redeem(api: &mut ApiState, now: Timestamp, body: &Value) -> ApiResponse {
     let Some(code) = body.get("code").and_then(Value::as_str) else {
         return bad_request("code is required");
     };
-    let Some(used) = world.links.redeem(code) else {
+    let Some(used) = api.links.redeem(code) else {
         return bad_request("The code is unknown or was used before");
     };
     let alias = used.extra.get("alias").and_then(Value::as_str);
-    let token = world.credentials.add(alias.map(str::to_owned), now);
-    Answer::ok(json!({
+    let token = api.credentials.add(alias.map(str::to_owned), now);
+    ApiResponse::ok(json!({
         "message": "Successfully retrieved",
         "credentials_token": token,
         "extra": used.extra,
@@ -104,24 +104,24 @@ mod tests {
     use super::*;
     use crate::sandbox::letters::Letters;
     use crate::sandbox::links::Links;
-    use crate::sandbox::testing::Bench;
+    use crate::sandbox::testing::TestSandbox;
     use credentials::Credentials;
     use proptest::prelude::*;
 
     #[tokio::test]
     async fn what_is_not_documented_is_a_404_in_the_dialect_of_the_path() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         for (method, target) in [
             (Method::GET, "/v0/bank/credentials/list"),
             (Method::PATCH, "/v0/bank/credentials/status"),
             (Method::POST, "/v0/bank/credentials/made-up"),
             (Method::POST, "/"),
         ] {
-            let reply = bench.call(method, target, &json!({})).await;
+            let reply = sandbox.call(method, target, &json!({})).await;
             assert_eq!((reply.status.as_u16(), reply.json()), (404, json!({ "error": "Not Found" })));
         }
         for (method, target) in [(Method::GET, "/letters/v1/search-letters"), (Method::POST, "/letters/v2/x")] {
-            let reply = bench.call(method, target, &json!({})).await;
+            let reply = sandbox.call(method, target, &json!({})).await;
             assert_eq!(reply.status, 404);
             assert_eq!(reply.json()["error"]["code"], "NOT_FOUND");
         }
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_data_endpoint_answers_for_known_credentials_only() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let known = json!({ "credentials_token": "sandbox-credentials-1" });
         let unknown = json!({ "credentials_token": "made-up" });
         let paths = [
@@ -151,15 +151,15 @@ mod tests {
         ];
         for path in paths {
             let path = format!("/v0/bank/{path}");
-            let document = bench.post(&path, &known).await.ok();
+            let document = sandbox.post(&path, &known).await.ok();
             assert!(document.is_array() || document.is_object(), "{path}");
-            assert_eq!(bench.post(&path, &unknown).await.status, 400, "{path}");
+            assert_eq!(sandbox.post(&path, &unknown).await.status, 400, "{path}");
         }
         let all = "/v0/bank/credentials/all";
         let several = json!({ "credentials_token": ["sandbox-credentials-1", "sandbox-credentials-2"] });
-        assert_eq!(bench.post(all, &several).await.ok()["accounts"].as_array().unwrap().len(), 1);
+        assert_eq!(sandbox.post(all, &several).await.ok()["accounts"].as_array().unwrap().len(), 1);
         for tokens in [json!([]), json!(["sandbox-credentials-1", "made-up"]), json!([1])] {
-            let reply = bench.post(all, &json!({ "credentials_token": tokens })).await;
+            let reply = sandbox.post(all, &json!({ "credentials_token": tokens })).await;
             assert_eq!(reply.status, 400);
         }
     }
@@ -219,14 +219,14 @@ mod tests {
         #[test]
         fn no_body_makes_a_call_fail_in_an_undocumented_way(body in bodies()) {
             let now = Timestamp::UNIX_EPOCH;
-            let mut world = World {
+            let mut api = ApiState {
                 credentials: Credentials::seeded(now),
                 links: Links::seeded(),
                 letters: Letters::seeded(now),
             };
             for (method, path) in BODIES {
                 let method = method.parse().unwrap();
-                let answer = act(&mut world, now, &method, &Uri::from_static(path), &body);
+                let answer = act(&mut api, now, &method, &Uri::from_static(path), &body);
                 prop_assert!(matches!(answer.status.as_u16(), 200 | 400 | 404));
             }
         }

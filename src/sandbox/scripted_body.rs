@@ -22,7 +22,7 @@ const HEAD_START: Duration = Duration::from_millis(20);
 
 /// One act of a body.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(super) enum BodyStep {
     Send(Bytes),
     Wait(Duration),
     /// Ends the connection: `ConnectionReset` with a TCP reset, anything else with a close.
@@ -30,42 +30,43 @@ pub(super) enum Step {
 }
 
 /// A body that plays its steps and then ends.
-pub(super) struct Script {
+pub(super) struct ScriptedBody {
     clock: Clock,
-    steps: VecDeque<Step>,
+    steps: VecDeque<BodyStep>,
     /// Bytes still promised to the reader; becomes the `Content-Length`.
     promised: u64,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl Script {
+impl ScriptedBody {
     /// All of `bytes` at once.
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let promised = bytes.len() as u64;
-        Self::new(Clock::system(), promised, [Step::Send(bytes)])
+        Self::new(Clock::system(), promised, [BodyStep::Send(bytes)])
     }
 
     /// `steps` in order, under a promise of `promised` bytes that they need not keep.
-    pub(super) fn new(clock: Clock, promised: u64, steps: impl IntoIterator<Item = Step>) -> Self {
+    pub(super) fn new(clock: Clock, promised: u64, steps: impl IntoIterator<Item = BodyStep>) -> Self {
         Self { clock, steps: steps.into_iter().collect(), promised, waiting: None }
     }
 
     /// Half of `bytes` under a promise of all, then `end`.
     pub(super) fn cut(bytes: &Bytes, end: io::ErrorKind) -> Self {
         let half = bytes.slice(..bytes.len() / 2);
-        let steps = [Step::Send(half), Step::Wait(HEAD_START), Step::Fail(end)];
+        let steps = [BodyStep::Send(half), BodyStep::Wait(HEAD_START), BodyStep::Fail(end)];
         Self::new(Clock::system(), bytes.len() as u64, steps)
     }
 
     /// All of `bytes` in pieces of `size`, with a pause before each.
     pub(super) fn in_pieces(clock: Clock, bytes: &Bytes, size: usize, pause: Duration) -> Self {
-        let steps = bytes.chunks(size).flat_map(|piece| [Step::Wait(pause), Step::Send(bytes.slice_ref(piece))]);
+        let steps =
+            bytes.chunks(size).flat_map(|piece| [BodyStep::Wait(pause), BodyStep::Send(bytes.slice_ref(piece))]);
         Self::new(clock, bytes.len() as u64, steps)
     }
 }
 
-impl Body for Script {
+impl Body for ScriptedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -80,16 +81,16 @@ impl Body for Script {
             }
             match self.steps.pop_front() {
                 None => return Poll::Ready(None),
-                Some(Step::Send(bytes)) if bytes.is_empty() => {}
-                Some(Step::Send(bytes)) => {
+                Some(BodyStep::Send(bytes)) if bytes.is_empty() => {}
+                Some(BodyStep::Send(bytes)) => {
                     self.promised = self.promised.saturating_sub(bytes.len() as u64);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Some(Step::Wait(duration)) => {
+                Some(BodyStep::Wait(duration)) => {
                     let clock = self.clock.clone();
                     self.waiting = Some(Box::pin(async move { clock.sleep(duration).await }));
                 }
-                Some(Step::Fail(kind)) => return Poll::Ready(Some(Err(kind.into()))),
+                Some(BodyStep::Fail(kind)) => return Poll::Ready(Some(Err(kind.into()))),
             }
         }
     }

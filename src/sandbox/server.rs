@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::scripted_body::Script;
+use super::scripted_body::ScriptedBody;
 
 /// How long a request head may take, and how long a kept connection may idle: longer than
 /// clients keep theirs (a few seconds is usual), so that we rarely close one as it is reused.
@@ -38,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) fn spawn<A, F>(listener: TcpListener, running: Arc<watch::Sender<()>>, answer: A) -> AbortHandle
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Unpin + 'static,
-    F: Future<Output = io::Result<Response<Script>>> + Send + 'static,
+    F: Future<Output = io::Result<Response<ScriptedBody>>> + Send + 'static,
 {
     let accepting = tokio::spawn(async move {
         let _running = running;
@@ -64,7 +64,7 @@ where
 async fn converse<A, F>(stream: TcpStream, answer: A)
 where
     A: Fn(Request<Incoming>) -> F + Unpin,
-    F: Future<Output = io::Result<Response<Script>>>,
+    F: Future<Output = io::Result<Response<ScriptedBody>>>,
 {
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -98,19 +98,19 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::sandbox::testing::Bench;
+    use crate::sandbox::testing::TestSandbox;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    async fn dial(bench: &Bench) -> TcpStream {
-        let address = bench.sandbox.url().replace("http://", "");
+    async fn dial(sandbox: &TestSandbox) -> TcpStream {
+        let address = sandbox.sandbox.url().replace("http://", "");
         TcpStream::connect(address).await.unwrap()
     }
 
     /// Sends `request` and reads until the other side closes.
-    async fn exchange(bench: &Bench, request: &str) -> String {
-        let mut stream = dial(bench).await;
+    async fn exchange(sandbox: &TestSandbox, request: &str) -> String {
+        let mut stream = dial(sandbox).await;
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -119,18 +119,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_serves_many_requests_and_closes_when_asked() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let get = "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n";
         let three = format!("{get}\r\n{get}\r\n{get}Connection: close\r\n\r\n");
-        let answer = exchange(&bench, &three).await;
+        let answer = exchange(&sandbox, &three).await;
         assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3);
-        assert_eq!(bench.sandbox.jwks_fetches(), 3);
+        assert_eq!(sandbox.sandbox.jwks_fetches(), 3);
     }
 
     #[tokio::test]
     async fn a_client_that_half_closes_gets_its_answer() {
-        let bench = Bench::start().await;
-        let mut stream = dial(&bench).await;
+        let sandbox = TestSandbox::start().await;
+        let mut stream = dial(&sandbox).await;
         stream.write_all(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         stream.shutdown().await.unwrap();
         let mut answer = String::new();
@@ -140,17 +140,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_declared_length_over_the_limit_is_refused_unread_and_the_connection_closed() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let request = "POST /v0/x HTTP/1.1\r\nHost: x\r\nContent-Length: 67108865\r\n\r\n";
-        let answer = exchange(&bench, request).await.to_lowercase();
+        let answer = exchange(&sandbox, request).await.to_lowercase();
         assert!(answer.starts_with("http/1.1 413"), "{answer}");
         assert!(answer.contains("connection: close"));
-        assert_eq!(bench.sandbox.received()[0].status, 413);
+        assert_eq!(sandbox.sandbox.received()[0].status, 413);
     }
 
     #[tokio::test]
     async fn nonsense_is_answered_or_cut_and_the_next_request_succeeds() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let host = "Host: x\r\n";
         for request in [
             "\r\n\r\n\r\n\r\n".to_owned() + "nonsense\r\n\r\n",
@@ -161,22 +161,22 @@ mod tests {
             format!("POST /v0/x HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
             format!("POST /v0/token HTTP/1.1\r\n{host}Content-Length: -1\r\n\r\n"),
         ] {
-            let answer = exchange(&bench, &request).await;
+            let answer = exchange(&sandbox, &request).await;
             assert!(!answer.starts_with("HTTP/1.1 2"), "{request}: {answer}");
         }
-        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 200);
     }
 
     #[tokio::test]
     async fn a_call_cut_off_in_its_body_is_recorded_as_incomplete() {
-        let bench = Bench::start().await;
-        let mut stream = dial(&bench).await;
+        let sandbox = TestSandbox::start().await;
+        let mut stream = dial(&sandbox).await;
         let request = "POST /v0/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{";
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.unwrap();
-        let received = bench.sandbox.received();
+        let received = sandbox.sandbox.received();
         assert_eq!(received.len(), 1);
         assert_eq!(received[0].status, 400);
         assert!(received[0].wire.is_empty());
@@ -184,13 +184,13 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_the_sandbox_ends_its_listeners_and_its_connections() {
-        let bench = Bench::start().await;
-        let mut idle = dial(&bench).await;
+        let sandbox = TestSandbox::start().await;
+        let mut idle = dial(&sandbox).await;
         idle.write_all(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut byte = [0];
         idle.read_exact(&mut byte).await.unwrap();
-        let mut running = bench.sandbox.running.clone();
-        drop(bench);
+        let mut running = sandbox.sandbox.running.clone();
+        drop(sandbox);
         let ended = async { while running.changed().await.is_ok() {} };
         tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
         let mut rest = Vec::new();

@@ -21,7 +21,7 @@ use crate::secret::Secret;
 
 /// The whole provider. Locks are held for the length of a look-up, never across an `await`, and
 /// never two at a time.
-pub(super) struct Shared {
+pub(super) struct State {
     pub(super) client_id: String,
     pub(super) client_secret: Secret,
     pub(super) token_lifetime: Duration,
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     pub(super) keys: Mutex<KeySet>,
     pub(super) tokens: Mutex<Tokens>,
     pub(super) flinks: Flinks,
-    pub(super) world: Mutex<World>,
+    pub(super) api: Mutex<ApiState>,
     pub(super) received: Mutex<Record>,
     pub(super) faults: Faults,
     started: Instant,
@@ -40,13 +40,13 @@ pub(super) struct Shared {
 }
 
 /// What the API's calls read and change.
-pub(super) struct World {
+pub(super) struct ApiState {
     pub(super) credentials: Credentials,
     pub(super) links: Links,
     pub(super) letters: Letters,
 }
 
-impl Shared {
+impl State {
     pub(super) fn new(
         client_id: String,
         client_secret: Secret,
@@ -66,7 +66,7 @@ impl Shared {
             keys: Mutex::new(KeySet::new()),
             tokens: Mutex::default(),
             flinks: Flinks::new(),
-            world: Mutex::new(World {
+            api: Mutex::new(ApiState {
                 credentials: Credentials::seeded(started_at),
                 links: Links::seeded(),
                 letters: Letters::seeded(started_at),

@@ -8,16 +8,16 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Options, Sandbox};
-use crate::clock::{Clock, Hands};
+use crate::clock::{Clock, ClockControl};
 use crate::jose::{EncryptionKey, Plaintext, seal};
 
 const TICK: Duration = Duration::from_millis(1);
 
 /// A running sandbox and a client with a token in hand.
-pub(super) struct Bench {
+pub(super) struct TestSandbox {
     pub(super) sandbox: Sandbox,
     pub(super) http: reqwest::Client,
-    pub(super) hands: Hands,
+    pub(super) control: ClockControl,
     token: String,
 }
 
@@ -45,18 +45,18 @@ impl Reply {
     }
 }
 
-impl Bench {
+impl TestSandbox {
     pub(super) async fn start() -> Self {
         Self::start_with(Options::default()).await
     }
 
     /// On a manual clock, whatever `options` says.
     pub(super) async fn start_with(options: Options) -> Self {
-        let (clock, hands) = Clock::manual();
+        let (clock, control) = Clock::manual();
         let sandbox = Sandbox::start(Options { clock, ..options }).await.unwrap();
-        let mut bench = Self { sandbox, http: client(), hands, token: String::new() };
-        bench.renew_token().await;
-        bench
+        let mut sandbox = Self { sandbox, http: client(), control, token: String::new() };
+        sandbox.renew_token().await;
+        sandbox
     }
 
     pub(super) async fn renew_token(&mut self) {
@@ -132,7 +132,7 @@ impl Bench {
                 answer = &mut answer => return (answer, ran),
                 // Real time, for the sockets: the sandbox begins to wait when a request arrives.
                 () = tokio::time::sleep(TICK) => {
-                    self.hands.advance(step);
+                    self.control.advance(step);
                     ran += step;
                 }
             }

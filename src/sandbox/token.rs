@@ -14,11 +14,11 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answer::{Answer, Dialect, bad_request};
+use super::answer::{ApiResponse, Dialect, bad_request};
 use super::body::{self, BODY_DEADLINE};
 use super::faults::TokenFault;
-use super::scripted_body::Script;
-use super::state::Shared;
+use super::scripted_body::ScriptedBody;
+use super::state::State;
 
 /// Where the documentation says tokens come from.
 pub(super) const PATH: &str = "/v0/token";
@@ -78,38 +78,38 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// What a provider says to a token request that could be read.
-pub(super) type Grant = fn(&Shared, &Value, &[TokenFault]) -> Answer;
+pub(super) type Grant = fn(&State, &Value, &[TokenFault]) -> ApiResponse;
 
 /// Answers a request for a token.
-pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>, grant: Grant) -> Response<Script> {
+pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>, grant: Grant) -> Response<ScriptedBody> {
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
         return Dialect::V0.not_found().into_response();
     }
-    shared.count_token_request();
-    let faults = shared.faults.of_token();
+    state.count_token_request();
+    let faults = state.faults.of_token();
     // Read even if it is going to be refused: a client reads no answer before it has sent.
     let wire = body::read(body, MAX_BODY, BODY_DEADLINE).await;
-    TokenFault::delay(&faults, &shared.clock).await;
+    TokenFault::delay(&faults, &state.clock).await;
     match (wire, TokenFault::refusal(&faults)) {
         (_, Some(refusal)) => refusal,
         (Err(unread), None) => unread.answer(Dialect::V0).into_response(),
-        (Ok(wire), None) => decide(shared, head, wire, faults, grant).await.into_response(),
+        (Ok(wire), None) => decide(state, head, wire, faults, grant).await.into_response(),
     }
 }
 
 async fn decide(
-    shared: Arc<Shared>,
+    state: Arc<State>,
     head: request::Parts,
     wire: Bytes,
     faults: Vec<TokenFault>,
     grant: Grant,
-) -> Answer {
+) -> ApiResponse {
     let decided = tokio::task::spawn_blocking(move || {
         let content =
-            body::open(&head.headers, &wire, &shared.keys()).map_err(|unreadable| unreadable.answer(Dialect::V0))?;
+            body::open(&head.headers, &wire, &state.keys()).map_err(|unreadable| unreadable.answer(Dialect::V0))?;
         let asked = serde_json::from_slice(&content.plaintext).map_err(|_not_json| Dialect::V0.not_json())?;
-        Ok(grant(&shared, &asked, &faults))
+        Ok(grant(&state, &asked, &faults))
     });
     match decided.await {
         Ok(Ok(answer) | Err(answer)) => answer,
@@ -120,7 +120,7 @@ async fn decide(
     }
 }
 
-pub(super) fn grant(shared: &Shared, asked: &Value, faults: &[TokenFault]) -> Answer {
+pub(super) fn grant(state: &State, asked: &Value, faults: &[TokenFault]) -> ApiResponse {
     let text = |field| asked.get(field).and_then(Value::as_str);
     let (Some(id), Some(secret)) = (text("client_id"), text("client_secret")) else {
         return bad_request("client_id and client_secret are required");
@@ -128,38 +128,38 @@ pub(super) fn grant(shared: &Shared, asked: &Value, faults: &[TokenFault]) -> An
     if text("grant_type") != Some("client_credentials") {
         return bad_request("grant_type must be client_credentials");
     }
-    if id != shared.client_id {
+    if id != state.client_id {
         return refusal(StatusCode::FORBIDDEN, "Unknown client");
     }
-    if secret != shared.client_secret.expose() {
+    if secret != state.client_secret.expose() {
         return refusal(StatusCode::UNAUTHORIZED, "Invalid client credentials");
     }
-    let lifetime = TokenFault::lifetime(faults, shared.token_lifetime);
+    let lifetime = TokenFault::lifetime(faults, state.token_lifetime);
     let mut granted = json!({
-        "access_token": shared.issue_token(lifetime),
+        "access_token": state.issue_token(lifetime),
         "expires_in": lifetime.as_secs(),
         "token_type": "Bearer",
         "scope": "credentials letters links",
     });
     TokenFault::distort(faults, &mut granted);
-    Answer::ok(granted)
+    ApiResponse::ok(granted)
 }
 
-fn refusal(status: StatusCode, text: &str) -> Answer {
-    Answer { status, body: json!({ "error": text }) }
+fn refusal(status: StatusCode, text: &str) -> ApiResponse {
+    ApiResponse { status, body: json!({ "error": text }) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{Bench, send};
+    use crate::sandbox::testing::{TestSandbox, send};
     use crate::sandbox::{Options, Sandbox, TOKEN_LIFETIME};
     use http::header::CONTENT_TYPE;
 
     #[tokio::test]
     async fn good_credentials_get_a_token_in_the_documented_shape() {
-        let bench = Bench::start().await;
-        let reply = bench.ask_token(&bench.credentials()).await;
+        let sandbox = TestSandbox::start().await;
+        let reply = sandbox.ask_token(&sandbox.credentials()).await;
         assert_eq!(reply.header("content-type"), "application/json");
         let reply = reply.ok();
         assert_eq!(reply["expires_in"], 3600);
@@ -167,15 +167,15 @@ mod tests {
         assert!(reply["scope"].is_string());
         assert!(reply["access_token"].as_str().unwrap().len() >= 64);
         // The bench asked for one when it started.
-        assert_eq!(bench.sandbox.token_requests(), 2);
-        assert!(bench.sandbox.received().is_empty());
+        assert_eq!(sandbox.sandbox.token_requests(), 2);
+        assert!(sandbox.sandbox.received().is_empty());
     }
 
     #[tokio::test]
     async fn bad_credentials_are_told_apart_from_malformed_requests() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let with = |field: &str, value: Value| {
-            let mut body = bench.credentials();
+            let mut body = sandbox.credentials();
             body[field] = value;
             body
         };
@@ -189,7 +189,7 @@ mod tests {
             (json!("text"), 400),
         ];
         for (body, status) in cases {
-            let reply = bench.ask_token(&body).await;
+            let reply = sandbox.ask_token(&body).await;
             assert_eq!(reply.status, status, "{body}");
             assert!(reply.json()["error"].is_string());
         }
@@ -197,10 +197,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_request_must_be_small_json_by_post() {
-        let bench = Bench::start().await;
-        let url = bench.sandbox.url() + PATH;
+        let sandbox = TestSandbox::start().await;
+        let url = sandbox.sandbox.url() + PATH;
         let post = |kind: &'static str, body: String| {
-            let request = bench.http.post(&url).header(CONTENT_TYPE, kind);
+            let request = sandbox.http.post(&url).header(CONTENT_TYPE, kind);
             send(request.body(body))
         };
         assert_eq!(post("application/json", "{".to_owned()).await.status, 400);
@@ -208,36 +208,36 @@ mod tests {
         assert_eq!(post("application/x-www-form-urlencoded", form).await.status, 415);
         let large = " ".repeat(MAX_BODY + 1);
         assert_eq!(post("application/json", large).await.status, 413);
-        assert_eq!(send(bench.http.get(&url)).await.status, 404);
+        assert_eq!(send(sandbox.http.get(&url)).await.status, 404);
     }
 
     #[tokio::test]
     async fn a_token_request_may_be_sealed_like_any_other() {
-        let bench = Bench::start().await;
-        let message = bench.seal(bench.credentials().to_string().as_bytes()).await;
-        let reply = bench.post_jose(PATH, message).await.ok();
+        let sandbox = TestSandbox::start().await;
+        let message = sandbox.seal(sandbox.credentials().to_string().as_bytes()).await;
+        let reply = sandbox.post_jose(PATH, message).await.ok();
         assert!(reply["access_token"].is_string());
     }
 
     #[tokio::test]
     async fn a_token_is_good_until_its_life_ends() {
-        let mut bench =
-            Bench::start_with(Options { token_lifetime: Duration::from_secs(10), ..Options::default() }).await;
-        bench.hands.advance(Duration::from_secs(9));
-        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
-        bench.hands.advance(Duration::from_secs(1));
-        assert_eq!(bench.get("/v0/bank/available").await.status, 401);
-        bench.renew_token().await;
-        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
+        let mut sandbox =
+            TestSandbox::start_with(Options { token_lifetime: Duration::from_secs(10), ..Options::default() }).await;
+        sandbox.control.advance(Duration::from_secs(9));
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 200);
+        sandbox.control.advance(Duration::from_secs(1));
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 401);
+        sandbox.renew_token().await;
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 200);
     }
 
     #[tokio::test]
     async fn a_revoked_token_is_refused_and_a_new_one_is_not() {
-        let mut bench = Bench::start().await;
-        bench.sandbox.revoke_tokens();
-        assert_eq!(bench.get("/v0/bank/available").await.status, 401);
-        bench.renew_token().await;
-        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
+        let mut sandbox = TestSandbox::start().await;
+        sandbox.sandbox.revoke_tokens();
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 401);
+        sandbox.renew_token().await;
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 200);
     }
 
     #[tokio::test]
@@ -250,7 +250,7 @@ mod tests {
         let chosen = chosen.await.unwrap();
         assert_eq!((chosen.client_id(), chosen.client_secret()), ("me", "canary"));
         assert!(!format!("{chosen:?}").contains("canary"));
-        let [a, b] = [Bench::start().await, Bench::start().await];
+        let [a, b] = [TestSandbox::start().await, TestSandbox::start().await];
         assert_ne!(a.sandbox.client_secret(), b.sandbox.client_secret());
     }
 

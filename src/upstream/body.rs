@@ -32,10 +32,10 @@ impl InClear {
 /// Its length is known before the first byte. The ciphertext of a sealed message is made
 /// chunk by chunk as the socket takes it and never stands in memory whole.
 #[derive(Debug)]
-pub struct Outgoing(Content);
+pub struct Outgoing(BodySource);
 
 #[derive(Debug)]
-enum Content {
+enum BodySource {
     Nothing,
     Clear(Bytes),
     Message { chunks: Chunks, clock: Clock, spent: SealTime, since_break: u32 },
@@ -45,19 +45,19 @@ impl Outgoing {
     /// No body: there is nothing to hide.
     #[must_use]
     pub fn nothing() -> Self {
-        Self(Content::Nothing)
+        Self(BodySource::Nothing)
     }
 
     /// JSON in clear, for a provider that takes no JWE.
     #[must_use]
     pub fn clear(json: &Plaintext, _: InClear) -> Self {
-        Self(Content::Clear(json.in_clear()))
+        Self(BodySource::Clear(json.in_clear()))
     }
 
     /// A sealed message; the time its chunks cost is added to `spent`.
     #[must_use]
     pub fn message(message: Compact, clock: Clock, spent: SealTime) -> Self {
-        Self(Content::Message { chunks: message.into_chunks(), clock, spent, since_break: 0 })
+        Self(BodySource::Message { chunks: message.into_chunks(), clock, spent, since_break: 0 })
     }
 }
 
@@ -67,12 +67,12 @@ impl Body for Outgoing {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SealError>>> {
         let (chunks, clock, spent, since_break) = match &mut self.0 {
-            Content::Nothing => return Poll::Ready(None),
-            Content::Clear(json) => {
+            BodySource::Nothing => return Poll::Ready(None),
+            BodySource::Clear(json) => {
                 let json = std::mem::take(json);
                 return Poll::Ready((!json.is_empty()).then(|| Ok(Frame::data(json))));
             }
-            Content::Message { chunks, clock, spent, since_break } => (chunks, clock, spent, since_break),
+            BodySource::Message { chunks, clock, spent, since_break } => (chunks, clock, spent, since_break),
         };
         if *since_break == CHUNKS_AT_A_TIME {
             *since_break = 0;
@@ -86,17 +86,17 @@ impl Body for Outgoing {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Content::Nothing => true,
-            Content::Clear(json) => json.is_empty(),
-            Content::Message { chunks, .. } => chunks.remaining() == 0,
+            BodySource::Nothing => true,
+            BodySource::Clear(json) => json.is_empty(),
+            BodySource::Message { chunks, .. } => chunks.remaining() == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match &self.0 {
-            Content::Nothing => 0,
-            Content::Clear(json) => json.len() as u64,
-            Content::Message { chunks, .. } => chunks.remaining(),
+            BodySource::Nothing => 0,
+            BodySource::Clear(json) => json.len() as u64,
+            BodySource::Message { chunks, .. } => chunks.remaining(),
         })
     }
 }

@@ -21,7 +21,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt};
 
 use super::body::Outgoing;
-use super::identity::Shown;
+use super::identity::ClientCertResolver;
 use super::proxy::with_port;
 use super::{BadIdentity, Config, Proxy};
 use crate::clock::Clock;
@@ -37,28 +37,28 @@ const POOL_IDLE: Duration = Duration::from_secs(15);
 const HTTP2_PING: Duration = Duration::from_secs(20);
 
 /// The data path's client.
-pub(super) type DataClient = Client<Connector, Outgoing>;
+pub(super) type DataClient = Client<ProviderConnect, Outgoing>;
 
 /// TCP, or TLS over it, within a deadline. Boxed: connecting is rare, and its type is long.
-type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+type ProviderConnect = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
 /// How the provider is reached and known: whom we believe to be it (the system's roots, and a file's
 /// beside them), what we show it, and the proxy on the way. TLS 1.2 and 1.3 only, by rustls on
 /// AWS-LC; verification cannot be turned off.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct Connector {
     config: ClientConfig,
     roots: Arc<RootCertStore>,
-    shown: Option<Shown>,
+    shown: Option<ClientCertResolver>,
     proxy: Option<Proxy>,
 }
 
-impl Tls {
+impl Connector {
     /// Reads the system's trust store, and `ca_file` when there is one.
     ///
     /// # Errors
     /// When `ca_file` cannot be used.
-    pub fn new(ca_file: Option<&Path>) -> Result<Self, BadTls> {
+    pub fn new(ca_file: Option<&Path>) -> Result<Self, ConnectorError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(path) = ca_file {
@@ -77,11 +77,11 @@ impl Tls {
     ///
     /// # Errors
     /// When one of its files cannot be used.
-    pub fn of(config: &Config) -> Result<Self, BadTls> {
+    pub fn of(config: &Config) -> Result<Self, ConnectorError> {
         let mut tls = Self::new(config.ca_file.as_deref())?;
         if let Some(identity) = &config.identity {
             let provider = Arc::clone(tls.config.crypto_provider());
-            let shown = Shown::new(identity.clone(), provider)?;
+            let shown = ClientCertResolver::new(identity.clone(), provider)?;
             tls.config.client_auth_cert_resolver = Arc::new(shown.clone());
             tls.shown = Some(shown);
         }
@@ -91,14 +91,14 @@ impl Tls {
 
     /// With this proxy on the way.
     #[must_use]
-    pub fn by(self, proxy: Option<Proxy>) -> Self {
+    pub fn with_proxy(self, proxy: Option<Proxy>) -> Self {
         Self { proxy, ..self }
     }
 
     /// Follows the files of the certificate that is shown, where there is one. Never ends.
-    pub async fn keep_fresh(self, clock: Clock) {
+    pub async fn run_refresh(self, clock: Clock) {
         match self.shown {
-            Some(shown) => shown.0.keep_fresh(clock).await,
+            Some(shown) => shown.0.run_refresh(clock).await,
             None => std::future::pending().await,
         }
     }
@@ -109,7 +109,7 @@ impl Tls {
     /// # Errors
     /// When reqwest does not accept the TLS set-up, which is a fault of this build.
     #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
-    pub fn control_client(&self) -> Result<reqwest::Client, BadTls> {
+    pub fn control_client(&self) -> Result<reqwest::Client, ConnectorError> {
         let builder = reqwest::Client::builder().no_proxy();
         let proxies = self.proxy.as_ref().map(Proxy::for_control).transpose()?.unwrap_or_default();
         let builder = proxies.into_iter().fold(builder, reqwest::ClientBuilder::proxy);
@@ -122,13 +122,13 @@ impl Tls {
             .pool_idle_timeout(POOL_IDLE)
             .user_agent(concat!("jwe-gateway/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(BadTls::Client)
+            .map_err(ConnectorError::Client)
     }
 
     /// That there is anyone to trust. Without, every handshake would fail later, with an error
     /// that points at the provider.
-    pub(super) fn need_roots(&self) -> Result<(), BadTls> {
-        if self.roots.is_empty() { Err(BadTls::NoRoots) } else { Ok(()) }
+    pub(super) fn require_roots(&self) -> Result<(), ConnectorError> {
+        if self.roots.is_empty() { Err(ConnectorError::NoRoots) } else { Ok(()) }
     }
 
     /// What handshakes are made with, and by whom certificates are judged.
@@ -150,9 +150,9 @@ impl Tls {
                 let tunnel = Tunnel::new(proxy, tcp);
                 let tunnel = if let Some(says) = says { tunnel.with_auth(says) } else { tunnel };
                 let tunnel = tunnel.map_request(with_port as fn(Uri) -> Uri);
-                Connector::new(Timeout::new(https.wrap_connector(tunnel), connect))
+                ProviderConnect::new(Timeout::new(https.wrap_connector(tunnel), connect))
             }
-            None => Connector::new(Timeout::new(https.wrap_connector(tcp), connect)),
+            None => ProviderConnect::new(Timeout::new(https.wrap_connector(tcp), connect)),
         };
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -166,7 +166,7 @@ impl Tls {
 
 /// The trust set-up cannot be used; found at start-up, never at a request.
 #[derive(Debug, thiserror::Error)]
-pub enum BadTls {
+pub enum ConnectorError {
     /// The CA file does not hold what it should.
     #[error("ca_file {0}")]
     CaFile(BadPem),
@@ -195,10 +195,10 @@ pub enum BadTls {
     Client(#[source] reqwest::Error),
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), BadTls> {
-    let certificates = PemFile::read(path).and_then(|file| file.certificates()).map_err(BadTls::CaFile)?;
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), ConnectorError> {
+    let certificates = PemFile::read(path).and_then(|file| file.certificates()).map_err(ConnectorError::CaFile)?;
     for certificate in certificates {
-        roots.add(certificate).map_err(|cause| BadTls::NotCertificate { path: path.to_owned(), cause })?;
+        roots.add(certificate).map_err(|cause| ConnectorError::NotCertificate { path: path.to_owned(), cause })?;
     }
     Ok(())
 }
@@ -210,9 +210,9 @@ mod tests {
     #[test]
     fn a_ca_file_without_a_certificate_is_refused_by_name() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let fault = Tls::new(Some(file.path())).unwrap_err().to_string();
+        let fault = Connector::new(Some(file.path())).unwrap_err().to_string();
         assert!(fault.contains("holds no certificate"), "{fault}");
-        let fault = Tls::new(Some(Path::new("/nowhere/ca.pem"))).unwrap_err().to_string();
+        let fault = Connector::new(Some(Path::new("/nowhere/ca.pem"))).unwrap_err().to_string();
         assert!(fault.contains("/nowhere/ca.pem"), "{fault}");
     }
 }

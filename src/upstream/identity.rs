@@ -12,7 +12,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 
-use crate::pem::{BadPem, Contents, Recipe, Reloaded};
+use crate::pem::{BadPem, FileContents, Loader, Reloaded};
 
 /// A client certificate and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum BadIdentity {
 
 /// Shows what the files hold at each handshake. All clones see a reload.
 #[derive(Clone, Debug)]
-pub(super) struct Shown(pub(super) Arc<Reloaded<Files>>);
+pub(super) struct ClientCertResolver(pub(super) Arc<Reloaded<Files>>);
 
 /// How a certificate to show is made.
 pub(super) struct Files {
@@ -50,14 +50,14 @@ pub(super) struct Files {
     name: String,
 }
 
-impl Shown {
+impl ClientCertResolver {
     pub(super) fn new(identity: Identity, provider: Arc<CryptoProvider>) -> Result<Self, BadIdentity> {
         let name = format!("the client certificate {identity}");
         Ok(Self(Arc::new(Reloaded::load(Files { identity, provider, name })?)))
     }
 }
 
-impl ResolvesClientCert for Shown {
+impl ResolvesClientCert for ClientCertResolver {
     fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let shown = self.0.current();
         shown.key.choose_scheme(schemes).map(|_| shown)
@@ -68,15 +68,15 @@ impl ResolvesClientCert for Shown {
     }
 }
 
-impl Recipe for Files {
-    type Made = Arc<CertifiedKey>;
+impl Loader for Files {
+    type Output = Arc<CertifiedKey>;
     type Fault = BadIdentity;
 
     fn files(&self) -> Vec<&Path> {
         vec![&self.identity.certificate, &self.identity.private_key]
     }
 
-    fn make(&self, contents: &Contents) -> Result<Arc<CertifiedKey>, BadIdentity> {
+    fn make(&self, contents: &FileContents) -> Result<Arc<CertifiedKey>, BadIdentity> {
         let Identity { certificate, private_key } = &self.identity;
         let (certificate, key) = (contents.of(certificate)?, contents.of(private_key)?);
         let made = CertifiedKey::from_der(certificate.certificates()?, key.private_key()?, &self.provider);
@@ -114,15 +114,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files = pair(directory.path());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let shown = Shown::new(files.clone(), provider).unwrap();
-        let (clock, hands) = Clock::manual();
-        let keeper = tokio::spawn(Arc::clone(&shown.0).keep_fresh(clock));
+        let shown = ClientCertResolver::new(files.clone(), provider).unwrap();
+        let (clock, control) = Clock::manual();
+        let keeper = tokio::spawn(Arc::clone(&shown.0).run_refresh(clock));
         let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
         let certificate = || shown.resolve(&[], &schemes).unwrap().cert[0].clone();
         let looked = async |condition: &dyn Fn() -> bool| {
             let looking = async {
                 while !condition() {
-                    hands.advance(Duration::from_secs(10));
+                    control.advance(Duration::from_secs(10));
                     tokio::task::yield_now().await;
                 }
             };
@@ -145,7 +145,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files = pair(directory.path());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let fault = |files| Shown::new(files, Arc::clone(&provider)).unwrap_err().to_string();
+        let fault = |files| ClientCertResolver::new(files, Arc::clone(&provider)).unwrap_err().to_string();
         let nowhere = Identity { private_key: "/nowhere/key".into(), ..files.clone() };
         assert!(fault(nowhere).contains("/nowhere/key"));
         let swapped = Identity { private_key: files.certificate.clone(), certificate: files.private_key };

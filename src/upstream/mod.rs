@@ -20,7 +20,7 @@ mod proxy;
 mod send;
 
 pub use body::{InClear, Outgoing, SealTime};
-pub use client::{BadTls, Tls};
+pub use client::{Connector, ConnectorError};
 pub use identity::{BadIdentity, Identity};
 pub use probe::{Handshake, Probe, ProbeError};
 pub use proxy::{BadProxy, Proxy};

@@ -24,7 +24,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::proxy::with_port;
-use super::{BadTls, Config, Tls};
+use super::{Config, Connector, ConnectorError};
 use crate::error_chain;
 
 /// For the other side to object to our certificate.
@@ -35,7 +35,7 @@ pub struct Probe {
     target: Uri,
     proxy: Option<(Uri, Option<http::HeaderValue>)>,
     tls: ClientConfig,
-    shown: Arc<Shown>,
+    shown: Arc<ObservedCertificate>,
     deadline: Duration,
 }
 
@@ -100,19 +100,19 @@ impl Probe {
     ///
     /// # Errors
     /// When its files or its URL cannot be used.
-    pub fn new(config: &Config) -> Result<Self, BadTls> {
-        let tls = Tls::of(config)?;
-        let target: Uri = config.url.as_str().parse().map_err(|_| BadTls::Url("not a URI".into()))?;
+    pub fn new(config: &Config) -> Result<Self, ConnectorError> {
+        let tls = Connector::of(config)?;
+        let target: Uri = config.url.as_str().parse().map_err(|_| ConnectorError::Url("not a URI".into()))?;
         let (client, roots) = tls.parts();
         let mut client = client.clone();
-        let shown = Arc::new(Shown::default());
+        let shown = Arc::new(ObservedCertificate::default());
         if target.scheme_str() == Some("https") {
-            tls.need_roots()?;
+            tls.require_roots()?;
             let verifier =
                 WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(client.crypto_provider()));
-            let verifier = verifier.build().map_err(|cause| BadTls::Url(cause.to_string()))?;
+            let verifier = verifier.build().map_err(|cause| ConnectorError::Url(cause.to_string()))?;
             // Judges as the client's own does, by the same code, and remembers what it judged.
-            let remembering = Remembering { verifier, shown: Arc::clone(&shown) };
+            let remembering = RecordingVerifier { verifier, shown: Arc::clone(&shown) };
             client.dangerous().set_certificate_verifier(Arc::new(remembering));
         }
         let proxy = config.proxy.as_ref().and_then(|proxy| proxy.on_the_way_to(&target));
@@ -242,9 +242,9 @@ fn refused(error: &io::Error, issuer: String) -> ProbeError {
 
 /// The certificate that the other side showed last.
 #[derive(Debug, Default)]
-struct Shown(Mutex<Option<Vec<u8>>>);
+struct ObservedCertificate(Mutex<Option<Vec<u8>>>);
 
-impl Shown {
+impl ObservedCertificate {
     fn keep(&self, leaf: &CertificateDer<'_>) {
         // A poisoned lock only means that another thread panicked; what it guards is whole.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaf.to_vec());
@@ -259,12 +259,12 @@ impl Shown {
 }
 
 #[derive(Debug)]
-struct Remembering {
+struct RecordingVerifier {
     verifier: Arc<WebPkiServerVerifier>,
-    shown: Arc<Shown>,
+    shown: Arc<ObservedCertificate>,
 }
 
-impl ServerCertVerifier for Remembering {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,

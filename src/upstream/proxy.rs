@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
-use super::BadTls;
+use super::ConnectorError;
 use crate::secret::Secret;
 
 /// Hosts that are this machine.
@@ -22,13 +22,13 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 /// A proxy that takes CONNECT, or one for each scheme of what is behind it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
-    https: Option<Way>,
-    http: Option<Way>,
+    https: Option<ProxyUri>,
+    http: Option<ProxyUri>,
     except: String,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-struct Way {
+struct ProxyUri {
     /// With user and password, when it wants them.
     url: Secret,
     shown: String,
@@ -41,8 +41,8 @@ impl Proxy {
     /// # Errors
     /// When `url` is no such URL. The message does not repeat it.
     pub fn new(url: &str, except: &str) -> Result<Self, BadProxy> {
-        let way = Way::new(url)?;
-        Ok(Self { https: Some(way.clone()), http: Some(way), except: [LOOPBACK, except].join(",") })
+        let uri_of = ProxyUri::new(url)?;
+        Ok(Self { https: Some(uri_of.clone()), http: Some(uri_of), except: [LOOPBACK, except].join(",") })
     }
 
     /// The first for what is reached by https, the second for what is reached by http. None of neither.
@@ -54,22 +54,24 @@ impl Proxy {
 
     /// How to reach `target`, and what to say to the proxy; none when it is reached directly.
     pub(super) fn on_the_way_to(&self, target: &Uri) -> Option<(Uri, Option<HeaderValue>)> {
-        let url = |way: &Option<Way>| way.as_ref().map(|way| way.url.expose().to_owned()).unwrap_or_default();
+        let url = |uri_of: &Option<ProxyUri>| {
+            uri_of.as_ref().map(|uri_of| uri_of.url.expose().to_owned()).unwrap_or_default()
+        };
         let matcher = Matcher::builder().https(url(&self.https)).http(url(&self.http)).no(self.except.clone()).build();
         let found = matcher.intercept(target)?;
         Some((found.uri().clone(), found.basic_auth().cloned()))
     }
 
     /// For the client of the control plane.
-    pub(super) fn for_control(&self) -> Result<Vec<reqwest::Proxy>, BadTls> {
-        let https = self.https.iter().map(|way| reqwest::Proxy::https(way.url.expose()));
-        let http = self.http.iter().map(|way| reqwest::Proxy::http(way.url.expose()));
+    pub(super) fn for_control(&self) -> Result<Vec<reqwest::Proxy>, ConnectorError> {
+        let https = self.https.iter().map(|uri_of| reqwest::Proxy::https(uri_of.url.expose()));
+        let http = self.http.iter().map(|uri_of| reqwest::Proxy::http(uri_of.url.expose()));
         let except = || reqwest::NoProxy::from_string(&self.except);
-        https.chain(http).map(|proxy| Ok(proxy.map_err(BadTls::Client)?.no_proxy(except()))).collect()
+        https.chain(http).map(|proxy| Ok(proxy.map_err(ConnectorError::Client)?.no_proxy(except()))).collect()
     }
 }
 
-impl Way {
+impl ProxyUri {
     fn new(url: &str) -> Result<Self, BadProxy> {
         let parsed = Url::parse(url).map_err(|_| BadProxy)?;
         if parsed.scheme() != "http" || parsed.host().is_none() || !matches!(parsed.path(), "" | "/") {
@@ -122,7 +124,7 @@ pub struct BadProxy;
 mod tests {
     use super::*;
 
-    fn way(proxy: &Proxy, target: &'static str) -> Option<String> {
+    fn uri_of(proxy: &Proxy, target: &'static str) -> Option<String> {
         proxy.on_the_way_to(&Uri::from_static(target)).map(|(uri, _)| uri.authority().unwrap().to_string())
     }
 
@@ -130,7 +132,7 @@ mod tests {
     fn all_hosts_go_by_the_proxy_but_this_machine_and_those_on_the_list() {
         let proxy = Proxy::new("http://proxy.test:3128", "internal.test, 10.0.0.0/8").unwrap();
         for target in ["https://api.flanks.io", "http://api.flanks.io:8080", "https://11.0.0.1"] {
-            assert_eq!(way(&proxy, target).as_deref(), Some("proxy.test:3128"), "{target}");
+            assert_eq!(uri_of(&proxy, target).as_deref(), Some("proxy.test:3128"), "{target}");
         }
         for target in [
             "https://localhost",
@@ -139,7 +141,7 @@ mod tests {
             "https://x.internal.test",
             "https://10.1.2.3",
         ] {
-            assert_eq!(way(&proxy, target), None, "{target}");
+            assert_eq!(uri_of(&proxy, target), None, "{target}");
         }
     }
 
@@ -147,10 +149,10 @@ mod tests {
     fn each_scheme_has_its_own_proxy_or_none() {
         let proxy = |url: &str| Some(Proxy::new(url, "").unwrap());
         let both = Proxy::by_scheme(proxy("http://s.test:1"), proxy("http://p.test:2")).unwrap();
-        assert_eq!(way(&both, "https://api.test").as_deref(), Some("s.test:1"));
-        assert_eq!(way(&both, "http://api.test").as_deref(), Some("p.test:2"));
+        assert_eq!(uri_of(&both, "https://api.test").as_deref(), Some("s.test:1"));
+        assert_eq!(uri_of(&both, "http://api.test").as_deref(), Some("p.test:2"));
         let one = Proxy::by_scheme(proxy("http://s.test:1"), None).unwrap();
-        assert_eq!((way(&one, "http://api.test"), one.to_string().as_str()), (None, "http://s.test:1 for https"));
+        assert_eq!((uri_of(&one, "http://api.test"), one.to_string().as_str()), (None, "http://s.test:1 for https"));
         assert_eq!(one.for_control().unwrap().len(), 1);
         assert!(Proxy::by_scheme(None, None).is_none());
     }

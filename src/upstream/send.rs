@@ -12,8 +12,8 @@ use tower::timeout::error::Elapsed;
 use url::Url;
 
 use super::body::{InClear, Outgoing};
-use super::client::{DataClient, Tls};
-use super::{BadTls, Config};
+use super::client::{Connector, DataClient};
+use super::{Config, ConnectorError};
 
 /// The provider, as the exchange sees it.
 #[derive(Clone, Debug)]
@@ -32,15 +32,16 @@ impl Upstream {
     ///
     /// # Errors
     /// When the configured URL cannot stand in a request, or is https and nobody is trusted.
-    pub fn new(config: &Config, tls: &Tls) -> Result<Self, BadTls> {
-        let uri: Uri = config.url.as_str().parse().map_err(|cause: InvalidUri| BadTls::Url(cause.to_string()))?;
+    pub fn new(config: &Config, tls: &Connector) -> Result<Self, ConnectorError> {
+        let uri: Uri =
+            config.url.as_str().parse().map_err(|cause: InvalidUri| ConnectorError::Url(cause.to_string()))?;
         let client = tls.data_client(&uri, config.connect);
         let parts = uri.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-            return Err(BadTls::Url("neither scheme nor host".into()));
+            return Err(ConnectorError::Url("neither scheme nor host".into()));
         };
         if scheme == Scheme::HTTPS {
-            tls.need_roots()?;
+            tls.require_roots()?;
         }
         Ok(Self {
             client,
@@ -168,14 +169,14 @@ mod tests {
     use super::*;
 
     fn placed(base: &str, target: &str) -> String {
-        let tls = Tls::new(None).unwrap();
+        let tls = Connector::new(None).unwrap();
         let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
         upstream.place(&target.parse().unwrap()).unwrap().to_string()
     }
 
     #[tokio::test]
     async fn a_place_below_the_base_path_has_a_path_and_others_have_none() {
-        let tls = Tls::new(None).unwrap();
+        let tls = Connector::new(None).unwrap();
         let path_to = |base: &str, url: &str| {
             let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
             upstream.path_to(&url.parse().unwrap()).map(str::to_owned)

@@ -177,7 +177,7 @@ fn source() -> std::path::PathBuf {
 
 #[test]
 fn the_reader_of_imports_sees_what_is_there() {
-    let code = "use crate::jose::{a, b};\nuse crate::{keys, credentials::Tokens, clock::{Clock, Jitter}};\nlet x = crate::admin::ADDRESS;";
+    let code = "use crate::jose::{a, b};\nuse crate::{keys, credentials::Credentials, clock::{Clock, Jitter}};\nlet x = crate::admin::ADDRESS;";
     let expected = ["admin", "clock", "jose", "keys", "credentials"].map(String::from);
     assert_eq!(uses(code), BTreeSet::from(expected));
 }

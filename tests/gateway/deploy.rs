@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jwe_gateway::upstream::Tls;
+use jwe_gateway::upstream::Connector;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -34,7 +34,7 @@ impl Stage {
             _sandbox: sandbox,
             provider,
             management,
-            client: Tls::new(None).unwrap().control_client().unwrap(),
+            client: Connector::new(None).unwrap().control_client().unwrap(),
         }
     }
 

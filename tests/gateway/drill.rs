@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jwe_gateway::app::{App, Surroundings};
+use jwe_gateway::app::{App, Dependencies};
 use jwe_gateway::clock::Clock;
-use jwe_gateway::drill::{Config, Drill, Report, Scenario, Subject};
+use jwe_gateway::drill::{Config, Drill, Report, Scenario, Target};
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -72,8 +72,8 @@ fn a_report_that_cannot_be_written_is_found_before_the_drill() {
 async fn anothers_gateway_passes_when_it_seals() {
     let report = drill_behind_a_door(|_| {}).await;
     assert!(report.verdict.is_pass(), "{report}");
-    assert!(report.tally.under_retired_key >= 1, "{report}");
-    assert_eq!(report.tally.resealed, None, "only the gateway could tell");
+    assert!(report.score.under_retired_key >= 1, "{report}");
+    assert_eq!(report.score.resealed, None, "only the gateway could tell");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,8 +81,8 @@ async fn anothers_gateway_fails_when_it_refuses() {
     // Enough for the question whether it is there.
     let report = drill_behind_a_door(|config| config.gateway.limits.max_body = 60).await;
     assert!(!report.verdict.is_pass(), "{report}");
-    assert_eq!((report.tally.requests, report.tally.lost.len()), (100, 100), "{report}");
-    assert_eq!(report.tally.lost[0].why, "answered 413");
+    assert_eq!((report.score.requests, report.score.lost.len()), (100, 100), "{report}");
+    assert_eq!(report.score.lost[0].why, "answered 413");
 }
 
 /// Drills a gateway of this crate as if it were another's: all the drill knows of it is its
@@ -97,7 +97,7 @@ async fn drill_behind_a_door(change: impl FnOnce(&mut jwe_gateway::config::Confi
             rate: 50,
             duration: Duration::from_secs(2),
             seed: 1,
-            subject: Subject::Foreign { gateway, listen: any_port, management: any_port },
+            target: Target::Foreign { gateway, listen: any_port, management: any_port },
         },
         Clock::system(),
     )
@@ -105,7 +105,7 @@ async fn drill_behind_a_door(change: impl FnOnce(&mut jwe_gateway::config::Confi
     .unwrap();
     let mut config = config(drill.sandbox());
     change(&mut config);
-    let app = App::build(config, Surroundings::default()).await.unwrap();
+    let app = App::build(config, Dependencies::default()).await.unwrap();
     let inside = app.address().unwrap().tcp().unwrap();
     let mut running = JoinSet::new();
     running.spawn(async { app.run(std::future::pending()).await.unwrap() });

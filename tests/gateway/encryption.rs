@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use jwe_gateway::gateway::route::Encryption;
 use jwe_gateway::sandbox::{Options, Rotation, Sandbox};
-use jwe_gateway::upstream::Tls;
+use jwe_gateway::upstream::Connector;
 use serde_json::Value;
 
 use crate::harness::{TestGateway, assert_refused, assert_refused_raw};
@@ -162,7 +162,7 @@ async fn an_unknown_kid_is_named_in_the_log_with_its_upstream() {
     // In the form of a message: 256, 16, 16 and 32 octets of nothing.
     let parts = [342, 22, 22, 43].map(|length| "A".repeat(length));
     let message = format!("{}.{}", BASE64URL.encode(header), parts.join("."));
-    let client = Tls::new(None).unwrap().control_client().unwrap();
+    let client = Connector::new(None).unwrap().control_client().unwrap();
     let request = client.post(format!("http://{}{LIST}", egress.gateway)).header("content-type", "application/jose");
     request.body(message).send().await.unwrap();
     let line = egress.line_with("not published");

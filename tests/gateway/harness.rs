@@ -6,12 +6,12 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use http::HeaderMap;
-use jwe_gateway::app::{App, Stop, Surroundings};
+use jwe_gateway::app::{App, Dependencies, Shutdown};
 use jwe_gateway::config::Config;
 use jwe_gateway::jose::{self, EncryptionKey, Plaintext};
 use jwe_gateway::sandbox::{Options, Received, Sandbox};
 use jwe_gateway::secret::{Secret, SecretSource};
-use jwe_gateway::upstream::Tls;
+use jwe_gateway::upstream::Connector;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -33,7 +33,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     client: reqwest::Client,
-    stop: Option<oneshot::Sender<Stop>>,
+    stop: Option<oneshot::Sender<Shutdown>>,
     serving: JoinHandle<()>,
 }
 
@@ -50,19 +50,19 @@ impl TestGateway {
 
     /// The same in front of another sandbox.
     pub(crate) async fn spawn_in(options: Options, change: impl FnOnce(&mut Config)) -> Self {
-        Self::spawn_among(Surroundings::default(), options, change).await
+        Self::spawn_among(Dependencies::default(), options, change).await
     }
 
     /// The same with a clock of the test's own.
     pub(crate) async fn spawn_among(
-        surroundings: Surroundings,
+        dependencies: Dependencies,
         options: Options,
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let sandbox = Sandbox::start(options).await.unwrap();
         let mut config = config(&sandbox);
         change(&mut config);
-        Self { served: Served::start_in(config, surroundings).await, sandbox }
+        Self { served: Served::start_in(config, dependencies).await, sandbox }
     }
 
     /// What the provider received so far. Every head of it is looked at: nothing travels that
@@ -113,19 +113,19 @@ impl DerefMut for TestGateway {
 impl Served {
     /// Starts a gateway in this process.
     pub(crate) async fn start(config: Config) -> Self {
-        Self::start_in(config, Surroundings::default()).await
+        Self::start_in(config, Dependencies::default()).await
     }
 
     /// The same with a clock of the test's.
-    pub(crate) async fn start_in(config: Config, surroundings: Surroundings) -> Self {
-        let app = App::build(config, surroundings).await.unwrap();
+    pub(crate) async fn start_in(config: Config, dependencies: Dependencies) -> Self {
+        let app = App::build(config, dependencies).await.unwrap();
         let address = app.address().unwrap().tcp().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
         let admin = app.admin_address().unwrap();
         let (stop, asked) = oneshot::channel();
         let serving = tokio::spawn(async move {
-            app.run(async { asked.await.unwrap_or(Stop::AtOnce) }).await.unwrap();
+            app.run(async { asked.await.unwrap_or(Shutdown::Immediate) }).await.unwrap();
         });
-        let client = Tls::new(None).unwrap().control_client().unwrap();
+        let client = Connector::new(None).unwrap().control_client().unwrap();
         Self { address, admin, client, stop: Some(stop), serving }
     }
 
@@ -160,7 +160,7 @@ impl Served {
     }
 
     /// Asks the gateway to stop.
-    pub(crate) fn stop(&mut self, how: Stop) {
+    pub(crate) fn stop(&mut self, how: Shutdown) {
         self.stop.take().unwrap().send(how).unwrap();
     }
 

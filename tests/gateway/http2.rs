@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use jwe_gateway::app::Stop;
+use jwe_gateway::app::Shutdown;
 use jwe_gateway::gateway::route::Encryption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,7 +74,7 @@ impl Caller {
 
 /// A provider's API: `/endless` is answered without end, `/held` when it is released, anything
 /// else at once.
-struct Provider {
+struct Route {
     url: url::Url,
     held: watch::Receiver<usize>,
     release: watch::Sender<bool>,
@@ -82,7 +82,7 @@ struct Provider {
     serving: JoinHandle<()>,
 }
 
-impl Provider {
+impl Route {
     async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -109,7 +109,7 @@ impl Provider {
     }
 }
 
-impl Drop for Provider {
+impl Drop for Route {
     fn drop(&mut self) {
         self.serving.abort();
     }
@@ -199,12 +199,12 @@ async fn there_is_no_http2_without_tls() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_finished_when_the_gateway_stops() {
-    let (authority, provider) = (Authority::new(), Provider::start().await);
+    let (authority, provider) = (Authority::new(), Route::start().await);
     let mut gateway = provider.gateway(&authority, PATIENCE).await;
     let caller = Caller::connect(&authority, &gateway).await;
     let (answer, ()) = tokio::join!(caller.send(caller.request("/held")), async {
         eventually("the request is at the provider", async || *provider.held.borrow() == 1).await;
-        gateway.stop(Stop::Announced);
+        gateway.stop(Shutdown::AfterDelay);
         eventually("the door is closed", async || TcpStream::connect(gateway.address).await.is_err()).await;
         provider.release.send_replace(true);
     });
@@ -218,7 +218,7 @@ async fn a_request_in_flight_is_finished_when_the_gateway_stops() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_given_up_and_its_neighbours_go_on() {
-    let (authority, provider) = (Authority::new(), Provider::start().await);
+    let (authority, provider) = (Authority::new(), Route::start().await);
     let gateway = provider.gateway(&authority, Duration::from_millis(200)).await;
     let caller = Caller::connect(&authority, &gateway).await;
     let unread = caller.send(caller.request("/endless")).await.unwrap();

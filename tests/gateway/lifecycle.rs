@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jwe_gateway::app::Stop;
+use jwe_gateway::app::Shutdown;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -93,7 +93,7 @@ async fn a_provider_that_comes_up_later_needs_no_restart() {
 async fn a_request_in_flight_is_finished_and_the_door_is_closed_meanwhile() {
     let mut gateway = TestGateway::spawn().await;
     let mut caller = in_flight(&gateway).await;
-    gateway.stop(Stop::Announced);
+    gateway.stop(Shutdown::AfterDelay);
     eventually("the door is closed", async || TcpStream::connect(gateway.address).await.is_err()).await;
     caller.write_all(b"{}").await.unwrap();
     let answer = RawAnswer::read(&mut caller).await;
@@ -106,7 +106,7 @@ async fn a_request_in_flight_is_finished_and_the_door_is_closed_meanwhile() {
 async fn before_the_door_closes_requests_are_served_and_told_to_go_elsewhere() {
     let mut gateway = TestGateway::spawn_with(|config| config.gateway.deadlines.drain_delay = PATIENCE).await;
     gateway.ready().await;
-    gateway.stop(Stop::Announced);
+    gateway.stop(Shutdown::AfterDelay);
     eventually("not ready", async || gateway.admin("/readyz").await.0 == 503).await;
     assert!(gateway.admin("/readyz").await.1.contains("stopping"));
     let answer = gateway.raw("GET /v0/bank/available HTTP/1.1\r\nHost: g\r\n\r\n").await;
@@ -118,7 +118,7 @@ async fn what_does_not_finish_in_time_is_told_so() {
     let mut gateway =
         TestGateway::spawn_with(|config| config.gateway.deadlines.drain = Duration::from_millis(50)).await;
     let mut caller = in_flight(&gateway).await;
-    gateway.stop(Stop::Announced);
+    gateway.stop(Shutdown::AfterDelay);
     let answer = RawAnswer::read(&mut caller).await;
     assert_refused_raw(&answer, 503, "draining");
     assert!(answer.body.contains("nothing was sent"), "its body had not come: {answer:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Version;
-use jwe_gateway::app::{App, BuildError, Stop, Surroundings};
+use jwe_gateway::app::{App, BuildError, Dependencies, Shutdown};
 use jwe_gateway::clock::Clock;
 use jwe_gateway::gateway::server::socket::Address;
 use jwe_gateway::sandbox::{Options, Sandbox};
@@ -177,25 +177,25 @@ async fn a_handshake_holds_a_place_among_the_connections() {
 #[tokio::test]
 async fn broken_tls_files_change_nothing_and_a_good_pair_replaces_the_old_one() {
     let authority = Authority::new();
-    let (clock, hands) = Clock::manual();
-    let surroundings = Surroundings { clock, ..Surroundings::default() };
-    let gateway = TestGateway::spawn_among(surroundings, Options::default(), |config| authority.serve(config)).await;
+    let (clock, control) = Clock::manual();
+    let dependencies = Dependencies { clock, ..Dependencies::default() };
+    let gateway = TestGateway::spawn_among(dependencies, Options::default(), |config| authority.serve(config)).await;
     let caller = Arc::new(authority.caller(&[&TLS13], &[], None));
     let old = presented(&gateway, &caller).await;
     let new = authority.issue();
     authority.put("cert.pem", &new.certificate[..new.certificate.len() / 2]);
     for _ in 0..5 {
-        hands.advance(Duration::from_secs(10));
+        control.advance(Duration::from_secs(10));
         assert_eq!(presented(&gateway, &caller).await, old);
     }
     authority.put("cert.pem", &new.certificate);
     for _ in 0..5 {
-        hands.advance(Duration::from_secs(10));
+        control.advance(Duration::from_secs(10));
         assert_eq!(presented(&gateway, &caller).await, old, "the key is still the old one's");
     }
     authority.put("key.pem", &new.key);
     eventually("the new certificate is presented", async || {
-        hands.advance(Duration::from_secs(10));
+        control.advance(Duration::from_secs(10));
         presented(&gateway, &caller).await == first(&new.certificate)
     })
     .await;
@@ -243,11 +243,11 @@ async fn a_unix_socket_has_its_mode_while_it_serves_and_is_gone_afterwards() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let mut second = config(&sandbox);
     second.gateway.listen.address = address;
-    let refused = App::build(second, Surroundings::default()).await.unwrap_err();
+    let refused = App::build(second, Dependencies::default()).await.unwrap_err();
     assert!(matches!(refused, BuildError::Bind { what: "listen.address", .. }), "{refused}");
     assert!(refused.to_string().contains("gateway.sock: another process listens there"), "{refused}");
 
-    gateway.stop(Stop::AtOnce);
+    gateway.stop(Shutdown::Immediate);
     gateway.ended().await;
     assert!(!path.exists());
 }

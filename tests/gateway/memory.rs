@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use jwe_gateway::sandbox::{Options, Sandbox};
-use jwe_gateway::upstream::Tls;
+use jwe_gateway::upstream::Connector;
 use tempfile::TempDir;
 
 use crate::process::{Running, command};
@@ -39,7 +39,7 @@ async fn the_memory_of_a_live_egress_holds_no_body_that_went_through_it() {
     // A body is of the sidecar's memory while it is sealed; the path is everybody's.
     let markers: Vec<String> = (0..REQUESTS).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
     let seen = uuid::Uuid::new_v4().simple().to_string();
-    let client = Tls::new(None).unwrap().control_client().unwrap();
+    let client = Connector::new(None).unwrap().control_client().unwrap();
     for marker in &markers {
         let request = client.post(format!("http://{}/v0/bank/credentials/list?{seen}", sidecar.gateway));
         let request = request.header("content-type", "application/json");

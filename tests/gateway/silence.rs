@@ -5,7 +5,7 @@ use std::process::Command;
 
 use jwe_gateway::gateway::callers::KeyDigest;
 use jwe_gateway::sandbox::{Options, Sandbox};
-use jwe_gateway::upstream::Tls;
+use jwe_gateway::upstream::Connector;
 use serde_json::json;
 
 use crate::certificates::{Authority, client};
@@ -42,7 +42,7 @@ async fn no_log_line_at_trace_holds_a_secret_a_token_or_a_body() {
     writeln!(secret_file, "{}", sandbox.client_secret()).unwrap();
     let mut running = Running::start(gateway_to(&sandbox, secret_file.path().to_str().unwrap()));
 
-    let client = Tls::new(None).unwrap().control_client().unwrap();
+    let client = Connector::new(None).unwrap().control_client().unwrap();
     let url = format!("http://{}", running.gateway);
     let good = format!(r#"{{"credentials_token":"{MARKER}"}}"#);
     let bad = format!(r#"{{"credentials_token":{MARKER}}}"#);
@@ -136,7 +136,7 @@ async fn no_log_line_holds_a_callers_key_or_a_token_of_the_gateways_own() {
     command.args(["--config", &config]);
     let running = Running::start(command);
 
-    let client = Tls::new(None).unwrap().control_client().unwrap();
+    let client = Connector::new(None).unwrap().control_client().unwrap();
     let post = |path: &str, body: String| {
         let request = client.post(format!("http://{}{path}", running.gateway));
         request.header("content-type", "application/json").body(body)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jwe_gateway::config::Upstream;
-use jwe_gateway::gateway::capacity::Wanted;
+use jwe_gateway::gateway::capacity::QuotaOverrides;
 use jwe_gateway::keys::Source;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use tokio::net::TcpListener;
@@ -117,7 +117,7 @@ async fn a_gateway_is_ready_while_one_of_its_providers_can_be_served_and_names_t
 #[tokio::test]
 async fn an_upstream_has_limits_of_its_own() {
     let gateway = TestGateway::spawn_with(|config| {
-        config.upstreams[0].share = Wanted { max_body: Some(10), ..Wanted::default() };
+        config.upstreams[0].quota = QuotaOverrides { max_body: Some(10), ..QuotaOverrides::default() };
     })
     .await;
     let reply = gateway.json("POST", LIST, r#"{"more":"than ten bytes"}"#).send().await.unwrap();

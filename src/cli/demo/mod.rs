@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 
 use self::examples::Example;
 use self::life::{Life, was_readable};
-use self::setup::Stage;
+use self::setup::DemoSetup;
 use super::failure::Failure;
 use super::output;
 use super::signals::Signals;
 use crate::gateway::access_log::Record;
-use crate::upstream::Tls;
+use crate::upstream::Connector;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -39,26 +39,26 @@ enum Topology {
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let (mut stage, gateways) = setup::set(arguments.topology, arguments.listen).await?;
-    output::text(greeting(&stage));
+    let (mut setup, gateways) = setup::set(arguments.topology, arguments.listen).await?;
+    output::text(greeting(&setup));
     tokio::select! {
         ended = gateways.run() => ended,
-        played = play(arguments.once, &mut stage) => played,
+        played = play(arguments.once, &mut setup) => played,
         _ = signals.next() => Ok(()),
     }
 }
 
-async fn play(once: bool, stage: &mut Stage) -> Result<(), Failure> {
-    if once { examples(stage).await } else { watch(stage).await }
+async fn play(once: bool, setup: &mut DemoSetup) -> Result<(), Failure> {
+    if once { examples(setup).await } else { watch(setup).await }
 }
 
 /// Prints the life of every request, until the gateway ends.
-async fn watch(stage: &mut Stage) -> Result<(), Failure> {
+async fn watch(setup: &mut DemoSetup) -> Result<(), Failure> {
     let mut number = 0;
-    while let Some(record) = stage.over.recv().await {
+    while let Some(record) = setup.over.recv().await {
         number += 1;
-        let egress = at_the_egress(stage, &record).await;
-        let received = stage.received(&record);
+        let egress = at_the_egress(setup, &record).await;
+        let received = setup.received(&record);
         let received = received.as_ref();
         output::text(Life { number, record: &record, egress: egress.as_deref(), received, sent: None });
     }
@@ -67,18 +67,18 @@ async fn watch(stage: &mut Stage) -> Result<(), Failure> {
 
 /// Sends the examples one after the other and compares what the provider opened with what was
 /// sent.
-async fn examples(stage: &mut Stage) -> Result<(), Failure> {
-    let client = Tls::new(None)?.control_client()?;
+async fn examples(setup: &mut DemoSetup) -> Result<(), Failure> {
+    let client = Connector::new(None)?.control_client()?;
     let examples = Example::three();
     let (mut arrived_whole, mut readable) = (0, 0);
     for (index, example) in examples.iter().enumerate() {
-        example.send(&client, stage.door, None).await?;
-        let record = stage.over.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
-        let egress = at_the_egress(stage, &record).await;
+        example.send(&client, setup.door, None).await?;
+        let record = setup.over.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
+        let egress = at_the_egress(setup, &record).await;
         // One that nothing is known of could have been read.
         readable +=
             usize::from(egress.as_deref().is_some_and(|passed| passed.is_empty() || passed.iter().any(was_readable)));
-        let received = stage.received(&record);
+        let received = setup.received(&record);
         let life = Life {
             number: index + 1,
             record: &record,
@@ -89,7 +89,7 @@ async fn examples(stage: &mut Stage) -> Result<(), Failure> {
         output::text(&life);
         arrived_whole += usize::from(life.arrived_whole());
     }
-    if let Some(egress) = &stage.egress {
+    if let Some(egress) = &setup.egress {
         let status = examples[0].send(&client, egress.address, Some(&egress.key)).await?;
         output::text(format_args!("the first of them in clear, sent to the egress itself: {status}\n"));
         output::text(format_args!("bodies the egress could have read: {readable} of {}\n", examples.len()));
@@ -100,16 +100,16 @@ async fn examples(stage: &mut Stage) -> Result<(), Failure> {
     if arrived_whole == examples.len() && readable == 0 { Ok(()) } else { Err(Failure::new(verdict)) }
 }
 
-async fn at_the_egress(stage: &mut Stage, record: &Record) -> Option<Vec<Record>> {
-    match &mut stage.egress {
+async fn at_the_egress(setup: &mut DemoSetup, record: &Record) -> Option<Vec<Record>> {
+    match &mut setup.egress {
         Some(egress) => Some(egress.records_of(&record.request_id, record.attempts).await),
         None => None,
     }
 }
 
-fn greeting(stage: &Stage) -> String {
-    let (banner, provider, door) = (stage.sandbox.banner(), stage.sandbox.url(), stage.door);
-    let gateways = match &stage.egress {
+fn greeting(setup: &DemoSetup) -> String {
+    let (banner, provider, door) = (setup.sandbox.banner(), setup.sandbox.url(), setup.door);
+    let gateways = match &setup.egress {
         None => format!("  gateway   http://{door}   takes plain JSON\n"),
         Some(egress) => format!(
             "  sidecar   http://{door}   takes plain JSON, and seals it\n  egress    http://{}   takes sealed \

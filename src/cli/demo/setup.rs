@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::Topology;
-use crate::app::{App, Surroundings};
+use crate::app::{App, Dependencies};
 use crate::cli::failure::Failure;
 use crate::config::Config;
 use crate::credentials::{self, StaticCredentials};
@@ -26,7 +26,7 @@ use crate::secret::{Secret, SecretSource};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The sandbox and what stands before it.
-pub(super) struct Stage {
+pub(super) struct DemoSetup {
     pub(super) sandbox: Sandbox,
     /// Where services send.
     pub(super) door: SocketAddr,
@@ -52,7 +52,7 @@ pub(super) struct Gateways {
 }
 
 /// Sets the stage. Its gateways must be run for anything to happen.
-pub(super) async fn set(topology: Topology, listen: SocketAddr) -> Result<(Stage, Gateways), Failure> {
+pub(super) async fn set(topology: Topology, listen: SocketAddr) -> Result<(DemoSetup, Gateways), Failure> {
     let sandbox = Sandbox::start(Options::default()).await.map_err(Failure::unavailable)?;
     let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
     let mut config = Config::for_one("sandbox", sandbox.url().parse()?, sandbox.client_id().to_owned(), secret);
@@ -71,7 +71,7 @@ pub(super) async fn set(topology: Topology, listen: SocketAddr) -> Result<(Stage
     let (front, over) = build(config).await?;
     let door = tcp(&front)?;
     let (app, egress) = egress.unzip();
-    Ok((Stage { sandbox, door, over, egress }, Gateways { front, egress: app }))
+    Ok((DemoSetup { sandbox, door, over, egress }, Gateways { front, egress: app }))
 }
 
 /// The gateway that seals. It has no credentials but its key for the egress.
@@ -93,8 +93,8 @@ async fn build(config: Config) -> Result<(App, mpsc::UnboundedReceiver<Record>),
     let (tell, over) = mpsc::unbounded_channel();
     // The demo that no longer listens has ended.
     let observer = Arc::new(move |record: &Record| drop(tell.send(record.clone())));
-    let surroundings = Surroundings { observers: vec![observer], ..Surroundings::default() };
-    Ok((App::build(config, surroundings).await.map_err(Failure::unavailable)?, over))
+    let dependencies = Dependencies { observers: vec![observer], ..Dependencies::default() };
+    Ok((App::build(config, dependencies).await.map_err(Failure::unavailable)?, over))
 }
 
 fn tcp(app: &App) -> Result<SocketAddr, Failure> {
@@ -117,7 +117,7 @@ impl Gateways {
     }
 }
 
-impl Stage {
+impl DemoSetup {
     /// What the provider received of a request last.
     pub(super) fn received(&self, record: &Record) -> Option<Received> {
         let id = record.request_id.header();

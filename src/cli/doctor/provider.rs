@@ -6,18 +6,18 @@ use super::finding::Findings;
 use super::listener::validity;
 use crate::clock::{Clock, Jitter};
 use crate::config::Upstream;
-use crate::credentials::{self, RenewalError, TokenError, Tokens};
+use crate::credentials::{self, Credentials, RenewalError, TokenError};
 use crate::gateway::route::Encryption;
 use crate::jose::{Plaintext, seal};
 use crate::keys::{EntryState, FetchError, Keys};
-use crate::upstream::{Probe, ProbeError, Tls};
+use crate::upstream::{Connector, Probe, ProbeError};
 
 const AFTER: &str = "there is no way to it";
 
 pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
     let clock = Clock::system();
     let set_up = Probe::new(&upstream.upstream).and_then(|probe| {
-        let control = Tls::of(&upstream.upstream)?.control_client()?;
+        let control = Connector::of(&upstream.upstream)?.control_client()?;
         Ok((probe, control))
     });
     let (probe, control) = match set_up {
@@ -35,7 +35,7 @@ pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
     } else {
         findings.skip("seal", "there is no key");
     }
-    let tokens = Tokens::new(&upstream.name, upstream.credentials.clone(), control, clock, Jitter::random());
+    let tokens = Credentials::new(&upstream.name, upstream.credentials.clone(), control, clock, Jitter::random());
     examine_token(&upstream.credentials, &tokens, findings).await;
 }
 
@@ -162,11 +162,11 @@ async fn try_sealing(keys: &Keys, clock: &Clock, findings: &mut Findings) {
     }
 }
 
-async fn examine_token(config: &credentials::Config, tokens: &Tokens, findings: &mut Findings) {
+async fn examine_token(config: &credentials::Config, tokens: &Credentials, findings: &mut Findings) {
     if *config == credentials::Config::None {
         return findings.skip("token", "no credentials are sent");
     }
-    let obtained = tokens.bearer().await;
+    let obtained = tokens.current().await;
     let snapshot = tokens.snapshot();
     match (obtained, snapshot.last_error) {
         (Ok(_), _) => match snapshot.life_left {

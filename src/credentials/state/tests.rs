@@ -10,16 +10,16 @@ fn grant(life: Duration) -> Result<Grant, RenewalError> {
 }
 
 fn serial(state: &State, now: Instant) -> Option<u64> {
-    state.bearer(now).and_then(|bearer| bearer.serial())
+    state.credential(now).and_then(|credential| credential.serial())
 }
 
 #[test]
 fn a_late_renewal_never_overwrites_a_newer_one() {
     let now = Clock::manual().0.now();
     let mut state = State::new(true, now, Jitter::seeded(1));
-    assert_eq!(state.land(2, grant(60 * SECOND), now), Landing::Good);
-    assert_eq!(state.land(1, grant(60 * SECOND), now), Landing::Late);
-    assert_eq!(state.land(1, Err(RenewalError::Abandoned), now), Landing::Late);
+    assert_eq!(state.finish(2, grant(60 * SECOND), now), RenewalOutcome::Good);
+    assert_eq!(state.finish(1, grant(60 * SECOND), now), RenewalOutcome::Late);
+    assert_eq!(state.finish(1, Err(RenewalError::Abandoned), now), RenewalOutcome::Late);
     assert_eq!(serial(&state, now), Some(2));
     assert_eq!(state.outcome_of(1), Some(Ok(())));
     assert_eq!(state.outcome_of(3), None);
@@ -29,8 +29,8 @@ fn a_late_renewal_never_overwrites_a_newer_one() {
 fn a_credential_that_is_no_longer_in_hand_is_not_forgotten_again() {
     let now = Clock::manual().0.now();
     let mut state = State::new(true, now, Jitter::seeded(1));
-    let _ = state.land(1, grant(60 * SECOND), now);
-    let _ = state.land(2, grant(60 * SECOND), now);
+    let _ = state.finish(1, grant(60 * SECOND), now);
+    let _ = state.finish(2, grant(60 * SECOND), now);
     assert!(matches!(state.refused(1, now), AfterRefusal::Other(_)));
     assert_eq!(serial(&state, now), Some(2));
     assert!(matches!(state.refused(2, now), AfterRefusal::Renew(3)));
@@ -43,11 +43,11 @@ fn a_credential_that_is_no_longer_in_hand_is_not_forgotten_again() {
 fn a_replacement_that_was_accepted_is_replaced_too_when_it_is_revoked() {
     let now = Clock::manual().0.now();
     let mut state = State::new(true, now, Jitter::seeded(1));
-    let _ = state.land(1, grant(600 * SECOND), now);
+    let _ = state.finish(1, grant(600 * SECOND), now);
     assert!(matches!(state.refused(1, now), AfterRefusal::Renew(2)));
-    let _ = state.land(2, grant(600 * SECOND), now);
+    let _ = state.finish(2, grant(600 * SECOND), now);
     assert!(matches!(state.refused(2, now + SECOND), AfterRefusal::Leave), "it was never accepted");
-    state.bearer(now).unwrap().note_accepted();
+    state.credential(now).unwrap().note_accepted();
     assert!(matches!(state.refused(2, now + SECOND), AfterRefusal::Renew(3)), "it was, so it was revoked");
 }
 
@@ -55,17 +55,17 @@ fn a_replacement_that_was_accepted_is_replaced_too_when_it_is_revoked() {
 fn a_renewal_that_was_under_way_at_the_refusal_does_not_count_as_the_replacement() {
     let now = Clock::manual().0.now();
     let mut state = State::new(true, now, Jitter::seeded(1));
-    let _ = state.land(1, grant(600 * SECOND), now);
+    let _ = state.finish(1, grant(600 * SECOND), now);
     state.begin(2);
     assert!(matches!(state.refused(1, now), AfterRefusal::Renew(3)), "2 may have been granted before the revocation");
     assert!(matches!(state.refused(1, now), AfterRefusal::Renew(3)), "one replacement for all who were refused");
-    let _ = state.land(2, grant(600 * SECOND), now);
+    let _ = state.finish(2, grant(600 * SECOND), now);
     assert_eq!(state.next_renewal(), (3, now), "and it is still to come, at once");
     assert!(
         matches!(state.refused(2, now), AfterRefusal::Renew(3)),
         "what 2 brought is refused too: no pause for that"
     );
-    let _ = state.land(3, grant(600 * SECOND), now);
+    let _ = state.finish(3, grant(600 * SECOND), now);
     assert_eq!((serial(&state, now), state.next_renewal().0), (Some(3), 4));
     assert!(matches!(state.refused(3, now), AfterRefusal::Leave), "the replacement itself, never accepted");
 }
@@ -75,9 +75,9 @@ fn a_token_that_some_calls_accept_is_kept_while_no_other_can_be_had() {
     let now = Clock::manual().0.now();
     let busy = RenewalError::Busy { status: 429, retry_after: Some(30 * SECOND) };
     let mut state = State::new(true, now, Jitter::seeded(1));
-    let _ = state.land(1, grant(600 * SECOND), now);
-    let _ = state.land(2, Err(busy), now);
-    state.bearer(now).unwrap().note_accepted();
+    let _ = state.finish(1, grant(600 * SECOND), now);
+    let _ = state.finish(2, Err(busy), now);
+    state.credential(now).unwrap().note_accepted();
     assert!(matches!(state.refused(1, now), AfterRefusal::Leave));
     assert_eq!(serial(&state, now), Some(1));
 }
@@ -88,10 +88,10 @@ fn a_call_that_is_never_allowed_is_no_attack_on_the_token_endpoint() {
     let mut state = State::new(true, now, Jitter::seeded(1));
     let mut renewals = 0;
     for _ in 0..600 {
-        let _ = state.land(state.next_renewal().0, grant(3600 * SECOND), now);
-        let bearer = state.bearer(now).unwrap();
-        bearer.note_accepted();
-        renewals += u32::from(matches!(state.refused(bearer.serial().unwrap(), now), AfterRefusal::Renew(_)));
+        let _ = state.finish(state.next_renewal().0, grant(3600 * SECOND), now);
+        let credential = state.credential(now).unwrap();
+        credential.note_accepted();
+        renewals += u32::from(matches!(state.refused(credential.serial().unwrap(), now), AfterRefusal::Renew(_)));
         now += SECOND / 10;
     }
     assert_eq!(renewals, REPLACEMENTS + 60 / 4 - 1, "in a minute of ten refusals a second");
@@ -103,8 +103,8 @@ fn a_refusal_does_not_override_what_the_token_endpoint_asked_for() {
     let busy = RenewalError::Busy { status: 429, retry_after: Some(30 * SECOND) };
     for error in [busy, RenewalError::Refused { status: 401 }] {
         let mut state = State::new(true, now, Jitter::seeded(1));
-        let _ = state.land(1, grant(600 * SECOND), now);
-        let _ = state.land(2, Err(error), now);
+        let _ = state.finish(1, grant(600 * SECOND), now);
+        let _ = state.finish(2, Err(error), now);
         let due = state.next_renewal().1;
         assert!(due >= now + 15 * SECOND);
         let _ = state.refused(1, now);
@@ -116,7 +116,7 @@ fn a_refusal_does_not_override_what_the_token_endpoint_asked_for() {
 fn a_token_of_one_second_is_renewed_after_one_second_and_not_sooner() {
     let now = Clock::manual().0.now();
     let mut state = State::new(true, now, Jitter::seeded(1));
-    let _ = state.land(1, grant(SECOND), now);
+    let _ = state.finish(1, grant(SECOND), now);
     assert_eq!(state.next_renewal().1, now + SECOND);
 }
 
@@ -147,29 +147,29 @@ proptest! {
     ) {
         let mut now = Clock::manual().0.now();
         let mut state = State::new(true, now, Jitter::seeded(1));
-        let mut held: Option<(u64, Instant)> = None;
+        let mut cached: Option<(u64, Instant)> = None;
         for (seconds, event) in history {
             now += seconds * SECOND;
             let (number, _) = state.next_renewal();
             match event {
                 Event::Granted(life) => {
-                    let _ = state.land(number, grant(life * SECOND), now);
-                    held = Some((number, now + life * SECOND));
+                    let _ = state.finish(number, grant(life * SECOND), now);
+                    cached = Some((number, now + life * SECOND));
                     let wait = state.next_renewal().1 - now;
                     prop_assert!(wait >= SECOND && (wait == SECOND || wait <= life * SECOND * 3 / 4));
                 }
                 Event::Failed(error) => {
-                    let _ = state.land(number, Err(error), now);
+                    let _ = state.finish(number, Err(error), now);
                     let wait = state.next_renewal().1 - now;
                     prop_assert!(wait >= SECOND / 2 && wait <= SLOW_BACKOFF.1);
                 }
                 Event::Refused => {
-                    let in_hand = serial(&state, now);
-                    if let Some(refused) = in_hand {
+                    let usable = serial(&state, now);
+                    if let Some(refused) = usable {
                         match state.refused(refused, now) {
                             AfterRefusal::Renew(next) => {
                                 prop_assert_eq!(next, number);
-                                held = None;
+                                cached = None;
                             }
                             AfterRefusal::Leave => {}
                             AfterRefusal::Other(_) => prop_assert!(false, "it was in hand"),
@@ -177,7 +177,7 @@ proptest! {
                     }
                 }
             }
-            let alive = held.filter(|(_, expires)| now < *expires).map(|(number, _)| number);
+            let alive = cached.filter(|(_, expires)| now < *expires).map(|(number, _)| number);
             prop_assert_eq!(serial(&state, now), alive);
         }
     }

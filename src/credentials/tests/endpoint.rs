@@ -16,7 +16,7 @@ async fn the_request_is_written_as_configured() {
         config.format = format;
         config.extra = vec![("scope".into(), "read".into())];
         let (tokens, _hands) = tokens(Config::ClientCredentials(config));
-        assert_eq!(in_hand(&tokens).await, "Bearer token-1");
+        assert_eq!(usable(&tokens).await, "Bearer token-1");
         let request = endpoint.requests().await.pop().unwrap();
         assert_eq!(request.headers["content-type"], media_type);
         assert_eq!(request.headers.contains_key("authorization"), format == Format::Basic);
@@ -29,12 +29,12 @@ async fn the_request_is_written_as_configured() {
 /// What a renewal makes of this answer, after which a good one must mend everything.
 async fn outcome_of(answer: ResponseTemplate) -> RenewalError {
     let endpoint = Endpoint::start([Answer::Is(answer), Answer::Grants(1000)]).await;
-    let (tokens, hands) = endpoint.tokens();
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = endpoint.tokens();
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
     let error = tokens.snapshot().last_error.unwrap();
-    hands.advance(SECOND);
-    assert_eq!(in_hand(&tokens).await, "Bearer token-1");
+    control.advance(SECOND);
+    assert_eq!(usable(&tokens).await, "Bearer token-1");
     error
 }
 
@@ -77,10 +77,10 @@ async fn credentials_do_not_follow_a_redirect() {
 #[tokio::test]
 async fn an_endpoint_that_does_not_answer_is_given_up_when_its_time_is_over() {
     let endpoint = Endpoint::start([Answer::Slowly(60 * SECOND)]).await;
-    let (tokens, hands) = endpoint.tokens();
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = endpoint.tokens();
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || endpoint.posts().await == 1).await;
-    hands.advance(5 * SECOND);
+    control.advance(5 * SECOND);
     until(async || tokens.snapshot().renewals_failed == 1).await;
     assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Timeout(5 * SECOND)));
 }
@@ -90,18 +90,18 @@ async fn nothing_that_can_be_printed_holds_a_secret_a_token_or_an_answer() {
     let answer = json!({ "access_token": "canary-token" });
     let good = Answer::Is(ResponseTemplate::new(200).set_body_json(answer));
     let endpoint = Endpoint::start([status(500), status(401), good]).await;
-    let (tokens, hands) = endpoint.tokens();
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = endpoint.tokens();
+    tokio::spawn(tokens.clone().run_refresh());
     let mut printed = format!("{:?} {:?}", endpoint.config(), tokens);
     until(async || {
         printed += &format!("{:?}", tokens.snapshot());
-        hands.advance(SECOND);
+        control.advance(SECOND);
         tokens.snapshot().usable.is_ok()
     })
     .await;
-    let bearer = tokens.bearer().await.unwrap();
-    assert_eq!(shown(&bearer), "Bearer canary-token");
-    printed += &format!("{bearer:?} {:?} {:?}", tokens.snapshot(), tokens.state());
+    let credential = tokens.current().await.unwrap();
+    assert_eq!(shown(&credential), "Bearer canary-token");
+    printed += &format!("{credential:?} {:?} {:?}", tokens.snapshot(), tokens.state());
     assert!(!printed.contains("canary"), "{printed}");
 }
 
@@ -115,9 +115,9 @@ async fn an_error_of_the_client_says_what_happened_and_not_where() {
     let mut config = ClientCredentials::new(url, "id".into(), secret);
     config.wait = Duration::ZERO;
     let (tokens, _hands) = tokens(Config::ClientCredentials(config));
-    tokio::spawn(tokens.clone().keep_fresh());
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert!(matches!(tokens.bearer().await, Err(TokenError::Unavailable { .. })));
+    assert!(matches!(tokens.current().await, Err(TokenError::Unavailable { .. })));
     let error = tokens.snapshot().last_error.unwrap();
     let text = format!("{error} {error:?} {tokens:?}");
     assert!(text.to_lowercase().contains("connect") && !text.contains("canary"), "{text}");

@@ -8,9 +8,9 @@ fn fixed(header: &'static str, prefix: &str, secret: SecretSource) -> Config {
     Config::Static(StaticCredentials { header, prefix: prefix.into(), secret })
 }
 
-async fn applied(tokens: &Tokens) -> HeaderMap {
+async fn applied(tokens: &Credentials) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    tokens.bearer().await.unwrap().apply(&mut headers);
+    tokens.current().await.unwrap().apply(&mut headers);
     headers
 }
 
@@ -33,15 +33,15 @@ async fn a_fixed_credential_is_put_on_with_its_header_and_prefix() {
 async fn the_file_of_a_fixed_credential_is_read_again() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "one\n").unwrap();
-    let (tokens, hands) = tokens(fixed("x-api-key", "", SecretSource::File(file.path().to_owned())));
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = tokens(fixed("x-api-key", "", SecretSource::File(file.path().to_owned())));
+    tokio::spawn(tokens.clone().run_refresh());
     assert_eq!(applied(&tokens).await["x-api-key"], "one");
     std::fs::write(file.path(), "two\n").unwrap();
-    hands.advance(10 * SECOND);
+    control.advance(10 * SECOND);
     until(async || applied(&tokens).await["x-api-key"] == "two").await;
     // One that cannot be read does not take away what is in hand.
     std::fs::write(file.path(), "\n").unwrap();
-    hands.advance(10 * SECOND);
+    control.advance(10 * SECOND);
     until(async || tokens.snapshot().renewals_failed == 1).await;
     assert_eq!(applied(&tokens).await["x-api-key"], "two");
 }
@@ -50,24 +50,24 @@ async fn the_file_of_a_fixed_credential_is_read_again() {
 async fn a_refused_fixed_credential_is_sent_again_only_if_its_file_has_changed() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "one").unwrap();
-    let (tokens, hands) = tokens(fixed("x-api-key", "", SecretSource::File(file.path().to_owned())));
-    let one = tokens.bearer().await.unwrap();
-    assert!(tokens.newer_than(&one).await.is_none());
+    let (tokens, control) = tokens(fixed("x-api-key", "", SecretSource::File(file.path().to_owned())));
+    let one = tokens.current().await.unwrap();
+    assert!(tokens.replacement_for(&one).await.is_none());
     std::fs::write(file.path(), "two").unwrap();
-    hands.advance(10 * SECOND);
-    assert!(tokens.newer_than(&one).await.is_some());
+    control.advance(10 * SECOND);
+    assert!(tokens.replacement_for(&one).await.is_some());
     assert_eq!(applied(&tokens).await["x-api-key"], "two");
 }
 
 #[tokio::test]
 async fn a_fixed_credential_that_cannot_be_read_or_sent_is_none() {
     let (tokens, _hands) = tokens(fixed("x-api-key", "", SecretSource::File("/nowhere/key".into())));
-    tokio::spawn(tokens.clone().keep_fresh());
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
     assert!(matches!(tokens.snapshot().usable, Err(TokenError::Unavailable { .. })));
     let newline = SecretSource::Value(Secret::new("a\nb".into()));
     let (tokens, _hands) = super::tokens(fixed("x-api-key", "", newline));
-    tokio::spawn(tokens.clone().keep_fresh());
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
     assert_eq!(tokens.snapshot().last_error, Some(RenewalError::NotForAHeader));
 }
@@ -76,8 +76,8 @@ async fn a_fixed_credential_that_cannot_be_read_or_sent_is_none() {
 async fn without_credentials_nothing_is_put_on_a_request() {
     let (tokens, _hands) = tokens(Config::None);
     assert!(applied(&tokens).await.is_empty());
-    let none = tokens.bearer().await.unwrap();
-    assert!(tokens.newer_than(&none).await.is_none());
+    let none = tokens.current().await.unwrap();
+    assert!(tokens.replacement_for(&none).await.is_none());
     assert_eq!(tokens.snapshot().usable, Ok(()));
     assert!(tokens.endpoint().is_none());
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};
 
-use super::{Bearer, ClientCredentials, Config, RenewalError, Tokens};
-use crate::clock::{Clock, Hands, Jitter};
+use super::{ClientCredentials, Config, Credential, Credentials, RenewalError};
+use crate::clock::{Clock, ClockControl, Jitter};
 use crate::secret::{Secret, SecretSource};
 use crate::testing::{Server, client};
 
@@ -81,14 +81,14 @@ impl Endpoint {
     }
 
     /// A holder of this endpoint's tokens, and the hands of its clock.
-    fn tokens(&self) -> (Tokens, Hands) {
+    fn tokens(&self) -> (Credentials, ClockControl) {
         tokens(Config::ClientCredentials(self.config()))
     }
 }
 
-fn tokens(config: Config) -> (Tokens, Hands) {
-    let (clock, hands) = Clock::manual();
-    (Tokens::new("provider", config, client(), clock, Jitter::seeded(1)), hands)
+fn tokens(config: Config) -> (Credentials, ClockControl) {
+    let (clock, control) = Clock::manual();
+    (Credentials::new("provider", config, client(), clock, Jitter::seeded(1)), control)
 }
 
 fn status(status: u16) -> Answer {
@@ -96,14 +96,14 @@ fn status(status: u16) -> Answer {
 }
 
 /// What the credential puts into `Authorization`.
-fn shown(bearer: &Bearer) -> String {
+fn shown(credential: &Credential) -> String {
     let mut headers = HeaderMap::new();
-    bearer.apply(&mut headers);
+    credential.apply(&mut headers);
     headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 
-async fn in_hand(tokens: &Tokens) -> String {
-    shown(&tokens.bearer().await.unwrap())
+async fn usable(tokens: &Credentials) -> String {
+    shown(&tokens.current().await.unwrap())
 }
 
 /// Waits, in real time, for something that other tasks bring about.

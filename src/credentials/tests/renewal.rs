@@ -11,7 +11,7 @@ async fn a_thousand_first_requests_cause_one_token_request() {
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
         let tokens = tokens.clone();
-        requests.spawn(async move { in_hand(&tokens).await });
+        requests.spawn(async move { usable(&tokens).await });
     }
     assert!(requests.join_all().await.iter().all(|token| token == "Bearer token-1"));
     assert_eq!(endpoint.posts().await, 1);
@@ -20,56 +20,56 @@ async fn a_thousand_first_requests_cause_one_token_request() {
 #[tokio::test]
 async fn a_token_is_renewed_at_half_to_three_quarters_of_its_life_without_any_traffic() {
     let endpoint = Endpoint::start([Answer::Grants(1000)]).await;
-    let (tokens, hands) = endpoint.tokens();
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = endpoint.tokens();
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_ok == 1).await;
-    hands.advance(499 * SECOND);
+    control.advance(499 * SECOND);
     tokio::task::yield_now().await;
     assert_eq!(endpoint.posts().await, 1);
-    hands.advance(251 * SECOND);
+    control.advance(251 * SECOND);
     until(async || tokens.snapshot().renewals_ok == 2).await;
-    assert_eq!(in_hand(&tokens).await, "Bearer token-2");
+    assert_eq!(usable(&tokens).await, "Bearer token-2");
 }
 
 #[tokio::test]
 async fn the_old_token_serves_while_renewals_fail_and_an_expired_one_is_none() {
     let endpoint = Endpoint::start([Answer::Grants(1000), status(500)]).await;
-    let (tokens, hands) = endpoint.tokens();
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = endpoint.tokens();
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_ok == 1).await;
-    hands.advance(750 * SECOND);
+    control.advance(750 * SECOND);
     until(async || tokens.snapshot().renewals_failed == 1).await;
     assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Status(500)));
-    hands.advance(249 * SECOND);
-    assert_eq!(in_hand(&tokens).await, "Bearer token-1");
+    control.advance(249 * SECOND);
+    assert_eq!(usable(&tokens).await, "Bearer token-1");
     assert_eq!(tokens.snapshot().life_left, Some(SECOND));
-    hands.advance(SECOND);
+    control.advance(SECOND);
     assert!(matches!(tokens.snapshot().usable, Err(TokenError::Unavailable { .. })));
     endpoint.now_answers(Answer::Grants(1000));
     until(async || {
-        hands.advance(SECOND);
+        control.advance(SECOND);
         tokens.snapshot().usable.is_ok()
     })
     .await;
-    assert_eq!(in_hand(&tokens).await, "Bearer token-2");
+    assert_eq!(usable(&tokens).await, "Bearer token-2");
 }
 
 #[tokio::test]
 async fn a_token_of_one_second_is_no_request_loop() {
     let endpoint = Endpoint::start([Answer::Grants(1)]).await;
-    let (tokens, hands) = endpoint.tokens();
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = endpoint.tokens();
+    tokio::spawn(tokens.clone().run_refresh());
     let mut granted = 0;
     for _ in 0..10 {
         granted += 1;
         until(async || tokens.snapshot().renewals_ok == granted).await;
         // Whatever requests ask for it within the second.
-        hands.advance(SECOND / 2);
-        let _ = tokens.bearer().await.unwrap();
-        hands.advance(SECOND / 2 - SECOND / 100);
-        let _ = tokens.bearer().await.unwrap();
+        control.advance(SECOND / 2);
+        let _ = tokens.current().await.unwrap();
+        control.advance(SECOND / 2 - SECOND / 100);
+        let _ = tokens.current().await.unwrap();
         assert_eq!(endpoint.posts().await, granted as usize);
-        hands.advance(SECOND / 100);
+        control.advance(SECOND / 100);
     }
 }
 
@@ -78,13 +78,13 @@ async fn a_request_waits_no_longer_than_it_may_and_is_told_when_to_come_back() {
     let endpoint = Endpoint::start([Answer::Slowly(60 * SECOND)]).await;
     let mut config = endpoint.config();
     config.fetch_timeout = 30 * SECOND;
-    let (tokens, hands) = tokens(Config::ClientCredentials(config));
+    let (tokens, control) = tokens(Config::ClientCredentials(config));
     let waiting = tokio::spawn({
         let tokens = tokens.clone();
-        async move { tokens.bearer().await.map(drop) }
+        async move { tokens.current().await.map(drop) }
     });
     until(async || endpoint.posts().await == 1).await;
-    hands.advance(5 * SECOND);
+    control.advance(5 * SECOND);
     assert_eq!(waiting.await.unwrap(), Err(TokenError::Unavailable { retry_after: SECOND }));
 }
 
@@ -94,7 +94,7 @@ async fn a_caller_who_leaves_takes_nothing_from_the_others() {
     let (tokens, _hands) = endpoint.tokens();
     let ask = || {
         let tokens = tokens.clone();
-        tokio::spawn(async move { in_hand(&tokens).await })
+        tokio::spawn(async move { usable(&tokens).await })
     };
     let first = ask();
     until(async || endpoint.posts().await == 1).await;
@@ -108,14 +108,14 @@ async fn a_caller_who_leaves_takes_nothing_from_the_others() {
 #[tokio::test]
 async fn a_storm_of_requests_on_a_broken_endpoint_is_no_storm_of_token_requests() {
     let endpoint = Endpoint::start([status(500)]).await;
-    let (tokens, hands) = endpoint.tokens();
+    let (tokens, control) = endpoint.tokens();
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
         let tokens = tokens.clone();
-        requests.spawn(async move { tokens.bearer().await.map(drop) });
+        requests.spawn(async move { tokens.current().await.map(drop) });
     }
     until(async || {
-        hands.advance(SECOND / 10);
+        control.advance(SECOND / 10);
         tokio::task::yield_now().await;
         while requests.try_join_next().is_some_and(|answer| answer.unwrap().is_err()) {}
         requests.is_empty()
@@ -128,16 +128,16 @@ async fn a_storm_of_requests_on_a_broken_endpoint_is_no_storm_of_token_requests(
 async fn refused_credentials_are_told_at_once_and_tried_again_slowly() {
     for refusal in [400, 401, 403] {
         let endpoint = Endpoint::start([status(refusal)]).await;
-        let (tokens, hands) = endpoint.tokens();
+        let (tokens, control) = endpoint.tokens();
         let refused = Err(TokenError::CredentialsRefused { status: refusal });
-        assert_eq!(tokens.bearer().await.map(drop), refused);
-        tokio::spawn(tokens.clone().keep_fresh());
-        hands.advance(14 * SECOND);
+        assert_eq!(tokens.current().await.map(drop), refused);
+        tokio::spawn(tokens.clone().run_refresh());
+        control.advance(14 * SECOND);
         tokio::task::yield_now().await;
-        assert_eq!(tokens.bearer().await.map(drop), refused);
+        assert_eq!(tokens.current().await.map(drop), refused);
         assert_eq!(tokens.snapshot().usable, refused);
         assert_eq!(endpoint.posts().await, 1);
-        hands.advance(16 * SECOND);
+        control.advance(16 * SECOND);
         until(async || endpoint.posts().await == 2).await;
     }
 }
@@ -145,13 +145,13 @@ async fn refused_credentials_are_told_at_once_and_tried_again_slowly() {
 #[tokio::test]
 async fn a_valid_token_serves_on_while_the_credentials_are_refused() {
     let endpoint = Endpoint::start([Answer::Grants(1000), status(401)]).await;
-    let (tokens, hands) = endpoint.tokens();
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = endpoint.tokens();
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_ok == 1).await;
-    hands.advance(750 * SECOND);
+    control.advance(750 * SECOND);
     until(async || tokens.snapshot().renewals_failed == 1).await;
     assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Refused { status: 401 }));
-    assert_eq!(in_hand(&tokens).await, "Bearer token-1");
+    assert_eq!(usable(&tokens).await, "Bearer token-1");
 }
 
 #[tokio::test]
@@ -161,14 +161,14 @@ async fn a_corrected_secret_file_is_tried_at_once() {
     let endpoint = Endpoint::start([status(401)]).await;
     let mut config = endpoint.config();
     config.client_secret = SecretSource::File(file.path().to_owned());
-    let (tokens, hands) = tokens(Config::ClientCredentials(config));
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = tokens(Config::ClientCredentials(config));
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
     endpoint.now_answers(Answer::Grants(1000));
     std::fs::write(file.path(), "right\n").unwrap();
     let mut turned = Duration::ZERO;
     until(async || {
-        hands.advance(SECOND / 10);
+        control.advance(SECOND / 10);
         turned += SECOND / 10;
         tokens.snapshot().usable.is_ok()
     })
@@ -184,8 +184,8 @@ async fn the_secret_is_read_again_for_each_renewal_and_an_unreadable_one_is_a_fa
     let endpoint = Endpoint::start([Answer::Grants(10)]).await;
     let mut config = endpoint.config();
     config.client_secret = SecretSource::File(file.path().to_owned());
-    let (tokens, hands) = tokens(Config::ClientCredentials(config));
-    tokio::spawn(tokens.clone().keep_fresh());
+    let (tokens, control) = tokens(Config::ClientCredentials(config));
+    tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
     assert!(matches!(tokens.snapshot().last_error, Some(RenewalError::Secret(_))));
     assert_eq!(endpoint.posts().await, 0);
@@ -193,7 +193,7 @@ async fn the_secret_is_read_again_for_each_renewal_and_an_unreadable_one_is_a_fa
         std::fs::write(file.path(), secret).unwrap();
         let posts = endpoint.posts().await;
         until(async || {
-            hands.advance(SECOND / 10);
+            control.advance(SECOND / 10);
             endpoint.posts().await > posts
         })
         .await;
@@ -207,14 +207,14 @@ async fn retry_after_is_honoured_and_handed_on() {
     for busy in [429, 503] {
         let answer = ResponseTemplate::new(busy).insert_header("retry-after", "20");
         let endpoint = Endpoint::start([Answer::Is(answer), Answer::Grants(1000)]).await;
-        let (tokens, hands) = endpoint.tokens();
-        tokio::spawn(tokens.clone().keep_fresh());
-        let Err(TokenError::Unavailable { retry_after }) = tokens.bearer().await else { panic!("a token") };
+        let (tokens, control) = endpoint.tokens();
+        tokio::spawn(tokens.clone().run_refresh());
+        let Err(TokenError::Unavailable { retry_after }) = tokens.current().await else { panic!("a token") };
         assert!((20 * SECOND..=22 * SECOND).contains(&retry_after), "{retry_after:?}");
-        hands.advance(19 * SECOND);
+        control.advance(19 * SECOND);
         tokio::task::yield_now().await;
         assert_eq!(endpoint.posts().await, 1);
-        hands.advance(3 * SECOND);
-        assert_eq!(in_hand(&tokens).await, "Bearer token-1");
+        control.advance(3 * SECOND);
+        assert_eq!(usable(&tokens).await, "Bearer token-1");
     }
 }

@@ -85,7 +85,7 @@ fn write_page(page: &mut String, report: &Report) -> fmt::Result {
 }
 
 fn write_lost(page: &mut String, report: &Report) -> fmt::Result {
-    let lost = &report.tally.lost;
+    let lost = &report.score.lost;
     if lost.is_empty() {
         return Ok(());
     }
@@ -162,8 +162,8 @@ impl<'a> Picture<'a> {
         let per = self.timeline.bucket.as_secs_f64();
         writeln!(page, "<text class=\"kid\" x=\"{x}\" y=\"{top}\" text-anchor=\"end\">{highest} requests</text>")?;
         writeln!(page, "<text x=\"{x}\" y=\"{:.0}\" text-anchor=\"end\">in {per:.2} s</text>", top + 14.0)?;
-        if !self.report.tally.lost.is_empty() {
-            let (y, lost) = (floor - 4.0, self.report.tally.lost.len());
+        if !self.report.score.lost.is_empty() {
+            let (y, lost) = (floor - 4.0, self.report.score.lost.len());
             writeln!(page, "<text class=\"lostlabel\" x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{lost} lost</text>")?;
         }
         let mut tops = vec![floor; self.timeline.columns()];
@@ -302,11 +302,11 @@ mod tests {
     use super::super::tests::{failed, report};
     use crate::drill::events::Change;
     use crate::drill::observations::Answered;
-    use crate::drill::testing::{answer, event, evidence};
+    use crate::drill::testing::{answer, event, observations};
 
     #[test]
     fn the_page_has_title_verdict_table_and_picture() {
-        let page = report(&evidence()).to_html();
+        let page = report(&observations()).to_html();
         for part in [
             "<!doctype html>",
             "<title>jwe-gateway drill: hard-cut</title>",
@@ -336,9 +336,9 @@ mod tests {
     fn what_others_wrote_cannot_become_markup() {
         let page = failed().to_html();
         assert!(page.contains("&lt;script&gt;alert(&quot;&amp;&#39;&quot;)&lt;/script&gt;"));
-        let mut evidence = evidence();
-        evidence.first_kid = "<b>\"a\"\n".to_owned();
-        let page = report(&evidence).to_html();
+        let mut observations = observations();
+        observations.first_kid = "<b>\"a\"\n".to_owned();
+        let page = report(&observations).to_html();
         assert!(page.contains("&lt;b&gt;&quot;a&quot; <title>"), "{page}");
         assert!(!page.contains("<b>\"a\""));
     }
@@ -353,14 +353,14 @@ mod tests {
 
     #[test]
     fn the_largest_page_stays_small() {
-        let mut evidence = evidence();
+        let mut observations = observations();
         let long = "a long word \"".repeat(100);
         for number in 0..60u64 {
             let change =
                 if number % 2 == 0 { Change::Cut(format!("sandbox-1a2b3c4d-{number}")) } else { Change::Broken };
-            evidence.events.push(event(number * 60, change));
+            observations.events.push(event(number * 60, change));
             for answered in 0..200 {
-                evidence.answers.push(answer(
+                observations.answers.push(answer(
                     100 + number * 200 + answered,
                     0,
                     answered * 20,
@@ -368,7 +368,7 @@ mod tests {
                 ));
             }
         }
-        let page = report(&evidence).to_html();
+        let page = report(&observations).to_html();
         assert!(page.len() < 60_000, "{}", page.len());
     }
 }

@@ -10,7 +10,7 @@ use crate::drill::events::Event;
 use crate::drill::quantiles::Quantiles;
 
 pub(super) fn document(report: &Report) -> Value {
-    let tally = &report.tally;
+    let score = &report.score;
     json!({
         "version": 1,
         "title": report.title(),
@@ -23,19 +23,19 @@ pub(super) fn document(report: &Report) -> Value {
         "gateway": report.gateway,
         "provider": report.provider,
         "at": report.at.to_string(),
-        "requests": tally.requests,
-        "lost": tally.lost.len(),
-        "duplicated": tally.duplicated,
-        "resealed": tally.resealed,
-        "resent": tally.resent,
-        "sealed_with_a_retired_key": tally.under_retired_key,
-        "keys_published": tally.published,
-        "adoption": tally.adoption.map(quantiles),
-        "latency_calm": tally.calm.map(quantiles),
-        "latency_during_faults": tally.troubled.map(quantiles),
-        "key_set_requests": tally.key_set_fetches,
-        "token_requests": tally.token_requests,
-        "lost_requests": tally.lost.iter().take(LOST_SHOWN).map(|lost| json!({
+        "requests": score.requests,
+        "lost": score.lost.len(),
+        "duplicated": score.duplicated,
+        "resealed": score.resealed,
+        "resent": score.resent,
+        "sealed_with_a_retired_key": score.under_retired_key,
+        "keys_published": score.published,
+        "adoption": score.adoption.map(quantiles),
+        "latency_calm": score.calm.map(quantiles),
+        "latency_during_faults": score.troubled.map(quantiles),
+        "key_set_requests": score.key_set_fetches,
+        "token_requests": score.token_requests,
+        "lost_requests": score.lost.iter().take(LOST_SHOWN).map(|lost| json!({
             "number": lost.number,
             "due_ms": ms(lost.due),
             "ended_ms": ms(lost.ended),
@@ -75,11 +75,11 @@ fn ms(time: Duration) -> f64 {
 mod tests {
     use super::super::tests::{failed, report};
     use super::*;
-    use crate::drill::testing::evidence;
+    use crate::drill::testing::observations;
 
     #[test]
     fn the_document_says_what_the_table_says() {
-        let document = document(&report(&evidence()));
+        let document = document(&report(&observations()));
         assert_eq!(document["version"], 1);
         assert_eq!(document["title"], "jwe-gateway drill: hard-cut");
         assert_eq!((&document["verdict"], &document["lost"]), (&json!("PASS"), &json!(0)));

@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::events::{Change, Event};
-use super::observations::Evidence;
+use super::observations::Observations;
 use super::quantiles::Quantiles;
-use super::score::Tally;
+use super::score::Score;
 use super::timeline::Timeline;
 use super::{Config, Scenario};
 
@@ -38,7 +38,7 @@ pub struct Report {
     /// What the provider did.
     pub events: Vec<Event>,
     /// The figures.
-    pub tally: Tally,
+    pub score: Score,
     /// Which key sealed what, when.
     pub timeline: Timeline,
     /// The outcome.
@@ -73,8 +73,8 @@ impl Verdict {
 }
 
 impl Report {
-    pub(super) fn new(config: &Config, gateway: &str, provider: &str, evidence: &Evidence) -> Self {
-        let tally = Tally::of(evidence);
+    pub(super) fn new(config: &Config, gateway: &str, provider: &str, observations: &Observations) -> Self {
+        let score = Score::of(observations);
         Self {
             scenario: config.scenario,
             rate: config.rate,
@@ -83,10 +83,10 @@ impl Report {
             gateway: gateway.to_owned(),
             provider: provider.to_owned(),
             at: Timestamp::now(),
-            events: evidence.events.clone(),
-            timeline: Timeline::of(evidence, &tally),
-            verdict: verdict(&tally, &evidence.events, evidence.calls.is_empty(), provider),
-            tally,
+            events: observations.events.clone(),
+            timeline: Timeline::of(observations, &score),
+            verdict: verdict(&score, &observations.events, observations.calls.is_empty(), provider),
+            score,
         }
     }
 
@@ -113,29 +113,29 @@ impl Report {
 
     /// The table: what, and how much.
     fn figures(&self) -> Vec<(&'static str, String)> {
-        let tally = &self.tally;
+        let score = &self.score;
         let known = |count: Option<usize>| count.map_or_else(|| "not known".to_owned(), |count| count.to_string());
-        let adopted = tally.adoption.map_or(0, |adoption| adoption.count);
+        let adopted = score.adoption.map_or(0, |adoption| adoption.count);
         vec![
-            ("requests", tally.requests.to_string()),
-            ("lost", tally.lost.len().to_string()),
-            ("duplicated", tally.duplicated.to_string()),
-            ("resealed, after a 400", known(tally.resealed)),
-            ("resent, after a 401", known(tally.resent)),
-            ("sealed with a retired key", tally.under_retired_key.to_string()),
-            ("keys adopted", format!("{adopted} of {} published", tally.published)),
-            ("rotation to adoption", quantiles(tally.adoption)),
-            ("latency, calm", quantiles(tally.calm)),
-            ("latency, during faults", quantiles(tally.troubled)),
-            ("key set requests", tally.key_set_fetches.to_string()),
-            ("token requests", tally.token_requests.to_string()),
+            ("requests", score.requests.to_string()),
+            ("lost", score.lost.len().to_string()),
+            ("duplicated", score.duplicated.to_string()),
+            ("resealed, after a 400", known(score.resealed)),
+            ("resent, after a 401", known(score.resent)),
+            ("sealed with a retired key", score.under_retired_key.to_string()),
+            ("keys adopted", format!("{adopted} of {} published", score.published)),
+            ("rotation to adoption", quantiles(score.adoption)),
+            ("latency, calm", quantiles(score.calm)),
+            ("latency, during faults", quantiles(score.troubled)),
+            ("key set requests", score.key_set_fetches.to_string()),
+            ("token requests", score.token_requests.to_string()),
         ]
     }
 }
 
-fn verdict(tally: &Tally, events: &[Event], nothing_arrived: bool, provider: &str) -> Verdict {
+fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &str) -> Verdict {
     let count = |wanted: fn(&Change) -> bool| events.iter().filter(|event| wanted(&event.change)).count();
-    let Tally { requests, lost, duplicated, unseen, .. } = tally;
+    let Score { requests, lost, duplicated, unseen, .. } = score;
     if *unseen > 0 {
         return Verdict::Fail(format!("{unseen} calls left the provider's record unread; try a lower rate"));
     }
@@ -153,14 +153,14 @@ fn verdict(tally: &Tally, events: &[Event], nothing_arrived: bool, provider: &st
         return Verdict::Fail("nothing happened; try a longer duration".to_owned());
     }
     let cuts = count(|change| matches!(change, Change::Cut(_)));
-    let adopted = tally.adoption.map_or(0, |adoption| adoption.count);
+    let adopted = score.adoption.map_or(0, |adoption| adoption.count);
     // The last one may come as the load ends.
     if adopted + 1 < cuts {
         return Verdict::Fail(format!(
             "{adopted} keys used after {cuts} hard cuts: some met no request; try a higher rate"
         ));
     }
-    if count(|change| matches!(change, Change::Broken)) > 0 && tally.key_set_fetches < 2 {
+    if count(|change| matches!(change, Change::Broken)) > 0 && score.key_set_fetches < 2 {
         return Verdict::Fail("nobody asked for keys during the outage; try a longer duration".to_owned());
     }
     let kinds: [(&str, usize); 4] = [
@@ -194,49 +194,52 @@ fn milliseconds(time: Duration) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::drill::Subject;
+    use crate::drill::Target;
     use crate::drill::observations::Answered;
-    use crate::drill::testing::{answer, evidence};
+    use crate::drill::testing::{answer, observations};
 
-    pub(super) fn report(evidence: &Evidence) -> Report {
+    pub(super) fn report(observations: &Observations) -> Report {
         let config = Config {
             scenario: Scenario::HardCut,
             rate: 1,
             duration: Duration::from_secs(4),
             seed: 1,
-            subject: Subject::Own,
+            target: Target::Own,
         };
-        Report::new(&config, "http://127.0.0.1:1/", "http://127.0.0.1:2", evidence)
+        Report::new(&config, "http://127.0.0.1:1/", "http://127.0.0.1:2", observations)
     }
 
     pub(super) fn failed() -> Report {
-        let mut evidence = evidence();
-        evidence.answers.push(answer(9, 3000, 3001, Answered::Not("<script>alert(\"&'\")</script>".into())));
-        report(&evidence)
+        let mut observations = observations();
+        observations.answers.push(answer(9, 3000, 3001, Answered::Not("<script>alert(\"&'\")</script>".into())));
+        report(&observations)
     }
 
     #[test]
     fn the_verdict_says_what_was_survived() {
         let expected = Verdict::Pass("4 requests through 1 hard cut: none lost, none duplicated".into());
-        assert_eq!(report(&evidence()).verdict, expected);
+        assert_eq!(report(&observations()).verdict, expected);
     }
 
     #[test]
     fn the_verdict_says_why_not() {
-        let verdict = |change: fn(&mut Evidence)| {
-            let mut evidence = evidence();
-            change(&mut evidence);
-            let verdict = report(&evidence).verdict;
+        let verdict = |change: fn(&mut Observations)| {
+            let mut observations = observations();
+            change(&mut observations);
+            let verdict = report(&observations).verdict;
             assert!(!verdict.is_pass());
             verdict.why().to_owned()
         };
-        let lost = verdict(|evidence| evidence.answers[1].answered = Answered::With(502));
+        let lost = verdict(|observations| observations.answers[1].answered = Answered::With(502));
         assert_eq!(lost, "1 of 4 requests lost, the first at 0.50 s: answered 502");
-        let twice = verdict(|evidence| evidence.calls.push(evidence.calls[0].clone()));
+        let twice = verdict(|observations| observations.calls.push(observations.calls[0].clone()));
         assert_eq!(twice, "1 of 4 requests were accepted more than once");
-        assert!(verdict(|evidence| evidence.calls.clear()).contains("is the gateway's upstream http://127.0.0.1:2?"));
-        assert!(verdict(|evidence| evidence.events.clear()).contains("nothing happened"));
-        assert!(verdict(|evidence| evidence.unseen = 1).contains("1 calls left"));
+        assert!(
+            verdict(|observations| observations.calls.clear())
+                .contains("is the gateway's upstream http://127.0.0.1:2?")
+        );
+        assert!(verdict(|observations| observations.events.clear()).contains("nothing happened"));
+        assert!(verdict(|observations| observations.unseen = 1).contains("1 calls left"));
         assert!(failed().verdict.why().contains("script"));
     }
 }

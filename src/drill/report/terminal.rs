@@ -34,7 +34,7 @@ fn timeline(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     for band in &timeline.bands {
         row(f, &band.kid, (0..timeline.columns()).map(|column| cell(timeline, band, column, highest)))?;
     }
-    if !report.tally.lost.is_empty() {
+    if !report.score.lost.is_empty() {
         row(f, "LOST", timeline.lost.iter().map(|count| if *count > 0 { block(*count, highest) } else { ' ' }))?;
     }
     axis(f, timeline)?;
@@ -102,7 +102,7 @@ fn legend(events: &[Event]) -> String {
 }
 
 fn lost(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
-    let lost = &report.tally.lost;
+    let lost = &report.score.lost;
     for lost in lost.iter().take(LOST_SHOWN) {
         let (due, ended) = (lost.due.as_secs_f64(), lost.ended.as_secs_f64());
         writeln!(f, "\n  lost: number {}, due at {due:.3} s, over at {ended:.3} s: {}", lost.number, lost.why)?;
@@ -123,13 +123,13 @@ mod tests {
     use super::super::tests::{failed, report};
     use super::*;
     use crate::drill::events::Change;
-    use crate::drill::testing::{event, evidence};
+    use crate::drill::testing::{event, observations};
 
     #[test]
     fn a_person_sees_one_key_take_over_from_the_other() {
-        let mut evidence = evidence();
-        evidence.events.push(event(2000, Change::Revoked));
-        let text = report(&evidence).to_string();
+        let mut observations = observations();
+        observations.events.push(event(2000, Change::Revoked));
+        let text = report(&observations).to_string();
         let lines: Vec<_> = text.lines().skip_while(|line| !line.trim_start().starts_with("a ")).collect();
         assert_eq!(
             lines[..7],
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_table_and_the_verdict_are_there() {
-        let text = report(&evidence()).to_string();
+        let text = report(&observations()).to_string();
         for line in [
             "jwe-gateway drill: hard-cut, 1 requests/s for 4 s, seed 1",
             "  requests                    4",

@@ -2,12 +2,12 @@
 //!
 //! It is written when the last byte of the answer has been handed over, or when the request's
 //! future or the answer's body is dropped before that: a caller who leaves is recorded too.
-//! Whoever works on a request adds what it learns to the request's [`Notes`].
+//! Whoever works on a request adds what it learns to the request's [`RecordHandle`].
 //!
 //! It holds names and numbers. Of the query only the keys are kept, of the body only its
 //! length; a path is logged as it is, since the provider puts no secret there.
 
-pub mod notes;
+pub mod handle;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::clock::Clock;
-use crate::gateway::access_log::notes::Notes;
+use crate::gateway::access_log::handle::RecordHandle;
 use crate::gateway::request::request_id::RequestId;
 use crate::gateway::response::refusal::Code;
 
@@ -86,7 +86,7 @@ pub enum Outcome {
     /// It ended before: the caller left, or did not read on, or we were out of time.
     CallerLeft,
     /// The provider's reply broke off, and so did the answer.
-    BrokenOff,
+    Aborted,
 }
 
 impl Outcome {
@@ -96,7 +96,7 @@ impl Outcome {
         match self {
             Self::Complete => "complete",
             Self::CallerLeft => "caller_left",
-            Self::BrokenOff => "broken_off",
+            Self::Aborted => "aborted",
         }
     }
 }
@@ -140,8 +140,8 @@ fn millis(duration: Duration) -> f64 {
 
 /// Writes the record when it is dropped, whatever the reason.
 #[derive(Debug)]
-pub struct OpenRecord {
-    notes: Notes,
+pub struct RecordGuard {
+    notes: RecordHandle,
     begun: Instant,
     clock: Clock,
     observers: Observers,
@@ -166,10 +166,10 @@ impl std::fmt::Debug for Observers {
     }
 }
 
-impl OpenRecord {
+impl RecordGuard {
     /// Begins the record of `request` and puts its notes where the rest of the stack finds them.
     pub fn begin<B>(request: &mut Request<B>, clock: Clock, observers: Observers) -> Self {
-        let notes = Notes::begin(request);
+        let notes = RecordHandle::begin(request);
         request.extensions_mut().insert(notes.clone());
         Self { notes, begun: clock.now(), clock, observers, complete: false }
     }
@@ -181,7 +181,7 @@ impl OpenRecord {
     }
 }
 
-impl Drop for OpenRecord {
+impl Drop for RecordGuard {
     fn drop(&mut self) {
         let record = {
             let mut known = self.notes.known();
@@ -189,7 +189,7 @@ impl Drop for OpenRecord {
             known.record.seal_time = known.seal_time.total();
             known.record.outcome = match (self.complete, known.broke_off) {
                 (true, _) => Outcome::Complete,
-                (false, true) => Outcome::BrokenOff,
+                (false, true) => Outcome::Aborted,
                 (false, false) => Outcome::CallerLeft,
             };
             known.record.clone()
@@ -204,7 +204,7 @@ impl Drop for OpenRecord {
 #[derive(Debug)]
 pub struct Recorded<B: Body> {
     body: B,
-    record: OpenRecord,
+    record: RecordGuard,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Recorded<B> {
@@ -253,7 +253,7 @@ mod tests {
         Response::new(Full::from(text))
     }
 
-    fn observed(use_of: impl FnOnce(OpenRecord)) -> Record {
+    fn observed(use_of: impl FnOnce(RecordGuard)) -> Record {
         let seen: Arc<Mutex<Vec<Record>>> = Arc::default();
         let observer: Observer = {
             let seen = Arc::clone(&seen);
@@ -261,7 +261,7 @@ mod tests {
         };
         let mut request = Request::new(());
         *request.uri_mut() = "/v0/x?token=canary&b=2&canary".parse().unwrap();
-        use_of(OpenRecord::begin(&mut request, Clock::system(), Observers::new(vec![observer])));
+        use_of(RecordGuard::begin(&mut request, Clock::system(), Observers::new(vec![observer])));
         let mut seen = seen.lock().unwrap();
         assert_eq!(seen.len(), 1, "one record for each request");
         seen.pop().unwrap()
@@ -293,14 +293,14 @@ mod tests {
 
     #[test]
     fn an_answer_is_ours_when_it_is_a_refusal_or_was_made_here() {
-        let own = |note: fn(&Notes)| {
+        let own = |note: fn(&RecordHandle)| {
             observed(|open| {
                 note(&open.notes);
                 drop(open.follow(answer("")));
             })
             .is_own()
         };
-        assert!(own(|notes| notes.refused(Code::NoUpstream)) && own(Notes::answered_here) && !own(|_| {}));
+        assert!(own(|notes| notes.refused(Code::NoUpstream)) && own(RecordHandle::answered_here) && !own(|_| {}));
     }
 
     #[test]

@@ -11,18 +11,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::key::{KeyDigest, KeySource};
 use super::{BadCallers, Config};
 use crate::clock::Clock;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::TokenBucket;
 
 /// Whose a request is.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    member: Arc<Member>,
+    state: Arc<CallerState>,
     clock: Clock,
 }
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct CallerRequest<'a> {
     /// How.
     pub method: &'a Method,
     /// The path as it came.
@@ -32,23 +32,23 @@ pub struct Asked<'a> {
 }
 
 impl Caller {
-    pub(super) fn of(member: &Arc<Member>, clock: &Clock) -> Self {
-        Self { member: Arc::clone(member), clock: clock.clone() }
+    pub(super) fn of(state: &Arc<CallerState>, clock: &Clock) -> Self {
+        Self { state: Arc::clone(state), clock: clock.clone() }
     }
 
     /// Its configured name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
-        &self.member.name
+        &self.state.name
     }
 
     /// Judges a request to a provider. The place is to be held until the answer has been handed over.
     ///
     /// # Errors
     /// See [`Denied`]; none when the caller's rules are not enforced.
-    pub fn admit(&self, asked: &Asked<'_>) -> Result<Place, Denied> {
-        self.heed(self.member.may(asked.method, asked.path), asked)?;
-        self.enter(asked)
+    pub fn admit(&self, asked: &CallerRequest<'_>) -> Result<CallerPermit, Denied> {
+        self.enforce(self.state.check_allowed(asked.method, asked.path), asked)?;
+        self.acquire(asked)
     }
 
     /// Judges a request for what is on no list, since every caller may have it: a token, the key
@@ -56,13 +56,13 @@ impl Caller {
     ///
     /// # Errors
     /// [`Denied::TooFast`] and [`Denied::TooMany`]; none when the caller's rules are not enforced.
-    pub fn enter(&self, asked: &Asked<'_>) -> Result<Place, Denied> {
-        self.heed(self.member.enter(self.clock.now()), asked)
+    pub fn acquire(&self, asked: &CallerRequest<'_>) -> Result<CallerPermit, Denied> {
+        self.enforce(self.state.acquire(self.clock.now()), asked)
     }
 
     /// Counts a denial, and takes it back where the caller's rules are not enforced.
-    fn heed<T: Default>(&self, judged: Result<T, Denied>, asked: &Asked<'_>) -> Result<T, Denied> {
-        let Member { name, config, counts, .. } = &*self.member;
+    fn enforce<T: Default>(&self, judged: Result<T, Denied>, asked: &CallerRequest<'_>) -> Result<T, Denied> {
+        let CallerState { name, config, counts, .. } = &*self.state;
         let denied = match judged {
             Ok(judged) => return Ok(judged),
             Err(denied) => denied,
@@ -76,7 +76,7 @@ impl Caller {
         if config.enforce {
             return Err(denied);
         }
-        let Asked { method, path, request_id } = asked;
+        let CallerRequest { method, path, request_id } = asked;
         tracing::warn!(caller = %name, request_id, %method, path, reason = %denied, "would be refused if it were enforced");
         Ok(T::default())
     }
@@ -101,7 +101,7 @@ pub enum Denied {
 
 /// Held while a request counts among its caller's.
 #[derive(Debug, Default)]
-pub struct Place {
+pub struct CallerPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -124,12 +124,12 @@ pub struct Snapshot {
 
 /// A caller as it is configured, and how it stands.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct CallerState {
     pub(super) name: Arc<str>,
     pub(super) config: Config,
     pub(super) keys: ArcSwap<Vec<KeyDigest>>,
-    rate: Option<Mutex<Bucket>>,
-    places: Option<Arc<Semaphore>>,
+    rate: Option<Mutex<TokenBucket>>,
+    permits: Option<Arc<Semaphore>>,
     pub(super) counts: Counts,
 }
 
@@ -141,38 +141,38 @@ pub(super) struct Counts {
     pub(super) reloads_failed: AtomicU64,
 }
 
-impl Member {
+impl CallerState {
     pub(super) fn new(config: Config, now: Instant) -> Result<Arc<Self>, BadCallers> {
         let digests = config.keys.as_ref().map(KeySource::read).transpose();
         let digests = digests.map_err(|fault| BadCallers::Keys { name: config.name.clone(), fault })?;
         let rate = config.requests_per_second.filter(|rate| *rate > 0);
-        let rate = rate.map(|rate| Mutex::new(Bucket::new(rate, Duration::from_secs(1) / rate, now)));
-        let places = config.concurrent.map(|places| Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))));
+        let rate = rate.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::from_secs(1) / rate, now)));
+        let permits = config.concurrent.map(|permits| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))));
         Ok(Arc::new(Self {
             name: config.name.as_str().into(),
             keys: ArcSwap::from_pointee(digests.unwrap_or_default()),
             config,
             rate,
-            places,
+            permits,
             counts: Counts::default(),
         }))
     }
 
-    fn may(&self, method: &Method, path: &str) -> Result<(), Denied> {
+    fn check_allowed(&self, method: &Method, path: &str) -> Result<(), Denied> {
         match &self.config.allow {
             Some(rules) if !rules.iter().any(|rule| rule.matches(method, path)) => Err(Denied::Forbidden),
             _ => Ok(()),
         }
     }
 
-    fn enter(&self, now: Instant) -> Result<Place, Denied> {
+    fn acquire(&self, now: Instant) -> Result<CallerPermit, Denied> {
         if let Some(rate) = &self.rate {
             // A poisoned lock only means that another thread panicked between two requests.
             let taken = rate.lock().unwrap_or_else(PoisonError::into_inner).take(now);
             taken.map_err(|next| Denied::TooFast { retry_after: next.saturating_duration_since(now) })?;
         }
-        let permit = self.places.as_ref().map(|places| Arc::clone(places).try_acquire_owned());
-        Ok(Place { _permit: permit.transpose().map_err(|_full| Denied::TooMany)? })
+        let permit = self.permits.as_ref().map(|permits| Arc::clone(permits).try_acquire_owned());
+        Ok(CallerPermit { _permit: permit.transpose().map_err(|_full| Denied::TooMany)? })
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {

@@ -23,12 +23,12 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-pub use caller::{Asked, Caller, Denied, Place, Snapshot};
+pub use caller::{Caller, CallerPermit, CallerRequest, Denied, Snapshot};
 pub use key::{BadKeyFile, KeyDigest, KeySource};
 pub use rule::{BadRule, Rule};
 pub use token::{BadTokenKey, LIFETIME as TOKEN_LIFETIME, TokenKey};
 
-use self::caller::Member;
+use self::caller::CallerState;
 use self::token::Token;
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
@@ -73,11 +73,11 @@ impl Config {
 
 /// All callers. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]
-pub struct Callers(Arc<Roster>);
+pub struct Callers(Arc<CallerRegistry>);
 
 #[derive(Debug)]
-struct Roster {
-    members: Vec<Arc<Member>>,
+struct CallerRegistry {
+    callers: Vec<Arc<CallerState>>,
     tokens: TokenKey,
     clock: Clock,
 }
@@ -106,7 +106,7 @@ pub enum BadCallers {
 /// The request is nobody's: no key, an unknown one, or one behind another scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request is no configured caller's")]
-pub struct Unknown;
+pub struct UnknownCaller;
 
 impl Callers {
     /// Reads the key files.
@@ -114,10 +114,11 @@ impl Callers {
     /// # Errors
     /// See [`BadCallers`].
     pub fn new(configs: Vec<Config>, tokens: TokenKey, clock: Clock) -> Result<Self, BadCallers> {
-        let members: Result<Vec<_>, _> = configs.into_iter().map(|config| Member::new(config, clock.now())).collect();
-        let callers = Self(Arc::new(Roster { members: members?, tokens, clock }));
-        for member in &callers.0.members {
-            callers.0.check_is_alone(member, &member.keys.load())?;
+        let callers: Result<Vec<_>, _> =
+            configs.into_iter().map(|config| CallerState::new(config, clock.now())).collect();
+        let callers = Self(Arc::new(CallerRegistry { callers: callers?, tokens, clock }));
+        for state in &callers.0.callers {
+            callers.0.check_is_alone(state, &state.keys.load())?;
         }
         Ok(callers)
     }
@@ -126,51 +127,51 @@ impl Callers {
     ///
     /// # Errors
     /// When it is nobody's.
-    pub fn identify(&self, headers: &HeaderMap, peer: &Peer) -> Result<Option<Caller>, Unknown> {
-        if self.0.members.is_empty() {
+    pub fn identify(&self, headers: &HeaderMap, peer: &Peer) -> Result<Option<Caller>, UnknownCaller> {
+        if self.0.callers.is_empty() {
             return Ok(None);
         }
         let found = if headers.contains_key(AUTHORIZATION) {
-            let presented = bearer(headers).ok_or(Unknown)?;
+            let presented = credential(headers).ok_or(UnknownCaller)?;
             self.0.by_token(presented, SystemTime::now()).or_else(|| self.0.by_key(presented))
         } else {
             self.0.by_certificate(peer)
         };
-        found.map(|member| Some(self.caller(member))).ok_or(Unknown)
+        found.map(|state| Some(self.caller(state))).ok_or(UnknownCaller)
     }
 
     /// A token for the caller `name` if `key` is one of its keys: see [`TOKEN_LIFETIME`].
     ///
     /// # Errors
     /// When it is not, or there is no such caller: the two are not told apart.
-    pub fn token(&self, name: &str, key: &str) -> Result<(Caller, String), Unknown> {
+    pub fn token(&self, name: &str, key: &str) -> Result<(Caller, String), UnknownCaller> {
         let digest = KeyDigest::of(key);
-        let member = self.0.by_digest(&digest).filter(|member| *member.name == *name).ok_or(Unknown)?;
+        let state = self.0.by_digest(&digest).filter(|state| *state.name == *name).ok_or(UnknownCaller)?;
         let token = self.0.tokens.mint(name, &digest, SystemTime::now());
-        Ok((self.caller(member), token))
+        Ok((self.caller(state), token))
     }
 
     /// Reads changed key files again, for as long as it is polled. Digests that cannot be used leave
     /// the last good ones in force. Never returns.
-    pub async fn keep_fresh(self) {
+    pub async fn run_refresh(self) {
         let mut told: HashMap<Arc<str>, BadCallers> = HashMap::new();
         loop {
             self.0.clock.sleep(POLL).await;
-            for member in &self.0.members {
+            for state in &self.0.callers {
                 let callers = self.clone();
-                let reading = Arc::clone(member);
+                let reading = Arc::clone(state);
                 let read = tokio::task::spawn_blocking(move || callers.0.reload(&reading)).await;
                 match read {
                     Ok(Ok(changed)) => {
                         if changed {
-                            let keys = member.keys.load().len();
-                            tracing::info!(caller = %member.name, keys, "the caller's keys were read again");
+                            let keys = state.keys.load().len();
+                            tracing::info!(caller = %state.name, keys, "the caller's keys were read again");
                         }
-                        told.remove(&member.name);
+                        told.remove(&state.name);
                     }
-                    Ok(Err(fault)) if told.get(&member.name) != Some(&fault) => {
-                        tracing::error!(caller = %member.name, %fault, "the caller's last good keys stay in force");
-                        told.insert(Arc::clone(&member.name), fault);
+                    Ok(Err(fault)) if told.get(&state.name) != Some(&fault) => {
+                        tracing::error!(caller = %state.name, %fault, "the caller's last good keys stay in force");
+                        told.insert(Arc::clone(&state.name), fault);
                     }
                     // Told already, or the runtime is going down.
                     Ok(Err(_)) | Err(_) => {}
@@ -182,62 +183,62 @@ impl Callers {
     /// Each caller's figures.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Snapshot> {
-        self.0.members.iter().map(|member| member.snapshot()).collect()
+        self.0.callers.iter().map(|state| state.snapshot()).collect()
     }
 
-    fn caller(&self, member: &Arc<Member>) -> Caller {
-        Caller::of(member, &self.0.clock)
+    fn caller(&self, state: &Arc<CallerState>) -> Caller {
+        Caller::of(state, &self.0.clock)
     }
 }
 
-impl Roster {
-    fn by_key(&self, key: &str) -> Option<&Arc<Member>> {
+impl CallerRegistry {
+    fn by_key(&self, key: &str) -> Option<&Arc<CallerState>> {
         self.by_digest(&KeyDigest::of(key))
     }
 
     /// All keys of all callers are compared, whichever fits: the time tells nothing.
-    fn by_digest(&self, digest: &KeyDigest) -> Option<&Arc<Member>> {
-        self.members.iter().fold(None, |found, member| {
-            let fits = member.keys.load().iter().fold(false, |fits, own| own.is(digest) | fits);
-            if fits { Some(member) } else { found }
+    fn by_digest(&self, digest: &KeyDigest) -> Option<&Arc<CallerState>> {
+        self.callers.iter().fold(None, |found, state| {
+            let fits = state.keys.load().iter().fold(false, |fits, own| own.is(digest) | fits);
+            if fits { Some(state) } else { found }
         })
     }
 
-    fn by_token(&self, text: &str, now: SystemTime) -> Option<&Arc<Member>> {
+    fn by_token(&self, text: &str, now: SystemTime) -> Option<&Arc<CallerState>> {
         let token = Token::parse(text)?;
-        self.members
+        self.callers
             .iter()
-            .find(|member| member.keys.load().iter().any(|key| self.tokens.knows(&token, &member.name, key, now)))
+            .find(|state| state.keys.load().iter().any(|key| self.tokens.knows(&token, &state.name, key, now)))
     }
 
-    fn by_certificate(&self, peer: &Peer) -> Option<&Arc<Member>> {
+    fn by_certificate(&self, peer: &Peer) -> Option<&Arc<CallerState>> {
         let is_shown = |name: &String| peer.names().contains(name);
-        self.members.iter().find(|member| member.config.certificate.as_ref().is_some_and(is_shown))
+        self.callers.iter().find(|state| state.config.certificate.as_ref().is_some_and(is_shown))
     }
 
     /// Whether the file had other digests than before.
-    fn reload(&self, member: &Member) -> Result<bool, BadCallers> {
-        let Some(keys) = member.config.keys.as_ref().filter(|keys| keys.file().is_some()) else { return Ok(false) };
-        let fault = |fault| BadCallers::Keys { name: member.name.to_string(), fault };
+    fn reload(&self, state: &CallerState) -> Result<bool, BadCallers> {
+        let Some(keys) = state.config.keys.as_ref().filter(|keys| keys.file().is_some()) else { return Ok(false) };
+        let fault = |fault| BadCallers::Keys { name: state.name.to_string(), fault };
         let read = keys.read().map_err(fault).and_then(|digests| {
-            self.check_is_alone(member, &digests)?;
+            self.check_is_alone(state, &digests)?;
             Ok(digests)
         });
         if read.is_err() {
-            member.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
+            state.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
         }
         let digests = read?;
-        let changed = **member.keys.load() != digests;
+        let changed = **state.keys.load() != digests;
         if changed {
-            member.keys.store(Arc::new(digests));
+            state.keys.store(Arc::new(digests));
         }
         Ok(changed)
     }
 
-    fn check_is_alone(&self, member: &Member, digests: &[KeyDigest]) -> Result<(), BadCallers> {
-        for other in self.members.iter().filter(|other| other.name != member.name) {
+    fn check_is_alone(&self, state: &CallerState, digests: &[KeyDigest]) -> Result<(), BadCallers> {
+        for other in self.callers.iter().filter(|other| other.name != state.name) {
             if other.keys.load().iter().any(|key| digests.contains(key)) {
-                let (one, other) = (member.name.to_string(), other.name.to_string());
+                let (one, other) = (state.name.to_string(), other.name.to_string());
                 return Err(BadCallers::SharedKey { one, other });
             }
         }
@@ -247,12 +248,12 @@ impl Roster {
 
 /// The key of an `Authorization: Bearer` (RFC 6750 section 2.1), when there is exactly one line. The
 /// scheme's case does not matter (RFC 9110 section 11.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn credential(headers: &HeaderMap) -> Option<&str> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let (scheme, key) = line.to_str().ok()?.split_once(' ')?;
     let key = key.trim_matches(' ');
-    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
+    (scheme.eq_ignore_ascii_case("credential") && !key.is_empty()).then_some(key)
 }
 
 #[cfg(test)]

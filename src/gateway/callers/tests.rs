@@ -2,7 +2,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method};
 
 use super::*;
-use crate::clock::Hands;
+use crate::clock::ClockControl;
 
 fn with_key(name: &str, key: &str) -> Config {
     Config { keys: Some(KeySource::Digests(vec![KeyDigest::of(key)])), ..Config::new(name) }
@@ -12,15 +12,15 @@ fn callers(configs: Vec<Config>) -> Callers {
     Callers::new(configs, TokenKey::random().unwrap(), Clock::system()).unwrap()
 }
 
-fn manual(config: Config) -> (Caller, Callers, Hands) {
-    let (clock, hands) = Clock::manual();
+fn manual(config: Config) -> (Caller, Callers, ClockControl) {
+    let (clock, control) = Clock::manual();
     let callers = Callers::new(vec![config], TokenKey::random().unwrap(), clock).unwrap();
     let caller = callers.identify(&authorization("Bearer key"), &Peer::default()).unwrap().unwrap();
-    (caller, callers, hands)
+    (caller, callers, control)
 }
 
-fn asked<'a>(method: &'a Method, path: &'a str) -> Asked<'a> {
-    Asked { method, path, request_id: "id" }
+fn asked<'a>(method: &'a Method, path: &'a str) -> CallerRequest<'a> {
+    CallerRequest { method, path, request_id: "id" }
 }
 
 fn authorization(value: &'static str) -> HeaderMap {
@@ -38,7 +38,7 @@ fn without_callers_everyone_is_served_and_with_callers_nobody_unknown() {
     let callers = callers(vec![with_key("a", "key-a"), with_key("b", "key-b")]);
     let name = |value| name_of(&callers, &authorization(value), &Peer::default());
     assert_eq!(name("Bearer key-a").as_deref(), Some("a"));
-    assert_eq!(name("bearer  key-b ").as_deref(), Some("b"));
+    assert_eq!(name("credential  key-b ").as_deref(), Some("b"));
     for value in ["Bearer key-c", "Bearer ", "Bearer", "Basic key-a", "key-a", "Bearer key-a, Bearer key-a"] {
         assert_eq!(name(value), None, "{value}");
     }
@@ -74,20 +74,20 @@ fn a_token_of_ours_is_its_callers_and_ends_with_the_key() {
     }
     let (caller, token) = callers.token("a", "one").unwrap();
     assert_eq!(&**caller.name(), "a");
-    let bearer = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
-    let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+    let credential = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, credential)]);
     assert_eq!(name_of(&callers, &headers, &Peer::default()).as_deref(), Some("a"));
 
     // A second key is added, then the first taken away.
-    let member = &callers.0.members[0];
+    let state = &callers.0.callers[0];
     write(&format!("{one}\n{two}\n"));
-    assert_eq!(callers.0.reload(member), Ok(true));
+    assert_eq!(callers.0.reload(state), Ok(true));
     assert!(name_of(&callers, &headers, &Peer::default()).is_some());
     assert!(callers.token("a", "two").is_ok());
     write(two);
-    assert_eq!(callers.0.reload(member), Ok(true));
+    assert_eq!(callers.0.reload(state), Ok(true));
     assert_eq!(name_of(&callers, &headers, &Peer::default()), None);
-    assert_eq!(callers.0.reload(member), Ok(false));
+    assert_eq!(callers.0.reload(state), Ok(false));
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn a_key_file_that_breaks_leaves_the_last_good_keys_in_force() {
     let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
     let callers = callers(vec![a]);
     std::fs::write(file.path(), "7692c3ad3540").unwrap();
-    assert!(callers.0.reload(&callers.0.members[0]).is_err());
+    assert!(callers.0.reload(&callers.0.callers[0]).is_err());
     assert_eq!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).as_deref(), Some("a"));
     assert_eq!(callers.snapshot()[0].reloads_failed, 1);
     std::fs::write(file.path(), "").unwrap();
-    assert!(callers.0.reload(&callers.0.members[0]).is_err());
+    assert!(callers.0.reload(&callers.0.callers[0]).is_err());
     assert!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).is_some());
 }
 
@@ -113,7 +113,7 @@ fn a_key_file_of_comments_shuts_its_caller_out_and_its_tokens_with_it() {
     let callers = callers(vec![a]);
     let (_, token) = callers.token("a", "one").unwrap();
     std::fs::write(file.path(), "# left the company\n").unwrap();
-    assert_eq!(callers.0.reload(&callers.0.members[0]), Ok(true));
+    assert_eq!(callers.0.reload(&callers.0.callers[0]), Ok(true));
     for presented in ["one", &token] {
         let line = HeaderValue::try_from(format!("Bearer {presented}")).unwrap();
         assert_eq!(name_of(&callers, &HeaderMap::from_iter([(AUTHORIZATION, line)]), &Peer::default()), None);
@@ -125,13 +125,13 @@ async fn changed_key_files_are_read_again_by_the_clock() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed").unwrap();
     let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
-    let (clock, hands) = Clock::manual();
+    let (clock, control) = Clock::manual();
     let callers = Callers::new(vec![a], TokenKey::random().unwrap(), clock).unwrap();
-    let keeper = tokio::spawn(callers.clone().keep_fresh());
+    let keeper = tokio::spawn(callers.clone().run_refresh());
     std::fs::write(file.path(), "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3").unwrap();
     let read = async {
         while name_of(&callers, &authorization("Bearer two"), &Peer::default()).is_none() {
-            hands.advance(POLL);
+            control.advance(POLL);
             tokio::task::yield_now().await;
         }
     };
@@ -150,18 +150,18 @@ fn two_callers_with_one_key_could_not_be_told_apart() {
 #[test]
 fn a_caller_gets_its_rate_and_its_places_and_no_more() {
     let config = Config { requests_per_second: Some(2), concurrent: Some(3), ..with_key("a", "key") };
-    let (caller, callers, hands) = manual(config);
+    let (caller, callers, control) = manual(config);
     let admit = || caller.admit(&asked(&Method::GET, "/"));
     let first = admit().unwrap();
     let _second = admit().unwrap();
     let wait = Duration::from_millis(500);
     assert_eq!(admit().unwrap_err(), Denied::TooFast { retry_after: wait });
-    hands.advance(wait);
+    control.advance(wait);
     let _third = admit().unwrap();
-    hands.advance(wait);
+    control.advance(wait);
     assert_eq!(admit().unwrap_err(), Denied::TooMany);
     drop(first);
-    hands.advance(wait);
+    control.advance(wait);
     assert!(admit().is_ok());
     let snapshot = &callers.snapshot()[0];
     assert_eq!((snapshot.too_fast, snapshot.too_many, snapshot.forbidden), (1, 1, 0));

@@ -1,4 +1,4 @@
-//! Tokens of the gateway's own, for callers that ask for one as they would ask the provider.
+//! Credentials of the gateway's own, for callers that ask for one as they would ask the provider.
 //!
 //! A token says nothing to who holds it. It is bound to its caller and to the key it was got with:
 //! when the key is taken from the file, its tokens end with it.

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::gateway::response::refusal::Refusal;
-use crate::keys::{KnownKeys, Published};
+use crate::keys::{KeySetDocument, PublishedKeys};
 
 /// Where it is served, behind the upstream's prefix. The default of whoever fetches one.
 pub const PATH: &str = "/.well-known/jwks.json";
@@ -24,16 +24,16 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/jwk-set+js
 ///
 /// # Errors
 /// `no_usable_key` when there is none; `method_not_allowed`.
-pub async fn answer(head: &Parts, keys: &KnownKeys) -> Result<Response<Bytes>, Refusal> {
+pub async fn answer(head: &Parts, keys: &PublishedKeys) -> Result<Response<Bytes>, Refusal> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Refusal::MethodNotAllowed);
     }
-    let published = keys.published(asks_past_caches(&head.headers)).await?;
+    let published = keys.published(bypasses_caches(&head.headers)).await?;
     Ok(respond(&head.headers, published))
 }
 
-fn respond(asked: &HeaderMap, published: Published) -> Response<Bytes> {
-    let Published { document, etag, lifetime_left } = published;
+fn respond(asked: &HeaderMap, published: KeySetDocument) -> Response<Bytes> {
+    let KeySetDocument { document, etag, lifetime_left } = published;
     let is_known = asked.get_all(IF_NONE_MATCH).iter().any(|line| lists(line, &etag));
     let mut response = Response::new(if is_known { Bytes::new() } else { Bytes::from(document) });
     if is_known {
@@ -51,7 +51,7 @@ fn respond(asked: &HeaderMap, published: Published) -> Response<Bytes> {
     response
 }
 
-fn asks_past_caches(headers: &HeaderMap) -> bool {
+fn bypasses_caches(headers: &HeaderMap) -> bool {
     let directives = headers.get_all(CACHE_CONTROL).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     directives.map(<[u8]>::trim_ascii).any(|directive| directive.eq_ignore_ascii_case(b"no-cache"))
 }
@@ -72,8 +72,8 @@ mod tests {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
-    fn published() -> Published {
-        Published { document: "{}".into(), etag: "\"abc\"".into(), lifetime_left: Duration::from_millis(59_900) }
+    fn published() -> KeySetDocument {
+        KeySetDocument { document: "{}".into(), etag: "\"abc\"".into(), lifetime_left: Duration::from_millis(59_900) }
     }
 
     #[test]
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn only_no_cache_asks_past_caches() {
-        assert!(asks_past_caches(&asked(CACHE_CONTROL, "max-age=0, No-Cache")));
-        assert!(!asks_past_caches(&asked(CACHE_CONTROL, "max-age=0")));
-        assert!(!asks_past_caches(&HeaderMap::new()));
+        assert!(bypasses_caches(&asked(CACHE_CONTROL, "max-age=0, No-Cache")));
+        assert!(!bypasses_caches(&asked(CACHE_CONTROL, "max-age=0")));
+        assert!(!bypasses_caches(&HeaderMap::new()));
     }
 }

@@ -62,7 +62,7 @@ pub fn answer(
     body: &[u8],
     scope: Option<&str>,
 ) -> Result<(Caller, Response<Bytes>), Refusal> {
-    let asked = Asked::read(headers, body)?;
+    let asked = TokenRequest::read(headers, body)?;
     let (caller, token) = callers.token(&asked.client_id, &asked.client_secret)?;
     let mut granted = json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs() });
     if let Some(scope) = scope {
@@ -78,7 +78,7 @@ pub fn answer(
 
 /// A token request as it was written; the secret is wiped with it.
 #[derive(Deserialize)]
-struct Written<'a> {
+struct RequestFields<'a> {
     #[serde(borrow)]
     client_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -87,7 +87,7 @@ struct Written<'a> {
     grant_type: Option<Cow<'a, str>>,
 }
 
-impl Drop for Written<'_> {
+impl Drop for RequestFields<'_> {
     fn drop(&mut self) {
         if let Some(Cow::Owned(secret)) = &mut self.client_secret {
             secret.zeroize();
@@ -95,21 +95,21 @@ impl Drop for Written<'_> {
     }
 }
 
-struct Asked {
+struct TokenRequest {
     client_id: String,
     client_secret: Zeroizing<String>,
 }
 
-impl Asked {
+impl TokenRequest {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, BadTokenRequest> {
-        let mut written = Written::read(headers, body).ok_or(BadTokenRequest::Form)?;
+        let mut written = RequestFields::read(headers, body).ok_or(BadTokenRequest::Form)?;
         if written.grant_type.as_deref() != Some("client_credentials") {
             return Err(BadTokenRequest::Grant);
         }
         let in_body = written.client_id.take().zip(written.client_secret.take());
         let in_body = in_body.map(|(id, secret)| (id.into_owned(), Zeroizing::new(secret.into_owned())));
         // A client that sets its token on a session sends the old one along when it asks for the next.
-        let mut in_header = headers.get_all(AUTHORIZATION).iter().filter(|line| !has_scheme(line, "bearer"));
+        let mut in_header = headers.get_all(AUTHORIZATION).iter().filter(|line| !has_scheme(line, "credential"));
         // RFC 6749 section 2.3: a client uses one way in a request.
         match (in_body, in_header.next(), in_header.next()) {
             (Some((client_id, client_secret)), None, _) => Ok(Self { client_id, client_secret }),
@@ -123,7 +123,7 @@ impl Asked {
     }
 }
 
-impl<'a> Written<'a> {
+impl<'a> RequestFields<'a> {
     fn read(headers: &HeaderMap, body: &'a [u8]) -> Option<Self> {
         let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
         let essence = media_type.split(';').next().unwrap_or_default().trim();
@@ -218,8 +218,8 @@ mod tests {
             let granted: serde_json::Value = serde_json::from_slice(granted.body()).unwrap();
             assert_eq!((granted["token_type"].as_str(), granted["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
             assert_eq!(granted["scope"], "a b");
-            let bearer = format!("Bearer {}", granted["access_token"].as_str().unwrap()).parse().unwrap();
-            let presented = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+            let credential = format!("Bearer {}", granted["access_token"].as_str().unwrap()).parse().unwrap();
+            let presented = HeaderMap::from_iter([(AUTHORIZATION, credential)]);
             assert!(callers.identify(&presented, &Peer::default()).is_ok());
         }
     }

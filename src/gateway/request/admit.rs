@@ -13,9 +13,9 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
-use crate::gateway::access_log::notes::Notes;
-use crate::gateway::callers::{Asked, Callers, Place};
-use crate::gateway::capacity::InFlight;
+use crate::gateway::access_log::handle::RecordHandle;
+use crate::gateway::callers::{CallerPermit, CallerRequest, Callers};
+use crate::gateway::capacity::UpstreamPermit;
 use crate::gateway::endpoints::jwks;
 use crate::gateway::endpoints::token::{self, BadTokenRequest};
 use crate::gateway::request::body::{self, BodyFault, Bounds};
@@ -24,7 +24,7 @@ use crate::gateway::request::headers::{self, TransferCoding, transfer_coding};
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::request::target::{self, TargetFault};
 use crate::gateway::response::refusal::Refusal;
-use crate::gateway::route::{Provider, Providers, Sealing};
+use crate::gateway::route::{BodyPolicy, Route, Routes};
 use crate::gateway::server::peer::Peer;
 
 /// What becomes of a request.
@@ -40,15 +40,15 @@ pub enum Admitted {
 #[derive(Debug)]
 pub struct Forward {
     /// Where it goes.
-    pub provider: Provider,
+    pub route: Route,
     /// What goes before the body.
     pub head: Head,
     /// The body, checked.
     pub content: Content,
     /// Its place among the requests to this provider, up to the reply's head.
-    pub room: InFlight,
+    pub permit: UpstreamPermit,
     /// Its place among its caller's requests, up to the end of the answer.
-    pub place: Option<Place>,
+    pub caller_permit: Option<CallerPermit>,
 }
 
 /// The head of a request: only what may travel, no credentials yet.
@@ -66,15 +66,15 @@ pub struct Head {
 #[derive(Clone, Debug)]
 pub struct Admission {
     callers: Callers,
-    providers: Providers,
+    routes: Routes,
     body_time: Duration,
 }
 
 impl Admission {
     /// Admission of `callers` to `providers`; a body may take `body_time`.
     #[must_use]
-    pub fn new(callers: Callers, providers: Providers, body_time: Duration) -> Self {
-        Self { callers, providers, body_time }
+    pub fn new(callers: Callers, routes: Routes, body_time: Duration) -> Self {
+        Self { callers, routes, body_time }
     }
 
     /// Admits a request, its body whole.
@@ -83,46 +83,46 @@ impl Admission {
     /// The caller's refusals of the table, and `overloaded`. What is left of the body is read and
     /// thrown away meanwhile, within bounds, so that a caller who sends first and reads later
     /// finds the answer.
-    pub async fn admit(&self, request: Request<Incoming>, notes: &Notes) -> Result<Admitted, Refusal> {
+    pub async fn admit(&self, request: Request<Incoming>, record: &RecordHandle) -> Result<Admitted, Refusal> {
         let (parts, mut body) = request.into_parts();
-        let waits = body::is_held_back(&parts.headers);
-        let admitted = self.judge(parts, &mut body, notes).await;
+        let waits = body::expects_continue(&parts.headers);
+        let admitted = self.judge(parts, &mut body, record).await;
         if admitted.is_err() && !waits {
             body::discard(body);
         }
         admitted
     }
 
-    async fn judge(&self, parts: Parts, body: &mut Incoming, notes: &Notes) -> Result<Admitted, Refusal> {
+    async fn judge(&self, parts: Parts, body: &mut Incoming, record: &RecordHandle) -> Result<Admitted, Refusal> {
         check_head(&parts)?;
-        let provider = self.providers.at(parts.uri.path());
-        if let Some(provider) = provider.filter(|provider| provider.emulates(&parts.uri)) {
-            notes.provider(&provider.name);
-            return self.grant_token(&parts, body, provider, notes).await.map(Admitted::Answered);
+        let route = self.routes.at(parts.uri.path());
+        if let Some(route) = route.filter(|route| route.emulates(&parts.uri)) {
+            record.upstream(&route.name);
+            return self.grant_token(&parts, body, route, record).await.map(Admitted::Answered);
         }
         let caller = self.callers.identify(&parts.headers, &Peer::of(&parts.extensions))?;
         if let Some(caller) = &caller {
-            notes.caller(caller.name());
+            record.caller(caller.name());
         }
-        let provider = provider.ok_or(Refusal::NoUpstream)?;
-        notes.provider(&provider.name);
-        let target = provider.target(&parts.uri)?;
-        if provider.is_token_endpoint(&target) {
+        let route = route.ok_or(Refusal::NoUpstream)?;
+        record.upstream(&route.name);
+        let target = route.target(&parts.uri)?;
+        if route.is_token_endpoint(&target) {
             return Err(Refusal::TokenEndpoint);
         }
-        if let Sealing::Before(keys) = &provider.sealing
-            && provider.is_key_set(&target)
+        if let BodyPolicy::RequireSealed(keys) = &route.body_policy
+            && route.is_key_set(&target)
         {
-            let _place = caller.map(|caller| caller.enter(&asked(&parts))).transpose()?;
-            let _room = provider.room.enter()?;
+            let _caller_permit = caller.map(|caller| caller.acquire(&asked(&parts))).transpose()?;
+            let _permit = route.capacity.acquire()?;
             return jwks::answer(&parts, keys).await.map(Admitted::Answered);
         }
-        let place = caller.map(|caller| caller.admit(&asked(&parts))).transpose()?;
-        let room = provider.room.enter()?;
-        let bounds = Bounds { max: provider.room.max_body, budget: &provider.room.budget, time: self.body_time };
-        let content = content::take(&parts, body, provider, &bounds, notes).await?;
+        let caller_permit = caller.map(|caller| caller.admit(&asked(&parts))).transpose()?;
+        let permit = route.capacity.acquire()?;
+        let bounds = Bounds { max: route.capacity.max_body, budget: &route.capacity.budget, time: self.body_time };
+        let content = content::take(&parts, body, route, &bounds, record).await?;
         let head = Head::new(parts, target, &content);
-        Ok(Admitted::Forward(Box::new(Forward { provider: provider.clone(), head, content, room, place })))
+        Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, content, permit, caller_permit })))
     }
 
     /// The provider's token endpoint, played by us. Whose the request is, only its body tells.
@@ -130,21 +130,21 @@ impl Admission {
         &self,
         parts: &Parts,
         body: &mut Incoming,
-        provider: &Provider,
-        notes: &Notes,
+        route: &Route,
+        record: &RecordHandle,
     ) -> Result<Response<Bytes>, Refusal> {
         if parts.method != Method::POST {
             return Err(BadTokenRequest::Method.into());
         }
-        let _room = provider.room.enter_unknown()?;
+        let _permit = route.capacity.acquire_unauthenticated()?;
         let time = self.body_time.min(token::BODY_TIME);
-        let bounds = Bounds { max: token::MAX_BODY, budget: &provider.room.budget, time };
+        let bounds = Bounds { max: token::MAX_BODY, budget: &route.capacity.budget, time };
         let written = body::read(body, &bounds, |_| Ok(())).await?;
-        notes.body(written.len());
-        let scope = provider.tokens.scope();
+        record.body(written.len());
+        let scope = route.credentials.scope();
         let (caller, answer) = token::answer(&self.callers, &parts.headers, &written, scope.as_deref())?;
-        notes.caller(caller.name());
-        let _place = caller.enter(&asked(parts))?;
+        record.caller(caller.name());
+        let _caller_permit = caller.acquire(&asked(parts))?;
         Ok(answer)
     }
 }
@@ -163,9 +163,9 @@ impl Head {
     }
 }
 
-fn asked(parts: &Parts) -> Asked<'_> {
+fn asked(parts: &Parts) -> CallerRequest<'_> {
     let request_id = parts.extensions.get().map_or("", RequestId::as_str);
-    Asked { method: &parts.method, path: parts.uri.path(), request_id }
+    CallerRequest { method: &parts.method, path: parts.uri.path(), request_id }
 }
 
 /// What the head alone tells.

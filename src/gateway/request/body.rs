@@ -83,7 +83,7 @@ pub async fn read(
 
 /// Whether the caller waits for "100 Continue" (RFC 9110 section 10.1.1): when it is refused, it has sent
 /// nothing of its body, and never will.
-pub fn is_held_back(headers: &HeaderMap) -> bool {
+pub fn expects_continue(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }
 
@@ -143,7 +143,7 @@ struct Buffer {
 }
 
 impl Buffer {
-    /// Room for the beginning of a body that will have `most` bytes at the most.
+    /// Capacity for the beginning of a body that will have `most` bytes at the most.
     fn new(most: usize, budget: &Budget) -> Result<Self, Refusal> {
         let room = most.min(FIRST_CAPACITY);
         Ok(Self { bytes: Vec::with_capacity(room), share: budget.take(room)?, most, budget: budget.clone() })

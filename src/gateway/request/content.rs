@@ -18,13 +18,13 @@ use http::{HeaderValue, Method};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use crate::gateway::access_log::notes::Notes;
+use crate::gateway::access_log::handle::RecordHandle;
 use crate::gateway::request::body::{self, Bounds};
 use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
 use crate::gateway::response::refusal::{Refusal, Sent};
-use crate::gateway::route::{Provider, Sealing};
+use crate::gateway::route::{BodyPolicy, Route};
 use crate::jose::{CallerMade, Plaintext};
-use crate::keys::{Keys, KnownKeys};
+use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::InClear;
 
 /// Bodies up to this size are checked where they are. The check of a larger one would keep
@@ -39,7 +39,7 @@ pub enum Content {
     /// JSON, to be sealed with one of these keys.
     ToSeal(Plaintext, Keys),
     /// A JWE that the caller made, for one of these keys.
-    Sealed(CallerMade, KnownKeys),
+    Sealed(CallerMade, PublishedKeys),
     /// JSON for a provider that takes no JWE, and how the caller declared it.
     Clear(Plaintext, HeaderValue, InClear),
 }
@@ -51,20 +51,20 @@ pub enum Content {
 pub async fn take(
     parts: &Parts,
     body: &mut Incoming,
-    provider: &Provider,
+    route: &Route,
     bounds: &Bounds<'_>,
-    notes: &Notes,
+    record: &RecordHandle,
 ) -> Result<Content, Refusal> {
     let declared = media_type(&parts.headers);
     let declared = if body.is_end_stream() { declared.unwrap_or(None) } else { declared? };
-    let intake = Intake { method: &parts.method, declared, body, bounds, notes };
-    match &provider.sealing {
-        Sealing::Here(keys) => intake.json_or_jwe(keys).await,
-        Sealing::Before(keys) => {
+    let intake = Intake { method: &parts.method, declared, body, bounds, record };
+    match &route.body_policy {
+        BodyPolicy::Seal(keys) => intake.json_or_jwe(keys).await,
+        BodyPolicy::RequireSealed(keys) => {
             let message = intake.jwe_only().await?;
             Ok(message.map_or(Content::Nothing, |message| Content::Sealed(message, keys.clone())))
         }
-        Sealing::Off(permission) => {
+        BodyPolicy::Off(permission) => {
             let json = intake.json_only().await?;
             let content_type = parts.headers.get(CONTENT_TYPE).cloned();
             Ok(match (json, content_type) {
@@ -81,7 +81,7 @@ struct Intake<'a> {
     declared: Option<MediaType>,
     body: &'a mut Incoming,
     bounds: &'a Bounds<'a>,
-    notes: &'a Notes,
+    record: &'a RecordHandle,
 }
 
 impl Intake<'_> {
@@ -127,7 +127,7 @@ impl Intake<'_> {
     /// The whole body; `admit` sees each piece of it before it is kept.
     async fn read(&mut self, admit: impl Fn(&[u8]) -> Result<(), Refusal>) -> Result<Bytes, Refusal> {
         let bytes = body::read(self.body, self.bounds, admit).await?;
-        self.notes.body(bytes.len());
+        self.record.body(bytes.len());
         Ok(bytes)
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::clock::Clock;
-use crate::gateway::access_log::notes::Notes;
+use crate::gateway::access_log::handle::RecordHandle;
 use crate::gateway::request::content::Content;
 use crate::gateway::response::refusal::Refusal;
 use crate::jose::{CallerMade, EncryptionKey, Plaintext, seal};
-use crate::keys::{Keys, KnownKeys};
+use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::{InClear, Outgoing};
 
 /// A body that can be sent as often as it takes.
@@ -26,7 +26,7 @@ pub enum Payload {
         keys: Keys,
     },
     /// Sealed by the caller for one of these keys: it stays as it is.
-    Sealed(CallerMade, KnownKeys),
+    Sealed(CallerMade, PublishedKeys),
     /// For a provider that takes no JWE.
     Clear(Plaintext, HeaderValue, InClear),
 }
@@ -49,17 +49,17 @@ impl Payload {
     ///
     /// # Errors
     /// `no_usable_key`, when sealing fails with the key there is.
-    pub fn body(&self, clock: &Clock, notes: &Notes) -> Result<(Outgoing, Option<HeaderValue>), Refusal> {
+    pub fn body(&self, clock: &Clock, record: &RecordHandle) -> Result<(Outgoing, Option<HeaderValue>), Refusal> {
         let message = match self {
             Self::Nothing => return Ok((Outgoing::nothing(), None)),
             Self::Clear(json, content_type, permission) => {
                 return Ok((Outgoing::clear(json, *permission), Some(content_type.clone())));
             }
-            Self::ToSeal { plaintext, key, .. } => notes.seal_time().measure(clock, || seal(plaintext, key))?,
+            Self::ToSeal { plaintext, key, .. } => record.seal_time().measure(clock, || seal(plaintext, key))?,
             Self::Sealed(message, _) => message.clone().into(),
         };
-        notes.message(&message);
-        let body = Outgoing::message(message, clock.clone(), notes.seal_time());
+        record.message(&message);
+        let body = Outgoing::message(message, clock.clone(), record.seal_time());
         Ok((body, Some(HeaderValue::from_static("application/jose"))))
     }
 }

@@ -82,7 +82,7 @@ pub fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
 
 /// Whether some server may take `path` for `endpoint`: escapes, parameters of segments, the case of
 /// letters and a slash at the end make no difference.
-pub fn is_same(path: &str, endpoint: &str) -> bool {
+pub fn may_equal(path: &str, endpoint: &str) -> bool {
     let endpoint = || plain(endpoint.trim_end_matches('/'));
     plain(path).eq(endpoint()) || plain(path).eq(endpoint().chain([b'/']))
 }
@@ -98,7 +98,7 @@ fn plain(path: &str) -> impl Iterator<Item = u8> {
 
 /// What of `path` stands behind `prefix`, which it begins with when it is decoded. The prefix may
 /// be spelt with escapes; what is left is byte for byte as it came.
-pub fn behind<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+pub fn strip_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     let mut ends = path.match_indices('/').map(|(index, _)| index).chain([path.len()]);
     let end = ends.find(|end| percent_decode_str(&path[..*end]).eq(prefix.bytes()))?;
     Some(&path[end..])
@@ -152,11 +152,11 @@ mod tests {
 
     #[test]
     fn what_stands_behind_a_prefix_is_as_it_came() {
-        assert_eq!(behind("/a/b/c%20d", "/a"), Some("/b/c%20d"));
-        assert_eq!(behind("/%61/b%2Fc", "/a"), Some("/b%2Fc"));
-        assert_eq!(behind("/a", "/a"), Some(""));
-        assert_eq!(behind("/a%2Fb/c", "/a/b"), Some("/c"));
-        assert_eq!(behind("/a%2Fb", "/a"), None);
+        assert_eq!(strip_prefix("/a/b/c%20d", "/a"), Some("/b/c%20d"));
+        assert_eq!(strip_prefix("/%61/b%2Fc", "/a"), Some("/b%2Fc"));
+        assert_eq!(strip_prefix("/a", "/a"), Some(""));
+        assert_eq!(strip_prefix("/a%2Fb/c", "/a/b"), Some("/c"));
+        assert_eq!(strip_prefix("/a%2Fb", "/a"), None);
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_resource_is_recognised_however_it_is_spelt() {
-        assert!(is_same("/v0/token", "/v0/token"));
+        assert!(may_equal("/v0/token", "/v0/token"));
         for path in [
             "/v0/%74oken/",
             "/v0/token;x",
@@ -217,10 +217,10 @@ mod tests {
             "/v0/token;x/",
             "/v0%2ftoken",
         ] {
-            assert!(is_same(path, "/v0/token"), "{path}");
+            assert!(may_equal(path, "/v0/token"), "{path}");
         }
         for path in ["/v0/tokens", "/v0/token/x", "/v0", "/token", "/"] {
-            assert!(!is_same(path, "/v0/token"), "{path}");
+            assert!(!may_equal(path, "/v0/token"), "{path}");
         }
     }
 }

@@ -16,8 +16,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use crate::gateway::access_log::notes::Notes;
-use crate::gateway::callers::Place;
+use crate::gateway::access_log::handle::RecordHandle;
+use crate::gateway::callers::CallerPermit;
 use crate::gateway::request::headers::{self, TransferCoding};
 use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
 use crate::gateway::response::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
@@ -37,8 +37,8 @@ pub fn relay(
     reply: Response<Incoming>,
     hint: Option<KeyHint>,
     idle: Duration,
-    notes: Notes,
-    place: Option<Place>,
+    record: RecordHandle,
+    caller_permit: Option<CallerPermit>,
 ) -> Result<Response<Relayed>, Refusal> {
     if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::UpstreamUpgrade);
@@ -57,7 +57,7 @@ pub fn relay(
     }
     // The two sides' versions are each connection's own affair.
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, Relayed { body, idle, silence: None, notes, _place: place }))
+    Ok(Response::from_parts(head, Relayed { body, idle, silence: None, record, _caller_permit: caller_permit }))
 }
 
 /// Reads a reply that is not relayed to its end, if that is near: its connection can then
@@ -80,14 +80,14 @@ pub struct Relayed {
     body: Incoming,
     idle: Duration,
     silence: Option<Pin<Box<Sleep>>>,
-    notes: Notes,
+    record: RecordHandle,
     /// Given back when the answer has been handed over, or given up.
-    _place: Option<Place>,
+    _caller_permit: Option<CallerPermit>,
 }
 
 /// Why a reply ended before its end.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokenOff {
+pub enum ReplyError {
     /// The provider's connection broke, or its framing.
     #[error("the reply broke off")]
     Upstream(#[from] hyper::Error),
@@ -98,21 +98,21 @@ pub enum BrokenOff {
 
 impl Body for Relayed {
     type Data = Bytes;
-    type Error = BrokenOff;
+    type Error = ReplyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.silence = None;
             if matches!(frame, Some(Err(_))) {
-                self.notes.broke_off();
+                self.record.broke_off();
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(BrokenOff::Upstream)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(ReplyError::Upstream)));
         }
         let idle = self.idle;
         let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         ready!(silence.as_mut().poll(cx));
-        self.notes.broke_off();
-        Poll::Ready(Some(Err(BrokenOff::Idle)))
+        self.record.broke_off();
+        Poll::Ready(Some(Err(ReplyError::Idle)))
     }
 
     fn is_end_stream(&self) -> bool {

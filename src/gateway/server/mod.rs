@@ -44,10 +44,10 @@ use tower::{Service, ServiceExt};
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::peer::Peer;
 use crate::gateway::server::socket::{Address, Socket, Stream};
-use crate::gateway::server::streams::{Offering, Streams};
-use crate::gateway::server::tls::{BadTls, ServerTls};
-use crate::gateway::server::write_timeout::Impatient;
-use crate::gateway::stack::Answer;
+use crate::gateway::server::streams::{StreamExecutor, TrackedBody};
+use crate::gateway::server::tls::{ServerTls, TlsError};
+use crate::gateway::server::write_timeout::WriteTimeout;
+use crate::gateway::stack::ResponseBody;
 use crate::gateway::{Deadlines, Listen};
 
 /// hyper's buffer for a connection: about the most that the head of a request may take (hyper
@@ -91,7 +91,7 @@ const PARTING_BYTES: u64 = 64 * 1024;
 pub enum ListenError {
     /// The TLS files cannot be used.
     #[error(transparent)]
-    Tls(#[from] BadTls),
+    Tls(#[from] TlsError),
     /// The address cannot be bound.
     #[error(transparent)]
     Bind(#[from] io::Error),
@@ -104,7 +104,7 @@ pub struct Listener {
     tls: Option<ServerTls>,
     connections: Arc<Semaphore>,
     head: Duration,
-    stall: Duration,
+    write_timeout: Duration,
 }
 
 impl Listener {
@@ -122,7 +122,7 @@ impl Listener {
             tls,
             connections: Arc::new(Semaphore::new(config.max_connections)),
             head: deadlines.head,
-            stall: deadlines.stall,
+            write_timeout: deadlines.stall,
         })
     }
 
@@ -144,7 +144,7 @@ impl Listener {
     /// `limit`.
     pub async fn serve<S>(self, service: S, drain: Drain, limit: Duration)
     where
-        S: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send>
+        S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
             + Clone
             + Send
             + 'static,
@@ -153,8 +153,8 @@ impl Listener {
         let abort = CancellationToken::new();
         // Also when this future is dropped: nobody is served by a gateway that is gone.
         let _abort_at_the_end = abort.clone().drop_guard();
-        let protocols = Protocols::new(self.head, self.stall, drain.clone());
-        while let Some((stream, place)) = self.accept(&drain).await {
+        let protocols = Protocols::new(self.head, self.write_timeout, drain.clone());
+        while let Some((stream, permit)) = self.accept(&drain).await {
             let service = service.clone();
             let protocols = protocols.clone();
             let tls = self.tls.clone();
@@ -164,7 +164,7 @@ impl Listener {
                     () = protocols.serve(stream, tls, service) => {}
                     () = abort.cancelled() => {}
                 }
-                drop(place);
+                drop(permit);
             });
         }
         drop(self.socket);
@@ -195,8 +195,8 @@ impl Listener {
 
     async fn accept_one(&self) -> io::Result<(Stream, OwnedSemaphorePermit)> {
         // A full house leaves callers in the kernel's queue instead of taking them in to wait.
-        let place = Arc::clone(&self.connections).acquire_owned().await.map_err(io::Error::other)?;
-        Ok((self.socket.accept().await?, place))
+        let permit = Arc::clone(&self.connections).acquire_owned().await.map_err(io::Error::other)?;
+        Ok((self.socket.accept().await?, permit))
     }
 }
 
@@ -205,27 +205,27 @@ impl Listener {
 struct Protocols {
     http1: http1::Builder,
     head: Duration,
-    stall: Duration,
+    write_timeout: Duration,
     drain: Drain,
 }
 
 impl Protocols {
-    fn new(head: Duration, stall: Duration, drain: Drain) -> Self {
+    fn new(head: Duration, write_timeout: Duration, drain: Drain) -> Self {
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(head).half_close(true).max_buf_size(BUFFER);
-        Self { http1, head, stall, drain }
+        Self { http1, head, write_timeout, drain }
     }
 
     /// Serves one connection to its end.
     async fn serve<S>(self, stream: Stream, tls: Option<ServerTls>, service: S)
     where
-        S: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send>
+        S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
             + Clone
             + Send
             + 'static,
     {
         let Some(tls) = tls else {
-            return self.http1(Impatient::new(stream, self.stall), service, None).await;
+            return self.http1(WriteTimeout::new(stream, self.write_timeout), service, None).await;
         };
         // No request has begun: a caller that is this far when the door closes goes elsewhere.
         let shaken = tokio::select! {
@@ -245,20 +245,20 @@ impl Protocols {
         if is_http2 { self.http2(stream, service, end).await } else { self.http1(stream, service, end).await }
     }
 
-    async fn handshake(&self, stream: Stream, tls: &ServerTls) -> io::Result<TlsStream<Impatient<Stream>>> {
+    async fn handshake(&self, stream: Stream, tls: &ServerTls) -> io::Result<TlsStream<WriteTimeout<Stream>>> {
         // A record of TLS's handshake begins with 22, a request with its method.
         if stream.peek().await?.is_some_and(|first| first.is_ascii_uppercase()) {
             let _ = tokio::time::timeout(PARTING, speak_tls(stream)).await;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the caller speaks HTTP in clear"));
         }
-        tls.acceptor().accept(Impatient::new(stream, self.stall)).await
+        tls.acceptor().accept(WriteTimeout::new(stream, self.write_timeout)).await
     }
 
     /// Takes requests until the door closes, or the caller's certificate `end`s.
     async fn http1<T, S>(&self, stream: T, service: S, end: Option<SystemTime>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send>
+        S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
             + Clone
             + Send
             + 'static,
@@ -279,12 +279,12 @@ impl Protocols {
     async fn http2<T, S>(&self, stream: T, service: S, end: Option<SystemTime>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send>
+        S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
             + Clone
             + Send
             + 'static,
     {
-        let streams = Streams::new(self.stall);
+        let streams = StreamExecutor::new(self.write_timeout);
         let mut builder = http2::Builder::new(streams.clone());
         builder
             .timer(TokioTimer::new())
@@ -295,7 +295,7 @@ impl Protocols {
             .max_send_buf_size(BUFFER)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW);
-        let service = service.map_response(|answer: Response<Answer>| answer.map(Offering::new));
+        let service = service.map_response(|answer: Response<ResponseBody>| answer.map(TrackedBody::new));
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let mut connection = pin!(connection);
         tokio::select! {
@@ -309,7 +309,7 @@ impl Protocols {
             // Requests that were on their way when the GOAWAY left are taken (RFC 9113 section 6.8).
             tokio::time::sleep(GOAWAY).await;
             streams.close();
-            streams.idle(self.stall).await;
+            streams.idle(self.write_timeout).await;
         };
         tokio::select! {
             _ = connection.as_mut() => {}

@@ -9,7 +9,7 @@
 //! whose answer has offered a piece that nobody takes for a time. Pieces are small, so that a slow
 //! reader is not taken for one that is gone because a large one took long. A dropped stream is
 //! reset, and the others of its connection go on. How far the answer is, its body tells by a task-local
-//! ([`Offering`]); hyper gives no other way from the body to the stream.
+//! ([`TrackedBody`]); hyper gives no other way from the body to the stream.
 //!
 //! Rejected: breaking the whole connection. One slow reader would cost the caller all its other
 //! requests.
@@ -29,23 +29,23 @@ use tokio::time::Sleep;
 const PIECE: usize = 16 * 1024;
 
 tokio::task_local! {
-    /// Pieces that the answer of the stream being run has offered; see [`Offers`].
-    static OFFERS: Offers;
+    /// Pieces that the answer of the stream being run has offered; see [`BodyProgress`].
+    static PROGRESS: BodyProgress;
 }
 
 /// Runs the streams of one connection. All clones are one.
 #[derive(Clone, Debug)]
-pub struct Streams {
+pub struct StreamExecutor {
     open: watch::Sender<usize>,
     closed: Arc<AtomicBool>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl Streams {
+impl StreamExecutor {
     /// None yet; each is dropped when nothing of its answer is taken for `patience`.
     #[must_use]
-    pub fn new(patience: Duration) -> Self {
-        Self { open: watch::Sender::new(0), closed: Arc::default(), patience }
+    pub fn new(timeout: Duration) -> Self {
+        Self { open: watch::Sender::new(0), closed: Arc::default(), timeout }
     }
 
     /// No further stream is run: it is dropped, which resets it. A caller can leave hyper's GOAWAY
@@ -68,7 +68,7 @@ impl Streams {
     }
 }
 
-impl<F> hyper::rt::Executor<F> for Streams
+impl<F> hyper::rt::Executor<F> for StreamExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -76,28 +76,28 @@ where
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        let place = Place::take(self.open.clone());
-        let stream = Patient::new(stream, self.patience);
+        let open_stream = OpenStream::take(self.open.clone());
+        let stream = StreamTimeout::new(stream, self.timeout);
         tokio::spawn(async move {
-            if stream.await == End::NobodyReads {
+            if stream.await == End::NotRead {
                 tracing::debug!("a stream was reset: nothing of its answer was taken");
             }
-            drop(place);
+            drop(open_stream);
         });
     }
 }
 
 /// One of the open streams, until it is dropped.
-struct Place(watch::Sender<usize>);
+struct OpenStream(watch::Sender<usize>);
 
-impl Place {
+impl OpenStream {
     fn take(open: watch::Sender<usize>) -> Self {
         open.send_modify(|open| *open += 1);
         Self(open)
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.send_modify(|open| *open -= 1);
     }
@@ -106,9 +106,9 @@ impl Drop for Place {
 /// How many pieces an answer has offered, and in the lowest bit whether it waits for the caller:
 /// it was not asked for more since.
 #[derive(Clone, Debug, Default)]
-struct Offers(Arc<AtomicU64>);
+struct BodyProgress(Arc<AtomicU64>);
 
-impl Offers {
+impl BodyProgress {
     fn offered(&self) {
         let count = self.0.load(Ordering::Relaxed) >> 1;
         self.0.store(((count + 1) << 1) | 1, Ordering::Relaxed);
@@ -120,8 +120,8 @@ impl Offers {
 
     /// The number of the piece that waits to be taken.
     fn waiting(&self) -> Option<u64> {
-        let offers = self.0.load(Ordering::Relaxed);
-        (offers & 1 == 1).then_some(offers >> 1)
+        let progress = self.0.load(Ordering::Relaxed);
+        (progress & 1 == 1).then_some(progress >> 1)
     }
 }
 
@@ -129,60 +129,60 @@ impl Offers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Done,
-    NobodyReads,
+    NotRead,
 }
 
 /// A stream that ends when its answer's last piece waits for too long.
-struct Patient<F> {
+struct StreamTimeout<F> {
     stream: Pin<Box<F>>,
-    offers: Offers,
-    patience: Duration,
+    progress: BodyProgress,
+    timeout: Duration,
     waiting: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
-impl<F> Patient<F> {
-    fn new(stream: F, patience: Duration) -> Self {
-        Self { stream: Box::pin(stream), offers: Offers::default(), patience, waiting: None }
+impl<F> StreamTimeout<F> {
+    fn new(stream: F, timeout: Duration) -> Self {
+        Self { stream: Box::pin(stream), progress: BodyProgress::default(), timeout, waiting: None }
     }
 }
 
-impl<F: Future<Output = ()>> Future for Patient<F> {
+impl<F: Future<Output = ()>> Future for StreamTimeout<F> {
     type Output = End;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let this = &mut *self;
-        if OFFERS.sync_scope(this.offers.clone(), || this.stream.as_mut().poll(cx)).is_ready() {
+        if PROGRESS.sync_scope(this.progress.clone(), || this.stream.as_mut().poll(cx)).is_ready() {
             return Poll::Ready(End::Done);
         }
-        let Some(number) = this.offers.waiting() else {
+        let Some(number) = this.progress.waiting() else {
             this.waiting = None;
             return Poll::Pending;
         };
-        let patience = this.patience;
+        let timeout = this.timeout;
         let waiting = this.waiting.take().filter(|(before, _)| *before == number);
         let (_, sleep) =
-            this.waiting.insert(waiting.unwrap_or_else(|| (number, Box::pin(tokio::time::sleep(patience)))));
-        sleep.as_mut().poll(cx).map(|()| End::NobodyReads)
+            this.waiting.insert(waiting.unwrap_or_else(|| (number, Box::pin(tokio::time::sleep(timeout)))));
+        sleep.as_mut().poll(cx).map(|()| End::NotRead)
     }
 }
 
 /// An answer's body in pieces, which tells its stream how far it is. Without a stream, as in HTTP/1,
 /// it tells nobody.
 #[derive(Debug)]
-pub struct Offering<B> {
+pub struct TrackedBody<B> {
     body: B,
     /// What is left of the last frame of `body`.
     rest: Bytes,
 }
 
-impl<B> Offering<B> {
+impl<B> TrackedBody<B> {
     /// `body`, observed.
     pub fn new(body: B) -> Self {
         Self { body, rest: Bytes::new() }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Offering<B> {
+impl<B: Body<Data = Bytes> + Unpin> TrackedBody<B> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
@@ -197,16 +197,16 @@ impl<B: Body<Data = Bytes> + Unpin> Offering<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Offering<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for TrackedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let polled = self.poll_piece(cx);
         // Outside of a stream there is nobody to tell.
-        let _ = OFFERS.try_with(|offers| match &polled {
-            Poll::Ready(Some(Ok(_))) => offers.offered(),
-            _ => offers.asked(),
+        let _ = PROGRESS.try_with(|progress| match &polled {
+            Poll::Ready(Some(Ok(_))) => progress.offered(),
+            _ => progress.asked(),
         });
         polled
     }
@@ -233,42 +233,42 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
-    async fn offer(body: &mut Offering<Full<Bytes>>) -> bool {
+    async fn offer(body: &mut TrackedBody<Full<Bytes>>) -> bool {
         body.frame().await.is_some()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_whose_piece_nobody_takes_ends() {
         let never = Notify::new();
-        let stream = Patient::new(
+        let stream = StreamTimeout::new(
             async {
-                assert!(offer(&mut Offering::new(Full::from("piece"))).await);
+                assert!(offer(&mut TrackedBody::new(Full::from("piece"))).await);
                 never.notified().await;
             },
-            PATIENCE,
+            TIMEOUT,
         );
         let begun = tokio::time::Instant::now();
-        assert_eq!(stream.await, End::NobodyReads);
-        assert!(begun.elapsed() >= PATIENCE);
+        assert_eq!(stream.await, End::NotRead);
+        assert!(begun.elapsed() >= TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_waits_for_the_provider_or_is_read_slowly_does_not() {
-        let stream = Patient::new(
+        let stream = StreamTimeout::new(
             async {
                 // Nothing offered yet: the exchange has a deadline of its own.
-                tokio::time::sleep(10 * PATIENCE).await;
+                tokio::time::sleep(10 * TIMEOUT).await;
                 for _ in 0..5 {
-                    let mut body = Offering::new(Full::from("piece"));
+                    let mut body = TrackedBody::new(Full::from("piece"));
                     assert!(offer(&mut body).await);
-                    tokio::time::sleep(PATIENCE / 2).await;
+                    tokio::time::sleep(TIMEOUT / 2).await;
                     assert!(!offer(&mut body).await);
-                    tokio::time::sleep(10 * PATIENCE).await;
+                    tokio::time::sleep(10 * TIMEOUT).await;
                 }
             },
-            PATIENCE,
+            TIMEOUT,
         );
         assert_eq!(stream.await, End::Done);
     }
@@ -277,47 +277,47 @@ mod tests {
     async fn a_large_answer_may_take_long_as_long_as_some_of_it_is_taken() {
         let whole: Bytes = (0..10 * PIECE).map(|n| n as u8).collect();
         let answer = whole.clone();
-        let stream = Patient::new(
+        let stream = StreamTimeout::new(
             async move {
-                let mut body = Offering::new(Full::new(answer.clone()));
+                let mut body = TrackedBody::new(Full::new(answer.clone()));
                 let mut read = Vec::new();
                 while let Some(Ok(frame)) = body.frame().await {
                     read.extend_from_slice(&frame.into_data().unwrap());
                     assert_eq!(body.size_hint().exact(), Some((answer.len() - read.len()) as u64));
                     assert_eq!(body.is_end_stream(), read.len() == answer.len());
-                    tokio::time::sleep(PATIENCE / 2).await;
+                    tokio::time::sleep(TIMEOUT / 2).await;
                 }
                 assert_eq!(read, answer);
             },
-            PATIENCE,
+            TIMEOUT,
         );
         assert_eq!(stream.await, End::Done);
     }
 
     #[tokio::test(start_paused = true)]
     async fn once_closed_no_further_stream_is_run_and_those_that_are_open_go_on() {
-        let streams = Streams::new(PATIENCE);
+        let streams = StreamExecutor::new(TIMEOUT);
         let (first, second) = (watch::Sender::new(0), watch::Sender::new(0));
         let run = |done: &watch::Sender<i32>| {
             let done = done.clone();
             hyper::rt::Executor::execute(&streams, async move {
-                tokio::time::sleep(PATIENCE / 2).await;
+                tokio::time::sleep(TIMEOUT / 2).await;
                 done.send_replace(1);
             });
         };
         run(&first);
         streams.close();
         run(&second);
-        streams.idle(PATIENCE).await;
+        streams.idle(TIMEOUT).await;
         assert_eq!((*first.borrow(), *second.borrow()), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_when_no_stream_was_open_for_the_time() {
-        let streams = Streams::new(PATIENCE);
-        hyper::rt::Executor::execute(&streams, async { tokio::time::sleep(PATIENCE).await });
+        let streams = StreamExecutor::new(TIMEOUT);
+        hyper::rt::Executor::execute(&streams, async { tokio::time::sleep(TIMEOUT).await });
         let begun = tokio::time::Instant::now();
-        streams.idle(PATIENCE).await;
-        assert!(begun.elapsed() >= 2 * PATIENCE);
+        streams.idle(TIMEOUT).await;
+        assert!(begun.elapsed() >= 2 * TIMEOUT);
     }
 }

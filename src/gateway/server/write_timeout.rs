@@ -11,16 +11,16 @@ use tokio::time::Sleep;
 
 /// A connection that breaks when nothing of what is written is taken for a time.
 #[derive(Debug)]
-pub struct Impatient<T> {
+pub struct WriteTimeout<T> {
     io: T,
-    patience: Duration,
+    timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Impatient<T> {
+impl<T> WriteTimeout<T> {
     /// Waits for the other side at most `patience` at a time.
-    pub fn new(io: T, patience: Duration) -> Self {
-        Self { io, patience, stalled: None }
+    pub fn new(io: T, timeout: Duration) -> Self {
+        Self { io, timeout, stalled: None }
     }
 
     /// What a write that came to `written` comes to.
@@ -29,20 +29,20 @@ impl<T> Impatient<T> {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let timeout = self.timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Impatient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Impatient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.judge(written, cx)
@@ -81,7 +81,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_takes_breaks_and_one_that_is_taken_does_not() {
         let (ours, mut theirs) = tokio::io::duplex(4);
-        let mut ours = Impatient::new(ours, Duration::from_secs(30));
+        let mut ours = WriteTimeout::new(ours, Duration::from_secs(30));
         let mut taken = [0; 8];
         let (written, read) = tokio::join!(ours.write_all(b"12345678"), theirs.read_exact(&mut taken));
         assert!(written.is_ok() && read.is_ok());

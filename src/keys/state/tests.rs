@@ -11,9 +11,9 @@ fn state(now: Instant) -> State {
     State::new(Arc::new(config), now, Jitter::seeded(1))
 }
 
-fn set(seeds: &[u64]) -> Answer {
+fn set(seeds: &[u64]) -> FetchResponse {
     let jwks = seeds.iter().map(|seed| jwk(&seed.to_string(), *seed)).collect();
-    Answer::Set { set: KeySet::from_jwks(jwks).unwrap(), lifetime: Some(100 * SECOND), etag: None }
+    FetchResponse::Set { set: KeySet::from_jwks(jwks).unwrap(), lifetime: Some(100 * SECOND), etag: None }
 }
 
 fn kid(state: &State, now: Instant) -> Option<String> {
@@ -26,9 +26,9 @@ fn a_late_answer_never_overwrites_a_newer_one() {
     let mut state = state(now);
     state.send(1, false).unwrap();
     state.send(2, false).unwrap();
-    assert!(matches!(state.land(2, Ok(set(&[2])), now), Landing::Good(_)));
-    assert!(matches!(state.land(1, Ok(set(&[1])), now), Landing::Late));
-    assert!(matches!(state.land(1, Err(FetchError::Abandoned), now), Landing::Late));
+    assert!(matches!(state.finish(2, Ok(set(&[2])), now), FetchOutcome::Good(_)));
+    assert!(matches!(state.finish(1, Ok(set(&[1])), now), FetchOutcome::Late));
+    assert!(matches!(state.finish(1, Err(FetchError::Abandoned), now), FetchOutcome::Late));
     assert_eq!(kid(&state, now).unwrap(), "2");
     assert_eq!(state.last_error(), None);
     assert_eq!(state.send(1, false), Err(Ok(())));
@@ -39,8 +39,8 @@ fn keys_that_come_and_go_are_told() {
     let now = Clock::manual().0.now();
     let mut state = state(now);
     let name = |seed: u64| KeyName::of(&key(&seed.to_string(), seed));
-    let mut changes = |number, seeds: &[u64]| match state.land(number, Ok(set(seeds)), now) {
-        Landing::Good(changes) => changes,
+    let mut changes = |number, seeds: &[u64]| match state.finish(number, Ok(set(seeds)), now) {
+        FetchOutcome::Good(changes) => changes,
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -61,8 +61,8 @@ fn pins_that_match_nothing_are_news_with_each_set_of_other_keys() {
     let now = Clock::manual().0.now();
     let config = Config { pin: vec!["9".into()], ..Config::new(Source::File("keys".into())) };
     let mut state = State::new(Arc::new(config), now, Jitter::seeded(1));
-    let mut none_pinned = |number, seeds: &[u64]| match state.land(number, Ok(set(seeds)), now) {
-        Landing::Good(changes) => changes.none_pinned,
+    let mut none_pinned = |number, seeds: &[u64]| match state.finish(number, Ok(set(seeds)), now) {
+        FetchOutcome::Good(changes) => changes.none_pinned,
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -81,10 +81,10 @@ fn pins_that_match_nothing_are_news_with_each_set_of_other_keys() {
 fn a_failed_forced_fetch_brings_the_timer_forward_and_does_not_put_it_off() {
     let start = Clock::manual().0.now();
     let mut state = state(start);
-    let _ = state.land(1, Ok(set(&[1])), start);
+    let _ = state.finish(1, Ok(set(&[1])), start);
     for number in 2..100 {
         let due = state.next_fetch().due;
-        let _ = state.land(number, Err(FetchError::Abandoned), start);
+        let _ = state.finish(number, Err(FetchError::Abandoned), start);
         let sooner = state.next_fetch().due;
         assert!(start < sooner && sooner <= due && sooner <= start + SECOND);
     }
@@ -102,7 +102,7 @@ fn what_was_kept_on_disk_does_not_replace_what_was_fetched() {
     let mut state = state(now);
     assert!(state.restore(kept(1), now, wall));
     assert!(!state.restore(kept(2), now, wall));
-    let _ = state.land(1, Ok(set(&[3])), now);
+    let _ = state.finish(1, Ok(set(&[3])), now);
     assert!(!state.restore(kept(4), now, wall));
     assert_eq!(kid(&state, now).unwrap(), "3");
 }
@@ -119,7 +119,7 @@ proptest! {
             now += seconds * SECOND;
             // Some answers land after a later one.
             let number = (newest + 2u64).saturating_sub(behind);
-            let _ = state.land(number, seed.map(|seed| set(&[seed])).ok_or(FetchError::Abandoned), now);
+            let _ = state.finish(number, seed.map(|seed| set(&[seed])).ok_or(FetchError::Abandoned), now);
             if number > newest {
                 newest = number;
                 good = seed.map(|seed| (seed, now)).or(good);

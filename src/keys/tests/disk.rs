@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Provider, document, jwk, keys, publishes, until};
+use super::super::fixtures::{Route, document, jwk, keys, publishes, until};
 use super::super::{Config, FetchError, NoUsableKey, Source};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,15 +17,15 @@ async fn a_file_is_read_again_and_a_half_written_one_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.json");
     fs::write(&path, document(&[jwk("1", 1)])).unwrap();
-    let (keys, hands) = keys(Config::new(Source::File(path.clone())));
-    tokio::spawn(keys.clone().keep_fresh());
+    let (keys, control) = keys(Config::new(Source::File(path.clone())));
+    tokio::spawn(keys.clone().run_refresh());
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     fs::write(&path, &document(&[jwk("2", 2)])[..40]).unwrap();
-    hands.advance(10 * SECOND);
+    control.advance(10 * SECOND);
     until(async || keys.snapshot().fetches_failed == 1).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     fs::write(&path, document(&[jwk("2", 2)])).unwrap();
-    hands.advance(SECOND);
+    control.advance(SECOND);
     until(async || keys.snapshot().fetches_ok == 2).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("2"));
 }
@@ -46,7 +46,7 @@ fn kept(path: &Path) -> Option<Value> {
 }
 
 /// The configuration of a gateway that keeps its last good set at `path`.
-fn keeping(provider: &Provider, path: &Path) -> Config {
+fn keeping(provider: &Route, path: &Path) -> Config {
     let mut config = provider.config();
     config.last_known_good = Some(path.to_owned());
     config
@@ -57,7 +57,7 @@ async fn the_last_good_set_outlives_a_restart_during_an_outage() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("last-good.json");
     let both = publishes(&[1, 2], 300);
-    let provider = Provider::start([publishes(&[1], 300), both, ResponseTemplate::new(503)]).await;
+    let provider = Route::start([publishes(&[1], 300), both, ResponseTemplate::new(503)]).await;
     let (before, _hands) = keys(keeping(&provider, &path));
     before.refresh().await.unwrap();
     before.refresh().await.unwrap();
@@ -65,14 +65,14 @@ async fn the_last_good_set_outlives_a_restart_during_an_outage() {
     until(async || kept(&path).is_some_and(|kept| kept["keys"].as_array().unwrap().len() == 2)).await;
     assert_eq!(kept(&path).unwrap()["keys"][0]["kid"], "2");
 
-    let (after, hands) = keys(keeping(&provider, &path));
+    let (after, control) = keys(keeping(&provider, &path));
     assert_eq!(after.current().await.unwrap().kid(), Some("2"));
     assert!(after.snapshot().restored);
     assert!(after.snapshot().age.unwrap() < 60 * SECOND);
-    tokio::spawn(after.clone().keep_fresh());
+    tokio::spawn(after.clone().run_refresh());
     until(async || after.snapshot().fetches_failed == 1).await;
     provider.now_answers(publishes(&[1, 2, 3], 300));
-    hands.advance(SECOND);
+    control.advance(SECOND);
     until(async || after.snapshot().fetches_ok == 1).await;
     assert_eq!(after.current().await.unwrap().kid(), Some("3"));
     assert!(!after.snapshot().restored);
@@ -85,7 +85,7 @@ async fn the_file_is_its_owners_alone_and_replaced_as_a_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("last-good.json");
     fs::write(&path, "something old").unwrap();
-    let provider = Provider::start([publishes(&[1], 300)]).await;
+    let provider = Route::start([publishes(&[1], 300)]).await;
     let (keys, _hands) = keys(keeping(&provider, &path));
     keys.refresh().await.unwrap();
     until(async || kept(&path).is_some()).await;
@@ -95,16 +95,16 @@ async fn the_file_is_its_owners_alone_and_replaced_as_a_whole() {
 
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_costs_no_request() {
-    let provider = Provider::start([publishes(&[1], 300)]).await;
+    let provider = Route::start([publishes(&[1], 300)]).await;
     let (keys, _hands) = keys(keeping(&provider, Path::new("/nowhere/last-good.json")));
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
 }
 
 /// What a gateway whose provider is down makes of this file.
-async fn taken_up(content: impl FnOnce(&Provider) -> Value) -> Result<Option<String>, NoUsableKey> {
+async fn taken_up(content: impl FnOnce(&Route) -> Value) -> Result<Option<String>, NoUsableKey> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("last-good.json");
-    let provider = Provider::start([ResponseTemplate::new(503)]).await;
+    let provider = Route::start([ResponseTemplate::new(503)]).await;
     fs::write(&path, content(&provider).to_string()).unwrap();
     let mut config = keeping(&provider, &path);
     config.first_key_wait = Duration::ZERO;
@@ -119,7 +119,7 @@ fn seconds_ago(seconds: i64) -> i64 {
     i64::try_from(now).unwrap() - seconds
 }
 
-fn file(provider: &Provider, age: i64, keys: Value) -> Value {
+fn file(provider: &Route, age: i64, keys: Value) -> Value {
     json!({ "source": provider.url().as_str(), "fetched_at": seconds_ago(age), "lifetime_seconds": 300, "keys": keys })
 }
 
@@ -150,7 +150,7 @@ async fn the_kept_set_is_checked_like_a_fetched_one() {
 
 #[tokio::test]
 async fn the_keys_of_another_provider_are_not_taken_up() {
-    let other = |provider: &Provider| {
+    let other = |provider: &Route| {
         let mut file = file(provider, 0, json!([jwk("1", 1)]));
         file["source"] = "https://other.example/.well-known/jwks.json".into();
         file

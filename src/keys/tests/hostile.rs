@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Provider, document, jwk, keys, publishes, until};
+use super::super::fixtures::{Route, document, jwk, keys, publishes, until};
 use super::super::set::MAX_BYTES;
 use super::super::{Config, EntryState, FetchError, Source};
 
@@ -16,7 +16,7 @@ fn body(content: impl Into<Vec<u8>>, media_type: &str) -> ResponseTemplate {
 
 /// What comes of this answer when a good set is in hand. It must stay there.
 async fn outcome_of(answer: ResponseTemplate) -> Result<(), FetchError> {
-    let provider = Provider::start([publishes(&[1], 300), answer]).await;
+    let provider = Route::start([publishes(&[1], 300), answer]).await;
     let (keys, _hands) = provider.keys();
     keys.refresh().await.unwrap();
     let outcome = keys.refresh().await;
@@ -38,7 +38,7 @@ async fn a_status_other_than_200_is_a_failure() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = Provider::start([publishes(&[2], 300)]).await;
+    let elsewhere = Route::start([publishes(&[2], 300)]).await;
     for status in [301, 302, 303, 307, 308] {
         let answer = ResponseTemplate::new(status).insert_header("location", elsewhere.url().as_str());
         assert_eq!(outcome_of(answer).await, Err(FetchError::Redirect(status)));
@@ -86,7 +86,7 @@ async fn two_hundred_keys_and_two_mebibytes_are_too_many() {
 async fn junk_beside_a_good_key_costs_nothing() {
     let ec = serde_json::json!({ "kty": "EC", "crv": "P-256", "x": "eA", "y": "eQ", "kid": "ec" });
     let junk = document(&[serde_json::Value::Null, ec, 7.into(), jwk("2", 2)]);
-    let provider = Provider::start([body(junk, "application/json")]).await;
+    let provider = Route::start([body(junk, "application/json")]).await;
     let (keys, _hands) = provider.keys();
     assert_eq!(keys.current().await.unwrap().kid(), Some("2"));
     let entries = keys.snapshot().entries;
@@ -130,13 +130,13 @@ async fn a_body_without_a_length_is_read_no_further_than_allowed() {
 #[tokio::test]
 async fn an_answer_that_drips_is_given_up_when_its_time_is_over() {
     let config = raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec()).await;
-    let (keys, hands) = keys(config);
+    let (keys, control) = keys(config);
     let fetch = tokio::spawn({
         let keys = keys.clone();
         async move { keys.refresh().await }
     });
     until(async || {
-        hands.advance(Duration::from_secs(1));
+        control.advance(Duration::from_secs(1));
         fetch.is_finished()
     })
     .await;

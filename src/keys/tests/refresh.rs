@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Provider, keys, publishes, until};
+use super::super::fixtures::{Route, keys, publishes, until};
 use super::super::{FetchError, NoUsableKey};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_set_is_refreshed_before_its_end_without_any_traffic() {
-    let provider = Provider::start([publishes(&[1], 100), publishes(&[1, 2], 100)]).await;
-    let (keys, hands) = provider.keys();
-    tokio::spawn(keys.clone().keep_fresh());
+    let provider = Route::start([publishes(&[1], 100), publishes(&[1, 2], 100)]).await;
+    let (keys, control) = provider.keys();
+    tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
-    hands.advance(74 * SECOND);
+    control.advance(74 * SECOND);
     tokio::task::yield_now().await;
     assert_eq!(provider.fetches().await, 1);
-    hands.advance(11 * SECOND);
+    control.advance(11 * SECOND);
     until(async || keys.snapshot().fetches_ok == 2).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("2"));
     assert_eq!(provider.fetches().await, 2);
@@ -28,10 +28,10 @@ async fn a_set_is_refreshed_before_its_end_without_any_traffic() {
 #[tokio::test]
 async fn the_second_fetch_is_conditional_and_a_304_confirms_the_set() {
     let first = publishes(&[1], 100).insert_header("etag", "\"one\"");
-    let provider = Provider::start([first, ResponseTemplate::new(304)]).await;
-    let (keys, hands) = provider.keys();
+    let provider = Route::start([first, ResponseTemplate::new(304)]).await;
+    let (keys, control) = provider.keys();
     keys.refresh().await.unwrap();
-    hands.advance(90 * SECOND);
+    control.advance(90 * SECOND);
     keys.refresh().await.unwrap();
     let requests = provider.requests().await;
     assert!(!requests[0].headers.contains_key("if-none-match"));
@@ -47,19 +47,19 @@ async fn the_second_fetch_is_conditional_and_a_304_confirms_the_set() {
 
 #[tokio::test]
 async fn while_refreshes_fail_the_last_good_set_serves_on_within_its_bound_and_then_no_longer() {
-    let provider = Provider::start([publishes(&[1], 300), ResponseTemplate::new(500)]).await;
-    let (keys, hands) = provider.keys();
-    tokio::spawn(keys.clone().keep_fresh());
+    let provider = Route::start([publishes(&[1], 300), ResponseTemplate::new(500)]).await;
+    let (keys, control) = provider.keys();
+    tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
-    hands.advance(300 * SECOND);
+    control.advance(300 * SECOND);
     until(async || keys.snapshot().fetches_failed == 1).await;
     let stale = keys.snapshot();
     assert_eq!(stale.lifetime_left, Some(Duration::ZERO));
     assert_eq!(stale.last_error, Some(FetchError::Status(500)));
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
-    hands.advance(24 * 3600 * SECOND - SECOND);
+    control.advance(24 * 3600 * SECOND - SECOND);
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
-    hands.advance(SECOND);
+    control.advance(SECOND);
     let refused = keys.current().await.unwrap_err();
     assert!(matches!(refused, NoUsableKey::Expired { age, .. } if age == (24 * 3600 + 300) * SECOND), "{refused}");
     assert_eq!(keys.snapshot().usable, Err(refused));
@@ -67,9 +67,9 @@ async fn while_refreshes_fail_the_last_good_set_serves_on_within_its_bound_and_t
 
 #[tokio::test]
 async fn a_provider_that_comes_up_late_needs_no_restart() {
-    let provider = Provider::start([ResponseTemplate::new(503)]).await;
-    let (keys, hands) = provider.keys();
-    tokio::spawn(keys.clone().keep_fresh());
+    let provider = Route::start([ResponseTemplate::new(503)]).await;
+    let (keys, control) = provider.keys();
+    tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_failed == 1).await;
     assert!(matches!(
         keys.snapshot().usable,
@@ -80,22 +80,22 @@ async fn a_provider_that_comes_up_late_needs_no_restart() {
         async move { keys.current().await }
     });
     provider.now_answers(publishes(&[1], 300));
-    hands.advance(SECOND);
+    control.advance(SECOND);
     assert_eq!(waiting.await.unwrap().unwrap().kid(), Some("1"));
 }
 
 #[tokio::test]
 async fn failures_are_retried_after_waits_that_grow_to_half_a_minute() {
-    let provider = Provider::start([ResponseTemplate::new(500)]).await;
-    let (keys, hands) = provider.keys();
-    tokio::spawn(keys.clone().keep_fresh());
+    let provider = Route::start([ResponseTemplate::new(500)]).await;
+    let (keys, control) = provider.keys();
+    tokio::spawn(keys.clone().run_refresh());
     let mut seconds = 0;
     let mut waits = Vec::new();
     for failure in 1..=9 {
         until(async || {
             let done = keys.snapshot().fetches_failed == failure;
             if !done {
-                hands.advance(SECOND / 10);
+                control.advance(SECOND / 10);
                 seconds += 1;
             }
             done
@@ -111,7 +111,7 @@ async fn failures_are_retried_after_waits_that_grow_to_half_a_minute() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_first_requests_cause_one_fetch() {
-    let provider = Provider::start([publishes(&[1], 300).set_delay(SECOND / 10)]).await;
+    let provider = Route::start([publishes(&[1], 300).set_delay(SECOND / 10)]).await;
     let (keys, _hands) = provider.keys();
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..1000 {
@@ -126,15 +126,15 @@ async fn a_thousand_first_requests_cause_one_fetch() {
 
 #[tokio::test]
 async fn a_storm_of_first_requests_on_a_broken_provider_is_no_storm_of_fetches() {
-    let provider = Provider::start([ResponseTemplate::new(500)]).await;
-    let (keys, hands) = provider.keys();
+    let provider = Route::start([ResponseTemplate::new(500)]).await;
+    let (keys, control) = provider.keys();
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..1000 {
         let keys = keys.clone();
         requests.spawn(async move { keys.current().await });
     }
     until(async || {
-        hands.advance(SECOND / 10);
+        control.advance(SECOND / 10);
         tokio::task::yield_now().await;
         while requests.try_join_next().is_some_and(|answer| answer.unwrap().is_err()) {}
         requests.is_empty()
@@ -144,7 +144,7 @@ async fn a_storm_of_first_requests_on_a_broken_provider_is_no_storm_of_fetches()
     assert!((2..=4).contains(&provider.fetches().await), "{}", provider.fetches().await);
     // Backing off now, beyond what a request may wait: refused at once, the clock standing still.
     while keys.snapshot().fetches_failed < 8 {
-        hands.advance(30 * SECOND);
+        control.advance(30 * SECOND);
         let _ = keys.refresh().await;
     }
     assert!(matches!(keys.current().await, Err(NoUsableKey::NeverFetched { .. })));
@@ -152,22 +152,22 @@ async fn a_storm_of_first_requests_on_a_broken_provider_is_no_storm_of_fetches()
 
 #[tokio::test]
 async fn a_request_waits_for_its_first_key_no_longer_than_it_may() {
-    let provider = Provider::start([publishes(&[1], 300).set_delay(60 * SECOND)]).await;
+    let provider = Route::start([publishes(&[1], 300).set_delay(60 * SECOND)]).await;
     let mut config = provider.config();
     config.fetch_timeout = 30 * SECOND;
-    let (keys, hands) = keys(config);
+    let (keys, control) = keys(config);
     let waiting = tokio::spawn({
         let keys = keys.clone();
         async move { keys.current().await }
     });
     until(async || provider.fetches().await == 1).await;
-    hands.advance(5 * SECOND);
+    control.advance(5 * SECOND);
     assert_eq!(waiting.await.unwrap(), Err(NoUsableKey::NeverFetched { last_error: None }));
 }
 
 #[tokio::test]
 async fn a_caller_who_leaves_takes_nothing_from_the_others() {
-    let provider = Provider::start([publishes(&[1], 300).set_delay(SECOND / 5)]).await;
+    let provider = Route::start([publishes(&[1], 300).set_delay(SECOND / 5)]).await;
     let (keys, _hands) = provider.keys();
     let first = tokio::spawn({
         let keys = keys.clone();
@@ -186,7 +186,7 @@ async fn a_caller_who_leaves_takes_nothing_from_the_others() {
 
 #[tokio::test]
 async fn a_withdrawn_key_is_gone_with_the_next_refresh() {
-    let provider = Provider::start([publishes(&[1, 2], 300), publishes(&[2], 300)]).await;
+    let provider = Route::start([publishes(&[1, 2], 300), publishes(&[2], 300)]).await;
     let (keys, _hands) = provider.keys();
     keys.refresh().await.unwrap();
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
@@ -197,7 +197,7 @@ async fn a_withdrawn_key_is_gone_with_the_next_refresh() {
 
 #[tokio::test]
 async fn pins_that_match_nothing_are_told_and_cost_no_wait() {
-    let provider = Provider::start([publishes(&[1, 2], 300)]).await;
+    let provider = Route::start([publishes(&[1, 2], 300)]).await;
     let mut config = provider.config();
     config.pin = vec!["3".into()];
     let (keys, _hands) = keys(config);
@@ -209,14 +209,14 @@ async fn pins_that_match_nothing_are_told_and_cost_no_wait() {
 
 #[tokio::test]
 async fn a_refresh_that_shortens_the_lifetime_brings_the_timer_forward() {
-    let provider = Provider::start([publishes(&[1], 3600), publishes(&[1], 60)]).await;
-    let (keys, hands) = provider.keys();
-    tokio::spawn(keys.clone().keep_fresh());
+    let provider = Route::start([publishes(&[1], 3600), publishes(&[1], 60)]).await;
+    let (keys, control) = provider.keys();
+    tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
     keys.refresh().await.unwrap();
     let mut seconds = 0;
     until(async || {
-        hands.advance(SECOND);
+        control.advance(SECOND);
         seconds += 1;
         tokio::task::yield_now().await;
         keys.snapshot().fetches_ok >= 3

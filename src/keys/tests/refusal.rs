@@ -5,68 +5,68 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Provider, key, keys, publishes, until};
+use super::super::fixtures::{Route, key, keys, publishes, until};
 use super::super::{Config, FetchError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hard_cut_under_a_thousand_requests_causes_one_fetch_and_all_get_the_new_key() {
-    let provider = Provider::start([publishes(&[1], 3600), publishes(&[2], 3600).set_delay(SECOND / 10)]).await;
+    let provider = Route::start([publishes(&[1], 3600), publishes(&[2], 3600).set_delay(SECOND / 10)]).await;
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
         let (keys, used) = (keys.clone(), used.clone());
-        requests.spawn(async move { keys.newer_than(&used).await });
+        requests.spawn(async move { keys.replacement_for(&used).await });
     }
     for newer in requests.join_all().await {
         assert_eq!(newer.unwrap().kid(), Some("2"));
     }
     assert_eq!(provider.fetches().await, 2);
     // Whoever is told later needs no fetch.
-    assert_eq!(keys.newer_than(&used).await.unwrap().kid(), Some("2"));
+    assert_eq!(keys.replacement_for(&used).await.unwrap().kid(), Some("2"));
     assert_eq!(provider.fetches().await, 2);
 }
 
 #[tokio::test]
 async fn a_key_that_is_still_published_was_refused_for_something_else() {
-    let provider = Provider::start([publishes(&[1], 300), publishes(&[1, 2], 300)]).await;
+    let provider = Route::start([publishes(&[1], 300), publishes(&[1, 2], 300)]).await;
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
-    assert_eq!(keys.newer_than(&used).await, None);
+    assert_eq!(keys.replacement_for(&used).await, None);
     assert_eq!(provider.fetches().await, 2);
     assert_eq!(provider.requests().await[1].headers["cache-control"], "no-cache");
 }
 
 #[tokio::test]
 async fn new_material_under_the_same_kid_is_another_key() {
-    let provider = Provider::start([publishes(&[1], 300)]).await;
+    let provider = Route::start([publishes(&[1], 300)]).await;
     let (keys, _hands) = provider.keys();
     keys.refresh().await.unwrap();
-    assert_eq!(keys.newer_than(&key("1", 7)).await, Some(key("1", 1)));
+    assert_eq!(keys.replacement_for(&key("1", 7)).await, Some(key("1", 1)));
 }
 
 #[tokio::test]
 async fn refusals_spend_a_burst_of_five_and_then_wait_for_the_next_second() {
-    let provider = Provider::start([publishes(&[1], 3600)]).await;
-    let (keys, hands) = provider.keys();
+    let provider = Route::start([publishes(&[1], 3600)]).await;
+    let (keys, control) = provider.keys();
     let used = keys.current().await.unwrap();
     for _ in 0..5 {
-        assert_eq!(keys.newer_than(&used).await, None);
+        assert_eq!(keys.replacement_for(&used).await, None);
     }
     assert_eq!(provider.fetches().await, 6);
     provider.now_answers(publishes(&[2], 3600));
     let mut requests = JoinSet::new();
     for _ in 0..100 {
         let (keys, used) = (keys.clone(), used.clone());
-        requests.spawn(async move { keys.newer_than(&used).await });
+        requests.spawn(async move { keys.replacement_for(&used).await });
     }
     for _ in 0..300 {
         tokio::task::yield_now().await;
     }
     assert_eq!(provider.fetches().await, 6);
-    hands.advance(SECOND);
+    control.advance(SECOND);
     for newer in requests.join_all().await {
         assert_eq!(newer.unwrap().kid(), Some("2"));
     }
@@ -75,38 +75,38 @@ async fn refusals_spend_a_burst_of_five_and_then_wait_for_the_next_second() {
 
 #[tokio::test]
 async fn the_backoff_of_the_timer_does_not_hold_a_forced_fetch_up() {
-    let provider = Provider::start([publishes(&[1], 30), ResponseTemplate::new(500)]).await;
-    let (keys, hands) = provider.keys();
-    tokio::spawn(keys.clone().keep_fresh());
+    let provider = Route::start([publishes(&[1], 30), ResponseTemplate::new(500)]).await;
+    let (keys, control) = provider.keys();
+    tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
     let used = keys.current().await.unwrap();
-    hands.advance(30 * SECOND);
+    control.advance(30 * SECOND);
     until(async || keys.snapshot().fetches_failed == 1).await;
     provider.now_answers(publishes(&[2], 30));
     // The clock stands still, within the timer's backoff.
-    assert_eq!(keys.newer_than(&used).await.unwrap().kid(), Some("2"));
+    assert_eq!(keys.replacement_for(&used).await.unwrap().kid(), Some("2"));
 }
 
 #[tokio::test]
 async fn a_forced_fetch_that_fails_keeps_the_set_and_does_not_block_the_next() {
-    let provider = Provider::start([publishes(&[1], 300), ResponseTemplate::new(500), publishes(&[2], 300)]).await;
+    let provider = Route::start([publishes(&[1], 300), ResponseTemplate::new(500), publishes(&[2], 300)]).await;
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
-    assert_eq!(keys.newer_than(&used).await, None);
+    assert_eq!(keys.replacement_for(&used).await, None);
     assert_eq!(keys.snapshot().last_error, Some(FetchError::Status(500)));
     assert_eq!(keys.current().await.unwrap(), used);
-    assert_eq!(keys.newer_than(&used).await.unwrap().kid(), Some("2"));
+    assert_eq!(keys.replacement_for(&used).await.unwrap().kid(), Some("2"));
 }
 
 #[tokio::test]
 async fn a_failed_forced_fetch_is_shared_by_all_who_waited_for_it() {
-    let provider = Provider::start([publishes(&[1], 300), ResponseTemplate::new(500).set_delay(SECOND / 10)]).await;
+    let provider = Route::start([publishes(&[1], 300), ResponseTemplate::new(500).set_delay(SECOND / 10)]).await;
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
         let (keys, used) = (keys.clone(), used.clone());
-        requests.spawn(async move { keys.newer_than(&used).await });
+        requests.spawn(async move { keys.replacement_for(&used).await });
     }
     assert!(requests.join_all().await.iter().all(Option::is_none));
     // One that all joined, and one for those who came while its request was already on its way.
@@ -116,7 +116,7 @@ async fn a_failed_forced_fetch_is_shared_by_all_who_waited_for_it() {
 #[tokio::test]
 async fn an_answer_that_may_be_older_than_the_refusal_is_not_trusted_to_confirm_the_key() {
     let provider =
-        Provider::start([publishes(&[1], 300), publishes(&[1], 300).set_delay(SECOND / 5), publishes(&[2], 300)]).await;
+        Route::start([publishes(&[1], 300), publishes(&[1], 300).set_delay(SECOND / 5), publishes(&[2], 300)]).await;
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
     let scheduled = tokio::spawn({
@@ -124,33 +124,33 @@ async fn an_answer_that_may_be_older_than_the_refusal_is_not_trusted_to_confirm_
         async move { keys.refresh().await }
     });
     until(async || provider.fetches().await == 2).await;
-    assert_eq!(keys.newer_than(&used).await.unwrap().kid(), Some("2"));
+    assert_eq!(keys.replacement_for(&used).await.unwrap().kid(), Some("2"));
     scheduled.await.unwrap().unwrap();
     assert_eq!(provider.fetches().await, 3);
 }
 
 #[tokio::test]
 async fn a_fetch_of_the_timers_that_a_cache_may_have_answered_is_not_trusted_either() {
-    let provider = Provider::start([publishes(&[1], 300), publishes(&[1], 300), publishes(&[2], 300)]).await;
+    let provider = Route::start([publishes(&[1], 300), publishes(&[1], 300), publishes(&[2], 300)]).await;
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
     // Both ask before either fetch is sent, and the timer's is the one that is made.
-    let (scheduled, newer) = tokio::join!(keys.refresh(), keys.newer_than(&used));
+    let (scheduled, newer) = tokio::join!(keys.refresh(), keys.replacement_for(&used));
     assert_eq!((scheduled, newer.unwrap().kid()), (Ok(()), Some("2")));
     let requests = provider.requests().await;
-    let past_caches: Vec<_> = requests.iter().map(|request| request.headers.contains_key("cache-control")).collect();
-    assert_eq!(past_caches, [false, false, true]);
+    let bypass_caches: Vec<_> = requests.iter().map(|request| request.headers.contains_key("cache-control")).collect();
+    assert_eq!(bypass_caches, [false, false, true]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn however_closely_fetches_follow_each_other_no_refused_caller_waits_for_more_than_a_few() {
-    let provider = Provider::start([publishes(&[1], 3600), publishes(&[1], 3600).set_delay(SECOND / 20)]).await;
-    let (keys, hands) = keys(Config { fetch_timeout: 100_000 * SECOND, ..provider.config() });
+    let provider = Route::start([publishes(&[1], 3600), publishes(&[1], 3600).set_delay(SECOND / 20)]).await;
+    let (keys, control) = keys(Config { fetch_timeout: 100_000 * SECOND, ..provider.config() });
     let used = keys.current().await.unwrap();
     // The budget is never empty for long.
     let turning = tokio::spawn(async move {
         loop {
-            hands.advance(SECOND);
+            control.advance(SECOND);
             tokio::time::sleep(SECOND / 200).await;
         }
     });
@@ -161,7 +161,7 @@ async fn however_closely_fetches_follow_each_other_no_refused_caller_waits_for_m
             waited.spawn(async move {
                 let fetches = || keys.snapshot().fetches_ok;
                 let before = fetches();
-                assert_eq!(keys.newer_than(&used).await, None);
+                assert_eq!(keys.replacement_for(&used).await, None);
                 fetches() - before
             });
         }
@@ -176,16 +176,16 @@ async fn however_closely_fetches_follow_each_other_no_refused_caller_waits_for_m
 
 #[tokio::test]
 async fn a_refused_caller_who_leaves_does_not_end_the_fetch_of_the_others() {
-    let provider = Provider::start([publishes(&[1], 300), publishes(&[2], 300).set_delay(SECOND / 5)]).await;
+    let provider = Route::start([publishes(&[1], 300), publishes(&[2], 300).set_delay(SECOND / 5)]).await;
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
-    let ask = || {
+    let request = || {
         let (keys, used) = (keys.clone(), used.clone());
-        tokio::spawn(async move { keys.newer_than(&used).await })
+        tokio::spawn(async move { keys.replacement_for(&used).await })
     };
-    let first = ask();
+    let first = request();
     until(async || provider.fetches().await == 2).await;
-    let second = ask();
+    let second = request();
     tokio::task::yield_now().await;
     first.abort();
     assert_eq!(second.await.unwrap().unwrap().kid(), Some("2"));

@@ -12,8 +12,8 @@ use http::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::sandbox::answer::{Answer, Dialect};
-use crate::sandbox::scripted_body::Script;
+use crate::sandbox::answer::{ApiResponse, Dialect};
+use crate::sandbox::scripted_body::ScriptedBody;
 
 /// Small enough that the shortest answer takes several pieces.
 const PIECE_BYTES: usize = 8;
@@ -55,7 +55,7 @@ impl ApiFault {
     }
 
     /// The first refusal among `faults`, in the dialect of the path.
-    pub(in crate::sandbox) fn refusal(faults: &[Self], dialect: Dialect) -> Option<Answer> {
+    pub(in crate::sandbox) fn refusal(faults: &[Self], dialect: Dialect) -> Option<ApiResponse> {
         faults.iter().find_map(|fault| match fault {
             Self::Unauthorized => Some(dialect.unauthenticated()),
             Self::BadRequest => Some(dialect.undecryptable()),
@@ -66,22 +66,24 @@ impl ApiFault {
     /// Sends `answer` as `faults` let it.
     pub(in crate::sandbox) async fn deliver(
         faults: &[Self],
-        answer: Answer,
+        answer: ApiResponse,
         clock: &Clock,
-    ) -> io::Result<Response<Script>> {
+    ) -> io::Result<Response<ScriptedBody>> {
         let document = Bytes::from(answer.body.to_string());
         let mut response = answer.into_response();
         for fault in faults {
             match fault {
                 Self::Unauthorized | Self::BadRequest => {}
                 Self::ResetBeforeHead => return Err(io::ErrorKind::ConnectionReset.into()),
-                Self::ResetInBody => *response.body_mut() = Script::cut(&document, io::ErrorKind::ConnectionReset),
+                Self::ResetInBody => {
+                    *response.body_mut() = ScriptedBody::cut(&document, io::ErrorKind::ConnectionReset)
+                }
                 Self::SlowHead { delay_ms } => {
                     clock.sleep(Duration::from_millis(*delay_ms)).await;
                 }
                 Self::SlowBody { pause_ms } => {
                     let pause = Duration::from_millis(*pause_ms);
-                    *response.body_mut() = Script::in_pieces(clock.clone(), &document, PIECE_BYTES, pause);
+                    *response.body_mut() = ScriptedBody::in_pieces(clock.clone(), &document, PIECE_BYTES, pause);
                 }
             }
         }
@@ -93,7 +95,7 @@ impl ApiFault {
 mod tests {
     use super::*;
     use crate::sandbox::Fault;
-    use crate::sandbox::testing::{Bench, Reply};
+    use crate::sandbox::testing::{Reply, TestSandbox};
     use http::Method;
     use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -107,19 +109,19 @@ mod tests {
     }
 
     /// A call armed with `fault` once; then the same call, which succeeds.
-    async fn once(bench: &Bench, fault: ApiFault, target: &str, body: Value) -> Reply {
-        bench.sandbox.arm_times(Fault::Api(fault), 1);
-        let reply = bench.post(target, &body).await;
-        bench.post(target, &body).await.ok();
+    async fn once(sandbox: &TestSandbox, fault: ApiFault, target: &str, body: Value) -> Reply {
+        sandbox.sandbox.arm_times(Fault::Api(fault), 1);
+        let reply = sandbox.post(target, &body).await;
+        sandbox.post(target, &body).await.ok();
         reply
     }
 
     /// What a raw connection reads before it ends, and how it ends. Deleting credentials shows
     /// whether the call was acted on.
-    async fn delete(bench: &Bench) -> (String, io::Result<usize>) {
-        let address = bench.sandbox.url().replace("http://", "");
+    async fn delete(sandbox: &TestSandbox) -> (String, io::Result<usize>) {
+        let address = sandbox.sandbox.url().replace("http://", "");
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = bench.request(Method::DELETE, "/v0/bank/credentials").build().unwrap();
+        let request = sandbox.request(Method::DELETE, "/v0/bank/credentials").build().unwrap();
         let token = request.headers()["authorization"].to_str().unwrap();
         let body = first().to_string();
         let head = format!(
@@ -135,44 +137,44 @@ mod tests {
 
     #[tokio::test]
     async fn a_good_token_is_refused_once_in_the_dialect_of_the_path() {
-        let bench = Bench::start().await;
-        let reply = once(&bench, ApiFault::Unauthorized, STATUS, first()).await;
+        let sandbox = TestSandbox::start().await;
+        let reply = once(&sandbox, ApiFault::Unauthorized, STATUS, first()).await;
         assert_eq!(reply.status, 401);
-        let reply = once(&bench, ApiFault::Unauthorized, SEARCH, json!({ "query": {} })).await;
+        let reply = once(&sandbox, ApiFault::Unauthorized, SEARCH, json!({ "query": {} })).await;
         assert_eq!(reply.status, 401);
         assert_eq!(reply.json()["error"]["code"], "UNAUTHENTICATED");
     }
 
     #[tokio::test]
     async fn a_good_body_is_refused_once_and_nothing_comes_of_it() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let fault = Fault::Api(ApiFault::BadRequest);
-        bench.sandbox.arm_times(fault, 1);
+        sandbox.sandbox.arm_times(fault, 1);
         let path = "/v0/bank/credentials";
-        let reply = bench.call(Method::DELETE, path, &first()).await;
+        let reply = sandbox.call(Method::DELETE, path, &first()).await;
         assert_eq!(reply.status, 400);
-        assert_eq!(bench.sandbox.received()[0].status, 400);
-        bench.post(STATUS, &first()).await.ok();
-        let reply = once(&bench, ApiFault::BadRequest, SEARCH, json!({ "query": {} })).await;
+        assert_eq!(sandbox.sandbox.received()[0].status, 400);
+        sandbox.post(STATUS, &first()).await.ok();
+        let reply = once(&sandbox, ApiFault::BadRequest, SEARCH, json!({ "query": {} })).await;
         assert_eq!(reply.json()["error"]["code"], "VALIDATION_ERROR");
     }
 
     #[tokio::test]
     async fn the_connection_is_reset_before_the_head_though_the_call_was_acted_on() {
-        let bench = Bench::start().await;
-        bench.sandbox.arm_times(Fault::Api(ApiFault::ResetBeforeHead), 1);
-        let (read, end) = delete(&bench).await;
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm_times(Fault::Api(ApiFault::ResetBeforeHead), 1);
+        let (read, end) = delete(&sandbox).await;
         assert_eq!(read, "");
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(bench.sandbox.received()[0].status, 200);
-        assert_eq!(bench.post(STATUS, &first()).await.status, 400);
+        assert_eq!(sandbox.sandbox.received()[0].status, 200);
+        assert_eq!(sandbox.post(STATUS, &first()).await.status, 400);
     }
 
     #[tokio::test]
     async fn the_connection_is_reset_in_the_body_after_half_of_it() {
-        let bench = Bench::start().await;
-        bench.sandbox.arm_times(Fault::Api(ApiFault::ResetInBody), 1);
-        let (read, end) = delete(&bench).await;
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm_times(Fault::Api(ApiFault::ResetInBody), 1);
+        let (read, end) = delete(&sandbox).await;
         let whole = json!({ "message": "Successfully deleted" }).to_string();
         let (head, body) = read.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK"));
@@ -183,27 +185,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_head_comes_by_the_clock_and_the_call_was_acted_on_before() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let fault = ApiFault::SlowHead { delay_ms: 60_000 };
-        bench.sandbox.arm(Fault::Api(fault));
+        sandbox.sandbox.arm(Fault::Api(fault));
         let body = first();
-        let asking = bench.post(STATUS, &body);
-        let (reply, ran) = bench.running(Duration::from_secs(1), asking).await;
+        let asking = sandbox.post(STATUS, &body);
+        let (reply, ran) = sandbox.running(Duration::from_secs(1), asking).await;
         reply.ok();
         assert!(ran >= Duration::from_secs(60));
-        assert_eq!(bench.sandbox.received().len(), 1);
+        assert_eq!(sandbox.sandbox.received().len(), 1);
     }
 
     #[tokio::test]
     async fn a_slow_body_comes_by_the_clock_after_its_head() {
-        let bench = Bench::start().await;
-        bench.sandbox.arm(Fault::Api(ApiFault::SlowBody { pause_ms: 1000 }));
-        let request = bench.request(Method::GET, "/v0/platform/link");
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm(Fault::Api(ApiFault::SlowBody { pause_ms: 1000 }));
+        let request = sandbox.request(Method::GET, "/v0/platform/link");
         // The head comes although the clock stands.
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         let second = Duration::from_secs(1);
-        let (body, ran) = bench.running(second, response.bytes()).await;
+        let (body, ran) = sandbox.running(second, response.bytes()).await;
         let body = body.unwrap();
         serde_json::from_slice::<Value>(&body).unwrap();
         let pieces = u32::try_from(body.len().div_ceil(PIECE_BYTES)).unwrap();

@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::sandbox::scripted_body::Script;
+use crate::sandbox::scripted_body::ScriptedBody;
 
 /// Small enough that a key set takes dozens of pieces.
 const DRIP_BYTES: usize = 16;
@@ -53,37 +53,37 @@ impl KeySetFault {
     }
 
     /// In place of a 200 with `document`.
-    pub(in crate::sandbox) fn answer(&self, document: &Bytes, clock: &Clock) -> Response<Script> {
+    pub(in crate::sandbox) fn answer(&self, document: &Bytes, clock: &Clock) -> Response<ScriptedBody> {
         let json = "application/json";
         match self {
             Self::Html => {
                 let page = "<!doctype html><title>Sandbox</title><p>This is not a key set.";
-                typed(StatusCode::OK, "text/html", Script::whole(page))
+                typed(StatusCode::OK, "text/html", ScriptedBody::whole(page))
             }
             Self::HalfDocument => {
                 let half = document.slice(..document.len() / 2);
-                typed(StatusCode::OK, json, Script::whole(half))
+                typed(StatusCode::OK, json, ScriptedBody::whole(half))
             }
             Self::Truncated => {
-                let body = Script::cut(document, io::ErrorKind::UnexpectedEof);
+                let body = ScriptedBody::cut(document, io::ErrorKind::UnexpectedEof);
                 typed(StatusCode::OK, json, body)
             }
             Self::SlowDrip { pause_ms } => {
                 let pause = Duration::from_millis(*pause_ms);
-                let body = Script::in_pieces(clock.clone(), document, DRIP_BYTES, pause);
+                let body = ScriptedBody::in_pieces(clock.clone(), document, DRIP_BYTES, pause);
                 typed(StatusCode::OK, json, body)
             }
             Self::ServerError => {
-                let body = Script::whole(r#"{"error":"Internal Error"}"#);
+                let body = ScriptedBody::whole(r#"{"error":"Internal Error"}"#);
                 typed(StatusCode::INTERNAL_SERVER_ERROR, json, body)
             }
             Self::NotModified => {
-                let mut response = Response::new(Script::whole(""));
+                let mut response = Response::new(ScriptedBody::whole(""));
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 response
             }
             Self::Redirect => {
-                let mut response = Response::new(Script::whole(""));
+                let mut response = Response::new(ScriptedBody::whole(""));
                 *response.status_mut() = StatusCode::FOUND;
                 let elsewhere = HeaderValue::from_static("/elsewhere/jwks.json");
                 response.headers_mut().insert(LOCATION, elsewhere);
@@ -93,7 +93,7 @@ impl KeySetFault {
     }
 }
 
-fn typed(status: StatusCode, kind: &'static str, body: Script) -> Response<Script> {
+fn typed(status: StatusCode, kind: &'static str, body: ScriptedBody) -> Response<ScriptedBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let kind = HeaderValue::from_static(kind);
@@ -105,15 +105,15 @@ fn typed(status: StatusCode, kind: &'static str, body: Script) -> Response<Scrip
 mod tests {
     use super::*;
     use crate::sandbox::Fault;
-    use crate::sandbox::testing::{Bench, Reply, send};
+    use crate::sandbox::testing::{Reply, TestSandbox, send};
     use serde_json::Value;
 
     async fn with(fault: KeySetFault) -> Reply {
-        let bench = Bench::start().await;
-        bench.sandbox.arm_times(Fault::KeySet(fault), 1);
-        let reply = bench.jwks().await;
-        assert_eq!(bench.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
-        assert_eq!(bench.sandbox.jwks_fetches(), 2);
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm_times(Fault::KeySet(fault), 1);
+        let reply = sandbox.jwks().await;
+        assert_eq!(sandbox.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
+        assert_eq!(sandbox.sandbox.jwks_fetches(), 2);
         reply
     }
 
@@ -134,10 +134,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_truncated_answer_promises_more_than_it_sends() {
-        let bench = Bench::start().await;
-        let whole = bench.jwks().await.body;
-        bench.sandbox.arm(Fault::KeySet(KeySetFault::Truncated));
-        let mut response = bench.http.get(bench.jwks_url()).send().await.unwrap();
+        let sandbox = TestSandbox::start().await;
+        let whole = sandbox.jwks().await.body;
+        sandbox.sandbox.arm(Fault::KeySet(KeySetFault::Truncated));
+        let mut response = sandbox.http.get(sandbox.jwks_url()).send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.content_length(), Some(whole.len() as u64));
         let mut got = Vec::new();
@@ -153,13 +153,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_set_drips_by_the_clock_and_is_whole_in_the_end() {
-        let bench = Bench::start().await;
-        let whole = bench.jwks().await.body;
+        let sandbox = TestSandbox::start().await;
+        let whole = sandbox.jwks().await.body;
         let fault = KeySetFault::SlowDrip { pause_ms: 1000 };
-        bench.sandbox.arm(Fault::KeySet(fault));
-        let response = bench.http.get(bench.jwks_url()).send().await.unwrap();
+        sandbox.sandbox.arm(Fault::KeySet(fault));
+        let response = sandbox.http.get(sandbox.jwks_url()).send().await.unwrap();
         let second = Duration::from_secs(1);
-        let (body, ran) = bench.running(second, response.bytes()).await;
+        let (body, ran) = sandbox.running(second, response.bytes()).await;
         assert_eq!(body.unwrap(), whole);
         let pieces = u32::try_from(whole.len().div_ceil(DRIP_BYTES)).unwrap();
         assert!(ran >= second * pieces);
@@ -179,20 +179,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_leads_to_a_place_where_a_follower_shows() {
-        let bench = Bench::start().await;
-        bench.sandbox.arm(Fault::KeySet(KeySetFault::Redirect));
-        let reply = bench.jwks().await;
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm(Fault::KeySet(KeySetFault::Redirect));
+        let reply = sandbox.jwks().await;
         assert_eq!(reply.status, 302);
-        let elsewhere = bench.sandbox.url() + reply.header("location");
-        assert_eq!(send(bench.http.get(elsewhere)).await.status, 401);
-        assert_eq!(bench.sandbox.received()[0].target, "/elsewhere/jwks.json");
+        let elsewhere = sandbox.sandbox.url() + reply.header("location");
+        assert_eq!(send(sandbox.http.get(elsewhere)).await.status, 401);
+        assert_eq!(sandbox.sandbox.received()[0].target, "/elsewhere/jwks.json");
     }
 
     #[tokio::test]
     async fn the_first_armed_counts() {
-        let bench = Bench::start().await;
-        bench.sandbox.arm(Fault::KeySet(KeySetFault::ServerError));
-        bench.sandbox.arm(Fault::KeySet(KeySetFault::Html));
-        assert_eq!(bench.jwks().await.status, 500);
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm(Fault::KeySet(KeySetFault::ServerError));
+        sandbox.sandbox.arm(Fault::KeySet(KeySetFault::Html));
+        assert_eq!(sandbox.jwks().await.status, 500);
     }
 }

@@ -20,7 +20,7 @@ const BITS: usize = 2048;
 /// What is published beside the real keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Junk {
+pub enum MalformedKeys {
     /// An elliptic-curve key (RFC 7518 section 6.2).
     EcKey,
     /// An RSA key for signatures: `use` is `sig`, `alg` is `RS256`.
@@ -45,7 +45,7 @@ pub enum Junk {
     Huge,
 }
 
-impl Junk {
+impl MalformedKeys {
     /// All there is.
     pub const ALL: [Self; 11] = [
         Self::EcKey,
@@ -139,69 +139,69 @@ mod tests {
     use super::*;
     use crate::jose::EncryptionKey;
     use crate::sandbox::Fault;
-    use crate::sandbox::testing::Bench;
+    use crate::sandbox::testing::TestSandbox;
 
     /// The set with `junk` armed, as published.
-    async fn published(bench: &Bench, junk: Junk) -> Vec<Value> {
-        bench.sandbox.arm(Fault::Publish(junk));
-        let reply = bench.jwks().await;
+    async fn published(sandbox: &TestSandbox, junk: MalformedKeys) -> Vec<Value> {
+        sandbox.sandbox.arm(Fault::Publish(junk));
+        let reply = sandbox.jwks().await;
         let etag = reply.header("etag").to_owned();
         let mut set = reply.ok();
-        assert_eq!(bench.jwks().await.header("etag"), etag, "{junk:?}");
-        bench.sandbox.disarm_all();
+        assert_eq!(sandbox.jwks().await.header("etag"), etag, "{junk:?}");
+        sandbox.sandbox.disarm_all();
         serde_json::from_value(set["keys"].take()).unwrap()
     }
 
     #[tokio::test]
     async fn each_kind_of_junk_stands_before_the_real_key_and_is_what_it_says() {
-        let bench = Bench::start().await;
-        let real = bench.jwks().await.ok()["keys"][0].take();
-        for junk in Junk::ALL {
-            let mut keys = published(&bench, junk).await;
+        let sandbox = TestSandbox::start().await;
+        let real = sandbox.jwks().await.ok()["keys"][0].take();
+        for junk in MalformedKeys::ALL {
+            let mut keys = published(&sandbox, junk).await;
             assert_eq!(keys.pop().as_ref(), Some(&real), "{junk:?}");
             let usable = keys.iter().filter(|key| EncryptionKey::from_jwk(key).is_ok()).count();
             let (entries, sound) = match junk {
-                Junk::DuplicateKid => (2, 2),
-                Junk::NoKid => (1, 1),
-                Junk::ManyKeys => (200, 200),
+                MalformedKeys::DuplicateKid => (2, 2),
+                MalformedKeys::NoKid => (1, 1),
+                MalformedKeys::ManyKeys => (200, 200),
                 _ => (1, 0),
             };
             assert_eq!((keys.len(), usable), (entries, sound), "{junk:?}");
         }
-        assert_eq!(bench.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
+        assert_eq!(sandbox.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
     }
 
     #[tokio::test]
     async fn a_duplicate_kid_stands_on_two_different_keys() {
-        let bench = Bench::start().await;
-        let keys = published(&bench, Junk::DuplicateKid).await;
+        let sandbox = TestSandbox::start().await;
+        let keys = published(&sandbox, MalformedKeys::DuplicateKid).await;
         assert_eq!(keys[0]["kid"], keys[1]["kid"]);
         assert_ne!(keys[0]["n"], keys[1]["n"]);
     }
 
     #[tokio::test]
     async fn what_is_sealed_for_the_key_without_a_kid_can_be_opened() {
-        let bench = Bench::start().await;
-        bench.sandbox.arm(Fault::Publish(Junk::NoKid));
-        let message = bench.seal(b"{}").await;
-        bench.post_jose("/v0/bank/credentials/list", message).await.ok();
-        let received = bench.sandbox.received();
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm(Fault::Publish(MalformedKeys::NoKid));
+        let message = sandbox.seal(b"{}").await;
+        sandbox.post_jose("/v0/bank/credentials/list", message).await.ok();
+        let received = sandbox.sandbox.received();
         assert_eq!(received[0].opened.as_ref().unwrap().kid, None);
     }
 
     #[tokio::test]
     async fn what_is_sealed_for_junk_is_refused() {
-        let bench = Bench::start().await;
-        bench.sandbox.arm(Fault::Publish(Junk::DuplicateKid));
-        let message = bench.seal(b"{}").await;
-        let reply = bench.post_jose("/v0/bank/credentials/list", message).await;
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm(Fault::Publish(MalformedKeys::DuplicateKid));
+        let message = sandbox.seal(b"{}").await;
+        let reply = sandbox.post_jose("/v0/bank/credentials/list", message).await;
         assert_eq!(reply.status, 400);
     }
 
     #[tokio::test]
     async fn the_huge_set_is_larger_than_two_mebibytes() {
-        let bench = Bench::start().await;
-        bench.sandbox.arm(Fault::Publish(Junk::Huge));
-        assert!(bench.jwks().await.body.len() > HUGE);
+        let sandbox = TestSandbox::start().await;
+        sandbox.sandbox.arm(Fault::Publish(MalformedKeys::Huge));
+        assert!(sandbox.jwks().await.body.len() > HUGE);
     }
 }

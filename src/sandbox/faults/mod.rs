@@ -22,7 +22,7 @@ use super::state::lock;
 
 pub use self::api::ApiFault;
 pub use self::key_set::KeySetFault;
-pub use self::malformed_keys::Junk;
+pub use self::malformed_keys::MalformedKeys;
 pub use self::token::TokenFault;
 
 /// Something that goes wrong. As JSON, `{"api": "unauthorized"}` or
@@ -31,7 +31,7 @@ pub use self::token::TokenFault;
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// Entries in the key set that should not be there, before those that should.
-    Publish(Junk),
+    Publish(MalformedKeys),
     /// The answer to a request for the key set.
     KeySet(KeySetFault),
     /// The answer to a request for a token.
@@ -44,7 +44,7 @@ impl Fault {
     /// One of each kind there is, with sample values.
     #[must_use]
     pub fn samples() -> Vec<Self> {
-        let junk = Junk::ALL.into_iter().map(Self::Publish);
+        let junk = MalformedKeys::ALL.into_iter().map(Self::Publish);
         let key_set = KeySetFault::samples().into_iter().map(Self::KeySet);
         let token = TokenFault::samples().into_iter().map(Self::Token);
         let api = ApiFault::samples().into_iter().map(Self::Api);
@@ -106,7 +106,7 @@ impl Faults {
     }
 
     /// What is wrong with the next answer to a request for the key set.
-    pub(super) fn of_key_set(&self) -> (Vec<Junk>, Vec<KeySetFault>) {
+    pub(super) fn of_key_set(&self) -> (Vec<MalformedKeys>, Vec<KeySetFault>) {
         let junk = self.take(|fault| match fault {
             Fault::Publish(junk) => Some(*junk),
             Fault::KeySet(_) | Fault::Token(_) | Fault::Api(_) => None,
@@ -156,7 +156,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::Bench;
+    use crate::sandbox::testing::TestSandbox;
     use http::Method;
     use serde_json::json;
 
@@ -192,33 +192,33 @@ mod tests {
 
     #[tokio::test]
     async fn faults_are_armed_listed_and_disarmed_at_the_management_door() {
-        let bench = Bench::start().await;
-        let armed = async || bench.manage(Method::GET, "/faults").await.ok()["armed"].take();
-        assert!(bench.sandbox.banner().contains("Faults armed: none"));
+        let sandbox = TestSandbox::start().await;
+        let armed = async || sandbox.manage(Method::GET, "/faults").await.ok()["armed"].take();
+        assert!(sandbox.sandbox.banner().contains("Faults armed: none"));
         assert_eq!(armed().await, json!([]));
 
         let slow = json!({ "api": { "slow_head": { "delay_ms": 5 } } });
         let html = json!({ "key_set": "html" });
-        bench.arm_by_http(&json!({ "fault": slow })).await.ok();
-        bench.arm_by_http(&json!({ "fault": html, "times": 2 })).await.ok();
+        sandbox.arm_by_http(&json!({ "fault": slow })).await.ok();
+        sandbox.arm_by_http(&json!({ "fault": html, "times": 2 })).await.ok();
         let both = json!([{ "fault": slow, "times": null }, { "fault": html, "times": 2 }]);
         assert_eq!(armed().await, both);
-        assert_eq!(bench.sandbox.armed().len(), 2);
-        let banner = bench.sandbox.banner();
+        assert_eq!(sandbox.sandbox.armed().len(), 2);
+        let banner = sandbox.sandbox.banner();
         assert!(banner.contains(r#"{"key_set":"html"} for 2 more"#), "{banner}");
         assert!(banner.contains("until disarmed"));
-        let index = bench.manage(Method::GET, "/").await.ok();
+        let index = sandbox.manage(Method::GET, "/").await.ok();
         assert_eq!(index["what"], banner);
 
-        bench.sandbox.disarm(&Fault::KeySet(KeySetFault::Html));
-        assert_eq!(bench.sandbox.armed().len(), 1);
-        bench.manage(Method::DELETE, "/faults").await.ok();
-        assert!(bench.sandbox.armed().is_empty());
+        sandbox.sandbox.disarm(&Fault::KeySet(KeySetFault::Html));
+        assert_eq!(sandbox.sandbox.armed().len(), 1);
+        sandbox.manage(Method::DELETE, "/faults").await.ok();
+        assert!(sandbox.sandbox.armed().is_empty());
     }
 
     #[tokio::test]
     async fn a_fault_that_is_not_known_is_refused_and_arms_nothing() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         for wrong in [
             json!({ "fault": { "api": "made_up" } }),
             json!({ "fault": { "made_up": "html" } }),
@@ -228,23 +228,23 @@ mod tests {
             json!({ "fault": { "key_set": "html" }, "times": -1 }),
             json!([]),
         ] {
-            let reply = bench.arm_by_http(&wrong).await;
+            let reply = sandbox.arm_by_http(&wrong).await;
             assert_eq!(reply.status, 400, "{wrong}");
             assert!(reply.json()["error"].is_string());
         }
-        assert!(bench.sandbox.armed().is_empty());
+        assert!(sandbox.sandbox.armed().is_empty());
     }
 
     #[tokio::test]
     async fn the_door_lists_a_sample_of_every_fault_and_takes_each_of_them() {
-        let bench = Bench::start().await;
-        let known = bench.manage(Method::GET, "/faults").await.ok()["samples"].take();
+        let sandbox = TestSandbox::start().await;
+        let known = sandbox.manage(Method::GET, "/faults").await.ok()["samples"].take();
         let known = known.as_array().unwrap();
         for fault in known {
-            bench.arm_by_http(&json!({ "fault": fault, "times": 1 })).await.ok();
+            sandbox.arm_by_http(&json!({ "fault": fault, "times": 1 })).await.ok();
         }
-        assert_eq!(bench.sandbox.armed().len(), known.len());
-        bench.sandbox.disarm_all();
-        assert!(bench.sandbox.armed().is_empty());
+        assert_eq!(sandbox.sandbox.armed().len(), known.len());
+        sandbox.sandbox.disarm_all();
+        assert!(sandbox.sandbox.armed().is_empty());
     }
 }

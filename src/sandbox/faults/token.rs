@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::sandbox::answer::Answer;
-use crate::sandbox::scripted_body::Script;
+use crate::sandbox::answer::ApiResponse;
+use crate::sandbox::scripted_body::ScriptedBody;
 
 /// What goes wrong. Several may be armed together: a slow answer with a short life, say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,10 +73,10 @@ impl TokenFault {
     }
 
     /// The first refusal among `faults`.
-    pub(in crate::sandbox) fn refusal(faults: &[Self]) -> Option<Response<Script>> {
+    pub(in crate::sandbox) fn refusal(faults: &[Self]) -> Option<Response<ScriptedBody>> {
         let error = |status, text: &str| {
             let body = json!({ "error": text });
-            Answer { status, body }.into_response()
+            ApiResponse { status, body }.into_response()
         };
         faults.iter().find_map(|fault| match fault {
             Self::RefuseCredentials => {
@@ -141,63 +141,63 @@ impl TokenFault {
 mod tests {
     use super::*;
     use crate::sandbox::Fault;
-    use crate::sandbox::testing::{Bench, Reply};
+    use crate::sandbox::testing::{Reply, TestSandbox};
 
-    async fn with(bench: &Bench, fault: TokenFault) -> Reply {
-        bench.sandbox.arm_times(Fault::Token(fault), 1);
-        let reply = bench.ask_token(&bench.credentials()).await;
-        assert!(bench.ask_token(&bench.credentials()).await.ok()["access_token"].is_string());
+    async fn with(sandbox: &TestSandbox, fault: TokenFault) -> Reply {
+        sandbox.sandbox.arm_times(Fault::Token(fault), 1);
+        let reply = sandbox.ask_token(&sandbox.credentials()).await;
+        assert!(sandbox.ask_token(&sandbox.credentials()).await.ok()["access_token"].is_string());
         reply
     }
 
     #[tokio::test]
     async fn a_short_lived_token_says_so_and_is() {
-        let mut bench = Bench::start().await;
+        let mut sandbox = TestSandbox::start().await;
         let fault = TokenFault::ShortLife { seconds: 2 };
-        assert_eq!(with(&bench, fault.clone()).await.ok()["expires_in"], 2);
-        bench.sandbox.arm(Fault::Token(fault));
-        bench.renew_token().await;
-        bench.hands.advance(Duration::from_secs(1));
-        assert_eq!(bench.get("/v0/bank/available").await.status, 200);
-        bench.hands.advance(Duration::from_secs(1));
-        assert_eq!(bench.get("/v0/bank/available").await.status, 401);
+        assert_eq!(with(&sandbox, fault.clone()).await.ok()["expires_in"], 2);
+        sandbox.sandbox.arm(Fault::Token(fault));
+        sandbox.renew_token().await;
+        sandbox.control.advance(Duration::from_secs(1));
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 200);
+        sandbox.control.advance(Duration::from_secs(1));
+        assert_eq!(sandbox.get("/v0/bank/available").await.status, 401);
     }
 
     #[tokio::test]
     async fn expires_in_is_whatever_was_asked_for_or_missing() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         for value in [json!("3600"), json!(0), json!(-1), json!(1e12), json!("soon"), json!(null)] {
             let fault = TokenFault::ExpiresIn { value: value.clone() };
-            assert_eq!(with(&bench, fault).await.ok().get("expires_in"), Some(&value));
+            assert_eq!(with(&sandbox, fault).await.ok().get("expires_in"), Some(&value));
         }
-        assert!(with(&bench, TokenFault::NoExpiresIn).await.ok().get("expires_in").is_none());
+        assert!(with(&sandbox, TokenFault::NoExpiresIn).await.ok().get("expires_in").is_none());
     }
 
     #[tokio::test]
     async fn a_token_has_a_line_break_or_is_missing() {
-        let bench = Bench::start().await;
-        let token = with(&bench, TokenFault::NewlineInToken).await.ok()["access_token"].take();
+        let sandbox = TestSandbox::start().await;
+        let token = with(&sandbox, TokenFault::NewlineInToken).await.ok()["access_token"].take();
         assert!(token.as_str().unwrap().contains("\r\n"));
-        assert!(with(&bench, TokenFault::NoToken).await.ok().get("access_token").is_none());
+        assert!(with(&sandbox, TokenFault::NoToken).await.ok().get("access_token").is_none());
     }
 
     #[tokio::test]
     async fn good_credentials_are_refused_put_off_or_met_by_a_failure() {
-        let bench = Bench::start().await;
-        assert_eq!(with(&bench, TokenFault::RefuseCredentials).await.status, 401);
-        assert_eq!(with(&bench, TokenFault::ServerError).await.status, 500);
-        let later = with(&bench, TokenFault::TooManyRequests { retry_after: 7 }).await;
+        let sandbox = TestSandbox::start().await;
+        assert_eq!(with(&sandbox, TokenFault::RefuseCredentials).await.status, 401);
+        assert_eq!(with(&sandbox, TokenFault::ServerError).await.status, 500);
+        let later = with(&sandbox, TokenFault::TooManyRequests { retry_after: 7 }).await;
         assert_eq!((later.status.as_u16(), later.header("retry-after")), (429, "7"));
     }
 
     #[tokio::test]
     async fn a_slow_answer_comes_by_the_clock() {
-        let bench = Bench::start().await;
+        let sandbox = TestSandbox::start().await;
         let fault = TokenFault::Slow { delay_ms: 60_000 };
-        bench.sandbox.arm(Fault::Token(fault));
-        let credentials = bench.credentials();
-        let asking = bench.ask_token(&credentials);
-        let (reply, ran) = bench.running(Duration::from_secs(1), asking).await;
+        sandbox.sandbox.arm(Fault::Token(fault));
+        let credentials = sandbox.credentials();
+        let asking = sandbox.ask_token(&credentials);
+        let (reply, ran) = sandbox.running(Duration::from_secs(1), asking).await;
         reply.ok();
         assert!(ran >= Duration::from_secs(60));
     }

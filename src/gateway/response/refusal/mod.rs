@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::credentials::TokenError;
 use crate::error_chain;
-use crate::gateway::callers::{Denied, Unknown};
+use crate::gateway::callers::{Denied, UnknownCaller};
 use crate::gateway::endpoints::token::BadTokenRequest;
 use crate::gateway::request::body::BodyFault;
 use crate::gateway::request::content_type::MediaTypeFault;
@@ -60,7 +60,7 @@ pub enum Refusal {
     MalformedTokenRequest(#[from] BadTokenRequest),
     /// The request is nobody's.
     #[error(transparent)]
-    CallerUnknown(#[from] Unknown),
+    CallerUnknown(#[from] UnknownCaller),
     /// The caller asked for what only the gateway may do.
     #[error("the token endpoint is the gateway's alone")]
     TokenEndpoint,

@@ -10,7 +10,7 @@ use rustls::{RootCertStore, ServerConfig};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use crate::pem::{BadPem, Contents, PemFile, Recipe};
+use crate::pem::{BadPem, FileContents, Loader, PemFile};
 
 /// What is offered by ALPN, best first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -30,7 +30,7 @@ pub struct TlsFiles {
 
 /// Why the listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
-pub enum BadTls {
+pub enum TlsError {
     /// A file does not hold what it should.
     #[error(transparent)]
     Pem(#[from] BadPem),
@@ -80,16 +80,16 @@ pub struct Presented {
     pub(super) not_after: SystemTime,
 }
 
-impl Recipe for TlsFiles {
-    type Made = Presented;
-    type Fault = BadTls;
+impl Loader for TlsFiles {
+    type Output = Presented;
+    type Fault = TlsError;
 
     fn files(&self) -> Vec<&Path> {
         let files = [Some(&self.certificate), Some(&self.private_key), self.client_ca.as_ref()];
         files.into_iter().flatten().map(PathBuf::as_path).collect()
     }
 
-    fn make(&self, contents: &Contents) -> Result<Presented, BadTls> {
+    fn make(&self, contents: &FileContents) -> Result<Presented, TlsError> {
         let (certificate, key) = (contents.of(&self.certificate)?, contents.of(&self.private_key)?);
         let client_ca = self.client_ca.as_ref().map(|path| contents.of(path)).transpose()?;
         let chain = certificate.certificates()?;
@@ -103,11 +103,11 @@ impl Recipe for TlsFiles {
                 let verifier =
                     if self.require_client_certificate { verifier } else { verifier.allow_unauthenticated() };
                 let path = authorities.path().to_owned();
-                builder.with_client_cert_verifier(verifier.build().map_err(|cause| BadTls::ClientCa { path, cause })?)
+                builder.with_client_cert_verifier(verifier.build().map_err(|cause| TlsError::ClientCa { path, cause })?)
             }
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key.private_key()?).map_err(|cause| BadTls::Pair {
+        let mut config = builder.with_single_cert(chain, key.private_key()?).map_err(|cause| TlsError::Pair {
             certificate: certificate.path().to_owned(),
             private_key: key.path().to_owned(),
             cause,
@@ -136,18 +136,18 @@ impl Recipe for TlsFiles {
     }
 }
 
-fn roots(authorities: &PemFile) -> Result<Arc<RootCertStore>, BadTls> {
+fn roots(authorities: &PemFile) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in authorities.certificates()? {
         let path = || authorities.path().to_owned();
-        roots.add(certificate).map_err(|cause| BadTls::Certificate { path: path(), cause })?;
+        roots.add(certificate).map_err(|cause| TlsError::Certificate { path: path(), cause })?;
     }
     Ok(Arc::new(roots))
 }
 
-fn not_after(chain: &[CertificateDer<'_>], path: &Path) -> Result<SystemTime, BadTls> {
+fn not_after(chain: &[CertificateDer<'_>], path: &Path) -> Result<SystemTime, TlsError> {
     let leaf = chain.first().ok_or_else(|| BadPem::NoCertificate(path.to_owned()))?;
-    end_of(leaf).map_err(|cause| BadTls::Validity { path: path.to_owned(), cause })
+    end_of(leaf).map_err(|cause| TlsError::Validity { path: path.to_owned(), cause })
 }
 
 pub(super) fn end_of(certificate: &CertificateDer<'_>) -> Result<SystemTime, x509_cert::der::Error> {

@@ -17,7 +17,7 @@ use rustls::pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
 use webpki::EndEntityCert;
 
-pub use files::{BadTls, TlsFiles};
+pub use files::{TlsError, TlsFiles};
 
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
@@ -43,7 +43,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// When they cannot be used. A certificate that has expired can; the log warns.
-    pub fn load(files: TlsFiles) -> Result<Self, BadTls> {
+    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         Ok(Self(Arc::new(Reloaded::load(files)?)))
     }
 
@@ -60,8 +60,8 @@ impl ServerTls {
     }
 
     /// Follows the files. Never ends.
-    pub async fn keep_fresh(self, clock: Clock) {
-        self.0.keep_fresh(clock).await;
+    pub async fn run_refresh(self, clock: Clock) {
+        self.0.run_refresh(clock).await;
     }
 }
 

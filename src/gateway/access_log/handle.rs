@@ -13,7 +13,7 @@ use crate::upstream::SealTime;
 
 /// What is known of a request so far. Travels in the request's extensions; all clones are one.
 #[derive(Clone, Debug)]
-pub struct Notes(Arc<Mutex<Known>>);
+pub struct RecordHandle(Arc<Mutex<Known>>);
 
 /// The record as far as it is filled in.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Known {
     pub(super) broke_off: bool,
 }
 
-impl Notes {
+impl RecordHandle {
     /// The notes the stack began for `request`.
     #[must_use]
     pub fn of<B>(request: &Request<B>) -> Self {
@@ -63,7 +63,7 @@ impl Notes {
     }
 
     /// Where it goes.
-    pub fn provider(&self, name: &Arc<str>) {
+    pub fn upstream(&self, name: &Arc<str>) {
         self.known().record.upstream = Some(Arc::clone(name));
     }
 
