@@ -4,6 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use crate::gateway::access_log::{Observer, Outcome, Record};
+pub use crate::gateway::response::refusal::{Code, Row};
+pub use crate::upstream::Connector;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
@@ -11,7 +14,6 @@ use crate::admin::{Admin, Check, Checks};
 use crate::clock::{Clock, Jitter};
 use crate::config::{Config, Upstream};
 use crate::credentials::Credentials;
-use crate::gateway::access_log::Observer;
 use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
 use crate::gateway::capacity::{self, Capacity, Quota};
 use crate::gateway::endpoints;
@@ -24,7 +26,7 @@ use crate::gateway::server::tls;
 use crate::gateway::{self, Gateway};
 use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
-use crate::upstream::{self, Connector, ConnectorError};
+use crate::upstream::{self, ConnectorError};
 
 /// A gateway whose listeners are bound and which serves nobody yet.
 #[derive(Debug)]

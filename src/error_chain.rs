@@ -6,7 +6,7 @@ use std::error::Error;
 /// The error and its sources, outermost first, joined by colons. A library's error that repeats
 /// its source in its own text is not told twice.
 #[must_use]
-pub fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -35,24 +35,25 @@
 //!
 //! A room's walls (who may use whom) are a table in `tests/gateway/walls.rs`, held by a test.
 
-pub mod admin;
+mod admin;
 pub mod app;
+#[doc(hidden)]
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod credentials;
+mod credentials;
 #[cfg(feature = "sandbox")]
 pub mod drill;
-pub mod error_chain;
-pub mod gateway;
+mod error_chain;
+mod gateway;
 pub mod jose;
-pub mod keys;
-pub mod pem;
-pub mod rate_limit;
+mod keys;
+mod pem;
+mod rate_limit;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
-pub mod telemetry;
+mod telemetry;
 #[cfg(test)]
 mod testing;
-pub mod upstream;
+mod upstream;

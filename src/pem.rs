@@ -11,10 +11,10 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-pub use reload::{FileContents, Loader, Reloaded};
+pub(crate) use reload::{FileContents, Loader, Reloaded};
 
 /// A file as it was at one moment. Wiped afterwards: it may hold a private key.
-pub struct PemFile {
+pub(crate) struct PemFile {
     path: PathBuf,
     bytes: Zeroizing<Vec<u8>>,
 }
@@ -24,7 +24,7 @@ impl PemFile {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read(path: &Path) -> Result<Self, BadPem> {
+    pub(crate) fn read(path: &Path) -> Result<Self, BadPem> {
         let bytes =
             fs::read(path).map_err(|error| BadPem::Unreadable { path: path.to_owned(), cause: error.kind() })?;
         Ok(Self { path: path.to_owned(), bytes: Zeroizing::new(bytes) })
@@ -32,7 +32,7 @@ impl PemFile {
 
     /// Where it was read.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -40,7 +40,7 @@ impl PemFile {
     ///
     /// # Errors
     /// When there is none, or the file is not whole.
-    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, BadPem> {
+    pub(crate) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, BadPem> {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         let found = found.map_err(|cause| self.malformed(cause))?;
         if found.is_empty() { Err(BadPem::NoCertificate(self.path.clone())) } else { Ok(found) }
@@ -50,7 +50,7 @@ impl PemFile {
     ///
     /// # Errors
     /// When there is none, or the file is not whole.
-    pub fn private_key(&self) -> Result<PrivateKeyDer<'static>, BadPem> {
+    pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, BadPem> {
         PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|cause| self.malformed(cause))
     }
 

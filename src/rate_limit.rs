@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// A bucket that holds a burst and is refilled by one at each interval.
 #[derive(Debug)]
-pub struct TokenBucket {
+pub(crate) struct TokenBucket {
     /// When the bucket is, or was, full again. What is taken moves it on by an interval.
     full_at: Instant,
     burst: u32,
@@ -17,7 +17,7 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket.
     #[must_use]
-    pub fn new(burst: u32, interval: Duration, now: Instant) -> Self {
+    pub(crate) fn new(burst: u32, interval: Duration, now: Instant) -> Self {
         Self { full_at: now, burst, interval }
     }
 
@@ -25,7 +25,7 @@ impl TokenBucket {
     ///
     /// # Errors
     /// When there is none: the moment when there will be one.
-    pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let full_at = self.full_at.max(now) + self.interval;
         // With this one taken, the bucket may lack at most a burst.
         match full_at.checked_sub(self.interval * self.burst) {

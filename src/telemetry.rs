@@ -56,7 +56,7 @@ pub enum Format {
 
 /// Where the log goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
+pub(crate) enum Writer {
     /// For `run`, whose log is its output.
     Stdout,
     /// For commands that print results on stdout.
@@ -81,7 +81,7 @@ impl Writer {
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     /// `RUST_LOG` is not a list of directives.
     #[error("RUST_LOG: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
@@ -95,7 +95,7 @@ pub enum InitError {
 ///
 /// # Errors
 /// When `filter` cannot be parsed, and when the log was set up before; it then stays as it was.
-pub fn init(config: &Config, filter: Option<&str>, writer: Writer) -> Result<(), InitError> {
+pub(crate) fn init(config: &Config, filter: Option<&str>, writer: Writer) -> Result<(), InitError> {
     Ok(subscriber(config, filter, writer.make(), writer.is_terminal())?.try_init()?)
 }
 

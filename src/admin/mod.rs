@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// Beside the gateway's own default, and on loopback as that one is.
-pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
 /// Health checks are short; whoever takes longer is not one.
 const HEAD: Duration = Duration::from_secs(5);
@@ -54,10 +54,10 @@ impl Default for Config {
 }
 
 /// One thing that must hold for requests to go through. Says what is missing when it does not.
-pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub(crate) type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What is asked by `/readyz`.
-pub struct Checks {
+pub(crate) struct Checks {
     /// Must hold in any case.
     pub always: Check,
     /// What each upstream needs: at least one of them must have all of it.
@@ -71,7 +71,7 @@ struct Answers {
 }
 
 /// The admin listener, bound.
-pub struct Admin {
+pub(crate) struct Admin {
     listener: TcpListener,
     answers: Arc<Answers>,
 }
@@ -88,7 +88,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(config: &Config, checks: Checks, metrics: Registry) -> io::Result<Self> {
+    pub(crate) async fn bind(config: &Config, checks: Checks, metrics: Registry) -> io::Result<Self> {
         let answers = Arc::new(Answers { checks, metrics });
         Ok(Self { listener: TcpListener::bind(config.address).await?, answers })
     }
@@ -97,12 +97,12 @@ impl Admin {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Serves for as long as it is polled; dropping it closes every connection.
-    pub async fn serve(self) {
+    pub(crate) async fn serve(self) {
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}

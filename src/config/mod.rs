@@ -43,6 +43,19 @@ pub use faults::{Fault, Faults, Origin};
 pub use overrides::Overrides;
 pub(crate) use reach::of_environment as proxy_of_environment;
 pub use report::Summary;
+
+// The settings' own types, from the modules that they configure.
+pub use crate::admin::Config as AdminConfig;
+pub use crate::credentials::{ClientCredentials, Config as CredentialsConfig, Format, StaticCredentials};
+pub use crate::gateway::callers::{BadRule, Config as CallerConfig, KeyDigest, KeySource as CallerKeys, Rule};
+pub use crate::gateway::capacity::QuotaOverrides;
+pub use crate::gateway::config::{Config as GatewayConfig, Deadlines, Limits, Listen};
+pub use crate::gateway::route::{Encryption, TokenEndpoint};
+pub use crate::gateway::server::socket::Address;
+pub use crate::gateway::server::tls::TlsFiles;
+pub use crate::keys::{Config as KeysConfig, Credential as KeysCredential, Source as KeysSource};
+pub use crate::telemetry::Config as LogConfig;
+pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};
 pub(crate) use urls::passes_in_clear;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -50,13 +63,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::StatusCode;
 use url::Url;
 
-use crate::gateway::capacity::QuotaOverrides;
-use crate::gateway::route::{Encryption, TokenEndpoint};
-use crate::gateway::server::socket::Address;
 use crate::secret::SecretSource;
 use crate::{admin, gateway, keys, telemetry};
 use file::{Context, Document, Given, Section, Setting};
-use limits::Limits;
+use limits::Limits as WrittenLimits;
 use listen::Written;
 use report::Report;
 use values::{ADDRESS, DEADLINE, DURATION, Kind, one_of};
@@ -120,7 +130,7 @@ impl Config {
         let mut gateway = gateway::Config::default();
         gateway.listen.address = any_port.into();
         let token_url = urls::append(&url, upstream::TOKEN_PATH);
-        let credentials = crate::credentials::ClientCredentials::new(token_url, client_id, client_secret);
+        let credentials = ClientCredentials::new(token_url, client_id, client_secret);
         let upstream = Upstream {
             name: name.to_owned(),
             prefix: upstream::PREFIX_OF_ALL.to_owned(),
@@ -170,7 +180,7 @@ impl Loaded {
 /// What is missing or faulty is reported, and something else stands in its place.
 fn read(mut root: Section<'_>) -> Config {
     let listen = Written::read(root.section("listen"));
-    let limits = Limits::read(root.section("limits"));
+    let limits = WrittenLimits::read(root.section("limits"));
     let deadlines = read_deadlines(root.section("deadlines"));
     let admin = read_admin(root.section("admin"), &listen.address);
     let log = read_log(root.section("log"));
@@ -184,9 +194,9 @@ fn read(mut root: Section<'_>) -> Config {
     Config { gateway: gateway::Config { listen, limits, deadlines, callers, token_key }, admin, log, upstreams }
 }
 
-fn read_deadlines(mut section: Section<'_>) -> gateway::Deadlines {
-    let default = gateway::Deadlines::default();
-    let deadlines = gateway::Deadlines {
+fn read_deadlines(mut section: Section<'_>) -> Deadlines {
+    let default = Deadlines::default();
+    let deadlines = Deadlines {
         head: section.setting("head", &DEADLINE, default.head).value,
         body: section.setting("body", &DEADLINE, default.body).value,
         stall: section.setting("stall", &DEADLINE, default.stall).value,

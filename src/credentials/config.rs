@@ -8,13 +8,13 @@ use url::Url;
 use crate::secret::SecretSource;
 
 /// A token request as a whole, from connecting to the last byte: ten times what a slow one needs.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request waits when no token is in hand: as long as one token request may take.
-pub const WAIT: Duration = FETCH_TIMEOUT;
+pub(crate) const WAIT: Duration = FETCH_TIMEOUT;
 
 /// The members of a token request that are ours to set, so that no extra member may bear their names.
-pub const RESERVED_MEMBERS: [&str; 3] = ["client_id", "client_secret", "grant_type"];
+pub(crate) const RESERVED_MEMBERS: [&str; 3] = ["client_id", "client_secret", "grant_type"];
 
 /// `[upstream.credentials]`.
 #[derive(Clone, Debug, PartialEq)]

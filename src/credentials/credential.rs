@@ -12,7 +12,7 @@ use crate::secret::Secret;
 /// What is put on a request. `Debug` shows nothing of the value, and the header's value is marked
 /// sensitive, which keeps it out of HPACK's tables and of the logs of the libraries below.
 #[derive(Clone, Debug)]
-pub struct Credential(Option<HeaderCredential>);
+pub(crate) struct Credential(Option<HeaderCredential>);
 
 #[derive(Clone, Debug)]
 struct HeaderCredential {
@@ -27,7 +27,7 @@ struct HeaderCredential {
 impl Credential {
     /// Puts the credential on, replacing every line of the header it sets, and of its twins spelt
     /// with underscores, which behind many servers are the same variable. Does nothing for `none`.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         let Some(credential) = &self.0 else { return };
         let is_twin = |name: &&HeaderName| name.as_str().replace('_', "-") == credential.header.as_str();
         let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
@@ -47,7 +47,7 @@ impl Credential {
 
     /// The provider let a request with it through. When it is refused later, it was revoked, and
     /// is not one that was never good.
-    pub fn note_accepted(&self) {
+    pub(crate) fn note_accepted(&self) {
         if let Some(credential) = &self.0 {
             credential.accepted.store(true, Ordering::Relaxed);
         }

@@ -7,7 +7,7 @@ use crate::secret::UnreadableSecret;
 
 /// A request cannot be given a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
+pub(crate) enum TokenError {
     /// 400, 401 or 403 from the token endpoint: our credentials are bad. The operator's fault.
     #[error("the token endpoint refused our credentials with status {status}")]
     CredentialsRefused {
@@ -24,7 +24,7 @@ pub enum TokenError {
 
 /// A renewal brought no credential. The one in hand, if any, stays until its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RenewalError {
+pub(crate) enum RenewalError {
     /// 400, 401 or 403: the credentials are bad (RFC 6749 section 5.2).
     #[error("status {status}: our credentials are refused")]
     Refused {
@@ -70,7 +70,7 @@ pub enum RenewalError {
 
 /// What was wrong with a 200 from the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoToken {
+pub(crate) enum NoToken {
     /// HTML, nothing, half a document, a list.
     #[error("not a JSON object")]
     NotAnObject,

@@ -55,10 +55,11 @@ use http::header::AUTHORIZATION;
 use tokio::sync::Notify;
 use url::Url;
 
-pub use config::{ClientCredentials, Config, FETCH_TIMEOUT, Format, RESERVED_MEMBERS, StaticCredentials, WAIT};
-pub use credential::Credential;
-pub use error::{NoToken, RenewalError, TokenError};
-pub use snapshot::Snapshot;
+pub use config::{ClientCredentials, Config, Format, StaticCredentials};
+pub(crate) use config::{RESERVED_MEMBERS, WAIT};
+pub(crate) use credential::Credential;
+pub(crate) use error::{NoToken, RenewalError, TokenError};
+pub(crate) use snapshot::Snapshot;
 
 use crate::clock::{Clock, Jitter};
 use crate::secret::{Secret, SecretSource};
@@ -75,7 +76,7 @@ const REMEMBERED_RENEWALS: u64 = 8;
 
 /// The credentials we hold for one upstream. Cheap to clone; all clones are one holder.
 #[derive(Clone)]
-pub struct Credentials(Arc<Holder>);
+pub(crate) struct Credentials(Arc<Holder>);
 
 struct Holder {
     name: Arc<str>,
@@ -97,7 +98,7 @@ type RenewalResult = Result<(), RenewalError>;
 impl Credentials {
     /// No I/O here. Logs call the upstream by `name`. `http` must not follow redirects.
     #[must_use]
-    pub fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
+    pub(crate) fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
         let is_minted = matches!(config, Config::ClientCredentials(_));
         let state = State::new(is_minted, clock.now(), jitter);
         Self(Arc::new(Holder {
@@ -120,7 +121,7 @@ impl Credentials {
     ///
     /// # Errors
     /// When there is none: see [`TokenError`].
-    pub async fn current(&self) -> Result<Credential, TokenError> {
+    pub(crate) async fn current(&self) -> Result<Credential, TokenError> {
         match self.usable() {
             Some(credential) => Ok(credential),
             None => self.awaited(0).await,
@@ -132,7 +133,7 @@ impl Credentials {
     ///
     /// None when there is none to be had, or when `refused` had itself replaced a refused one within
     /// the last ten seconds.
-    pub async fn replacement_for(&self, refused: &Credential) -> Option<Credential> {
+    pub(crate) async fn replacement_for(&self, refused: &Credential) -> Option<Credential> {
         let serial = refused.serial()?;
         let verdict = {
             let mut state = self.state();
@@ -163,13 +164,13 @@ impl Credentials {
 
     /// What is held: for readiness and `/metrics`.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.0.config, &self.state(), self.0.clock.now())
     }
 
     /// Keeps a credential in hand for as long as it is polled: the first renewal at once, then
     /// before the end of each one's life, with backoff after failures. Never returns.
-    pub async fn run_refresh(self) {
+    pub(crate) async fn run_refresh(self) {
         if matches!(self.0.config, Config::None) {
             return std::future::pending().await;
         }
@@ -187,7 +188,7 @@ impl Credentials {
     /// The token endpoint: the gateway refuses a caller's own calls of it. None for fixed
     /// credentials and for none.
     #[must_use]
-    pub fn endpoint(&self) -> Option<&Url> {
+    pub(crate) fn endpoint(&self) -> Option<&Url> {
         match &self.0.config {
             Config::ClientCredentials(config) => Some(&config.url),
             Config::Static(_) | Config::None => None,
@@ -196,7 +197,7 @@ impl Credentials {
 
     /// What the token in hand is good for, where the provider said so (RFC 6749 section 5.1).
     #[must_use]
-    pub fn scope(&self) -> Option<Arc<str>> {
+    pub(crate) fn scope(&self) -> Option<Arc<str>> {
         self.0.cached.load().as_ref().and_then(|cached| cached.scope.clone())
     }
 

@@ -7,7 +7,7 @@ use super::{Config, RenewalError, TokenError};
 
 /// The credential as it is at one moment, without its value.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// `client-credentials`, `static` or `none`, as in the configuration.
     pub kind: &'static str,
     /// Whether a request would get a credential now, or why not.

@@ -25,7 +25,7 @@ pub struct QuotaOverrides {
 
 /// One upstream's part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// Bytes of one body.
     pub max_body: usize,
     /// Bytes of all bodies together.
@@ -36,7 +36,7 @@ pub struct Quota {
 
 /// Divides `limits`: who wants something gets it, the others share the rest evenly.
 #[must_use]
-pub fn divide(limits: &Limits, overrides: &[QuotaOverrides]) -> Vec<Quota> {
+pub(crate) fn divide(limits: &Limits, overrides: &[QuotaOverrides]) -> Vec<Quota> {
     let buffered = even_share(limits.buffered, overrides.iter().map(|overrides| overrides.buffered));
     let in_flight = even_share(limits.in_flight, overrides.iter().map(|overrides| overrides.in_flight));
     let quota = |overrides: &QuotaOverrides| Quota {
@@ -61,7 +61,7 @@ const UNAUTHENTICATED_FRACTION: usize = 4;
 
 /// What is left of a [`Quota`] while requests come and go.
 #[derive(Clone, Debug)]
-pub struct Capacity {
+pub(crate) struct Capacity {
     /// Bytes of one body.
     pub max_body: usize,
     /// Bytes of all bodies together.
@@ -72,7 +72,7 @@ pub struct Capacity {
 
 /// Held while a request is among those to its upstream.
 #[derive(Debug)]
-pub struct UpstreamPermit {
+pub(crate) struct UpstreamPermit {
     _permit: OwnedSemaphorePermit,
     _unauthenticated: Option<OwnedSemaphorePermit>,
 }
@@ -80,7 +80,7 @@ pub struct UpstreamPermit {
 impl Capacity {
     /// All of `share`.
     #[must_use]
-    pub fn of(quota: Quota) -> Self {
+    pub(crate) fn of(quota: Quota) -> Self {
         let permits = quota.in_flight.min(Semaphore::MAX_PERMITS);
         Self {
             max_body: quota.max_body,
@@ -94,7 +94,7 @@ impl Capacity {
     ///
     /// # Errors
     /// `overloaded`: full means 503 now, not a queue nobody sees.
-    pub fn acquire(&self) -> Result<UpstreamPermit, Refusal> {
+    pub(crate) fn acquire(&self) -> Result<UpstreamPermit, Refusal> {
         Ok(UpstreamPermit { _permit: take(&self.in_flight)?, _unauthenticated: None })
     }
 
@@ -102,7 +102,7 @@ impl Capacity {
     ///
     /// # Errors
     /// `overloaded`, also while there are places for known callers.
-    pub fn acquire_unauthenticated(&self) -> Result<UpstreamPermit, Refusal> {
+    pub(crate) fn acquire_unauthenticated(&self) -> Result<UpstreamPermit, Refusal> {
         let unauthenticated = Some(take(&self.unauthenticated)?);
         Ok(UpstreamPermit { _permit: take(&self.in_flight)?, _unauthenticated: unauthenticated })
     }

@@ -9,39 +9,39 @@ use super::server::tls::TlsFiles;
 use crate::secret::SecretSource;
 
 /// Loopback: the gateway lends its credentials to whoever can connect.
-pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Each connection has a read buffer of at most 64 KiB, with HTTP/2 a window of 256 KiB; those of
 /// this many fit a quarter GiB, or one.
-pub const MAX_CONNECTIONS: usize = 4096;
+pub(crate) const MAX_CONNECTIONS: usize = 4096;
 
 /// The largest documented body is a letter with its PDF in Base64; 20 MiB of it must pass.
-pub const MAX_BODY: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// Eight of the largest bodies at once, or thousands of ordinary ones.
-pub const BUFFERED: usize = 256 * 1024 * 1024;
+pub(crate) const BUFFERED: usize = 256 * 1024 * 1024;
 
 /// More than one provider will serve to one client; beyond it, waiting helps nobody.
-pub const IN_FLIGHT: usize = 1024;
+pub(crate) const IN_FLIGHT: usize = 1024;
 
 /// hyper's own default. Also how long an idle connection is kept.
-pub const HEAD: Duration = Duration::from_secs(30);
+pub(crate) const HEAD: Duration = Duration::from_secs(30);
 
 /// The largest body over a line of 5 Mbit/s.
-pub const BODY: Duration = Duration::from_secs(60);
+pub(crate) const BODY: Duration = Duration::from_secs(60);
 
 /// A caller that takes nothing of its answer for so long is gone, or might as well be.
-pub const STALL: Duration = Duration::from_secs(30);
+pub(crate) const STALL: Duration = Duration::from_secs(30);
 
 /// Body, key, token and up to three attempts, each at its own limit, would be longer; a caller that
 /// has waited two minutes has given up.
-pub const EXCHANGE: Duration = Duration::from_secs(120);
+pub(crate) const EXCHANGE: Duration = Duration::from_secs(120);
 
 /// A load balancer's health check comes every few seconds. A sidecar may set 0.
-pub const DRAIN_DELAY: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
 /// Within the 30 s that Kubernetes grants by default, less the delay before it.
-pub const DRAIN: Duration = Duration::from_secs(20);
+pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
 /// How the downstream side is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -33,12 +33,12 @@ use crate::gateway::response::relay::{Relayed, drop_reply, relay};
 use crate::gateway::route::Route;
 
 /// The body of an answer: the provider's, streaming, or our own.
-pub type Reply = Either<Relayed, Full<Bytes>>;
+pub(crate) type Reply = Either<Relayed, Full<Bytes>>;
 
 /// An answer of our own. To HEAD it goes without its body and says how long that would be (RFC 9110
 /// section 9.3.2); hyper sees to that in HTTP/1 alone.
 #[must_use]
-pub fn own(answer: Response<Bytes>, to: &Method) -> Response<Reply> {
+pub(crate) fn own(answer: Response<Bytes>, to: &Method) -> Response<Reply> {
     let (mut head, mut body) = answer.into_parts();
     if *to == Method::HEAD && !body.is_empty() {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -49,7 +49,7 @@ pub fn own(answer: Response<Bytes>, to: &Method) -> Response<Reply> {
 
 /// The line every request goes down.
 #[derive(Clone, Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     admission: Arc<Admission>,
     clock: Clock,
 }
@@ -57,7 +57,7 @@ pub struct Exchange {
 impl Exchange {
     /// A line that begins with `admission`.
     #[must_use]
-    pub fn new(admission: Admission, clock: Clock) -> Self {
+    pub(crate) fn new(admission: Admission, clock: Clock) -> Self {
         Self { admission: Arc::new(admission), clock }
     }
 
@@ -65,7 +65,7 @@ impl Exchange {
     ///
     /// # Errors
     /// Every [`Refusal`] but those of the layers above.
-    pub async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
+    pub(crate) async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let record = RecordHandle::of(&request);
         let method = request.method().clone();
         let Forward { route, head, content, permit: _permit, caller_permit } =

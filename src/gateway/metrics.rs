@@ -23,7 +23,7 @@ use crate::keys::{self, EntryState};
 
 /// The figures of all providers and callers.
 #[derive(Debug)]
-pub struct MetricsCollector {
+pub(crate) struct MetricsCollector {
     routes: Vec<Route>,
     callers: Callers,
     tls: Option<ServerTls>,
@@ -32,7 +32,7 @@ pub struct MetricsCollector {
 impl MetricsCollector {
     /// Of these, and of the listener's TLS.
     #[must_use]
-    pub fn new(routes: Vec<Route>, callers: Callers, tls: Option<ServerTls>) -> Self {
+    pub(crate) fn new(routes: Vec<Route>, callers: Callers, tls: Option<ServerTls>) -> Self {
         Self { routes, callers, tls }
     }
 }

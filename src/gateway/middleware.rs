@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tower::{Layer, Service};
 
 /// What a layer does around `next`.
-pub trait Middleware<S>: Clone {
+pub(crate) trait Middleware<S>: Clone {
     /// What the layer answers.
     type Response;
     /// How the layer fails.
@@ -27,13 +27,13 @@ pub trait Middleware<S>: Clone {
 }
 
 /// The layer that does `step`.
-pub fn layer<T>(middleware: T) -> MiddlewareLayer<T> {
+pub(crate) fn layer<T>(middleware: T) -> MiddlewareLayer<T> {
     MiddlewareLayer(middleware)
 }
 
 /// A [`Middleware`] as a layer.
 #[derive(Clone, Debug)]
-pub struct MiddlewareLayer<T>(T);
+pub(crate) struct MiddlewareLayer<T>(T);
 
 impl<T: Clone, S> Layer<S> for MiddlewareLayer<T> {
     type Service = MiddlewareService<T, S>;
@@ -45,7 +45,7 @@ impl<T: Clone, S> Layer<S> for MiddlewareLayer<T> {
 
 /// The next of a stack with a [`Middleware`] around it.
 #[derive(Clone, Debug)]
-pub struct MiddlewareService<T, S> {
+pub(crate) struct MiddlewareService<T, S> {
     middleware: T,
     next: S,
 }

@@ -12,25 +12,25 @@
 //! | [`response`] | how a reply, or a refusal, gets back to the caller |
 //! | [`access_log`], [`metrics`] | what is recorded |
 
-pub mod access_log;
-pub mod callers;
-pub mod capacity;
-pub mod config;
-pub mod endpoints;
-pub mod exchange;
-pub mod metrics;
-pub mod middleware;
-pub mod request;
-pub mod response;
-pub mod route;
-pub mod server;
-pub mod stack;
+pub(crate) mod access_log;
+pub(crate) mod callers;
+pub(crate) mod capacity;
+pub(crate) mod config;
+pub(crate) mod endpoints;
+pub(crate) mod exchange;
+pub(crate) mod metrics;
+pub(crate) mod middleware;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod route;
+pub(crate) mod server;
+pub(crate) mod stack;
 
 use std::io;
 
 use access_log::{Observer, Observers};
 use callers::Callers;
-pub use config::{Config, Deadlines, Limits, Listen};
+pub(crate) use config::{Config, Deadlines, Limits, Listen};
 use exchange::Exchange;
 use request::admit::Admission;
 use route::{Route, Routes};
@@ -43,7 +43,7 @@ use crate::clock::Clock;
 
 /// The downstream side, bound and ready to serve.
 #[derive(Debug)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     listener: Listener,
     exchange: Exchange,
     config: Config,
@@ -57,7 +57,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the address cannot be bound, or the TLS files cannot be used.
-    pub async fn bind(
+    pub(crate) async fn bind(
         config: Config,
         callers: Callers,
         routes: Vec<Route>,
@@ -75,18 +75,18 @@ impl Gateway {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn address(&self) -> io::Result<Address> {
+    pub(crate) fn address(&self) -> io::Result<Address> {
         self.listener.address()
     }
 
     /// The listener's TLS, if it has any: somebody must run its [`ServerTls::run_refresh`].
     #[must_use]
-    pub fn tls(&self) -> Option<ServerTls> {
+    pub(crate) fn tls(&self) -> Option<ServerTls> {
         self.listener.tls()
     }
 
     /// Serves until the drain it was bound with closes the door and what was in flight is done.
-    pub async fn serve(self) {
+    pub(crate) async fn serve(self) {
         let Deadlines { exchange, drain, .. } = self.config.deadlines;
         let in_flight = self.config.limits.in_flight;
         let stack = stack::stack(self.exchange, in_flight, exchange, self.observers, self.drain.clone(), self.clock);

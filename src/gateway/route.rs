@@ -38,7 +38,7 @@ pub enum TokenEndpoint {
 
 /// One configured upstream. Cheap to clone; clones share what is held.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// As configured, for logs and metrics.
     pub name: Arc<str>,
     /// The paths it serves: this one and those below it.
@@ -66,7 +66,7 @@ pub struct Route {
 /// Who seals, with what that takes. What can take a body in clear any further is a key to seal it with, or
 /// the permission to send it so; a gateway behind one that seals has neither.
 #[derive(Clone, Debug)]
-pub enum BodyPolicy {
+pub(crate) enum BodyPolicy {
     /// [`Encryption::Seal`].
     Seal(Keys),
     /// [`Encryption::RequireSealed`].
@@ -78,7 +78,7 @@ pub enum BodyPolicy {
 impl BodyPolicy {
     /// The provider's keys, where they matter.
     #[must_use]
-    pub fn keys(&self) -> Option<PublishedKeys> {
+    pub(crate) fn keys(&self) -> Option<PublishedKeys> {
         match self {
             Self::Seal(keys) => Some(keys.known()),
             Self::RequireSealed(keys) => Some(keys.clone()),
@@ -89,12 +89,12 @@ impl BodyPolicy {
 
 /// Counts messages that were passed on under a kid that is not published.
 #[derive(Clone, Debug, Default)]
-pub struct UnknownKids(Arc<AtomicU64>);
+pub(crate) struct UnknownKids(Arc<AtomicU64>);
 
 impl UnknownKids {
     /// How many so far.
     #[must_use]
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -102,14 +102,14 @@ impl UnknownKids {
 impl Route {
     /// Whether a reply of this status can mean that the provider no longer has the key.
     #[must_use]
-    pub fn may_mean_key_unknown(&self, status: StatusCode) -> bool {
+    pub(crate) fn may_mean_key_unknown(&self, status: StatusCode) -> bool {
         self.key_refusals.contains(&status)
     }
 
     /// Compares a caller's kid with the published ones, without asking anybody. An unknown one is
     /// counted and named in the log, and its message forwarded all the same: the sealing side may
     /// have fetched later than we have.
-    pub fn note_kid(&self, kid: Option<&str>, keys: &PublishedKeys) {
+    pub(crate) fn note_kid(&self, kid: Option<&str>, keys: &PublishedKeys) {
         if kid.is_some_and(|kid| keys.publishes(kid)) {
             return;
         }
@@ -123,7 +123,7 @@ impl Route {
     ///
     /// # Errors
     /// When the prefix cannot be taken off, because an escaped slash ends it.
-    pub fn target(&self, uri: &Uri) -> Result<PathAndQuery, TargetFault> {
+    pub(crate) fn target(&self, uri: &Uri) -> Result<PathAndQuery, TargetFault> {
         let whole = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         if !self.strip_prefix || self.prefix.as_ref() == "/" {
             return Ok(whole);
@@ -139,7 +139,7 @@ impl Route {
 
     /// Whether a request for `uri` asks for a token that the gateway gives in the provider's place.
     #[must_use]
-    pub fn emulates(&self, uri: &Uri) -> bool {
+    pub(crate) fn emulates(&self, uri: &Uri) -> bool {
         self.token_endpoint == TokenEndpoint::Emulate
             && self.target(uri).is_ok_and(|target| self.is_token_endpoint(&target))
     }
@@ -147,7 +147,7 @@ impl Route {
     /// Whether a request for `target` asks for the key set. That is below the prefix, taken off or not: what
     /// is elsewhere is another's.
     #[must_use]
-    pub fn is_key_set(&self, target: &PathAndQuery) -> bool {
+    pub(crate) fn is_key_set(&self, target: &PathAndQuery) -> bool {
         let whole = target.path();
         let path = match &*self.prefix {
             prefix if self.strip_prefix || prefix == "/" => whole,
@@ -159,26 +159,26 @@ impl Route {
     /// Whether a request for `target` would go to where the provider gives out tokens. A caller
     /// who could go there through us would get one of ours.
     #[must_use]
-    pub fn is_token_endpoint(&self, target: &PathAndQuery) -> bool {
+    pub(crate) fn is_token_endpoint(&self, target: &PathAndQuery) -> bool {
         self.token_path.as_ref().is_some_and(|endpoint| target::may_equal(target.path(), endpoint))
     }
 }
 
 /// All providers, the one with the longest prefix first.
 #[derive(Clone, Debug)]
-pub struct Routes(Arc<[Route]>);
+pub(crate) struct Routes(Arc<[Route]>);
 
 impl Routes {
     /// The order of `providers` does not matter; their prefixes differ.
     #[must_use]
-    pub fn new(mut routes: Vec<Route>) -> Self {
+    pub(crate) fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
         Self(routes.into())
     }
 
     /// The provider that serves `path`, however it is spelt: `/%760` is below `/v0`.
     #[must_use]
-    pub fn at(&self, path: &str) -> Option<&Route> {
+    pub(crate) fn at(&self, path: &str) -> Option<&Route> {
         let path = percent_decode_str(path).decode_utf8_lossy();
         self.0.iter().find(|route| is_below(&path, &route.prefix))
     }

@@ -25,10 +25,10 @@ use crate::gateway::response::refusal::{Limit, Refusal};
 use crate::gateway::server::drain::Drain;
 
 /// The body of an answer, which is on record.
-pub type ResponseBody = Recorded<Reply>;
+pub(crate) type ResponseBody = Recorded<Reply>;
 
 /// Puts the layers around `exchange`.
-pub fn stack(
+pub(crate) fn stack(
     exchange: Exchange,
     in_flight: usize,
     time: Duration,

@@ -10,35 +10,35 @@ use crate::secret::SecretSource;
 
 /// No set is asked for again sooner than this, whatever its `Cache-Control` says: a provider
 /// that answers `max-age=0` must not be asked in a loop.
-pub const MIN_LIFETIME: Duration = Duration::from_secs(30);
+pub(crate) const MIN_LIFETIME: Duration = Duration::from_secs(30);
 
 /// No set is believed for longer than this without asking: a withdrawn key should be noticed
 /// within the hour even where the provider promises a day.
-pub const MAX_LIFETIME: Duration = Duration::from_secs(60 * 60);
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The lifetime of a set that states none: the usual age of key caches (Nimbus, panva `jose`).
-pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
+pub(crate) const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 /// How long beyond its lifetime a set is still sealed with when no newer one can be had: long
 /// enough for a night and a working day of outage, short enough that a key withdrawn for cause
 /// is not used for ever.
-pub const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A fetch as a whole, from connecting to the last byte: ten times what a slow one needs.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The first wait after a failure: long enough for a restart of the provider to get on.
-pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
+pub(crate) const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
 /// The longest wait between attempts: an ended outage is noticed within half a minute.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// How long a request waits when no key was ever in hand: as long as one fetch may take.
-pub const FIRST_KEY_WAIT: Duration = FETCH_TIMEOUT;
+pub(crate) const FIRST_KEY_WAIT: Duration = FETCH_TIMEOUT;
 
 /// How long a set read from a file is believed: a file costs nothing to read, and a mounted one
 /// (a Kubernetes volume) is swapped without a sign.
-pub const FILE_POLL: Duration = Duration::from_secs(10);
+pub(crate) const FILE_POLL: Duration = Duration::from_secs(10);
 
 /// `[upstream.keys]`.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,7 +17,7 @@ use super::selection::is_pinned;
 
 /// A JWK Set to be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySetDocument {
+pub(crate) struct KeySetDocument {
     /// The document (RFC 7517 section 5).
     pub document: String,
     /// A strong validator (RFC 9110 section 8.8.3): another document has another one.

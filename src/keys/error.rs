@@ -8,7 +8,7 @@ use crate::secret::UnreadableSecret;
 
 /// There is nothing to seal with. The provider's fault or the operator's, never the caller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoUsableKey {
+pub(crate) enum NoUsableKey {
     /// No good set was ever in hand: not since the start, and not in the last-known-good file.
     #[error("no key set was fetched yet{}", last(.last_error.as_ref()))]
     NeverFetched {
@@ -43,7 +43,7 @@ fn last(error: Option<&FetchError>) -> String {
 
 /// A fetch brought no good set. The one in hand, if any, stays. Holds no byte of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// The whole fetch took longer than allowed.
     #[error("no complete answer within {} ms", .0.as_millis())]
     Timeout(Duration),

@@ -65,14 +65,11 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, OnceCell};
 
-pub use config::{
-    BACKOFF_MAX, BACKOFF_MIN, Config, Credential, DEFAULT_LIFETIME, FETCH_TIMEOUT, FILE_POLL, FIRST_KEY_WAIT,
-    MAX_LIFETIME, MAX_STALE, MIN_LIFETIME, Source,
-};
-pub use document::KeySetDocument;
-pub use error::{FetchError, NoUsableKey};
-pub use published::PublishedKeys;
-pub use snapshot::{Entry, EntryState, KeyName, Snapshot};
+pub use config::{Config, Credential, Source};
+pub(crate) use document::KeySetDocument;
+pub(crate) use error::{FetchError, NoUsableKey};
+pub(crate) use published::PublishedKeys;
+pub(crate) use snapshot::{Entry, EntryState, KeyName, Snapshot};
 
 use crate::clock::{Clock, Jitter};
 use crate::jose::EncryptionKey;
@@ -87,7 +84,7 @@ const REMEMBERED_FETCHES: u64 = 8;
 
 /// The provider's keys. Cheap to clone; all clones are one holder.
 #[derive(Clone)]
-pub struct Keys(Arc<Holder>);
+pub(crate) struct Keys(Arc<Holder>);
 
 struct Holder {
     name: Arc<str>,
@@ -119,7 +116,7 @@ enum Reason {
 impl Keys {
     /// No I/O here. Logs call the upstream by `name`. `http` must not follow redirects.
     #[must_use]
-    pub fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
+    pub(crate) fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
         let config = Arc::new(config);
         let state = State::new(Arc::clone(&config), clock.now(), jitter);
         Self(Arc::new(Holder {
@@ -143,7 +140,7 @@ impl Keys {
     ///
     /// # Errors
     /// When there is none: see [`NoUsableKey`].
-    pub async fn current(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
+    pub(crate) async fn current(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
         match self.cached_key() {
             Err(NoUsableKey::NeverFetched { .. }) => self.first_key().await,
             answer => answer,
@@ -155,25 +152,25 @@ impl Keys {
     ///
     /// None when `used` is still published (the refusal was about something else), when no set
     /// could be fetched, or when the new one has no key to give.
-    pub async fn replacement_for(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
+    pub(crate) async fn replacement_for(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
         self.after_refusal(|| self.cached_replacement(used)).await
     }
 
     /// The same keys for one who only has to know which there are.
     #[must_use]
-    pub fn known(&self) -> PublishedKeys {
+    pub(crate) fn known(&self) -> PublishedKeys {
         PublishedKeys::of(self.clone())
     }
 
     /// What is held: for readiness, `/metrics` and `jwe-gateway keys`.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.state(), &self.0.config, self.0.clock.now())
     }
 
     /// Keeps the set fresh for as long as it is polled: the first fetch at once, then before the end
     /// of each set's lifetime, with backoff after failures. Never returns.
-    pub async fn run_refresh(self) {
+    pub(crate) async fn run_refresh(self) {
         self.restore().await;
         loop {
             let next = self.state().next_fetch();
@@ -193,7 +190,7 @@ impl Keys {
     ///
     /// # Errors
     /// When no good set came: see [`FetchError`].
-    pub async fn refresh(&self) -> Result<(), FetchError> {
+    pub(crate) async fn refresh(&self) -> Result<(), FetchError> {
         let next = self.state().next_fetch();
         self.join(next.number, Reason::Schedule).await
     }

@@ -5,7 +5,7 @@ use super::{KeySetDocument, Keys, NoUsableKey, Snapshot};
 /// Which keys there are. No key to seal with can be had of it, so whoever has no more than this has
 /// nothing to do with a body in clear.
 #[derive(Clone, Debug)]
-pub struct PublishedKeys(Keys);
+pub(crate) struct PublishedKeys(Keys);
 
 impl PublishedKeys {
     pub(super) fn of(keys: Keys) -> Self {
@@ -15,13 +15,13 @@ impl PublishedKeys {
     /// The provider refused a message that a caller had sealed under `kid`: fetches the set past its
     /// schedule, and gives the kids that can be sealed with, the preferred one first, if `kid` is
     /// not among them.
-    pub async fn kids_instead_of(&self, kid: Option<&str>) -> Option<Vec<String>> {
+    pub(crate) async fn kids_instead_of(&self, kid: Option<&str>) -> Option<Vec<String>> {
         self.0.after_refusal(|| self.0.0.cached.load().as_ref()?.kids_instead_of(kid)).await
     }
 
     /// Whether a key of this kid can be sealed with, as far as is known without a fetch.
     #[must_use]
-    pub fn publishes(&self, kid: &str) -> bool {
+    pub(crate) fn publishes(&self, kid: &str) -> bool {
         self.0.0.cached.load().as_ref().is_some_and(|cached| cached.publishes(kid))
     }
 
@@ -31,7 +31,7 @@ impl PublishedKeys {
     /// # Errors
     /// When there is none: see [`NoUsableKey`]. With `past_caches` also when the provider could
     /// not be asked; what is in hand may then be what the caller knows to be out of date.
-    pub async fn published(&self, bypass_caches: bool) -> Result<KeySetDocument, NoUsableKey> {
+    pub(crate) async fn published(&self, bypass_caches: bool) -> Result<KeySetDocument, NoUsableKey> {
         let Self(keys) = self;
         if bypass_caches {
             keys.confirm().await.map_err(|error| NoUsableKey::NotConfirmed { error })?;
@@ -44,12 +44,12 @@ impl PublishedKeys {
 
     /// As [`Keys::snapshot`].
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         self.0.snapshot()
     }
 
     /// As [`Keys::run_refresh`].
-    pub async fn run_refresh(self) {
+    pub(crate) async fn run_refresh(self) {
         self.0.run_refresh().await;
     }
 }

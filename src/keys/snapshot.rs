@@ -10,7 +10,7 @@ use crate::jose::{EncryptionKey, UnusableKey};
 
 /// The keys as they are at one moment.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The key that a message would be sealed with now, or why there is none.
     pub usable: Result<KeyName, NoUsableKey>,
     /// Every entry of the set in hand, in document order.
@@ -33,7 +33,7 @@ pub struct Snapshot {
 
 /// One entry of the JWK Set.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its `kid`, if it has one.
     pub kid: Option<String>,
     /// Its RFC 7638 SHA-256 thumbprint, if it could be read as a key.
@@ -48,7 +48,7 @@ pub struct Entry {
 
 /// What speaks for or against one entry of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EntryState {
+pub(crate) enum EntryState {
     /// It can be sealed with.
     Usable,
     /// It could be sealed with, but the configured pins do not name it.
@@ -74,7 +74,7 @@ impl fmt::Display for EntryState {
 ///
 /// The provider chose the `kid`; `Display` escapes it and cuts it short, for logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyName {
+pub(crate) struct KeyName {
     /// The `kid`, as published.
     pub kid: Option<String>,
     /// The RFC 7638 SHA-256 thumbprint; none of an entry that is no key.

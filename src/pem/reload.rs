@@ -28,7 +28,7 @@ use crate::clock::Clock;
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How something is made of files.
-pub trait Loader: Send + Sync + 'static {
+pub(crate) trait Loader: Send + Sync + 'static {
     /// What is made.
     type Output: Clone + Send + Sync + 'static;
     /// Why it cannot be.
@@ -52,14 +52,14 @@ pub trait Loader: Send + Sync + 'static {
 
 /// Files as they were at one moment.
 #[derive(Debug)]
-pub struct FileContents(Vec<PemFile>);
+pub(crate) struct FileContents(Vec<PemFile>);
 
 impl FileContents {
     /// What the file at `path` held.
     ///
     /// # Errors
     /// When the recipe did not name it among its [`files`](Loader::files).
-    pub fn of(&self, path: &Path) -> Result<&PemFile, BadPem> {
+    pub(crate) fn of(&self, path: &Path) -> Result<&PemFile, BadPem> {
         let unnamed = || BadPem::Unreadable { path: path.to_owned(), cause: io::ErrorKind::NotFound };
         self.0.iter().find(|file| file.path == path).ok_or_else(unnamed)
     }
@@ -71,7 +71,7 @@ impl FileContents {
 }
 
 /// Something made of files, current.
-pub struct Reloaded<R: Loader> {
+pub(crate) struct Reloaded<R: Loader> {
     loader: Arc<R>,
     in_use: ArcSwap<InUse<R::Output>>,
     taken: AtomicU64,
@@ -88,7 +88,7 @@ impl<R: Loader> Reloaded<R> {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn load(loader: R) -> Result<Self, R::Fault> {
+    pub(crate) fn load(loader: R) -> Result<Self, R::Fault> {
         let contents = FileContents::read(&loader)?;
         let made = loader.make(&contents)?;
         loader.adopted(&made);
@@ -98,24 +98,24 @@ impl<R: Loader> Reloaded<R> {
 
     /// The last that could be made.
     #[must_use]
-    pub fn current(&self) -> R::Output {
+    pub(crate) fn current(&self) -> R::Output {
         self.in_use.load().made.clone()
     }
 
     /// Changes of the files that were taken since the start.
     #[must_use]
-    pub fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
     /// States of the files that could not be used; each counts once, however long it lasts.
     #[must_use]
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
     /// Follows the files. Never ends.
-    pub async fn run_refresh(self: Arc<Self>, clock: Clock) {
+    pub(crate) async fn run_refresh(self: Arc<Self>, clock: Clock) {
         let mut trouble = None;
         loop {
             clock.sleep(POLL_INTERVAL).await;

@@ -19,7 +19,7 @@ const CHUNKS_AT_A_TIME: u32 = 4;
 /// A provider takes bodies in clear. Only an [`Upstream`](super::Upstream) that was configured
 /// with `encryption = "off"` gives this out, so without one no plaintext can become an [`Outgoing`].
 #[derive(Clone, Copy, Debug)]
-pub struct InClear(());
+pub(crate) struct InClear(());
 
 impl InClear {
     pub(super) fn allowed() -> Self {
@@ -32,7 +32,7 @@ impl InClear {
 /// Its length is known before the first byte. The ciphertext of a sealed message is made
 /// chunk by chunk as the socket takes it and never stands in memory whole.
 #[derive(Debug)]
-pub struct Outgoing(BodySource);
+pub(crate) struct Outgoing(BodySource);
 
 #[derive(Debug)]
 enum BodySource {
@@ -44,19 +44,19 @@ enum BodySource {
 impl Outgoing {
     /// No body: there is nothing to hide.
     #[must_use]
-    pub fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self(BodySource::Nothing)
     }
 
     /// JSON in clear, for a provider that takes no JWE.
     #[must_use]
-    pub fn clear(json: &Plaintext, _: InClear) -> Self {
+    pub(crate) fn clear(json: &Plaintext, _: InClear) -> Self {
         Self(BodySource::Clear(json.in_clear()))
     }
 
     /// A sealed message; the time its chunks cost is added to `spent`.
     #[must_use]
-    pub fn message(message: Compact, clock: Clock, spent: SealTime) -> Self {
+    pub(crate) fn message(message: Compact, clock: Clock, spent: SealTime) -> Self {
         Self(BodySource::Message { chunks: message.into_chunks(), clock, spent, since_break: 0 })
     }
 }
@@ -103,11 +103,11 @@ impl Body for Outgoing {
 
 /// How long sealing took, added up over a request's chunks and attempts.
 #[derive(Clone, Debug, Default)]
-pub struct SealTime(Arc<AtomicU64>);
+pub(crate) struct SealTime(Arc<AtomicU64>);
 
 impl SealTime {
     /// Does `work` and adds the time it took.
-    pub fn measure<T>(&self, clock: &Clock, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn measure<T>(&self, clock: &Clock, work: impl FnOnce() -> T) -> T {
         let begun = clock.now();
         let done = work();
         let nanos = u64::try_from((clock.now() - begun).as_nanos()).unwrap_or(u64::MAX);
@@ -117,7 +117,7 @@ impl SealTime {
 
     /// The sum so far.
     #[must_use]
-    pub fn total(&self) -> Duration {
+    pub(crate) fn total(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }

@@ -19,12 +19,14 @@ mod probe;
 mod proxy;
 mod send;
 
-pub use body::{InClear, Outgoing, SealTime};
-pub use client::{Connector, ConnectorError};
-pub use identity::{BadIdentity, Identity};
-pub use probe::{Handshake, Probe, ProbeError};
-pub use proxy::{BadProxy, Proxy};
-pub use send::{SendError, Upstream};
+pub(crate) use body::{InClear, Outgoing, SealTime};
+pub use client::Connector;
+pub(crate) use client::ConnectorError;
+pub(crate) use identity::BadIdentity;
+pub use identity::Identity;
+pub(crate) use probe::{Probe, ProbeError};
+pub use proxy::Proxy;
+pub(crate) use send::{SendError, Upstream};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,13 +35,13 @@ use url::Url;
 
 /// DNS, TCP and TLS together. A provider that does not shake hands in five seconds is down;
 /// waiting longer only piles callers up.
-pub const CONNECT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 
 /// The provider's own client library waits a minute for an answer.
-pub const REPLY: Duration = Duration::from_secs(60);
+pub(crate) const REPLY: Duration = Duration::from_secs(60);
 
 /// A reply that has begun and then says nothing for this long is not coming.
-pub const IDLE: Duration = Duration::from_secs(30);
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
 
 /// `[[upstream]]`: where the provider is and how long we wait for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

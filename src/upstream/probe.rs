@@ -31,7 +31,7 @@ use crate::error_chain;
 const VERDICT: Duration = Duration::from_millis(500);
 
 /// A way to be walked.
-pub struct Probe {
+pub(crate) struct Probe {
     target: Uri,
     proxy: Option<(Uri, Option<http::HeaderValue>)>,
     tls: ClientConfig,
@@ -41,7 +41,7 @@ pub struct Probe {
 
 /// What a completed handshake tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handshake {
+pub(crate) struct Handshake {
     /// `TLSv1_3`.
     pub version: String,
     /// Who signed the certificate.
@@ -52,7 +52,7 @@ pub struct Handshake {
 
 /// Where the way ends.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     /// DNS knows no such name, or does not answer.
     #[error("{host} has no address: {cause}")]
     NoAddress {
@@ -100,7 +100,7 @@ impl Probe {
     ///
     /// # Errors
     /// When its files or its URL cannot be used.
-    pub fn new(config: &Config) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, ConnectorError> {
         let tls = Connector::of(config)?;
         let target: Uri = config.url.as_str().parse().map_err(|_| ConnectorError::Url("not a URI".into()))?;
         let (client, roots) = tls.parts();
@@ -121,19 +121,19 @@ impl Probe {
 
     /// Whether a proxy is on the way.
     #[must_use]
-    pub fn has_proxy(&self) -> bool {
+    pub(crate) fn has_proxy(&self) -> bool {
         self.proxy.is_some()
     }
 
     /// Whether the provider is spoken to by TLS.
     #[must_use]
-    pub fn has_tls(&self) -> bool {
+    pub(crate) fn has_tls(&self) -> bool {
         self.target.scheme_str() == Some("https")
     }
 
     /// The host that is connected to, the provider or the proxy, and its port.
     #[must_use]
-    pub fn next_host(&self) -> (String, u16) {
+    pub(crate) fn next_host(&self) -> (String, u16) {
         let next = self.proxy.as_ref().map_or(&self.target, |(proxy, _)| proxy);
         let default = if next.scheme_str() == Some("https") { 443 } else { 80 };
         let port = next.port_u16().unwrap_or(default);
@@ -144,7 +144,7 @@ impl Probe {
     ///
     /// # Errors
     /// See [`ProbeError`].
-    pub async fn resolve(&self) -> Result<Vec<SocketAddr>, ProbeError> {
+    pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, ProbeError> {
         let (host, port) = self.next_host();
         let found = self.within(tokio::net::lookup_host((host.as_str(), port))).await?;
         let no_address = |cause| ProbeError::NoAddress { host: host.clone(), cause };
@@ -156,7 +156,7 @@ impl Probe {
     ///
     /// # Errors
     /// See [`ProbeError`].
-    pub async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, ProbeError> {
+    pub(crate) async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, ProbeError> {
         let connecting = async {
             let mut last = Err(ProbeError::TimedOut(self.deadline));
             for address in addresses {
@@ -174,7 +174,7 @@ impl Probe {
     ///
     /// # Errors
     /// See [`ProbeError`].
-    pub async fn tunnel(&self, stream: TcpStream) -> Result<TcpStream, ProbeError> {
+    pub(crate) async fn tunnel(&self, stream: TcpStream) -> Result<TcpStream, ProbeError> {
         let Some((proxy, says)) = &self.proxy else { return Ok(stream) };
         let mut stream = Some(TokioIo::new(stream));
         let only = service_fn(move |_: Uri| {
@@ -191,7 +191,7 @@ impl Probe {
     ///
     /// # Errors
     /// See [`ProbeError`].
-    pub async fn handshake(&self, stream: TcpStream) -> Result<Handshake, ProbeError> {
+    pub(crate) async fn handshake(&self, stream: TcpStream) -> Result<Handshake, ProbeError> {
         let host = self.target.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(|error| ProbeError::NoTls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::new(self.tls.clone()));

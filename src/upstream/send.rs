@@ -17,7 +17,7 @@ use super::{Config, ConnectorError};
 
 /// The provider, as the exchange sees it.
 #[derive(Clone, Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     client: DataClient,
     scheme: Scheme,
     authority: Authority,
@@ -32,7 +32,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the configured URL cannot stand in a request, or is https and nobody is trusted.
-    pub fn new(config: &Config, tls: &Connector) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(config: &Config, tls: &Connector) -> Result<Self, ConnectorError> {
         let uri: Uri =
             config.url.as_str().parse().map_err(|cause: InvalidUri| ConnectorError::Url(cause.to_string()))?;
         let client = tls.data_client(&uri, config.connect);
@@ -56,13 +56,13 @@ impl Upstream {
 
     /// The permission to send it bodies in clear, when it was configured so.
     #[must_use]
-    pub fn in_clear(&self) -> Option<InClear> {
+    pub(crate) fn in_clear(&self) -> Option<InClear> {
         self.in_clear
     }
 
     /// How long a reply's body may say nothing.
     #[must_use]
-    pub fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         self.idle
     }
 
@@ -73,7 +73,7 @@ impl Upstream {
     /// # Errors
     /// See [`SendError`]. After [`SendError::ReplyTimeout`] and [`SendError::Broken`] the
     /// provider may have processed the request.
-    pub async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
+    pub(crate) async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
         *request.uri_mut() = self.place(request.uri())?;
         match tokio::time::timeout(self.reply, self.client.request(request)).await {
             Ok(reply) => reply.map_err(SendError::classify),
@@ -84,7 +84,7 @@ impl Upstream {
     /// The path by which a request would come to `url`; none when it is another's, or not below the base
     /// path. The scheme makes no difference: a port is one place.
     #[must_use]
-    pub fn path_to<'u>(&self, url: &'u Url) -> Option<&'u str> {
+    pub(crate) fn path_to<'u>(&self, url: &'u Url) -> Option<&'u str> {
         let own: Url = format!("{}://{}", self.scheme, self.authority).parse().ok()?;
         let is_here = own.host() == url.host() && own.port_or_known_default() == url.port_or_known_default();
         url.path().strip_prefix(&self.base_path).filter(|path| is_here && path.starts_with('/'))
@@ -108,7 +108,7 @@ impl Upstream {
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// No connection: refused, no route, no such name. Nothing was sent.
     #[error("no connection to the provider")]
     Unreachable(#[source] legacy::Error),
@@ -133,7 +133,7 @@ pub enum SendError {
 impl SendError {
     /// Whether the request certainly never reached the provider.
     #[must_use]
-    pub fn nothing_was_sent(&self) -> bool {
+    pub(crate) fn nothing_was_sent(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Tls(_) | Self::ConnectTimeout(_) | Self::Target => true,
             Self::Broken(_) | Self::ReplyTimeout => false,

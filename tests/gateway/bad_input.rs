@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jwe_gateway::gateway::response::refusal::Code;
+use jwe_gateway::app::Code;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -213,7 +213,7 @@ async fn callers_do_not_get_tokens_behind_a_base_path_either() {
     let gateway = TestGateway::spawn_with(|config| {
         let upstream = &mut config.upstreams[0];
         upstream.upstream.url = upstream.upstream.url.join("/base/").unwrap();
-        if let jwe_gateway::credentials::Config::ClientCredentials(credentials) = &mut upstream.credentials {
+        if let jwe_gateway::config::CredentialsConfig::ClientCredentials(credentials) = &mut upstream.credentials {
             credentials.url = credentials.url.join("/base/v0/token").unwrap();
         }
     })
@@ -227,7 +227,7 @@ async fn a_path_that_only_looks_like_the_token_endpoint_is_forwarded() {
     let gateway = TestGateway::spawn_with(|config| {
         let elsewhere = config.upstreams[0].upstream.url.as_str().replace("127.0.0.1", "localhost");
         config.upstreams[0].upstream.url = elsewhere.parse().unwrap();
-        config.upstreams[0].credentials = jwe_gateway::credentials::Config::None;
+        config.upstreams[0].credentials = jwe_gateway::config::CredentialsConfig::None;
     })
     .await;
     let reply = gateway.json("POST", "/v0/token", "{}").send().await.unwrap();

@@ -1,11 +1,11 @@
 //! Only known callers, each within what it may do.
 
 use jwe_gateway::config::Config;
-use jwe_gateway::gateway::callers::{self, KeyDigest, KeySource};
-use jwe_gateway::gateway::route::{Encryption, TokenEndpoint};
-use jwe_gateway::keys::Source;
+use jwe_gateway::config::Identity;
+use jwe_gateway::config::KeysSource as Source;
+use jwe_gateway::config::{CallerConfig, CallerKeys as KeySource, KeyDigest};
+use jwe_gateway::config::{Encryption, TokenEndpoint};
 use jwe_gateway::sandbox::{ApiFault, Fault};
-use jwe_gateway::upstream::Identity;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -16,12 +16,12 @@ use crate::harness::{RawAnswer, Served, TestGateway, assert_refused, assert_refu
 
 const LIST: &str = "/v0/bank/credentials/list";
 
-pub(crate) fn caller(name: &str) -> callers::Config {
+pub(crate) fn caller(name: &str) -> CallerConfig {
     let keys = Some(KeySource::Digests(vec![KeyDigest::of(&format!("key-of-{name}"))]));
-    callers::Config { keys, ..callers::Config::new(name) }
+    CallerConfig { keys, ..CallerConfig::new(name) }
 }
 
-async fn spawn(callers: Vec<callers::Config>) -> TestGateway {
+async fn spawn(callers: Vec<CallerConfig>) -> TestGateway {
     TestGateway::spawn_with(|config| config.gateway.callers = callers).await
 }
 
@@ -53,7 +53,7 @@ async fn a_request_without_a_known_key_is_refused_and_tells_nothing_of_the_gatew
 async fn a_caller_gets_what_is_on_its_list_and_no_trick_gets_it_more() {
     let rules = ["POST /v0/bank/credentials/*", "GET /v0/bank/available"];
     let allow = Some(rules.iter().map(|rule| rule.parse().unwrap()).collect());
-    let gateway = spawn(vec![callers::Config { allow, ..caller("a") }, caller("b")]).await;
+    let gateway = spawn(vec![CallerConfig { allow, ..caller("a") }, caller("b")]).await;
     assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
     let search = "/letters/v1/search-letters";
     for path in [
@@ -89,7 +89,7 @@ async fn a_caller_gets_what_is_on_its_list_and_no_trick_gets_it_more() {
 #[tokio::test]
 async fn what_is_not_enforced_goes_through_and_is_counted() {
     let allow = Some(vec!["GET /v0/bank/available".parse().unwrap()]);
-    let gateway = spawn(vec![callers::Config { allow, enforce: false, ..caller("a") }]).await;
+    let gateway = spawn(vec![CallerConfig { allow, enforce: false, ..caller("a") }]).await;
     assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
     let figures = gateway.admin("/metrics").await.1;
     let counted = r#"jwe_gateway_caller_refusals_total{caller="a",reason="path",enforced="false"} 1"#;
@@ -98,7 +98,7 @@ async fn what_is_not_enforced_goes_through_and_is_counted() {
 
 #[tokio::test]
 async fn a_caller_over_its_rate_is_told_when_to_come_back() {
-    let gateway = spawn(vec![callers::Config { requests_per_second: Some(1), ..caller("a") }, caller("b")]).await;
+    let gateway = spawn(vec![CallerConfig { requests_per_second: Some(1), ..caller("a") }, caller("b")]).await;
     gateway.ready().await;
     assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
     // Should a second pass between two requests, the next one is over the rate.
@@ -113,7 +113,7 @@ async fn a_caller_over_its_rate_is_told_when_to_come_back() {
 
 #[tokio::test]
 async fn a_caller_has_its_places_until_its_answers_are_handed_over() {
-    let gateway = spawn(vec![callers::Config { concurrent: Some(1), ..caller("a") }]).await;
+    let gateway = spawn(vec![CallerConfig { concurrent: Some(1), ..caller("a") }]).await;
     gateway.ready().await;
     gateway.sandbox.arm_times(Fault::Api(ApiFault::SlowHead { delay_ms: 60_000 }), 1);
     let hanging = gateway.json("POST", LIST, "{}").header("authorization", "Bearer key-of-a");
@@ -228,7 +228,7 @@ async fn who_only_asks_for_tokens_leaves_places_to_those_who_have_one() {
 async fn tokens_and_the_key_set_are_on_no_list_and_count_in_a_callers_limits() {
     let gateway = TestGateway::spawn_with(|config| {
         let allow = Some(Vec::new());
-        let limited = callers::Config { allow, requests_per_second: Some(1), ..caller("a") };
+        let limited = CallerConfig { allow, requests_per_second: Some(1), ..caller("a") };
         config.gateway.callers = vec![limited, caller("b")];
         config.upstreams[0].encryption = Encryption::RequireSealed;
         config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
@@ -269,7 +269,7 @@ async fn a_sidecar_presents_its_key_to_the_egress_with_requests_and_key_fetches(
 #[tokio::test]
 async fn a_caller_is_known_by_its_certificate_and_a_strange_one_is_nobodys() {
     let authority = Authority::new();
-    let by_certificate = callers::Config { certificate: Some("portfolio.test".into()), ..callers::Config::new("a") };
+    let by_certificate = CallerConfig { certificate: Some("portfolio.test".into()), ..CallerConfig::new("a") };
     let gateway = TestGateway::spawn_with(|config| {
         authority.serve_own(config);
         // Some show a certificate, others a key.
@@ -305,7 +305,7 @@ async fn a_sidecar_reaches_its_egress_by_tls_and_shows_it_a_certificate() {
     let egress = TestGateway::spawn_with(|config: &mut Config| {
         authority.serve_own(config);
         let certificate = Some("sidecar.test".into());
-        config.gateway.callers = vec![callers::Config { certificate, ..callers::Config::new("sidecar") }];
+        config.gateway.callers = vec![CallerConfig { certificate, ..CallerConfig::new("sidecar") }];
         config.upstreams[0].encryption = Encryption::RequireSealed;
     })
     .await;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use jwe_gateway::config::Config;
-use jwe_gateway::credentials::{self, StaticCredentials};
-use jwe_gateway::gateway::route::Encryption;
-use jwe_gateway::keys::{Credential, Source};
+use jwe_gateway::config::Encryption;
+use jwe_gateway::config::{CredentialsConfig, StaticCredentials};
+use jwe_gateway::config::{KeysCredential as Credential, KeysSource as Source};
 use jwe_gateway::sandbox::Rotation;
 use jwe_gateway::secret::{Secret, SecretSource};
 use tokio::task::JoinSet;
@@ -49,13 +49,13 @@ pub(crate) fn sidecar_config(egress: &TestGateway, key: Option<&str>) -> Config 
     let upstream = &mut config.upstreams[0];
     upstream.upstream.url = format!("http://{}", egress.address).parse().unwrap();
     upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
-    upstream.credentials = credentials::Config::None;
+    upstream.credentials = CredentialsConfig::None;
     if let Some(key) = key {
         let secret = SecretSource::Value(Secret::new(key.to_owned()));
         let (header, prefix) = (AUTHORIZATION, "Bearer ".to_owned());
         upstream.keys.credential =
             Some(Credential { header: header.clone(), prefix: prefix.clone(), secret: secret.clone() });
-        upstream.credentials = credentials::Config::Static(StaticCredentials { header, prefix, secret });
+        upstream.credentials = CredentialsConfig::Static(StaticCredentials { header, prefix, secret });
     }
     config
 }

@@ -1,6 +1,6 @@
 //! The commands, as a person types them.
 
-use jwe_gateway::gateway::route::Encryption;
+use jwe_gateway::config::Encryption;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jwe_gateway::upstream::Connector;
+use jwe_gateway::app::Connector;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -2,9 +2,9 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
-use jwe_gateway::gateway::route::Encryption;
+use jwe_gateway::app::Connector;
+use jwe_gateway::config::Encryption;
 use jwe_gateway::sandbox::{Options, Rotation, Sandbox};
-use jwe_gateway::upstream::Connector;
 use serde_json::Value;
 
 use crate::harness::{TestGateway, assert_refused, assert_refused_raw};

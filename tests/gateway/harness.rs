@@ -6,12 +6,12 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use http::HeaderMap;
+use jwe_gateway::app::Connector;
 use jwe_gateway::app::{App, Dependencies, Shutdown};
 use jwe_gateway::config::Config;
 use jwe_gateway::jose::{self, EncryptionKey, Plaintext};
 use jwe_gateway::sandbox::{Options, Received, Sandbox};
 use jwe_gateway::secret::{Secret, SecretSource};
-use jwe_gateway::upstream::Connector;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -12,7 +12,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jwe_gateway::app::Shutdown;
-use jwe_gateway::gateway::route::Encryption;
+use jwe_gateway::config::Encryption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -26,7 +26,8 @@ async fn a_gateway_with_key_and_token_is_alive_and_ready() {
 async fn without_a_provider_it_is_alive_not_ready_and_says_what_is_missing() {
     let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
     let gateway = TestGateway::spawn_with(|config| {
-        config.upstreams[0].keys.source = jwe_gateway::keys::Source::Url(format!("http://{nobody}/").parse().unwrap());
+        config.upstreams[0].keys.source =
+            jwe_gateway::config::KeysSource::Url(format!("http://{nobody}/").parse().unwrap());
     })
     .await;
     assert_eq!(gateway.admin("/livez").await.0, 200);
@@ -77,7 +78,7 @@ async fn a_provider_that_comes_up_later_needs_no_restart() {
     let url: url::Url = format!("http://{address}").parse().unwrap();
     let gateway = TestGateway::spawn_with(|config| {
         let upstream = &mut config.upstreams[0];
-        upstream.keys.source = jwe_gateway::keys::Source::Url(url.join("/.well-known/jwks.json").unwrap());
+        upstream.keys.source = jwe_gateway::config::KeysSource::Url(url.join("/.well-known/jwks.json").unwrap());
         upstream.keys.backoff_max = Duration::from_millis(50);
         upstream.keys.backoff_min = Duration::from_millis(50);
         upstream.upstream.url = url;

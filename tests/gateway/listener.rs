@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 use jwe_gateway::app::{App, BuildError, Dependencies, Shutdown};
 use jwe_gateway::clock::Clock;
-use jwe_gateway::gateway::server::socket::Address;
+use jwe_gateway::config::Address;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use jwe_gateway::app::Connector;
 use jwe_gateway::sandbox::{Options, Sandbox};
-use jwe_gateway::upstream::Connector;
 use tempfile::TempDir;
 
 use crate::process::{Running, command};

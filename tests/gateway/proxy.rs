@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jwe_gateway::config::Config;
-use jwe_gateway::credentials;
-use jwe_gateway::keys::Source;
-use jwe_gateway::upstream;
+use jwe_gateway::config::KeysSource as Source;
+use jwe_gateway::config::{self, CredentialsConfig};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -76,7 +75,7 @@ impl Proxy {
             self.behind.sandbox.set(sandbox).unwrap();
             upstream.ca_file = Some(authority.path("ca.pem"));
             upstream.proxy =
-                Some(upstream::Proxy::new(&format!("http://user:canary@{}", self.address), "elsewhere.test").unwrap());
+                Some(config::Proxy::new(&format!("http://user:canary@{}", self.address), "elsewhere.test").unwrap());
             change(config);
         })
         .await
@@ -121,7 +120,7 @@ fn all_from(base: &str, config: &mut Config) {
     let base: Url = base.parse().unwrap();
     let upstream = &mut config.upstreams[0];
     upstream.keys.source = Source::Url(base.join("/.well-known/jwks.json").unwrap());
-    let credentials::Config::ClientCredentials(credentials) = &mut upstream.credentials else { unreachable!() };
+    let CredentialsConfig::ClientCredentials(credentials) = &mut upstream.credentials else { unreachable!() };
     credentials.url = base.join("/v0/token").unwrap();
     upstream.upstream.url = base;
 }

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::process::Command;
 
-use jwe_gateway::gateway::callers::KeyDigest;
+use jwe_gateway::app::Connector;
+use jwe_gateway::config::KeyDigest;
 use jwe_gateway::sandbox::{Options, Sandbox};
-use jwe_gateway::upstream::Connector;
 use serde_json::json;
 
 use crate::certificates::{Authority, client};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use jwe_gateway::config::KeysSource as Source;
+use jwe_gateway::config::QuotaOverrides;
 use jwe_gateway::config::Upstream;
-use jwe_gateway::gateway::capacity::QuotaOverrides;
-use jwe_gateway::keys::Source;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -13,7 +13,7 @@ use crate::upstream::SealTime;
 
 /// What is known of a request so far. Travels in the request's extensions; all clones are one.
 #[derive(Clone, Debug)]
-pub struct RecordHandle(Arc<Mutex<Known>>);
+pub(crate) struct RecordHandle(Arc<Mutex<Known>>);
 
 /// The record as far as it is filled in.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Known {
 impl RecordHandle {
     /// The notes the stack began for `request`.
     #[must_use]
-    pub fn of<B>(request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
         request.extensions().get().cloned().unwrap_or_else(|| Self::begin(request))
     }
 
@@ -58,71 +58,71 @@ impl RecordHandle {
     }
 
     /// Whose it is.
-    pub fn caller(&self, name: &Arc<str>) {
+    pub(crate) fn caller(&self, name: &Arc<str>) {
         self.known().record.caller = Some(Arc::clone(name));
     }
 
     /// Where it goes.
-    pub fn upstream(&self, name: &Arc<str>) {
+    pub(crate) fn upstream(&self, name: &Arc<str>) {
         self.known().record.upstream = Some(Arc::clone(name));
     }
 
     /// The caller's body is here, whole.
-    pub fn body(&self, length: usize) {
+    pub(crate) fn body(&self, length: usize) {
         self.known().record.bytes_in = length;
     }
 
     /// A message is about to be sent.
-    pub fn message(&self, message: &Compact) {
+    pub(crate) fn message(&self, message: &Compact) {
         let mut known = self.known();
         known.record.bytes_jwe = Some(message.len());
         known.record.kid = message.kid().map(str::to_owned);
     }
 
     /// The request is about to be sent.
-    pub fn sending(&self) {
+    pub(crate) fn sending(&self) {
         self.known().record.attempts += 1;
     }
 
     /// The provider answered, or did not, after `waited`.
-    pub fn answered(&self, waited: Duration) {
+    pub(crate) fn answered(&self, waited: Duration) {
         self.known().record.upstream_time += waited;
     }
 
     /// The provider refused the key, and there is another one.
-    pub fn resealed(&self) {
+    pub(crate) fn resealed(&self) {
         self.known().record.resealed = true;
     }
 
     /// The provider refused the token, and there is another one.
-    pub fn resent(&self) {
+    pub(crate) fn resent(&self) {
         self.known().record.resent = true;
     }
 
     /// Whether the provider may have seen it.
     #[must_use]
-    pub fn sent(&self) -> Sent {
+    pub(crate) fn sent(&self) -> Sent {
         if self.known().record.attempts == 0 { Sent::Nothing } else { Sent::Perhaps }
     }
 
     /// The answer is our own, and no refusal.
-    pub fn answered_here(&self) {
+    pub(crate) fn answered_here(&self) {
         self.known().record.answered_here = true;
     }
 
     /// The answer is a refusal of ours.
-    pub fn refused(&self, code: Code) {
+    pub(crate) fn refused(&self, code: Code) {
         self.known().record.refusal = Some(code);
     }
 
     /// The provider's reply ended before its end.
-    pub fn broke_off(&self) {
+    pub(crate) fn broke_off(&self) {
         self.known().broke_off = true;
     }
 
     /// Where the time that sealing takes is added up.
     #[must_use]
-    pub fn seal_time(&self) -> SealTime {
+    pub(crate) fn seal_time(&self) -> SealTime {
         self.known().seal_time.clone()
     }
 

@@ -7,7 +7,7 @@
 //! It holds names and numbers. Of the query only the keys are kept, of the body only its
 //! length; a path is logged as it is, since the provider puts no secret there.
 
-pub mod handle;
+pub(crate) mod handle;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl Outcome {
 pub type Observer = Arc<dyn Fn(&Record) + Send + Sync>;
 
 /// Writes `record` as one line of the log.
-pub fn log(record: &Record) {
+pub(crate) fn log(record: &Record) {
     tracing::info!(
         target: "jwe_gateway::access",
         request_id = record.request_id.as_str(),
@@ -140,7 +140,7 @@ fn millis(duration: Duration) -> f64 {
 
 /// Writes the record when it is dropped, whatever the reason.
 #[derive(Debug)]
-pub struct RecordGuard {
+pub(crate) struct RecordGuard {
     notes: RecordHandle,
     begun: Instant,
     clock: Clock,
@@ -150,12 +150,12 @@ pub struct RecordGuard {
 
 /// Who is told of each request that is over.
 #[derive(Clone)]
-pub struct Observers(Arc<[Observer]>);
+pub(crate) struct Observers(Arc<[Observer]>);
 
 impl Observers {
     /// The log, and `others`.
     #[must_use]
-    pub fn new(others: Vec<Observer>) -> Self {
+    pub(crate) fn new(others: Vec<Observer>) -> Self {
         Self(std::iter::once(Arc::new(log) as Observer).chain(others).collect())
     }
 }
@@ -168,14 +168,14 @@ impl std::fmt::Debug for Observers {
 
 impl RecordGuard {
     /// Begins the record of `request` and puts its notes where the rest of the stack finds them.
-    pub fn begin<B>(request: &mut Request<B>, clock: Clock, observers: Observers) -> Self {
+    pub(crate) fn begin<B>(request: &mut Request<B>, clock: Clock, observers: Observers) -> Self {
         let notes = RecordHandle::begin(request);
         request.extensions_mut().insert(notes.clone());
         Self { notes, begun: clock.now(), clock, observers, complete: false }
     }
 
     /// The answer's head is known; the record is written at the end of its body.
-    pub fn follow<B: Body>(self, response: Response<B>) -> Response<Recorded<B>> {
+    pub(crate) fn follow<B: Body>(self, response: Response<B>) -> Response<Recorded<B>> {
         self.notes.known().record.status = Some(response.status());
         response.map(|body| Recorded { body, record: self })
     }
@@ -202,7 +202,7 @@ impl Drop for RecordGuard {
 
 /// An answer's body that knows whose it is.
 #[derive(Debug)]
-pub struct Recorded<B: Body> {
+pub(crate) struct Recorded<B: Body> {
     body: B,
     record: RecordGuard,
 }

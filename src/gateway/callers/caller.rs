@@ -15,14 +15,14 @@ use crate::rate_limit::TokenBucket;
 
 /// Whose a request is.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     state: Arc<CallerState>,
     clock: Clock,
 }
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct CallerRequest<'a> {
+pub(crate) struct CallerRequest<'a> {
     /// How.
     pub method: &'a Method,
     /// The path as it came.
@@ -38,7 +38,7 @@ impl Caller {
 
     /// Its configured name.
     #[must_use]
-    pub fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &Arc<str> {
         &self.state.name
     }
 
@@ -46,7 +46,7 @@ impl Caller {
     ///
     /// # Errors
     /// See [`Denied`]; none when the caller's rules are not enforced.
-    pub fn admit(&self, asked: &CallerRequest<'_>) -> Result<CallerPermit, Denied> {
+    pub(crate) fn admit(&self, asked: &CallerRequest<'_>) -> Result<CallerPermit, Denied> {
         self.enforce(self.state.check_allowed(asked.method, asked.path), asked)?;
         self.acquire(asked)
     }
@@ -56,7 +56,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`Denied::TooFast`] and [`Denied::TooMany`]; none when the caller's rules are not enforced.
-    pub fn acquire(&self, asked: &CallerRequest<'_>) -> Result<CallerPermit, Denied> {
+    pub(crate) fn acquire(&self, asked: &CallerRequest<'_>) -> Result<CallerPermit, Denied> {
         self.enforce(self.state.acquire(self.clock.now()), asked)
     }
 
@@ -84,7 +84,7 @@ impl Caller {
 
 /// A caller may not do what it asks for, or not now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub(crate) enum Denied {
     /// None of its rules takes the request.
     #[error("not on the caller's list")]
     Forbidden,
@@ -101,13 +101,13 @@ pub enum Denied {
 
 /// Held while a request counts among its caller's.
 #[derive(Debug, Default)]
-pub struct CallerPermit {
+pub(crate) struct CallerPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A caller's figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Its name.
     pub name: Arc<str>,
     /// Whether what follows was refused, or only told.

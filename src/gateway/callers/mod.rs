@@ -23,10 +23,11 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-pub use caller::{Caller, CallerPermit, CallerRequest, Denied, Snapshot};
-pub use key::{BadKeyFile, KeyDigest, KeySource};
+pub(crate) use caller::{Caller, CallerPermit, CallerRequest, Denied, Snapshot};
+pub(crate) use key::BadKeyFile;
+pub use key::{KeyDigest, KeySource};
 pub use rule::{BadRule, Rule};
-pub use token::{BadTokenKey, LIFETIME as TOKEN_LIFETIME, TokenKey};
+pub(crate) use token::{BadTokenKey, LIFETIME as TOKEN_LIFETIME, TokenKey};
 
 use self::caller::CallerState;
 use self::token::Token;
@@ -73,7 +74,7 @@ impl Config {
 
 /// All callers. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]
-pub struct Callers(Arc<CallerRegistry>);
+pub(crate) struct Callers(Arc<CallerRegistry>);
 
 #[derive(Debug)]
 struct CallerRegistry {
@@ -106,14 +107,14 @@ pub enum BadCallers {
 /// The request is nobody's: no key, an unknown one, or one behind another scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request is no configured caller's")]
-pub struct UnknownCaller;
+pub(crate) struct UnknownCaller;
 
 impl Callers {
     /// Reads the key files.
     ///
     /// # Errors
     /// See [`BadCallers`].
-    pub fn new(configs: Vec<Config>, tokens: TokenKey, clock: Clock) -> Result<Self, BadCallers> {
+    pub(crate) fn new(configs: Vec<Config>, tokens: TokenKey, clock: Clock) -> Result<Self, BadCallers> {
         let callers: Result<Vec<_>, _> =
             configs.into_iter().map(|config| CallerState::new(config, clock.now())).collect();
         let callers = Self(Arc::new(CallerRegistry { callers: callers?, tokens, clock }));
@@ -127,7 +128,7 @@ impl Callers {
     ///
     /// # Errors
     /// When it is nobody's.
-    pub fn identify(&self, headers: &HeaderMap, peer: &Peer) -> Result<Option<Caller>, UnknownCaller> {
+    pub(crate) fn identify(&self, headers: &HeaderMap, peer: &Peer) -> Result<Option<Caller>, UnknownCaller> {
         if self.0.callers.is_empty() {
             return Ok(None);
         }
@@ -144,7 +145,7 @@ impl Callers {
     ///
     /// # Errors
     /// When it is not, or there is no such caller: the two are not told apart.
-    pub fn token(&self, name: &str, key: &str) -> Result<(Caller, String), UnknownCaller> {
+    pub(crate) fn token(&self, name: &str, key: &str) -> Result<(Caller, String), UnknownCaller> {
         let digest = KeyDigest::of(key);
         let state = self.0.by_digest(&digest).filter(|state| *state.name == *name).ok_or(UnknownCaller)?;
         let token = self.0.tokens.mint(name, &digest, SystemTime::now());
@@ -153,7 +154,7 @@ impl Callers {
 
     /// Reads changed key files again, for as long as it is polled. Digests that cannot be used leave
     /// the last good ones in force. Never returns.
-    pub async fn run_refresh(self) {
+    pub(crate) async fn run_refresh(self) {
         let mut told: HashMap<Arc<str>, BadCallers> = HashMap::new();
         loop {
             self.0.clock.sleep(POLL).await;
@@ -182,7 +183,7 @@ impl Callers {
 
     /// Each caller's figures.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Vec<Snapshot> {
         self.0.callers.iter().map(|state| state.snapshot()).collect()
     }
 

@@ -23,7 +23,7 @@ use crate::secret::Secret;
 const PREFIX: &str = "jgw_";
 
 /// As long as the provider's own: clients are written for that.
-pub const LIFETIME: Duration = Duration::from_secs(3600);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The least bytes of a shared secret.
 const MIN_SECRET: usize = 16;
@@ -33,14 +33,14 @@ const MAC: usize = 32;
 
 /// What tokens are made and known with.
 #[derive(Clone)]
-pub struct TokenKey(hmac::Key);
+pub(crate) struct TokenKey(hmac::Key);
 
 impl TokenKey {
     /// Known to this process alone.
     ///
     /// # Errors
     /// When the system has no random numbers to give.
-    pub fn random() -> Result<Self, BadTokenKey> {
+    pub(crate) fn random() -> Result<Self, BadTokenKey> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new());
         key.map(Self).map_err(|_| BadTokenKey::NoRandomNumbers)
     }
@@ -49,7 +49,7 @@ impl TokenKey {
     ///
     /// # Errors
     /// When it is too short to be one.
-    pub fn shared(secret: &Secret) -> Result<Self, BadTokenKey> {
+    pub(crate) fn shared(secret: &Secret) -> Result<Self, BadTokenKey> {
         let secret = secret.expose().as_bytes();
         if secret.len() < MIN_SECRET {
             return Err(BadTokenKey::TooShort);

@@ -15,7 +15,7 @@ use crate::gateway::response::refusal::Refusal;
 use crate::keys::{KeySetDocument, PublishedKeys};
 
 /// Where it is served, behind the upstream's prefix. The default of whoever fetches one.
-pub const PATH: &str = "/.well-known/jwks.json";
+pub(crate) const PATH: &str = "/.well-known/jwks.json";
 
 /// RFC 7517 section 8.5.2.
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/jwk-set+json");
@@ -24,7 +24,7 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/jwk-set+js
 ///
 /// # Errors
 /// `no_usable_key` when there is none; `method_not_allowed`.
-pub async fn answer(head: &Parts, keys: &PublishedKeys) -> Result<Response<Bytes>, Refusal> {
+pub(crate) async fn answer(head: &Parts, keys: &PublishedKeys) -> Result<Response<Bytes>, Refusal> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Refusal::MethodNotAllowed);
     }

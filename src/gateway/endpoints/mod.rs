@@ -1,4 +1,4 @@
 //! What the gateway answers itself: tokens of its own, and the JWK Set of an egress.
 
-pub mod jwks;
-pub mod token;
+pub(crate) mod jwks;
+pub(crate) mod token;

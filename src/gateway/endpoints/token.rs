@@ -22,17 +22,17 @@ use crate::gateway::callers::{Caller, Callers, TOKEN_LIFETIME};
 use crate::gateway::response::refusal::Refusal;
 
 /// Where it is asked for a token where the gateway itself asks nobody: the first provider's.
-pub const PATH: &str = "/v0/token";
+pub(crate) const PATH: &str = "/v0/token";
 
 /// The most bytes of a token request: three short texts.
-pub const MAX_BODY: usize = 64 * 1024;
+pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// For the whole of them to come: whoever asks is not known before.
-pub const BODY_TIME: Duration = Duration::from_secs(5);
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(5);
 
 /// Why a token request cannot be answered. Holds nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadTokenRequest {
+pub(crate) enum BadTokenRequest {
     /// Another method.
     #[error("tokens are asked for by POST")]
     Method,
@@ -56,7 +56,7 @@ pub enum BadTokenRequest {
 /// # Errors
 /// `malformed_token_request`; `caller_unknown`, which does not tell an unknown id from a wrong
 /// secret.
-pub fn answer(
+pub(crate) fn answer(
     callers: &Callers,
     headers: &HeaderMap,
     body: &[u8],

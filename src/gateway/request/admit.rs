@@ -29,7 +29,7 @@ use crate::gateway::server::peer::Peer;
 
 /// What becomes of a request.
 #[derive(Debug)]
-pub enum Admitted {
+pub(crate) enum Admitted {
     /// It goes on to a provider.
     Forward(Box<Forward>),
     /// It is one the gateway answers itself.
@@ -38,7 +38,7 @@ pub enum Admitted {
 
 /// A request that may go on.
 #[derive(Debug)]
-pub struct Forward {
+pub(crate) struct Forward {
     /// Where it goes.
     pub route: Route,
     /// What goes before the body.
@@ -53,7 +53,7 @@ pub struct Forward {
 
 /// The head of a request: only what may travel, no credentials yet.
 #[derive(Debug)]
-pub struct Head {
+pub(crate) struct Head {
     /// One that is forwarded.
     pub method: Method,
     /// Path and query, as they came, behind the prefix that is taken off.
@@ -64,7 +64,7 @@ pub struct Head {
 
 /// Who may go on, and how much of whom is read.
 #[derive(Clone, Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     callers: Callers,
     routes: Routes,
     body_time: Duration,
@@ -73,7 +73,7 @@ pub struct Admission {
 impl Admission {
     /// Admission of `callers` to `providers`; a body may take `body_time`.
     #[must_use]
-    pub fn new(callers: Callers, routes: Routes, body_time: Duration) -> Self {
+    pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration) -> Self {
         Self { callers, routes, body_time }
     }
 
@@ -83,7 +83,7 @@ impl Admission {
     /// The caller's refusals of the table, and `overloaded`. What is left of the body is read and
     /// thrown away meanwhile, within bounds, so that a caller who sends first and reads later
     /// finds the answer.
-    pub async fn admit(&self, request: Request<Incoming>, record: &RecordHandle) -> Result<Admitted, Refusal> {
+    pub(crate) async fn admit(&self, request: Request<Incoming>, record: &RecordHandle) -> Result<Admitted, Refusal> {
         let (parts, mut body) = request.into_parts();
         let waits = body::expects_continue(&parts.headers);
         let admitted = self.judge(parts, &mut body, record).await;

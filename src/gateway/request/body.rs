@@ -29,12 +29,12 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// The bytes that all requests together may have buffered.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Semaphore>);
+pub(crate) struct Budget(Arc<Semaphore>);
 
 impl Budget {
     /// A budget of `bytes`.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
@@ -47,7 +47,7 @@ impl Budget {
 
 /// What is wrong with a body as HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BodyFault {
+pub(crate) enum BodyFault {
     /// The framing is broken, or the caller left before the end.
     #[error("the body ended early or its framing is broken")]
     Incomplete,
@@ -58,7 +58,7 @@ pub enum BodyFault {
 
 /// How much of a body is read, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds<'a> {
+pub(crate) struct Bounds<'a> {
     /// Bytes of this body.
     pub max: usize,
     /// Bytes of all bodies that share it.
@@ -72,7 +72,7 @@ pub struct Bounds<'a> {
 /// # Errors
 /// `body_too_large` before reading when the length is announced, otherwise when the count
 /// passes the most; `overloaded`; `request_timeout`; `malformed_request`; what `admit` says.
-pub async fn read(
+pub(crate) async fn read(
     body: &mut Incoming,
     bounds: &Bounds<'_>,
     admit: impl Fn(&[u8]) -> Result<(), Refusal>,
@@ -83,12 +83,12 @@ pub async fn read(
 
 /// Whether the caller waits for "100 Continue" (RFC 9110 section 10.1.1): when it is refused, it has sent
 /// nothing of its body, and never will.
-pub fn expects_continue(headers: &HeaderMap) -> bool {
+pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }
 
 /// Reads on without keeping anything, up to a bound, while the answer goes out.
-pub fn discard(mut body: Incoming) {
+pub(crate) fn discard(mut body: Incoming) {
     let mut left = DISCARD_BYTES;
     let reading = async move {
         while let Some(Ok(frame)) = body.frame().await {

@@ -33,7 +33,7 @@ const CHECKED_INLINE: usize = 64 * 1024;
 
 /// What a request carries, and what is to be done with it.
 #[derive(Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// No bytes: there is nothing to hide.
     Nothing,
     /// JSON, to be sealed with one of these keys.
@@ -48,7 +48,7 @@ pub enum Content {
 ///
 /// # Errors
 /// The caller's refusals of the table, and `overloaded`.
-pub async fn take(
+pub(crate) async fn take(
     parts: &Parts,
     body: &mut Incoming,
     route: &Route,

@@ -5,7 +5,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 /// What the bytes of a body are to be read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MediaType {
+pub(crate) enum MediaType {
     /// `application/json` and `application/*+json`.
     Json,
     /// `application/jose`: a compact JWE made by the caller.
@@ -14,7 +14,7 @@ pub enum MediaType {
 
 /// Why a body is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MediaTypeFault {
+pub(crate) enum MediaTypeFault {
     /// A body that does not say what it is.
     #[error("a request with a body has a Content-Type")]
     Missing,
@@ -40,7 +40,7 @@ pub enum MediaTypeFault {
 ///
 /// # Errors
 /// See [`MediaTypeFault`]; [`MediaTypeFault::Missing`] is for the reader of a body to find.
-pub fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, MediaTypeFault> {
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, MediaTypeFault> {
     let encoded = |line: &http::HeaderValue| !line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().any(encoded) {
         return Err(MediaTypeFault::Encoded);

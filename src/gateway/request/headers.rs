@@ -75,7 +75,7 @@ const REPLY_ONLY: [&str; 3] = ["alt-svc", "set-cookie", "set-cookie2"];
 
 /// How a body is framed beside its length (RFC 9112 section 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransferCoding {
+pub(crate) enum TransferCoding {
     /// By its length, or by the end of the connection.
     None,
     /// In chunks, and no other coding.
@@ -85,7 +85,7 @@ pub enum TransferCoding {
 }
 
 /// What the `Transfer-Encoding` lines say. hyper looks at the last coding alone.
-pub fn transfer_coding(headers: &HeaderMap) -> TransferCoding {
+pub(crate) fn transfer_coding(headers: &HeaderMap) -> TransferCoding {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {
         (None, _) => TransferCoding::None,
@@ -95,7 +95,7 @@ pub fn transfer_coding(headers: &HeaderMap) -> TransferCoding {
 }
 
 /// What of a caller's headers goes on to the provider, before ours are added.
-pub fn to_provider(mut headers: HeaderMap) -> HeaderMap {
+pub(crate) fn to_provider(mut headers: HeaderMap) -> HeaderMap {
     strip_connection(&mut headers);
     remove_where(&mut headers, |name| {
         // Few names have an underscore: the others are looked at where they are.
@@ -110,7 +110,7 @@ pub fn to_provider(mut headers: HeaderMap) -> HeaderMap {
 }
 
 /// What of the provider's headers goes back to the caller.
-pub fn to_caller(headers: &mut HeaderMap) {
+pub(crate) fn to_caller(headers: &mut HeaderMap) {
     strip_connection(headers);
     for name in &HOP_BY_HOP {
         headers.remove(name);

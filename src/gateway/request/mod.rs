@@ -1,10 +1,10 @@
 //! From the caller's request to what may be forwarded.
 
-pub mod admit;
-pub mod body;
-pub mod content;
-pub mod content_type;
-pub mod headers;
-pub mod payload;
-pub mod request_id;
-pub mod target;
+pub(crate) mod admit;
+pub(crate) mod body;
+pub(crate) mod content;
+pub(crate) mod content_type;
+pub(crate) mod headers;
+pub(crate) mod payload;
+pub(crate) mod request_id;
+pub(crate) mod target;

@@ -13,7 +13,7 @@ use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::{InClear, Outgoing};
 
 /// A body that can be sent as often as it takes.
-pub enum Payload {
+pub(crate) enum Payload {
     /// No body.
     Nothing,
     /// Sealed anew for each attempt: no key material is used twice.
@@ -36,7 +36,7 @@ impl Payload {
     ///
     /// # Errors
     /// `no_usable_key`.
-    pub async fn new(content: Content) -> Result<Self, Refusal> {
+    pub(crate) async fn new(content: Content) -> Result<Self, Refusal> {
         Ok(match content {
             Content::Nothing => Self::Nothing,
             Content::ToSeal(plaintext, keys) => Self::ToSeal { plaintext, key: keys.current().await?, keys },
@@ -49,7 +49,11 @@ impl Payload {
     ///
     /// # Errors
     /// `no_usable_key`, when sealing fails with the key there is.
-    pub fn body(&self, clock: &Clock, record: &RecordHandle) -> Result<(Outgoing, Option<HeaderValue>), Refusal> {
+    pub(crate) fn body(
+        &self,
+        clock: &Clock,
+        record: &RecordHandle,
+    ) -> Result<(Outgoing, Option<HeaderValue>), Refusal> {
         let message = match self {
             Self::Nothing => return Ok((Outgoing::nothing(), None)),
             Self::Clear(json, content_type, permission) => {

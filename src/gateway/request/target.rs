@@ -17,17 +17,17 @@ use percent_encoding::percent_decode_str;
 
 /// The methods that are forwarded, as the `Allow` of a 405 names them. Neither CONNECT, which
 /// would tunnel, nor TRACE, which would echo our credentials.
-pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+pub(crate) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 /// Whether `method` is one of [`METHODS`].
 #[must_use]
-pub fn is_forwarded(method: &Method) -> bool {
+pub(crate) fn is_forwarded(method: &Method) -> bool {
     METHODS.split(", ").any(|forwarded| forwarded == method.as_str())
 }
 
 /// Why a target is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TargetFault {
+pub(crate) enum TargetFault {
     /// `http://host/path`, `host:port` or `*` (RFC 9112 section 3.2): the provider's address
     /// comes from configuration alone.
     #[error("only targets in origin-form are forwarded")]
@@ -64,7 +64,7 @@ pub enum TargetFault {
 ///
 /// # Errors
 /// See [`TargetFault`].
-pub fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
+pub(crate) fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
     let is_own = match (target.scheme(), target.authority()) {
         (None, None) => true,
         (Some(scheme), Some(_)) => version == Version::HTTP_2 && *scheme == Scheme::HTTPS,
@@ -82,7 +82,7 @@ pub fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
 
 /// Whether some server may take `path` for `endpoint`: escapes, parameters of segments, the case of
 /// letters and a slash at the end make no difference.
-pub fn may_equal(path: &str, endpoint: &str) -> bool {
+pub(crate) fn may_equal(path: &str, endpoint: &str) -> bool {
     let endpoint = || plain(endpoint.trim_end_matches('/'));
     plain(path).eq(endpoint()) || plain(path).eq(endpoint().chain([b'/']))
 }
@@ -98,7 +98,7 @@ fn plain(path: &str) -> impl Iterator<Item = u8> {
 
 /// What of `path` stands behind `prefix`, which it begins with when it is decoded. The prefix may
 /// be spelt with escapes; what is left is byte for byte as it came.
-pub fn strip_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+pub(crate) fn strip_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     let mut ends = path.match_indices('/').map(|(index, _)| index).chain([path.len()]);
     let end = ends.find(|end| percent_decode_str(&path[..*end]).eq(prefix.bytes()))?;
     Some(&path[end..])

@@ -6,14 +6,14 @@
 use http::{HeaderName, HeaderValue};
 
 /// On a relayed refusal of a caller-made message whose key is not published.
-pub const JWE_KEY_HINT: HeaderName = HeaderName::from_static("jwe-gateway-key");
+pub(crate) const JWE_KEY_HINT: HeaderName = HeaderName::from_static("jwe-gateway-key");
 
 /// How many kids are told. A set may have a hundred, each as long as some headers may be.
 const MOST: usize = 8;
 
 /// The key a message names is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyHint {
+pub(crate) struct KeyHint {
     /// The kids that are published now, the preferred one first.
     pub current: Vec<String>,
 }
@@ -22,7 +22,7 @@ impl KeyHint {
     /// `reason=unknown, current=("kid-1" "kid-2")`: a structured-field dictionary (RFC 9651
     /// section 3.2). A kid that cannot stand in a string there (not printable ASCII) is left out.
     #[must_use]
-    pub fn header(&self) -> HeaderValue {
+    pub(crate) fn header(&self) -> HeaderValue {
         let kids: Vec<_> = self.current.iter().filter_map(|kid| quoted(kid)).take(MOST).collect();
         HeaderValue::try_from(format!("reason=unknown, current=({})", kids.join(" ")))
             .unwrap_or_else(|_| HeaderValue::from_static("reason=unknown"))

@@ -1,5 +1,5 @@
 //! What goes back to the caller: the provider's reply, or a refusal of our own.
 
-pub mod key_hint;
-pub mod refusal;
-pub mod relay;
+pub(crate) mod key_hint;
+pub(crate) mod refusal;
+pub(crate) mod relay;

@@ -33,7 +33,7 @@ const DROPPED_TIME: Duration = Duration::from_millis(250);
 /// # Errors
 /// `upstream_protocol` for a switch of protocols, which nobody asked for, and for a transfer
 /// coding that we would have to undo.
-pub fn relay(
+pub(crate) fn relay(
     reply: Response<Incoming>,
     hint: Option<KeyHint>,
     idle: Duration,
@@ -62,7 +62,7 @@ pub fn relay(
 
 /// Reads a reply that is not relayed to its end, if that is near: its connection can then
 /// carry the next attempt.
-pub async fn drop_reply(reply: Response<Incoming>) {
+pub(crate) async fn drop_reply(reply: Response<Incoming>) {
     let rest = Limited::new(reply.into_body(), DROPPED).collect();
     // Too long or too slow only means that the connection is not kept.
     let _ = tokio::time::timeout(DROPPED_TIME, rest).await;
@@ -76,7 +76,7 @@ fn received(status: StatusCode) -> HeaderValue {
 
 /// A reply's body, with a limit on its silences.
 #[derive(Debug)]
-pub struct Relayed {
+pub(crate) struct Relayed {
     body: Incoming,
     idle: Duration,
     silence: Option<Pin<Box<Sleep>>>,
@@ -87,7 +87,7 @@ pub struct Relayed {
 
 /// Why a reply ended before its end.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplyError {
+pub(crate) enum ReplyError {
     /// The provider's connection broke, or its framing.
     #[error("the reply broke off")]
     Upstream(#[from] hyper::Error),

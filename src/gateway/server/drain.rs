@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The stages; all clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Drain {
+pub(crate) struct Drain {
     announced: CancellationToken,
     closed: CancellationToken,
     expired: CancellationToken,
@@ -17,35 +17,35 @@ pub struct Drain {
 
 impl Drain {
     /// First stage: callers are asked to go elsewhere, and are still served.
-    pub fn announce(&self) {
+    pub(crate) fn announce(&self) {
         self.announced.cancel();
     }
 
     /// Second stage: no new connection, no further request on an old one.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.announce();
         self.closed.cancel();
     }
 
     /// Third stage: requests still in flight are answered `draining`.
-    pub fn expire(&self) {
+    pub(crate) fn expire(&self) {
         self.close();
         self.expired.cancel();
     }
 
     /// Whether the first stage has been reached.
     #[must_use]
-    pub fn is_announced(&self) -> bool {
+    pub(crate) fn is_announced(&self) -> bool {
         self.announced.is_cancelled()
     }
 
     /// Returns at the second stage.
-    pub async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.closed.cancelled().await;
     }
 
     /// Returns at the third stage.
-    pub async fn expired(&self) {
+    pub(crate) async fn expired(&self) {
         self.expired.cancelled().await;
     }
 }

@@ -15,12 +15,12 @@
 //! the connection is closed. Its end needs no warning as HTTP/1's does: GOAWAY says exactly which
 //! requests are taken.
 
-pub mod drain;
-pub mod peer;
-pub mod socket;
-pub mod streams;
-pub mod tls;
-pub mod write_timeout;
+pub(crate) mod drain;
+pub(crate) mod peer;
+pub(crate) mod socket;
+pub(crate) mod streams;
+pub(crate) mod tls;
+pub(crate) mod write_timeout;
 
 use std::convert::Infallible;
 use std::io;
@@ -88,7 +88,7 @@ const PARTING_BYTES: u64 = 64 * 1024;
 
 /// Why nobody can connect.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// The TLS files cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -99,7 +99,7 @@ pub enum ListenError {
 
 /// A bound listener that serves nobody yet.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     socket: Socket,
     tls: Option<ServerTls>,
     connections: Arc<Semaphore>,
@@ -112,7 +112,7 @@ impl Listener {
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn bind(config: &Listen, deadlines: &Deadlines) -> Result<Self, ListenError> {
+    pub(crate) async fn bind(config: &Listen, deadlines: &Deadlines) -> Result<Self, ListenError> {
         let tls = match config.tls.clone() {
             Some(files) => Some(ServerTls::load(files)?),
             None => None,
@@ -130,19 +130,19 @@ impl Listener {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn address(&self) -> io::Result<Address> {
+    pub(crate) fn address(&self) -> io::Result<Address> {
         self.socket.address()
     }
 
     /// Its TLS, if it has any.
     #[must_use]
-    pub fn tls(&self) -> Option<ServerTls> {
+    pub(crate) fn tls(&self) -> Option<ServerTls> {
         self.tls.clone()
     }
 
     /// Serves until `drain` closes the door, then lets requests in flight finish for at most
     /// `limit`.
-    pub async fn serve<S>(self, service: S, drain: Drain, limit: Duration)
+    pub(crate) async fn serve<S>(self, service: S, drain: Drain, limit: Duration)
     where
         S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
             + Clone

@@ -6,7 +6,7 @@ use http::Extensions;
 
 /// Travels in the extensions of each request of the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     names: Option<Arc<[String]>>,
 }
 
@@ -14,20 +14,20 @@ impl Peer {
     /// One that proved by its certificate to be each of `names` (subject alternative names of type
     /// DNS and URI).
     #[must_use]
-    pub fn certified(names: Vec<String>) -> Self {
+    pub(crate) fn certified(names: Vec<String>) -> Self {
         Self { names: Some(names.into()) }
     }
 
     /// The peer that sent the request with these extensions; one that proved nothing when nobody
     /// said.
     #[must_use]
-    pub fn of(extensions: &Extensions) -> Self {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get().cloned().unwrap_or_default()
     }
 
     /// The names of its certificate; none when it showed none.
     #[must_use]
-    pub fn names(&self) -> &[String] {
+    pub(crate) fn names(&self) -> &[String] {
         self.names.as_deref().unwrap_or_default()
     }
 }

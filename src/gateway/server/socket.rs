@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// The mode of a unix socket unless set: only our own user connects.
-pub const MODE: u32 = 0o600;
+pub(crate) const MODE: u32 = 0o600;
 
 /// Where callers connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl fmt::Display for Address {
 
 /// A bound socket.
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// On the network.
     Tcp(TcpListener),
     /// In the file system.
@@ -81,7 +81,7 @@ impl Socket {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(address: &Address) -> io::Result<Self> {
+    pub(crate) async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Address::Unix { path, mode } => {
@@ -98,7 +98,7 @@ impl Socket {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn address(&self) -> io::Result<Address> {
+    pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
             Self::Unix(_, file) => Ok(Address::Unix { path: file.path.clone(), mode: file.mode }),
@@ -109,7 +109,7 @@ impl Socket {
     ///
     /// # Errors
     /// What the system says; the next one may be accepted all the same.
-    pub async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -123,7 +123,7 @@ impl Socket {
 
 /// The file of a unix socket; removed with it.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     mode: u32,
     /// Device and inode: what tells our file from another of the same name.
@@ -205,7 +205,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 /// A caller's connection, as bytes.
 #[derive(Debug)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Over the network.
     Tcp(TcpStream),
     /// On this machine.
@@ -218,7 +218,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub async fn peek(&self) -> io::Result<Option<u8>> {
+    pub(crate) async fn peek(&self) -> io::Result<Option<u8>> {
         match self {
             Self::Tcp(stream) => {
                 let mut first = [0];

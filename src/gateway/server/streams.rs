@@ -35,7 +35,7 @@ tokio::task_local! {
 
 /// Runs the streams of one connection. All clones are one.
 #[derive(Clone, Debug)]
-pub struct StreamExecutor {
+pub(crate) struct StreamExecutor {
     open: watch::Sender<usize>,
     closed: Arc<AtomicBool>,
     timeout: Duration,
@@ -44,18 +44,18 @@ pub struct StreamExecutor {
 impl StreamExecutor {
     /// None yet; each is dropped when nothing of its answer is taken for `patience`.
     #[must_use]
-    pub fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration) -> Self {
         Self { open: watch::Sender::new(0), closed: Arc::default(), timeout }
     }
 
     /// No further stream is run: it is dropped, which resets it. A caller can leave hyper's GOAWAY
     /// unanswered, and then hyper takes new streams for as long as it likes.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
 
     /// Returns once no stream has been open for `time` at a stretch.
-    pub async fn idle(&self, time: Duration) {
+    pub(crate) async fn idle(&self, time: Duration) {
         let mut open = self.open.subscribe();
         loop {
             // The sender is ours: it does not end before us.
@@ -169,7 +169,7 @@ impl<F: Future<Output = ()>> Future for StreamTimeout<F> {
 /// An answer's body in pieces, which tells its stream how far it is. Without a stream, as in HTTP/1,
 /// it tells nobody.
 #[derive(Debug)]
-pub struct TrackedBody<B> {
+pub(crate) struct TrackedBody<B> {
     body: B,
     /// What is left of the last frame of `body`.
     rest: Bytes,
@@ -177,7 +177,7 @@ pub struct TrackedBody<B> {
 
 impl<B> TrackedBody<B> {
     /// `body`, observed.
-    pub fn new(body: B) -> Self {
+    pub(crate) fn new(body: B) -> Self {
         Self { body, rest: Bytes::new() }
     }
 }

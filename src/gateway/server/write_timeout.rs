@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 
 /// A connection that breaks when nothing of what is written is taken for a time.
 #[derive(Debug)]
-pub struct WriteTimeout<T> {
+pub(crate) struct WriteTimeout<T> {
     io: T,
     timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -19,7 +19,7 @@ pub struct WriteTimeout<T> {
 
 impl<T> WriteTimeout<T> {
     /// Waits for the other side at most `patience` at a time.
-    pub fn new(io: T, timeout: Duration) -> Self {
+    pub(crate) fn new(io: T, timeout: Duration) -> Self {
         Self { io, timeout, stalled: None }
     }
 

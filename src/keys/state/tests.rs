@@ -127,7 +127,7 @@ proptest! {
                 prop_assert!(state.next_fetch().due <= now + 85 * SECOND);
             }
             now += seconds * SECOND;
-            let expected = good.filter(|(_, at)| now - *at < 100 * SECOND + super::super::MAX_STALE);
+            let expected = good.filter(|(_, at)| now - *at < 100 * SECOND + crate::keys::config::MAX_STALE);
             prop_assert_eq!(kid(&state, now), expected.map(|(seed, _)| seed.to_string()));
         }
     }

@@ -31,17 +31,17 @@ use crate::upstream::SendError;
 pub use table::{Code, Row};
 
 /// RFC 9209; `http` has no constant for it yet.
-pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// How we call ourselves in `Proxy-Status` and `Via`.
-pub const PSEUDONYM: &str = "jwe-gateway";
+pub(crate) const PSEUDONYM: &str = "jwe-gateway";
 
 /// What to wait before coming back, where nothing better is known.
 const SOON: Duration = Duration::from_secs(1);
 
 /// A request that ends here instead of at the provider.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     // The caller's fault: the same request will be refused again.
     /// The request line names something we do not forward.
     #[error("target: {0}")]
@@ -135,7 +135,7 @@ pub enum Refusal {
 
 /// Whether the provider may have seen a request that ended here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub(crate) enum Sent {
     /// No byte of it has left.
     Nothing,
     /// It was being sent, or had been.
@@ -144,7 +144,7 @@ pub enum Sent {
 
 /// Which limit an overloaded gateway has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// `limits.in_flight`.
     InFlight,
     /// The upstream's share of `limits.in_flight`.
@@ -166,7 +166,7 @@ impl std::fmt::Display for Limit {
 impl Refusal {
     /// The row of the table.
     #[must_use]
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::MalformedTarget(_) => Code::MalformedTarget,
             Self::MalformedRequest(_) => Code::MalformedRequest,
@@ -195,7 +195,7 @@ impl Refusal {
 
     /// The answer, as the caller of request `request_id` gets it.
     #[must_use]
-    pub fn respond(&self, request_id: &str) -> Response<Bytes> {
+    pub(crate) fn respond(&self, request_id: &str) -> Response<Bytes> {
         let row = self.code().row();
         let problem = json!({
             "type": format!("urn:jwe-gateway:problem:{}", row.code),
@@ -229,7 +229,7 @@ impl Refusal {
     }
 
     /// The cause, for us. A caller's faults are the caller's to log, so they are quiet here.
-    pub fn log(&self, request_id: &str) {
+    pub(crate) fn log(&self, request_id: &str) {
         let code = self.code().row().code;
         let cause = error_chain::chain(self);
         if self.code().row().status.is_server_error() {

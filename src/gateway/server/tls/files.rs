@@ -75,7 +75,7 @@ pub enum TlsError {
 
 /// What handshakes are made with, and the end of its certificate.
 #[derive(Clone, Debug)]
-pub struct Presented {
+pub(crate) struct Presented {
     pub(super) config: Arc<ServerConfig>,
     pub(super) not_after: SystemTime,
 }

@@ -17,7 +17,8 @@ use rustls::pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
 use webpki::EndEntityCert;
 
-pub use files::{TlsError, TlsFiles};
+pub(crate) use files::TlsError;
+pub use files::TlsFiles;
 
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
@@ -25,11 +26,11 @@ use crate::pem::Reloaded;
 
 /// What the listener presents and asks for. All clones see a reload.
 #[derive(Clone, Debug)]
-pub struct ServerTls(Arc<Reloaded<TlsFiles>>);
+pub(crate) struct ServerTls(Arc<Reloaded<TlsFiles>>);
 
 /// How TLS is doing, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Changes of the files that were taken.
     pub reloads_ok: u64,
     /// States of the files that could not be used; each counts once, however long it lasts.
@@ -43,24 +44,24 @@ impl ServerTls {
     ///
     /// # Errors
     /// When they cannot be used. A certificate that has expired can; the log warns.
-    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+    pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
         Ok(Self(Arc::new(Reloaded::load(files)?)))
     }
 
     /// For the next handshake.
     #[must_use]
-    pub fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.0.current().config)
     }
 
     /// How it is doing.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot { reloads_ok: self.0.taken(), reloads_failed: self.0.refused(), not_after: self.0.current().not_after }
     }
 
     /// Follows the files. Never ends.
-    pub async fn run_refresh(self, clock: Clock) {
+    pub(crate) async fn run_refresh(self, clock: Clock) {
         self.0.run_refresh(clock).await;
     }
 }
@@ -68,7 +69,7 @@ impl ServerTls {
 /// Who showed this verified chain: the names of its first certificate. Nobody in particular when
 /// there is none.
 #[must_use]
-pub fn peer(chain: Option<&[CertificateDer<'_>]>) -> Peer {
+pub(crate) fn peer(chain: Option<&[CertificateDer<'_>]>) -> Peer {
     let Some(leaf) = chain.and_then(<[_]>::first) else { return Peer::default() };
     // rustls has parsed it by the same code, to verify it.
     let Ok(leaf) = EndEntityCert::try_from(leaf) else { return Peer::default() };
@@ -78,7 +79,7 @@ pub fn peer(chain: Option<&[CertificateDer<'_>]>) -> Peer {
 /// When the caller's own certificate ends, the first of this chain. Of the others it may have sent some that
 /// did not count. None when there is none.
 #[must_use]
-pub fn end_of(chain: Option<&[CertificateDer<'_>]>) -> Option<SystemTime> {
+pub(crate) fn end_of(chain: Option<&[CertificateDer<'_>]>) -> Option<SystemTime> {
     let end = files::end_of(chain?.first()?);
     end.map_err(|error| tracing::warn!(%error, "the end of a caller's certificate cannot be read")).ok()
 }
