@@ -46,7 +46,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Granted, NoToken> {
     check(token.expose())?;
     match answer.get("token_type") {
         None | Some(Value::Null) => {}
-        Some(Value::String(token_type)) if token_type.eq_ignore_ascii_case("credential") => {}
+        Some(Value::String(token_type)) if token_type.eq_ignore_ascii_case("bearer") => {}
         Some(_) => return Err(NoToken::UnknownType),
     }
     let scope = answer.get("scope").and_then(Value::as_str).map(str::to_owned);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_token_type_is_bearer_in_any_case_or_absent() {
-        for fine in [json!("Bearer"), json!("credential"), json!("BEARER"), json!(null)] {
+        for fine in [json!("Bearer"), json!("bearer"), json!("BEARER"), json!(null)] {
             assert!(granted(&json!({ "access_token": "t", "token_type": fine })).is_ok());
         }
         for other in [json!("mac"), json!("DPoP"), json!(""), json!(7)] {

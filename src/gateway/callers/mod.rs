@@ -254,7 +254,7 @@ fn credential(headers: &HeaderMap) -> Option<&str> {
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let (scheme, key) = line.to_str().ok()?.split_once(' ')?;
     let key = key.trim_matches(' ');
-    (scheme.eq_ignore_ascii_case("credential") && !key.is_empty()).then_some(key)
+    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
 }
 
 #[cfg(test)]

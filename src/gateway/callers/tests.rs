@@ -38,7 +38,7 @@ fn without_callers_everyone_is_served_and_with_callers_nobody_unknown() {
     let callers = callers(vec![with_key("a", "key-a"), with_key("b", "key-b")]);
     let name = |value| name_of(&callers, &authorization(value), &Peer::default());
     assert_eq!(name("Bearer key-a").as_deref(), Some("a"));
-    assert_eq!(name("credential  key-b ").as_deref(), Some("b"));
+    assert_eq!(name("bearer  key-b ").as_deref(), Some("b"));
     for value in ["Bearer key-c", "Bearer ", "Bearer", "Basic key-a", "key-a", "Bearer key-a, Bearer key-a"] {
         assert_eq!(name(value), None, "{value}");
     }

@@ -109,7 +109,7 @@ impl TokenRequest {
         let in_body = written.client_id.take().zip(written.client_secret.take());
         let in_body = in_body.map(|(id, secret)| (id.into_owned(), Zeroizing::new(secret.into_owned())));
         // A client that sets its token on a session sends the old one along when it asks for the next.
-        let mut in_header = headers.get_all(AUTHORIZATION).iter().filter(|line| !has_scheme(line, "credential"));
+        let mut in_header = headers.get_all(AUTHORIZATION).iter().filter(|line| !has_scheme(line, "bearer"));
         // RFC 6749 section 2.3: a client uses one way in a request.
         match (in_body, in_header.next(), in_header.next()) {
             (Some((client_id, client_secret)), None, _) => Ok(Self { client_id, client_secret }),
