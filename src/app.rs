@@ -1,4 +1,4 @@
-//! Assembly: configuration in, running gateway out.
+//! Assembly: a configuration in, a running gateway out.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
 use crate::upstream::{self, ConnectorError};
 
-/// A gateway whose listeners are bound and which serves nobody yet.
+/// A gateway whose listeners are bound. It serves requests once [`run`](Self::run) is called.
 #[derive(Debug)]
 pub struct App {
     gateway: Gateway,
@@ -38,14 +38,14 @@ pub struct App {
     background_tasks: JoinSet<()>,
 }
 
-/// What a test or an embedding program may steer.
+/// What a test or an embedding program can replace.
 #[derive(Clone)]
 pub struct Dependencies {
-    /// Time, as keys, tokens and access records see it.
+    /// The clock of keys, credentials and access records.
     pub clock: Clock,
-    /// Chance, likewise.
+    /// The random spread of refresh and retry times.
     pub jitter: Jitter,
-    /// Who is told of each request that is over, beside the log.
+    /// Called with the record of each finished request, in addition to the log.
     pub observers: Vec<Observer>,
 }
 
@@ -55,45 +55,45 @@ impl Default for Dependencies {
     }
 }
 
-/// Why there is no gateway. A bad set-up is a fault of the configuration; an address that cannot be
-/// bound may mend itself.
+/// Why the gateway cannot be built. All variants except [`Bind`](Self::Bind) are faults of the
+/// configuration; an address may become free later.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The trust set-up of an upstream.
+    /// The certificates, the proxy or the URL of an upstream cannot be used.
     #[error("upstream {name}: {cause}")]
     Upstream {
-        /// Its configured name.
+        /// The upstream's configured name.
         name: String,
         /// What is wrong.
         cause: ConnectorError,
     },
-    /// The callers cannot be told apart.
+    /// A caller's keys cannot be read, or two callers have the same key.
     #[error(transparent)]
     Callers(#[from] BadCallers),
-    /// What emulated tokens are made with cannot be read.
+    /// `token_key_file` cannot be read.
     #[error("token_key_file: {0}")]
     TokenSecret(#[from] UnreadableSecret),
-    /// It is no good.
+    /// `token_key_file` has too few bytes for a key.
     #[error("token_key_file: {0}")]
     TokenKey(#[from] BadTokenKey),
-    /// The listener's certificate, key or client CA.
+    /// The listener's certificate, key or client CA cannot be used.
     #[error("listen.tls: {0}")]
     Tls(tls::TlsError),
-    /// An address that cannot be bound.
+    /// An address cannot be bound.
     #[error("{what} {address}: {cause}")]
     Bind {
-        /// Which listener.
+        /// The setting that holds the address.
         what: &'static str,
         /// The configured address.
         address: Address,
-        /// What the system says.
+        /// What the operating system reports.
         cause: io::Error,
     },
 }
 
 impl App {
-    /// Binds both listeners and begins to fetch keys and tokens. That the provider is down is
-    /// no reason to fail: the gateway is then not ready, and keeps trying.
+    /// Binds both listeners and starts to fetch keys and tokens. If the provider is down, this succeeds
+    /// all the same: the gateway is not ready then, and keeps trying.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -101,9 +101,9 @@ impl App {
         let Dependencies { clock, jitter, observers } = dependencies;
         let drain = Drain::default();
         let (mut routes, mut background_tasks) = (Vec::new(), JoinSet::new());
-        let wanted: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
-        let shares = capacity::divide(&config.gateway.limits, &wanted);
-        for (upstream, quota) in config.upstreams.iter().zip(shares) {
+        let overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
+        let quotas = capacity::divide(&config.gateway.limits, &overrides);
+        for (upstream, quota) in config.upstreams.iter().zip(quotas) {
             let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
             let connector = Connector::of(&upstream.upstream).map_err(fault)?;
             routes.push(route(upstream, &connector, quota, &clock, &jitter).map_err(fault)?);
@@ -140,31 +140,32 @@ impl App {
         Ok(Self { gateway, admin, drain, drain_delay, background_tasks })
     }
 
-    /// Where callers connect.
+    /// Returns the address that callers connect to; with port 0 configured, the port that the system
+    /// chose.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// If the operating system does not report it.
     pub fn address(&self) -> io::Result<Address> {
         self.gateway.address()
     }
 
-    /// Where health is served.
+    /// Returns the address of the admin listener.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// If the operating system does not report it.
     pub fn admin_address(&self) -> io::Result<SocketAddr> {
         self.admin.address()
     }
 
-    /// Serves until `stop` tells how to end, and then ends in order (see [`Drain`]). Dropping
-    /// the future ends at once.
+    /// Serves until `shutdown` resolves, and then shuts down in order: the gateway reports not ready,
+    /// waits, stops accepting, and lets requests in flight finish. Dropping the future ends at once.
     ///
     /// # Errors
-    /// When a part that has no end ended: see [`BackgroundTaskExited`].
-    pub async fn run(self, stop: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
+    /// If a background task ended: see [`BackgroundTaskExited`].
+    pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
         let Self { gateway, admin, drain, drain_delay, mut background_tasks } = self;
         let draining = async {
-            let delay = match stop.await {
+            let delay = match shutdown.await {
                 Shutdown::AfterDelay => drain_delay,
                 Shutdown::Immediate => Duration::ZERO,
             };
@@ -185,18 +186,18 @@ impl App {
     }
 }
 
-/// A refresher or the admin listener ended. Without it the gateway would die of old keys, or
-/// unseen, later; the process ends instead, for a supervisor to start afresh.
+/// A background task (a refresh, or the admin listener) ended. Without it the gateway would fail later,
+/// when keys or tokens expire. The process ends instead, so that a supervisor restarts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a part of the gateway that never ends has ended")]
+#[error("a background task of the gateway ended unexpectedly")]
 pub struct BackgroundTaskExited;
 
-/// How a gateway is asked to end.
+/// How the gateway is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Say so first, and serve on for `drain_delay`: a supervisor takes us out of rotation.
+    /// Report not ready, and keep serving for `drain_delay`: load balancers need time to notice.
     AfterDelay,
-    /// Close the door now; what is in flight may finish: a person waits.
+    /// Stop accepting at once. Requests in flight may finish. For a person who pressed Ctrl-C.
     Immediate,
 }
 
@@ -243,14 +244,15 @@ fn route(
     })
 }
 
-/// Ready is: not stopping, and a key and a token in hand for an upstream.
+/// The gateway is ready if it is not stopping, and at least one upstream has a usable key and a usable
+/// credential.
 fn checks(routes: &[Route], drain: &Drain) -> Checks {
     let drain = drain.clone();
     let stopping = move || if drain.is_announced() { Err("the gateway is stopping".to_owned()) } else { Ok(()) };
-    Checks { always: Box::new(stopping), upstreams: routes.iter().cloned().map(needs).collect() }
+    Checks { always: Box::new(stopping), upstreams: routes.iter().cloned().map(route_checks).collect() }
 }
 
-fn needs(route: Route) -> Vec<Check> {
+fn route_checks(route: Route) -> Vec<Check> {
     let Route { name, body_policy, credentials, .. } = route;
     let key = {
         let name = name.clone();
@@ -263,10 +265,10 @@ fn needs(route: Route) -> Vec<Check> {
     vec![Box::new(key), Box::new(token)]
 }
 
-/// Returns when a refresher ends, which only a panic can bring about.
+/// Returns when a refresh task ends, which only a panic can cause.
 async fn first_to_end(background_tasks: &mut JoinSet<()>) {
     match background_tasks.join_next().await {
-        Some(Err(error)) => tracing::error!(%error, "a refresher failed"),
-        Some(Ok(())) | None => tracing::error!("a refresher ended"),
+        Some(Err(error)) => tracing::error!(%error, "a background task failed"),
+        Some(Ok(())) | None => tracing::error!("a background task ended"),
     }
 }

@@ -1,39 +1,41 @@
 //! An encrypting gateway proxy for APIs that accept JWE request bodies.
 //!
 //! In-house services send plain JSON over HTTP. The gateway seals each body as a compact JWE
-//! (`RSA-OAEP-256` / `A256CBC-HS512`) under the provider's published key, puts on the bearer
-//! token that it obtains and renews itself, and forwards. The response streams back.
+//! (`RSA-OAEP-256` / `A256CBC-HS512`) with the provider's published key, adds the bearer token that it
+//! obtains and renews itself, and forwards the request. The reply streams back.
 //!
-//! # The life of a request
+//! # The path of a request
 //!
 //! ```text
-//! accept -> request id -> access record -> refusals become answers -> shed -> in-flight limit -> deadline
-//!        -> THE LINE: admit -> key -> seal -> bearer -> send -> relay
+//! accept -> request id -> access record -> refusals become responses -> shed -> deadline
+//!        -> EXCHANGE: admit -> choose key -> seal -> add credential -> send -> relay
 //! ```
 //!
-//! What wraps a request is the list in [`gateway::stack`]; what is done to it is one function,
-//! [`gateway::exchange::Exchange::run`]. A body arrives as [`jose::Plaintext`] and can leave
-//! only as [`jose::Compact`]: plaintext leaving by mistake does not compile.
+//! [`gateway::stack`] lists what wraps a request. [`gateway::exchange::Exchange::run`] is the one function
+//! that processes it. A body arrives as [`jose::Plaintext`] and leaves as [`jose::Compact`]: sending
+//! plaintext by mistake does not compile.
 //!
-//! # The rooms, in the order to read them
+//! # The modules, in reading order
 //!
-//! | room | question it answers |
+//! | module | what it does |
 //! |---|---|
-//! | [`app`] | what is put together from a configuration |
-//! | [`cli`] | which commands there are |
-//! | [`config`] | what the file, the environment and the flags say, and all that is wrong with it |
-//! | [`gateway`] | what happens to a request, in order |
-//! | [`jose`] | how a body is sealed, and opened; pure |
-//! | [`keys`] | which public key to seal with now |
-//! | [`credentials`] | which bearer to send now |
-//! | [`upstream`] | how to reach the provider; the only place that builds an HTTP client |
-//! | [`admin`] | whether the process is alive and ready, and its figures |
-//! | [`telemetry`] | where logs go |
-//! | [`sandbox`] | a made-up provider, for tests and demonstrations |
-//! | [`drill`] | does every request survive the rotations; with a verdict |
-//! | [`clock`], [`rate_limit`], [`secret`], [`pem`], [`error_chain`] | time and chance, how often, secrets, certificates in files, errors told whole; for all |
+//! | [`app`] | assembles a running gateway from a configuration |
+//! | [`cli`] | the commands |
+//! | [`config`] | reads file, environment and flags, and reports all faults at once |
+//! | [`gateway`] | processes requests |
+//! | [`jose`] | seals and opens bodies; pure |
+//! | [`keys`] | decides which public key to seal with now |
+//! | [`credentials`] | holds and renews the credential that the gateway presents |
+//! | [`upstream`] | reaches the provider; the only module that builds an HTTP client |
+//! | [`admin`] | serves health and metrics |
+//! | [`telemetry`] | sets up the log |
+//! | [`sandbox`] | imitates the provider, for tests and demonstrations |
+//! | [`drill`] | rotates keys under load, and gives a verdict |
 //!
-//! A room's walls (who may use whom) are a table in `tests/gateway/walls.rs`, held by a test.
+//! Leaf modules that all others may use: [`clock`] (time and random spread), [`error_chain`] (an error
+//! with its causes as one text), [`pem`] (certificates in files), [`rate_limit`], [`secret`].
+//!
+//! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
 mod admin;
 pub mod app;

@@ -1,6 +1,6 @@
-//! The `jwe-gateway` process. Its biography: arguments, configuration (all faults at once),
-//! assembly, addresses, service, drain. See [`jwe_gateway::cli`] for the commands and the exit
-//! codes, and [`jwe_gateway::app`] for the assembly.
+//! The `jwe-gateway` process: arguments, configuration (all faults at once), assembly, service, drain.
+//!
+//! [`jwe_gateway::cli`] has the commands and the exit codes, [`jwe_gateway::app`] the assembly.
 
 use std::process::ExitCode;
 

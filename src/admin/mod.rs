@@ -1,12 +1,14 @@
-//! The second listener: health and figures, for whoever runs the process.
+//! The admin listener: health and metrics, for operators.
 //!
-//! It is apart from the first so that no path of the provider is shadowed, and so that it can be
-//! kept from callers. `/livez` says that the process answers, and nothing else: a provider that
-//! is down must not get the gateway restarted. `/readyz` says whether there is what a request
-//! needs here, a key and a token, and if not, what is missing. Whether the provider's API answers
-//! is not asked: taking every gateway out of rotation would not mend it. Nor is a gateway to several
-//! providers taken out because one of them is down: it is ready while it can serve any of them, and
-//! says what is missing for the others.
+//! It is separate from the callers' listener, so that it shadows no path of the provider and can be
+//! closed to callers.
+//!
+//! - `/livez` reports that the process responds. It checks nothing else: a provider that is down must
+//!   not cause a restart of the gateway.
+//! - `/readyz` reports whether a request can be served: a usable key and a usable credential for at
+//!   least one upstream. The body lists what is missing, also for the other upstreams. It does not ask
+//!   the provider's API: taking every gateway out of rotation would not repair the provider.
+//! - `/metrics` returns the metrics.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,16 +30,16 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Beside the gateway's own default, and on loopback as that one is.
+/// The default address: loopback, and the port after the default of the callers' listener.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
-/// Health checks are short; whoever takes longer is not one.
+/// The limit for a request head. A health check needs milliseconds.
 const HEAD: Duration = Duration::from_secs(5);
 
-/// The same, for how many there are at once.
+/// The limit for open connections. Health checks and scrapes need a few.
 const MAX_CONNECTIONS: usize = 64;
 
-/// After an accept that failed.
+/// The wait after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// `[admin]`.
@@ -53,19 +55,19 @@ impl Default for Config {
     }
 }
 
-/// One thing that must hold for requests to go through. Says what is missing when it does not.
+/// A condition of readiness; the error says what is missing.
 pub(crate) type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// What is asked by `/readyz`.
+/// The conditions that `/readyz` checks.
 pub(crate) struct Checks {
-    /// Must hold in any case.
+    /// A condition that must always hold.
     pub always: Check,
-    /// What each upstream needs: at least one of them must have all of it.
+    /// The conditions of each upstream. All conditions of at least one upstream must hold.
     pub upstreams: Vec<Vec<Check>>,
 }
 
-/// What the endpoints answer from.
-struct Answers {
+/// The data behind the endpoints.
+struct Endpoints {
     checks: Checks,
     metrics: Registry,
 }
@@ -73,7 +75,7 @@ struct Answers {
 /// The admin listener, bound.
 pub(crate) struct Admin {
     listener: TcpListener,
-    answers: Arc<Answers>,
+    endpoints: Arc<Endpoints>,
 }
 
 impl std::fmt::Debug for Admin {
@@ -83,25 +85,24 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Binds the listener; the gateway is ready by what `checks` say, and `/metrics` shows what
-    /// `metrics` holds.
+    /// Binds the listener. `checks` decide `/readyz`; `/metrics` encodes `metrics`.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub(crate) async fn bind(config: &Config, checks: Checks, metrics: Registry) -> io::Result<Self> {
-        let answers = Arc::new(Answers { checks, metrics });
-        Ok(Self { listener: TcpListener::bind(config.address).await?, answers })
+        let endpoints = Arc::new(Endpoints { checks, metrics });
+        Ok(Self { listener: TcpListener::bind(config.address).await?, endpoints })
     }
 
-    /// The address in use.
+    /// Returns the bound address.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// If the operating system does not report it.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves for as long as it is polled; dropping it closes every connection.
+    /// Serves while it is polled. Dropping the future closes every connection.
     pub(crate) async fn serve(self) {
         let mut connections = JoinSet::new();
         loop {
@@ -113,10 +114,10 @@ impl Admin {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let answers = Arc::clone(&self.answers);
+            let endpoints = Arc::clone(&self.endpoints);
             let service = service_fn(move |request| {
-                let answer = answer(&request, &answers);
-                async move { Ok::<_, Infallible>(answer) }
+                let response = respond(&request, &endpoints);
+                async move { Ok::<_, Infallible>(response) }
             });
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
@@ -125,7 +126,7 @@ impl Admin {
     }
 }
 
-fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
+fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -133,8 +134,8 @@ fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes
     }
     match request.uri().path() {
         "/livez" => plain(StatusCode::OK, "alive\n"),
-        "/readyz" => readiness(&answers.checks),
-        "/metrics" => metrics(&answers.metrics),
+        "/readyz" => readiness(&endpoints.checks),
+        "/metrics" => metrics(&endpoints.metrics),
         _ => plain(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n"),
     }
 }
@@ -147,23 +148,23 @@ fn readiness(checks: &Checks) -> Response<Full<Bytes>> {
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let missing: Vec<String> = always.into_iter().chain(upstreams.into_iter().flatten()).collect();
     let body = json!({ "ready": is_ready, "missing": missing });
-    respond(status, "application/json", format!("{body}\n"))
+    response(status, "application/json", format!("{body}\n"))
 }
 
-/// In OpenMetrics, which Prometheus reads as well as its own older format.
+/// OpenMetrics, which Prometheus reads as well as its older text format.
 fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
     let mut text = String::new();
     match encode(&mut text, registry) {
-        Ok(()) => respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text),
-        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written down\n"),
+        Ok(()) => response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be encoded\n"),
     }
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    respond(status, "text/plain; charset=utf-8", text.to_owned())
+    response(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

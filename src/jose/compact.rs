@@ -1,9 +1,9 @@
-//! The compact serialization (RFC 7516 section 7.1): what leaves.
+//! The compact serialization (RFC 7516 section 7.1) of a message to send.
 //!
-//! A [`Compact`] comes from [`seal`](super::seal()), which makes the ciphertext as it is taken, or
-//! from a message that is [`CallerMade`]. Either way the length is known beforehand, and the
-//! chunks add up to it. It is sent once and cannot be cloned: what is sent again is sealed again,
-//! or the caller's own bytes.
+//! A [`Compact`] comes from [`seal`](super::seal()), which produces the ciphertext as it is taken, or
+//! from a [`CallerMade`] message. In both cases the length is known beforehand, and the chunks add up
+//! to it. A `Compact` is sent once and cannot be cloned: a retry seals again, or sends the caller's
+//! bytes again.
 
 use std::fmt;
 use std::mem;
@@ -17,77 +17,77 @@ use super::seal::{CHUNK_CHARS, SealError, Sealing};
 
 /// A compact JWE under our algorithms.
 pub struct Compact {
-    origin: Origin,
+    sealed_by: SealedBy,
     parts: [u64; 5],
     chunks: Chunks,
 }
 
-enum Origin {
-    Sealed(EncryptionKey),
-    CallerMade(ProtectedHeader),
+enum SealedBy {
+    Us(EncryptionKey),
+    Caller(ProtectedHeader),
 }
 
 impl Compact {
-    /// A message made by a caller that is sent once: see [`CallerMade::parse`].
+    /// Parses a message that a caller sealed: see [`CallerMade::parse`].
     ///
     /// # Errors
-    /// The caller's fault: see [`MalformedJose`].
+    /// If the message is malformed, which is the caller's fault: see [`MalformedJose`].
     pub fn parse(message: Bytes) -> Result<Self, MalformedJose> {
         CallerMade::parse(message).map(Self::from)
     }
 
-    /// What [`seal`](super::seal()) has prepared; `parts` is how long each part will be.
+    /// Returns the message that [`seal`](super::seal()) prepared; `parts` are the lengths of its parts.
     pub(super) fn sealed(key: EncryptionKey, parts: [u64; 5], sealing: Box<Sealing>) -> Self {
-        Self { origin: Origin::Sealed(key), parts, chunks: Chunks::new(parts, Source::Sealing(sealing)) }
+        Self { sealed_by: SealedBy::Us(key), parts, chunks: Chunks::new(parts, ChunkSource::Sealing(sealing)) }
     }
 
-    /// The kid in the protected header.
+    /// Returns the kid in the protected header.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
-        match &self.origin {
-            Origin::Sealed(key) => key.kid(),
-            Origin::CallerMade(header) => header.kid.as_deref(),
+        match &self.sealed_by {
+            SealedBy::Us(key) => key.kid(),
+            SealedBy::Caller(header) => header.kid.as_deref(),
         }
     }
 
-    /// The protected header as JSON.
+    /// Returns the protected header as JSON.
     #[must_use]
     pub fn header(&self) -> &str {
-        match &self.origin {
-            Origin::Sealed(key) => key.header(),
-            Origin::CallerMade(header) => &header.text,
+        match &self.sealed_by {
+            SealedBy::Us(key) => key.header(),
+            SealedBy::Caller(header) => &header.text,
         }
     }
 
-    /// Bytes of each part on the wire: header, encrypted key, IV, ciphertext, tag. The four
-    /// dots are not in them.
+    /// Returns the bytes of each part on the wire: header, encrypted key, IV, ciphertext, tag. The
+    /// four dots are not included.
     #[must_use]
     pub fn parts(&self) -> [u64; 5] {
         self.parts
     }
 
-    /// Bytes of the message on the wire, exactly: its `Content-Length`.
+    /// Returns the exact number of bytes on the wire: the `Content-Length`.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.chunks.remaining
     }
 
-    /// Never: a message has five parts.
+    /// Always false: a message has five parts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The message in chunks, produced as they are taken.
+    /// Returns the message in chunks, which are produced as they are taken.
     #[must_use]
     pub fn into_chunks(self) -> Chunks {
         self.chunks
     }
 
-    /// The whole message at once: for the command line and tests.
+    /// Returns the whole message, for the command line and tests.
     ///
     /// # Errors
-    /// When a chunk cannot be sealed.
+    /// If a chunk cannot be sealed.
     pub fn into_bytes(self) -> Result<Vec<u8>, SealError> {
         let mut message = Vec::new();
         for chunk in self.into_chunks() {
@@ -99,7 +99,7 @@ impl Compact {
 
 impl From<CallerMade> for Compact {
     fn from(CallerMade { header, parts, message }: CallerMade) -> Self {
-        Self { origin: Origin::CallerMade(header), parts, chunks: Chunks::new(parts, Source::Whole(message)) }
+        Self { sealed_by: SealedBy::Caller(header), parts, chunks: Chunks::new(parts, ChunkSource::Whole(message)) }
     }
 }
 
@@ -109,43 +109,43 @@ impl fmt::Debug for Compact {
     }
 }
 
-/// A message in chunks of 64 KiB. The first of a sealed one also carries the header, the encrypted
-/// key and the IV, the last one the tag, so that a small message is one chunk and one write.
+/// A message in chunks of 64 KiB. The first chunk of a sealed message also contains the header, the
+/// encrypted key and the IV; the last one contains the tag. A small message is one chunk and one write.
 pub struct Chunks {
     remaining: u64,
-    source: Source,
+    source: ChunkSource,
 }
 
-enum Source {
+enum ChunkSource {
     Sealing(Box<Sealing>),
     Whole(Bytes),
-    Spent,
+    Empty,
 }
 
 impl Chunks {
-    fn new(parts: [u64; 5], source: Source) -> Self {
+    fn new(parts: [u64; 5], source: ChunkSource) -> Self {
         const DOTS: u64 = 4;
         Self { remaining: parts.iter().sum::<u64>() + DOTS, source }
     }
 
-    /// Bytes of the message that have not been taken yet.
+    /// Returns the number of bytes that have not been taken yet.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.remaining
     }
 
     fn take_chunk(&mut self) -> Result<Option<Bytes>, SealError> {
-        let chunk = match mem::replace(&mut self.source, Source::Spent) {
-            Source::Spent => return Ok(None),
-            Source::Sealing(sealing) => {
+        let chunk = match mem::replace(&mut self.source, ChunkSource::Empty) {
+            ChunkSource::Empty => return Ok(None),
+            ChunkSource::Sealing(sealing) => {
                 let (chunk, rest) = sealing.next_chunk()?;
-                self.source = rest.map_or(Source::Spent, Source::Sealing);
+                self.source = rest.map_or(ChunkSource::Empty, ChunkSource::Sealing);
                 chunk
             }
-            Source::Whole(message) if message.len() <= CHUNK_CHARS => message,
-            Source::Whole(mut message) => {
+            ChunkSource::Whole(message) if message.len() <= CHUNK_CHARS => message,
+            ChunkSource::Whole(mut message) => {
                 let chunk = message.split_to(CHUNK_CHARS);
-                self.source = Source::Whole(message);
+                self.source = ChunkSource::Whole(message);
                 chunk
             }
         };
@@ -157,7 +157,7 @@ impl Chunks {
 impl Iterator for Chunks {
     type Item = Result<Bytes, SealError>;
 
-    /// The next chunk; after an error there is none.
+    /// Returns the next chunk; `None` after an error.
     fn next(&mut self) -> Option<Self::Item> {
         self.take_chunk().transpose()
     }

@@ -6,10 +6,10 @@
 //! constant time before AES sees a byte, so padding can tell a forger nothing.
 //!
 //! The key and both its halves are wiped: [`Cek`] by us, the AES key by aws-lc-rs
-//! (`UnboundCipherKey`) and AWS-LC (every context is cleansed when freed). What stays:
-//! aws-lc-rs keeps the HMAC context as a plain struct and moves it, so bytes of a hash state
-//! may outlive it where it was moved from. They do not give the MAC key, and they can at most
-//! forge a tag under the one key of the one message they belong to.
+//! (`UnboundCipherKey`) and AWS-LC (every context is cleansed when freed). One limit remains:
+//! aws-lc-rs keeps the HMAC context in a plain struct and moves it, so bytes of a hash state can
+//! remain in memory. They do not reveal the MAC key. They could at most forge a tag for the one
+//! message that the key belongs to.
 
 use aws_lc_rs::cipher::{
     AES_256, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey, StreamingEncryptingKey, UnboundCipherKey,
@@ -28,9 +28,9 @@ pub(super) const IV_BYTES: usize = BLOCK_BYTES;
 pub(super) const TAG_BYTES: usize = 32;
 /// Octets of an AES block.
 pub(super) const BLOCK_BYTES: usize = 16;
-/// How much longer than its plaintext a buffer for ciphertext must be: aws-lc-rs asks for a
-/// block of room when it takes the plaintext, and for another when it adds the padding.
-pub(super) const CIPHERTEXT_ROOM: usize = 2 * BLOCK_BYTES;
+/// How many octets longer than its plaintext a ciphertext buffer must be: aws-lc-rs needs a spare block
+/// when it takes the plaintext, and another one when it adds the padding.
+pub(super) const CIPHERTEXT_OVERHEAD: usize = 2 * BLOCK_BYTES;
 
 const MAC_KEY_BYTES: usize = CEK_BYTES / 2;
 
@@ -39,12 +39,12 @@ pub(super) type Iv = [u8; IV_BYTES];
 /// An authentication tag.
 pub(super) type Tag = [u8; TAG_BYTES];
 
-/// Octets of ciphertext for so many of plaintext: PKCS #7 always pads, by 1 to 16.
+/// Returns the octets of ciphertext for `plaintext` octets: PKCS #7 always pads, by 1 to 16.
 pub(super) const fn ciphertext_len(plaintext: usize) -> usize {
     (plaintext / BLOCK_BYTES + 1) * BLOCK_BYTES
 }
 
-/// A fresh initialization vector from the operating system's random numbers.
+/// Returns a fresh initialization vector from the operating system's random numbers.
 pub(super) fn random_iv() -> Result<Iv, Unspecified> {
     let mut iv = [0; IV_BYTES];
     SystemRandom::new().fill(&mut iv)?;
@@ -55,21 +55,20 @@ pub(super) fn random_iv() -> Result<Iv, Unspecified> {
 pub(super) struct Cek(Box<Zeroizing<[u8; CEK_BYTES]>>);
 
 impl Cek {
-    /// A fresh key from the operating system's random numbers.
+    /// Returns a fresh key from the operating system's random numbers.
     pub(super) fn random() -> Result<Self, Unspecified> {
         let mut cek = Self::zero();
         SystemRandom::new().fill(&mut cek.0[..])?;
         Ok(cek)
     }
 
-    /// The key in `octets`, if they are as many as a key has.
+    /// Returns the key in `octets`, if they have the length of a key.
     pub(super) fn from_octets(octets: &[u8]) -> Option<Self> {
         let mut cek = Self::zero();
         (octets.len() == CEK_BYTES).then(|| cek.0.copy_from_slice(octets))?;
         Some(cek)
     }
 
-    /// The key itself, to be wrapped.
     pub(super) fn expose(&self) -> &[u8] {
         &self.0[..]
     }
@@ -94,7 +93,7 @@ pub(super) struct Encryptor {
 }
 
 impl Encryptor {
-    /// Begins a message. A key and IV must never begin a second one.
+    /// Begins a message. A key and an IV must never be used for a second message.
     pub(super) fn new(cek: &Cek, iv: &Iv, aad: &[u8]) -> Result<Self, Unspecified> {
         let context = EncryptionContext::Iv128(iv.into());
         Ok(Self {
@@ -104,14 +103,14 @@ impl Encryptor {
     }
 
     /// Encrypts whole blocks from the middle of the message into the front of `ciphertext`,
-    /// which must be [`CIPHERTEXT_ROOM`] longer; returns how many octets it wrote.
+    /// which must be [`CIPHERTEXT_OVERHEAD`] longer; returns how many octets it wrote.
     pub(super) fn update(&mut self, plaintext: &[u8], ciphertext: &mut [u8]) -> Result<usize, Unspecified> {
         let written = self.aes.update(plaintext, ciphertext)?.written().len();
         self.mac.update(&ciphertext[..written]);
         Ok(written)
     }
 
-    /// Encrypts the end of the message likewise, pads it, and returns the tag as well.
+    /// Encrypts and pads the end of the message; returns the octets written and the tag.
     pub(super) fn finish(mut self, plaintext: &[u8], ciphertext: &mut [u8]) -> Result<(usize, Tag), Unspecified> {
         let written = self.update(plaintext, ciphertext)?;
         let (_, padded) = self.aes.finish(&mut ciphertext[written..])?;
@@ -120,7 +119,7 @@ impl Encryptor {
     }
 }
 
-/// Decrypts `message` in place if `tag` is right. While it is wrong, `message` stays as it was.
+/// Decrypts `message` in place if `tag` is correct. Otherwise `message` stays unchanged.
 pub(super) fn decrypt(cek: &Cek, iv: &Iv, aad: &[u8], message: &mut Vec<u8>, tag: &Tag) -> Result<(), Unspecified> {
     let mut mac = Mac::new(cek, aad, iv);
     mac.update(message);
@@ -162,19 +161,19 @@ mod tests {
     use super::*;
 
     fn encrypt(cek: &Cek, iv: &Iv, aad: &[u8], plaintext: &[u8]) -> (Vec<u8>, Tag) {
-        let mut ciphertext = vec![0; plaintext.len() + CIPHERTEXT_ROOM];
+        let mut ciphertext = vec![0; plaintext.len() + CIPHERTEXT_OVERHEAD];
         let (written, tag) = Encryptor::new(cek, iv, aad).unwrap().finish(plaintext, &mut ciphertext).unwrap();
         ciphertext.truncate(written);
         (ciphertext, tag)
     }
 
     #[test]
-    fn the_known_answer_of_rfc_7518_appendix_b_3_comes_out_and_goes_back() {
+    fn the_vector_of_rfc_7518_appendix_b_3_encrypts_and_decrypts() {
         let cek = Cek::from_octets(&(0..64).collect::<Vec<u8>>()).unwrap();
         let iv = 0x1af3_8c2d_c2b9_6ffd_d866_9409_2341_bc04_u128.to_be_bytes();
         let aad = b"The second principle of Auguste Kerckhoffs";
         let plaintext = b"A cipher system must not be required to be secret, and it must be able to fall into \
-            the control of the enemy without inconvenience";
+            the hands of the enemy without inconvenience";
 
         let (mut message, tag) = encrypt(&cek, &iv, aad, plaintext);
         assert_eq!(message, KNOWN_CIPHERTEXT);
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ciphertext_is_as_long_as_foretold() {
+    fn the_length_of_the_ciphertext_is_computed_correctly() {
         let (cek, iv) = (Cek::random().unwrap(), random_iv().unwrap());
         for length in [0, 1, 15, 16, 17, 31, 32, 33] {
             assert_eq!(encrypt(&cek, &iv, b"", &vec![7; length]).0.len(), ciphertext_len(length));
@@ -193,11 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_in_pieces_is_the_message_in_one() {
+    fn encrypting_in_pieces_equals_encrypting_at_once() {
         let (cek, iv) = (Cek::random().unwrap(), random_iv().unwrap());
         let plaintext: Vec<u8> = (0..=255).cycle().take(100).collect();
 
-        let mut pieces = vec![0; plaintext.len() + CIPHERTEXT_ROOM];
+        let mut pieces = vec![0; plaintext.len() + CIPHERTEXT_OVERHEAD];
         let mut encryptor = Encryptor::new(&cek, &iv, b"aad").unwrap();
         let first = encryptor.update(&plaintext[..48], &mut pieces).unwrap();
         assert_eq!(first, 48, "nothing may be held back: chunks are cut at whole blocks");
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_padding_under_a_right_tag_is_an_error() {
+    fn wrong_padding_with_a_correct_tag_is_an_error() {
         let (cek, iv) = (Cek::random().unwrap(), random_iv().unwrap());
         let (mut message, _) = encrypt(&cek, &iv, b"aad", &[0; BLOCK_BYTES]);
         message.truncate(BLOCK_BYTES);

@@ -1,4 +1,4 @@
-//! The protected header: written in one form, read strictly.
+//! The protected header: one form when written, strict rules when read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +11,13 @@ use serde_json::Value;
 use super::MalformedJose;
 use super::jwk::MAX_KID_BYTES;
 
-/// How a content encryption key is wrapped (RFC 7518 section 4.3). Nothing can change it.
+/// The algorithm that wraps content encryption keys (RFC 7518 section 4.3). Nothing can change it.
 pub(super) const ALG: &str = "RSA-OAEP-256";
-/// How content is encrypted (RFC 7518 section 5.2.5). Nothing can change it.
+/// The algorithm that encrypts content (RFC 7518 section 5.2.5). Nothing can change it.
 pub(super) const ENC: &str = "A256CBC-HS512";
 
-/// Characters of an encoded header that are read at most. Ours have 2200 if every byte of the
-/// longest kid needs an escape; others' may carry members of their own, but a header is no place
-/// for a document.
+/// The limit for the characters of an encoded header. The gateway's own have at most 2200, if every
+/// byte of the longest kid needs an escape. Headers of callers may have further members.
 pub(super) const MAX_HEADER_CHARS: usize = 4096;
 
 /// A protected header that names our `alg` and `enc`.
@@ -26,24 +25,24 @@ pub(super) const MAX_HEADER_CHARS: usize = 4096;
 pub(super) struct ProtectedHeader {
     /// The header as JSON.
     pub(super) text: String,
-    /// The key it names.
     pub(super) kid: Option<String>,
 }
 
 impl ProtectedHeader {
-    /// The header of what we seal: these members in this order, `kid` if there is one.
+    /// Returns the header of messages that the gateway seals: these members in this order, `kid` if there
+    /// is one.
     pub(super) fn ours(kid: Option<&str>) -> Self {
         let member = kid.map(|kid| format!(r#","kid":{}"#, Value::from(kid))).unwrap_or_default();
         Self { text: format!(r#"{{"alg":"{ALG}","enc":"{ENC}","typ":"JWE"{member}}}"#), kid: kid.map(str::to_owned) }
     }
 
-    /// The first part of a compact JWE.
+    /// Returns the first part of a compact JWE.
     pub(super) fn encoded(&self) -> String {
         BASE64URL.encode(&self.text)
     }
 
-    /// Reads the first part of a compact JWE (RFC 7516 section 4). Members we do not know are
-    /// let through, but for `crit`, which forbids just that, and `zip`, which we never undo.
+    /// Reads the first part of a compact JWE (RFC 7516 section 4). Unknown members pass, except `crit`,
+    /// which demands that extensions are understood, and `zip`, because the gateway never decompresses.
     pub(super) fn parse(encoded: &[u8]) -> Result<Self, MalformedJose> {
         if encoded.len() > MAX_HEADER_CHARS {
             return Err(MalformedJose::HeaderTooLong);
@@ -52,11 +51,11 @@ impl ProtectedHeader {
         let text = String::from_utf8(bytes).map_err(|_| MalformedJose::HeaderNotJson)?;
         let Members(members) = serde_json::from_str(&text).map_err(|_| MalformedJose::HeaderNotJson)?;
 
-        let names = |member, wanted| members.get(member).and_then(Value::as_str) == Some(wanted);
-        if !names("alg", ALG) {
+        let has = |member, wanted| members.get(member).and_then(Value::as_str) == Some(wanted);
+        if !has("alg", ALG) {
             return Err(MalformedJose::Algorithm);
         }
-        if !names("enc", ENC) {
+        if !has("enc", ENC) {
             return Err(MalformedJose::Encryption);
         }
         if members.contains_key("zip") {
@@ -74,8 +73,8 @@ impl ProtectedHeader {
     }
 }
 
-/// A JSON object in which no name stands twice (RFC 7516 section 4): of two `alg`, another
-/// implementation might believe the other one.
+/// A JSON object whose names are distinct (RFC 7516 section 4): of two `alg` members, another
+/// implementation could use the other one.
 struct Members(BTreeMap<String, Value>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -97,7 +96,7 @@ impl<'de> Visitor<'de> for DistinctNames {
         let mut members = BTreeMap::new();
         while let Some((name, value)) = map.next_entry()? {
             if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name stands twice"));
+                return Err(A::Error::custom("duplicate name"));
             }
         }
         Ok(Members(members))
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_is_spelt_exactly_so() {
+    fn our_header_has_exactly_this_text() {
         assert_eq!(
             ProtectedHeader::ours(Some("key-1")).text,
             r#"{"alg":"RSA-OAEP-256","enc":"A256CBC-HS512","typ":"JWE","kid":"key-1"}"#
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_cannot_leave_its_string() {
+    fn a_kid_is_escaped_as_a_json_string() {
         let kid = "a\",\"zip\":\"DEF\\\n\u{0}é";
         let header = ProtectedHeader::ours(Some(kid));
         assert_eq!(parse(&header.text).unwrap(), header);
@@ -133,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn members_of_others_are_let_through() {
+    fn unknown_members_are_accepted() {
         let text = r#" { "enc":"A256CBC-HS512", "cty":"application/json","alg":"RSA-OAEP-256", "x":[null]} "#;
         assert_eq!(parse(text).unwrap(), ProtectedHeader { text: text.to_owned(), kid: None });
     }
 
     #[test]
-    fn every_other_header_is_refused_with_its_reason() {
+    fn every_malformed_header_is_refused_with_its_reason() {
         use MalformedJose::*;
         let long = format!(r#","x":"{}""#, "x".repeat(MAX_HEADER_CHARS));
         let long_kid = format!(r#","kid":"{}""#, "x".repeat(MAX_KID_BYTES + 1));

@@ -1,37 +1,37 @@
-//! A body that is JSON, and stays byte for byte what it was.
+//! A body that is JSON, kept byte for byte.
 //!
-//! The text is checked and never parsed into values: `1.10`, `1e400`, a member named twice or
-//! a lone surrogate escape mean what the provider takes them to mean, and only the bytes
-//! that came can say that. Rejected: `serde_json::Value`, which refuses or rewrites all four and
-//! is several times slower. serde_json skips a raw value without recursion, so a million
-//! brackets do not overflow the stack here; the limit on depth is for whoever parses next.
+//! The text is checked but never parsed into values. The provider decides what `1.10`, `1e400`, a
+//! duplicate member or a lone surrogate escape means, so the bytes must arrive unchanged. Rejected:
+//! `serde_json::Value`, which refuses or rewrites all four and is several times slower. serde_json skips
+//! a raw value without recursion, so a million brackets do not overflow the stack. The depth limit
+//! protects the next parser.
 
 use std::fmt;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-/// How deep arrays and objects may nest: the limit at which common parsers stop by default
-/// (serde_json at 128, Ruby at 100, .NET at 64), and far beyond any documented body.
+/// How deep arrays and objects may nest. Common parsers have a similar default (serde_json 128, Ruby
+/// 100, .NET 64), and no documented body comes near it.
 pub const MAX_DEPTH: usize = 128;
 
-/// A body that was checked to be JSON and has not been sealed yet. Its `Debug` shows the length
-/// alone. The bytes are the caller's and shared, so they are not wiped when this is dropped.
+/// A body that was checked to be JSON and is not sealed yet. Its `Debug` shows the length only. The
+/// bytes are shared with the reader of the body, which wipes them; dropping this does not.
 #[derive(Clone)]
 pub struct Plaintext(Bytes);
 
 impl Plaintext {
-    /// Checks that `body` is one JSON text (RFC 8259) in UTF-8, with neither a byte order
-    /// mark nor anything behind it, at most [`MAX_DEPTH`] deep.
+    /// Checks that `body` is one JSON text (RFC 8259) in UTF-8, without a byte order mark, with nothing
+    /// after it, at most [`MAX_DEPTH`] levels deep.
     ///
     /// # Errors
-    /// The caller's fault, in all cases: see [`NotJson`].
+    /// If it is not, which is the caller's fault: see [`NotJson`].
     pub fn json(body: Bytes) -> Result<Self, NotJson> {
         if body.is_empty() {
             return Err(NotJson::Empty);
         }
         let text = std::str::from_utf8(&body).map_err(|_| NotJson::NotUtf8)?;
-        // Before the syntax, because checking that takes memory in proportion to the depth.
+        // Before the syntax, because the syntax check takes memory in proportion to the depth.
         if !is_within_depth(&body) {
             return Err(NotJson::TooDeep);
         }
@@ -40,20 +40,20 @@ impl Plaintext {
         Ok(Self(body))
     }
 
-    /// Bytes of the body.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Never: a body without bytes is not JSON.
+    /// Always false: a body without bytes is not JSON.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The body as it came, for a provider that takes it in clear. Whoever sends takes it only with
-    /// the permission that such a provider's upstream gives.
+    /// Returns the body in clear, for a provider that accepts no JWE. The upstream client sends it only
+    /// under an `InClear` permit.
     #[must_use]
     pub fn in_clear(&self) -> Bytes {
         self.0.clone()
@@ -70,7 +70,7 @@ impl fmt::Debug for Plaintext {
     }
 }
 
-/// Why a body is not JSON. Says where at most, never what stands there.
+/// Why a body is not JSON. It can contain a position, never content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotJson {
     /// The body has no bytes.
@@ -79,12 +79,12 @@ pub enum NotJson {
     /// The body is not UTF-8 (RFC 8259 section 8.1).
     #[error("the body is not UTF-8")]
     NotUtf8,
-    /// The body breaks the grammar, ends early or goes on after its end.
+    /// The body violates the grammar, ends early, or has more bytes after the JSON text.
     #[error("the body is not JSON: line {line}, column {column}")]
     Syntax {
         /// Counted from 1.
         line: usize,
-        /// In bytes, counted from 1; 0 where the line had not begun.
+        /// In bytes, counted from 1; 0 at the start of a line.
         column: usize,
     },
     /// Arrays and objects nest deeper than [`MAX_DEPTH`].
@@ -92,8 +92,8 @@ pub enum NotJson {
     TooDeep,
 }
 
-/// Whether brackets outside of strings nest at most [`MAX_DEPTH`] deep. Does not care whether
-/// they match: that is the grammar's business.
+/// Returns whether brackets outside of strings nest at most [`MAX_DEPTH`] deep. The grammar check
+/// verifies that they match.
 fn is_within_depth(json: &[u8]) -> bool {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -112,8 +112,8 @@ fn is_within_depth(json: &[u8]) -> bool {
     true
 }
 
-/// Where the string ends that begins at `at`, behind its closing quote. Most of a large body
-/// is one long string, so blocks without a quote or backslash are passed over at once.
+/// Returns the index after the closing quote of the string that begins at `at`. Most of a large body is
+/// one long string, so blocks without a quote or backslash are skipped at once.
 fn after_string(json: &[u8], mut at: usize) -> usize {
     const BLOCK: usize = 32;
     let ends_or_escapes = |byte: &u8| matches!(byte, b'"' | b'\\');
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_a_value_would_refuse_or_rewrite_passes_untouched() {
+    fn json_that_a_parser_would_refuse_or_rewrite_passes_unchanged() {
         for body in [
             "1e400",
             "1.10",
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_json_text_is_refused_with_its_reason() {
+    fn a_body_that_is_not_one_json_text_is_refused_with_its_reason() {
         assert_eq!(check(""), Err(NotJson::Empty));
         assert_eq!(check(b"\"\xff\""), Err(NotJson::NotUtf8));
         assert_eq!(check(b"\"\xed\xa0\x80\""), Err(NotJson::NotUtf8));
@@ -224,12 +224,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn small_texts_are_judged_as_serde_json_judges_them(text in json_like()) {
+        fn small_texts_are_accepted_exactly_if_serde_json_accepts_them(text in json_like()) {
             prop_assert_eq!(check(&text).is_ok(), serde_json::from_str::<Value>(&text).is_ok(), "{}", text);
         }
 
         #[test]
-        fn every_value_passes_and_a_changed_byte_is_judged_as_serde_json_judges_it(
+        fn every_value_passes_and_a_changed_byte_is_accepted_only_if_serde_json_accepts_it(
             value in value(),
             at in any::<prop::sample::Index>(),
             byte in prop::sample::select(b"{}[],:\"\\0 ax".to_vec()),

@@ -1,12 +1,11 @@
-//! Which JWKs can be sealed with, and why the others cannot.
+//! Which JWKs can be used to seal, and why others cannot.
 //!
-//! The rules are ours and come first; josekit sees a JWK only when all of them hold, and then one
-//! rebuilt from `kty`, `n` and `e`. Left to itself it would refuse a key whose `key_ops` is
-//! `["wrapKey"]`, look neither at the exponent nor for an upper bound of the modulus, and answer
-//! with errors that wrap `anyhow` and can print a backtrace.
+//! Our own rules are checked first. josekit sees only a JWK that satisfies them all, rebuilt from `kty`,
+//! `n` and `e`. By itself josekit would refuse a key with `"key_ops": ["wrapKey"]`, would check neither
+//! the exponent nor an upper bound of the modulus, and would return errors that can print a backtrace.
 //!
-//! Reasons name members and count bits. They never repeat a value: a JWK Set is others' text,
-//! and one that publishes private members by mistake must not have them copied into a log.
+//! An error names members and numbers of bits, never a value: a JWK Set that publishes private members
+//! by mistake must not have them copied into a log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,22 +23,22 @@ use super::header::{ALG, ProtectedHeader};
 
 /// RFC 7518 section 4.3: "A key of size 2048 bits or larger MUST be used".
 pub const MIN_MODULUS_BITS: usize = 2048;
-/// Larger keys cost more time than they buy: the bound of Go's crypto/tls since CVE-2023-29409.
+/// Larger keys cost time without benefit. Go's crypto/tls has the same bound since CVE-2023-29409.
 pub const MAX_MODULUS_BITS: usize = 8192;
-/// Bytes of a kid, at most: room for any thumbprint or URN, and a header stays small.
+/// The limit for the bytes of a kid: enough for any thumbprint or URN, and headers stay small.
 pub const MAX_KID_BYTES: usize = 256;
 
-/// 1 leaves every message in clear.
+/// With exponent 1 every message would be in clear.
 const MIN_EXPONENT: u64 = 3;
-/// The limit of BoringSSL and AWS-LC, 33 bits: nobody uses larger exponents, and every message
-/// would pay for the size.
+/// The limit of BoringSSL and AWS-LC: 33 bits. Larger exponents are not in use, and would make every
+/// message more expensive.
 const EXPONENT_BOUND: u64 = 1 << 33;
 
 /// The members of an RSA private key (RFC 7518 section 6.3.2).
 const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
-/// A public key to seal with. Cheap to clone. Two are equal when their kid and their
-/// thumbprint are: the same name for the same material.
+/// A public key to seal with. Cheap to clone. Two keys are equal if their kids and their thumbprints
+/// are equal.
 #[derive(Clone)]
 pub struct EncryptionKey(Arc<Inner>);
 
@@ -52,11 +51,11 @@ struct Inner {
 }
 
 impl EncryptionKey {
-    /// One entry of a JWK Set's `keys` (RFC 7517 section 5). This costs half as
-    /// much as wrapping a key, so do it when the set changes and not when a message comes.
+    /// Reads one entry of a JWK Set's `keys` (RFC 7517 section 5). This costs more than a key wrap, so
+    /// call it when the set changes and not for each message.
     ///
     /// # Errors
-    /// When the entry cannot be sealed with; the others of its set may still be good.
+    /// If the entry cannot be used to seal. Other entries of the set may still be usable.
     pub fn from_jwk(jwk: &Value) -> Result<Self, UnusableKey> {
         let members = jwk.as_object().ok_or(UnusableKey::NotAnObject)?;
         let published: Vec<_> = PRIVATE_MEMBERS.into_iter().filter(|name| members.contains_key(*name)).collect();
@@ -75,43 +74,43 @@ impl EncryptionKey {
             .and_then(|jwk| RSA_OAEP_256.encrypter_from_jwk(&jwk).ok())
             .ok_or(UnusableKey::Rejected)?;
         let key = Self(Arc::new(Inner { thumbprint, bits, header, encoded_header, encrypter }));
-        // A trial: numbers that hold to every rule can still be no key. It also takes the first use
-        // of the random number generator, some 50 ms, off the first request.
+        // A trial wrap: numbers that satisfy every rule can still be no key. It also moves the first use
+        // of the random number generator, about 50 ms, out of the first request.
         let trial = Cek::random().ok().and_then(|cek| key.wrap(&cek));
         trial.map(|_| key).ok_or(UnusableKey::Rejected)
     }
 
-    /// The key's name in its set (RFC 7517 section 4.5).
+    /// Returns the key's name in its set (RFC 7517 section 4.5).
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.0.header.kid.as_deref()
     }
 
-    /// The key's SHA-256 thumbprint (RFC 7638), in base64url.
+    /// Returns the key's SHA-256 thumbprint (RFC 7638) in base64url.
     #[must_use]
     pub fn thumbprint(&self) -> &str {
         &self.0.thumbprint
     }
 
-    /// Bits of the modulus.
+    /// Returns the number of bits of the modulus.
     #[must_use]
     pub fn bits(&self) -> u32 {
         self.0.bits
     }
 
-    /// The protected header of every message under this key, as JSON.
+    /// Returns the protected header of every message that is sealed with this key, as JSON.
     pub(super) fn header(&self) -> &str {
         &self.0.header.text
     }
 
-    /// The same in base64url: the first part of the message and its AAD.
+    /// Returns the protected header in base64url: the first part of the message, and its AAD.
     pub(super) fn encoded_header(&self) -> &str {
         &self.0.encoded_header
     }
 
-    /// Wraps a content encryption key by RSA-OAEP-256. `None` when the library fails.
+    /// Wraps a content encryption key with RSA-OAEP-256. Returns `None` if the library fails.
     pub(super) fn wrap(&self, cek: &Cek) -> Option<Vec<u8>> {
-        // josekit takes two headers for algorithms that read or write them; this one does neither.
+        // josekit passes two headers to every algorithm; this one neither reads nor writes them.
         self.0.encrypter.encrypt(cek.expose(), &JweHeader::new(), &mut JweHeader::new()).ok().flatten()
     }
 }
@@ -134,19 +133,19 @@ impl fmt::Debug for EncryptionKey {
     }
 }
 
-/// Why a JWK cannot be used. `Display` is one short sentence for a list of keys.
+/// Why a JWK cannot be used. `Display` gives a short text for a list of keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableKey {
-    /// The entry is `null`, a number, a list...
+    /// The entry is `null`, a number, a list or the like.
     #[error("the entry is not a JSON object")]
     NotAnObject,
-    /// A member that a key must have is not there.
+    /// A required member is missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
-    /// A member's value is of the wrong JSON type; `null` is not absence.
-    #[error("`{0}` is of the wrong type")]
+    /// A member's value has the wrong JSON type. `null` counts as a wrong type.
+    #[error("`{0}` has the wrong type")]
     WrongType(&'static str),
-    /// A member is not base64url, or it is padded, or its last bits are not zero.
+    /// A member is not base64url, is padded, or its unused last bits are not zero.
     #[error("`{0}` is not base64url without padding")]
     NotBase64Url(&'static str),
     /// `kty` names another type of key.
@@ -158,11 +157,11 @@ pub enum UnusableKey {
     /// `alg` names another algorithm.
     #[error("`alg` is not {ALG}")]
     OtherAlgorithm,
-    /// `key_ops` lists neither the key's own operation nor the wrapping one.
-    #[error("`key_ops` does not allow it")]
+    /// `key_ops` allows neither encryption nor key wrapping (for a private key, the reverse).
+    #[error("`key_ops` does not allow this use")]
     OtherOperations,
-    /// Members of a private key are published: whoever fetched the set can open what was
-    /// sealed with it. The names alone; worth an alarm.
+    /// Members of a private key are published: every reader of the set can open messages that were
+    /// sealed with it. Contains the names only. An operator should be alerted.
     #[error("private members are published: {}", .0.join(", "))]
     Private(Vec<&'static str>),
     /// `kid` is an empty string.
@@ -183,25 +182,25 @@ pub enum UnusableKey {
         /// Leading zeros not counted.
         bits: usize,
     },
-    /// The modulus is even, and so no product of two large primes.
+    /// The modulus is even, so it is not the product of two large primes.
     #[error("the modulus is even")]
     EvenModulus,
-    /// The public exponent is even, and so has no inverse.
+    /// The public exponent is even, so it has no inverse.
     #[error("the exponent is even")]
     EvenExponent,
-    /// The public exponent is 1, which leaves the key in clear.
+    /// The public exponent is 1, which would leave the message in clear.
     #[error("the exponent is less than {MIN_EXPONENT}")]
     ExponentTooSmall,
     /// The public exponent is 2^33 or more.
     #[error("the exponent has more than 33 bits")]
     ExponentTooLarge,
-    /// All rules hold, but the RSA library cannot use the numbers, or a private key does not
-    /// open what its own public half wrapped.
+    /// All rules are satisfied, but the RSA library cannot use the numbers, or a private key cannot
+    /// unwrap what its own public key wrapped.
     #[error("the RSA library cannot use the key")]
     Rejected,
 }
 
-/// What a JWK says about a public key, checked, and in the shortest form of each number.
+/// The checked members of a public JWK, each number in its shortest form.
 pub(super) struct PublicMembers {
     pub(super) kid: Option<String>,
     pub(super) n: String,
@@ -210,7 +209,7 @@ pub(super) struct PublicMembers {
 }
 
 impl PublicMembers {
-    /// Reads `kid`, `n` and `e`. Lengths are judged before anybody computes with the numbers.
+    /// Reads `kid`, `n` and `e`. Lengths are checked before any arithmetic.
     pub(super) fn read(jwk: &Map<String, Value>) -> Result<Self, UnusableKey> {
         let kid = match string(jwk, "kid")? {
             Some("") => return Err(UnusableKey::EmptyKid),
@@ -242,7 +241,7 @@ pub(super) fn check_purpose(jwk: &Map<String, Value>, operations: [&str; 2]) -> 
     }
 }
 
-/// The string of a member that may be absent.
+/// Returns the string of an optional member.
 fn string<'a>(jwk: &'a Map<String, Value>, member: &'static str) -> Result<Option<&'a str>, UnusableKey> {
     match jwk.get(member) {
         None => Ok(None),
@@ -251,13 +250,13 @@ fn string<'a>(jwk: &'a Map<String, Value>, member: &'static str) -> Result<Optio
     }
 }
 
-/// A required base64url member.
+/// Returns the text of a required member, still encoded.
 pub(super) fn base64url<'a>(jwk: &'a Map<String, Value>, member: &'static str) -> Result<&'a str, UnusableKey> {
     string(jwk, member)?.ok_or(UnusableKey::Missing(member))
 }
 
-/// A required number (RFC 7518 section 2, Base64urlUInt) without its leading zero octets, which
-/// some issuers leave in place although section 6.3.1.1 forbids them.
+/// Returns a required number (RFC 7518 section 2, Base64urlUInt) without leading zero octets. Some
+/// issuers write them although section 6.3.1.1 forbids it.
 fn octets(jwk: &Map<String, Value>, member: &'static str) -> Result<Vec<u8>, UnusableKey> {
     let text = base64url(jwk, member)?;
     let mut octets = BASE64URL.decode(text).map_err(|_| UnusableKey::NotBase64Url(member))?;
@@ -266,7 +265,7 @@ fn octets(jwk: &Map<String, Value>, member: &'static str) -> Result<Vec<u8>, Unu
     Ok(octets)
 }
 
-/// Returns the bits of the modulus `n`, which has no leading zero octets.
+/// Returns the number of bits of the modulus `n`, which has no leading zero octets.
 fn check_modulus(n: &[u8]) -> Result<u32, UnusableKey> {
     let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
     if bits < MIN_MODULUS_BITS {
@@ -281,7 +280,7 @@ fn check_modulus(n: &[u8]) -> Result<u32, UnusableKey> {
     u32::try_from(bits).map_err(|_| UnusableKey::ModulusTooLong { bits })
 }
 
-/// Returns the exponent `e`, which has no leading zero octets, when it is one to encrypt with.
+/// Returns the exponent `e`, which has no leading zero octets, if encryption can use it.
 fn check_exponent(e: &[u8]) -> Result<&[u8], UnusableKey> {
     let value = match e.len() {
         0..=8 => e.iter().fold(0_u64, |value, octet| value << 8 | u64::from(*octet)),
@@ -295,7 +294,7 @@ fn check_exponent(e: &[u8]) -> Result<&[u8], UnusableKey> {
     }
 }
 
-/// The same key for josekit, which has seen nothing of the original but what `members` repeats.
+/// Returns the key for josekit, made of `members` and nothing else of the original.
 pub(super) fn josekit_jwk(members: Value) -> Option<Jwk> {
     match members {
         Value::Object(members) => Jwk::from_map(members).ok(),

@@ -1,4 +1,4 @@
-//! Opening: for the sandbox, the command `open`, and tests. The gateway opens nothing.
+//! Opening messages, for the sandbox, the command `open`, and tests. The gateway opens none.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use super::content::{Cek, decrypt};
 use super::parse::{MalformedJose, Parsed};
 use super::private::DecryptionKey;
 
-/// Opens a compact JWE with whichever of `keys` bears its kid, or with any of them when it
-/// bears none. It is as strict about the form as [`Compact::parse`](super::Compact::parse).
+/// Opens a compact JWE with the key of `keys` that has its kid, or with any of them if the message has
+/// no kid. It accepts the same form as [`Compact::parse`](super::Compact::parse).
 ///
-/// When the encrypted key does not unwrap, a random one takes its place and the message fails at
-/// its tag, so that the answer does not tell which of the two was wrong, and the time hardly does
-/// (RFC 7516 section 11.5). Hardly: josekit takes a little longer to report a failure.
+/// If the encrypted key cannot be unwrapped, a random key takes its place and the message fails at its
+/// tag. So the result does not reveal which of the two was wrong (RFC 7516 section 11.5). The time
+/// reveals little: josekit takes slightly longer to report a failure.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -39,15 +39,15 @@ pub fn open(message: &[u8], keys: &[DecryptionKey]) -> Result<Opened, OpenError>
     Ok(Opened { plaintext, parts: parsed.texts.map(<[u8]>::len), kid: parsed.header.kid, header: parsed.header.text })
 }
 
-/// A message that was opened.
+/// An opened message.
 pub struct Opened {
-    /// What was sealed, byte for byte. Wiped when dropped.
+    /// The plaintext, byte for byte. Wiped when dropped.
     pub plaintext: Zeroizing<Vec<u8>>,
     /// The kid in the protected header.
     pub kid: Option<String>,
     /// The protected header as JSON.
     pub header: String,
-    /// Bytes of each part on the wire: header, encrypted key, IV, ciphertext, tag.
+    /// The bytes of each part on the wire: header, encrypted key, IV, ciphertext, tag.
     pub parts: [usize; 5],
 }
 
@@ -57,17 +57,17 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Why a message was not opened.
+/// Why a message could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// Not a compact JWE of ours.
+    /// The message is not a compact JWE with our algorithms.
     #[error("malformed: {0}")]
     Malformed(#[from] MalformedJose),
-    /// None of the keys bears the message's kid; or it has none, and there are no keys.
-    #[error("no key bears the kid of the message")]
+    /// No key has the message's kid, or the message has no kid and there are no keys.
+    #[error("no key has the kid of the message")]
     UnknownKey(Option<String>),
-    /// The encrypted key, the tag or the padding is wrong (or the operating system has no random
-    /// numbers to cover that up with). Which, is not said.
+    /// The encrypted key, the tag or the padding is wrong, or the operating system has no random
+    /// numbers. The error does not say which.
     #[error("the message cannot be opened")]
     Undecryptable,
 }

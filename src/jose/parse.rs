@@ -1,7 +1,7 @@
-//! The compact serialization (RFC 7516 section 7.1): what others made.
+//! Parsing the compact serialization (RFC 7516 section 7.1) of messages that others made.
 //!
-//! A message is judged without being copied, and its ciphertext, which may have many MiB, without
-//! being decoded. The form has one spelling: whatever two readers could read in two ways is
+//! A message is checked without a copy, and its ciphertext, which can have many MiB, without decoding.
+//! Each message has exactly one accepted spelling: text that two readers could read in two ways is
 //! malformed.
 
 use std::fmt;
@@ -14,7 +14,7 @@ use super::content::{BLOCK_BYTES, Iv, Tag};
 use super::header::{ALG, ENC, MAX_HEADER_CHARS, ProtectedHeader};
 use super::jwk::{MAX_KID_BYTES, MAX_MODULUS_BITS, MIN_MODULUS_BITS};
 
-/// A message that a caller sealed for the provider. Cheap to clone, so that it can be sent again.
+/// A message that a caller sealed for the provider. Cheap to clone, so that it can be resent.
 #[derive(Clone)]
 pub struct CallerMade {
     pub(super) header: ProtectedHeader,
@@ -23,28 +23,27 @@ pub struct CallerMade {
 }
 
 impl CallerMade {
-    /// Checks the form: exactly five parts in base64url without padding, and nothing around them,
-    /// not even a line break; a protected header with our `alg` and `enc`; an encrypted key,
-    /// IV, ciphertext and tag of possible lengths. Whether it can be opened, only the
-    /// provider knows.
+    /// Checks the form: exactly five parts in base64url without padding, and nothing around them, not
+    /// even a line break; a protected header with our `alg` and `enc`; possible lengths of encrypted key,
+    /// IV, ciphertext and tag. Only the provider can tell whether it can be opened.
     ///
     /// # Errors
-    /// The caller's fault: see [`MalformedJose`].
+    /// If the form is wrong, which is the caller's fault: see [`MalformedJose`].
     pub fn parse(message: Bytes) -> Result<Self, MalformedJose> {
         let Parsed { header, texts, .. } = Parsed::read(&message)?;
         Ok(Self { header, parts: texts.map(|text| text.len() as u64), message })
     }
 
-    /// Whether `piece` can be a part of a message, for those who must not keep one that is none.
+    /// Checks that `piece` can be part of a message, before it is kept in memory.
     ///
     /// # Errors
-    /// When it has a byte that no message has: `{`, say.
+    /// If it has a byte that no message has, such as `{`.
     pub fn check_piece(piece: &[u8]) -> Result<(), MalformedJose> {
         let is_message = all_in_blocks(piece, |byte| in_alphabet(byte) | (byte == b'.'));
         if is_message { Ok(()) } else { Err(MalformedJose::ForeignByte) }
     }
 
-    /// The kid in the protected header.
+    /// Returns the kid in the protected header.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.header.kid.as_deref()
@@ -57,37 +56,38 @@ impl fmt::Debug for CallerMade {
     }
 }
 
-/// Why a message is not a compact JWE of ours. Never repeats anything of it.
+/// Why a message is not a compact JWE with our algorithms. It never contains a part of the message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedJose {
-    /// Not exactly five parts with a dot between each two.
-    #[error("the message has not exactly five parts")]
+    /// The message does not have exactly five parts, separated by dots.
+    #[error("the message does not have exactly five parts")]
     PartCount,
-    /// A byte that stands nowhere in a compact message.
-    #[error("the message is not base64url and dots")]
+    /// The message has a byte that no compact message has.
+    #[error("the message has other bytes than base64url and dots")]
     ForeignByte,
-    /// A character outside the alphabet, padding, white space, or last bits that are not zero.
+    /// A part has a character outside the alphabet, padding, white space, or unused last bits that are
+    /// not zero.
     #[error("the {0} is not base64url without padding")]
     NotBase64Url(Part),
-    /// A length that no message under our algorithms has in this part.
-    #[error("the {0} is of an impossible length")]
+    /// A part has a length that is impossible with our algorithms.
+    #[error("the {0} has an impossible length")]
     Length(Part),
-    /// More header than anybody needs.
+    /// The protected header is too long.
     #[error("the protected header has more than {MAX_HEADER_CHARS} characters")]
     HeaderTooLong,
-    /// Not a JSON object in UTF-8, or one with a name that stands twice.
+    /// The protected header is not a JSON object in UTF-8, or has a name twice.
     #[error("the protected header is not a JSON object with distinct names")]
     HeaderNotJson,
-    /// `alg` is missing or another one.
+    /// `alg` is missing or names another algorithm.
     #[error("`alg` is not {ALG}")]
     Algorithm,
-    /// `enc` is missing or another one.
+    /// `enc` is missing or names another algorithm.
     #[error("`enc` is not {ENC}")]
     Encryption,
-    /// `zip` is there: compressing before encrypting tells something of the content.
+    /// `zip` is present. Compression before encryption reveals something about the content.
     #[error("`zip` is not supported")]
     Compressed,
-    /// `crit` is there: it demands that extensions be understood, and we know none.
+    /// `crit` is present. It demands support of extensions, and there is none.
     #[error("`crit` is not supported")]
     Critical,
     /// `kid` is not a string, empty, or too long.
@@ -95,7 +95,7 @@ pub enum MalformedJose {
     Kid,
 }
 
-/// The parts of a compact JWE, in their order.
+/// The parts of a compact JWE, in their order on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// JWE Protected Header.
@@ -126,9 +126,9 @@ impl fmt::Display for Part {
     }
 }
 
-/// A message taken apart and found well-formed: all but the ciphertext decoded.
+/// A well-formed message in its parts. All parts except the ciphertext are decoded.
 pub(super) struct Parsed<'a> {
-    /// The parts as they stand on the wire.
+    /// The parts on the wire.
     pub(super) texts: [&'a [u8]; 5],
     pub(super) header: ProtectedHeader,
     pub(super) encrypted_key: Vec<u8>,
@@ -157,23 +157,24 @@ impl<'a> Parsed<'a> {
         })
     }
 
-    /// The ciphertext in octets.
+    /// Decodes the ciphertext.
     pub(super) fn ciphertext(&self) -> Result<Vec<u8>, MalformedJose> {
         decode(self.texts[3], Part::Ciphertext)
     }
 }
 
-/// Characters of unpadded base64 for so many octets.
+/// Returns the characters of unpadded base64 for `octets` octets.
 pub(super) const fn chars_for(octets: usize) -> usize {
     octets / 3 * 4 + [0, 2, 3][octets % 3]
 }
 
-/// Octets in unpadded base64 of a possible length.
+/// Returns the octets that `text`, unpadded base64 of a possible length, stands for.
 const fn octets_in(text: &[u8]) -> usize {
     text.len() / 4 * 3 + text.len() % 4 * 3 / 4
 }
 
-/// The five parts. The last dot is sought from the end: between it and the third may lie many MiB.
+/// Splits a message into its five parts. The last dot is searched from the end, because many MiB can be
+/// between it and the third one.
 fn split(message: &[u8]) -> Option<[&[u8]; 5]> {
     let dot = |byte: &u8| *byte == b'.';
     let mut parts = message.splitn(4, dot);
@@ -183,8 +184,8 @@ fn split(message: &[u8]) -> Option<[&[u8]; 5]> {
     (!ciphertext.contains(&b'.')).then_some([header, encrypted_key, iv, ciphertext, tag])
 }
 
-/// Whether `text` is base64url without padding, its unused last bits zero. Nothing is decoded but
-/// the last group.
+/// Returns whether `text` is base64url without padding whose unused last bits are zero. Only the last
+/// group is decoded.
 fn is_base64url(text: &[u8]) -> bool {
     let (_, last_group) = text.split_at(text.len() / 4 * 4);
     all_in_blocks(text, in_alphabet) && BASE64URL.decode(last_group).is_ok()
@@ -194,17 +195,17 @@ fn in_alphabet(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'_')
 }
 
-/// A scan that compilers make wide, in blocks, so that it ends soon after the first wrong byte.
-fn all_in_blocks(text: &[u8], is_right: impl Fn(u8) -> bool) -> bool {
+/// Scans in blocks: compilers vectorise a block, and the scan ends soon after the first wrong byte.
+fn all_in_blocks(text: &[u8], is_valid: impl Fn(u8) -> bool) -> bool {
     const BLOCK: usize = 4096;
-    text.chunks(BLOCK).all(|block| block.iter().fold(true, |all, byte| all & is_right(*byte)))
+    text.chunks(BLOCK).all(|block| block.iter().fold(true, |all, byte| all & is_valid(*byte)))
 }
 
 fn decode(text: &[u8], part: Part) -> Result<Vec<u8>, MalformedJose> {
     BASE64URL.decode(text).map_err(|_| MalformedJose::NotBase64Url(part))
 }
 
-/// The encrypted key is as long as the modulus that wrapped it.
+/// Decodes the encrypted key, which is as long as the modulus of the key that wrapped it.
 fn decode_key(text: &[u8]) -> Result<Vec<u8>, MalformedJose> {
     if !(MIN_MODULUS_BITS / 8..=MAX_MODULUS_BITS / 8).contains(&octets_in(text)) {
         return Err(MalformedJose::Length(Part::EncryptedKey));

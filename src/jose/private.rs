@@ -1,5 +1,4 @@
-//! Private keys: for the sandbox, for the command `open`, and for tests. The gateway itself
-//! holds none.
+//! Private keys, for the sandbox, the command `open`, and tests. The gateway holds none.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,17 +16,17 @@ use super::content::Cek;
 use super::header::ALG;
 use super::jwk::{EncryptionKey, MAX_MODULUS_BITS, PublicMembers, UnusableKey, base64url, check_purpose, josekit_jwk};
 
-/// Bits of a generated modulus: the size providers publish, and what RFC 7518 section 4.3 asks for.
+/// Bits of a generated modulus: the minimum of RFC 7518 section 4.3, and the size that providers publish.
 const GENERATED_BITS: u32 = 2048;
 
-/// What a two-prime private key has beside `n` and `e` (RFC 7518 section 6.3.2). josekit needs
-/// them all.
+/// The members of a two-prime private key besides `n` and `e` (RFC 7518 section 6.3.2). josekit needs
+/// all of them.
 const MEMBERS: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
 
-/// A private key. Cheap to clone; `Debug` prints its kid alone.
+/// A private key. Cheap to clone; `Debug` shows its kid only.
 ///
-/// Its members are wiped when the last clone goes, and OpenSSL clears its own copy when it
-/// frees the key. The JWK it was made from is not wiped, nor what josekit decodes it through.
+/// Its members are wiped when the last clone is dropped, and OpenSSL clears its copy when it frees the
+/// key. The JWK that it was read from is not wiped, and neither are josekit's temporary copies.
 #[derive(Clone)]
 pub struct DecryptionKey(Arc<Inner>);
 
@@ -38,10 +37,10 @@ struct Inner {
 }
 
 impl DecryptionKey {
-    /// A new RSA-2048 key. This takes tens of milliseconds, at times far more.
+    /// Generates an RSA-2048 key. This takes tens of milliseconds, sometimes much longer.
     ///
     /// # Errors
-    /// When `kid` is empty or too long, or the library makes no key.
+    /// If `kid` is empty or too long, or the library fails.
     pub fn generate(kid: &str) -> Result<Self, UnusableKey> {
         let jwk = Jwk::generate_rsa_key(GENERATED_BITS).map_err(|_| UnusableKey::Rejected)?;
         let mut members: Map<String, Value> = jwk.into();
@@ -49,12 +48,11 @@ impl DecryptionKey {
         Self::from_jwk(&Value::Object(members))
     }
 
-    /// A private JWK, under the rules that hold for public ones; `key_ops`, where present,
-    /// allows `decrypt` or `unwrapKey`.
+    /// Reads a private JWK. The rules are those of public keys, except that `key_ops`, if present, must
+    /// allow `decrypt` or `unwrapKey`.
     ///
     /// # Errors
-    /// When it cannot be opened with, which includes that it does not open what its own public
-    /// half wrapped.
+    /// If the key cannot be used, or cannot unwrap what its own public key wrapped.
     pub fn from_jwk(jwk: &Value) -> Result<Self, UnusableKey> {
         let members = jwk.as_object().ok_or(UnusableKey::NotAnObject)?;
         check_purpose(members, ["decrypt", "unwrapKey"])?;
@@ -77,13 +75,13 @@ impl DecryptionKey {
         Ok(key)
     }
 
-    /// The key's name (RFC 7517 section 4.5).
+    /// Returns the key's name (RFC 7517 section 4.5).
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.0.public.kid.as_deref()
     }
 
-    /// What a provider publishes: `kty`, `use`, `alg`, `kid`, `n`, `e`.
+    /// Returns the public JWK that a provider publishes: `kty`, `use`, `alg`, `kid`, `n`, `e`.
     #[must_use]
     pub fn to_public_jwk(&self) -> Value {
         let mut jwk = json!({"kty": "RSA", "use": "enc", "alg": ALG});
@@ -95,7 +93,7 @@ impl DecryptionKey {
         jwk
     }
 
-    /// The whole key, in clear, for whoever has to open messages elsewhere.
+    /// Returns the private JWK in clear, to open messages in another program.
     #[must_use]
     pub fn to_private_jwk(&self) -> Value {
         let mut jwk = self.to_public_jwk();
@@ -105,7 +103,7 @@ impl DecryptionKey {
         jwk
     }
 
-    /// Unwraps a content encryption key. `None` whatever the reason, which nobody must learn.
+    /// Unwraps a content encryption key. Returns `None` for every failure: the reason must not leak.
     pub(super) fn unwrap_cek(&self, encrypted_key: &[u8]) -> Option<Cek> {
         let octets = self.0.decrypter.decrypt(Some(encrypted_key), &A256CBC_HS512, &JweHeader::new()).ok()?;
         Cek::from_octets(&Zeroizing::new(octets.into_owned()))
@@ -126,7 +124,7 @@ impl fmt::Debug for DecryptionKey {
     }
 }
 
-/// Checks that `text` is base64url of a number that has room in the largest modulus.
+/// Checks that `text` is base64url of a number that fits the largest modulus.
 fn check_private(text: &str) -> Option<()> {
     let octets = Zeroizing::new(BASE64URL.decode(text).ok()?);
     (octets.len() <= MAX_MODULUS_BITS / 8).then_some(())

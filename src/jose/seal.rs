@@ -1,37 +1,35 @@
 //! Sealing: a plaintext and a public key in, a message that only the provider can open out.
 //!
-//! The expensive part that cannot wait, wrapping the key, is done by [`seal`]. The body is
-//! encrypted chunk by chunk as [`Chunks`](super::Chunks) are taken, so nobody holds its
-//! ciphertext whole.
+//! [`seal`] wraps the key, which is the expensive part. The body is encrypted chunk by chunk as
+//! [`Chunks`](super::Chunks) are taken, so its ciphertext is never in memory as a whole.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
 
 use super::compact::Compact;
-use super::content::{CIPHERTEXT_ROOM, Cek, Encryptor, IV_BYTES, TAG_BYTES, ciphertext_len, random_iv};
+use super::content::{CIPHERTEXT_OVERHEAD, Cek, Encryptor, IV_BYTES, TAG_BYTES, ciphertext_len, random_iv};
 use super::json::Plaintext;
 use super::jwk::EncryptionKey;
 use super::parse::chars_for;
 
-/// Octets of plaintext encrypted at a time. A multiple of 48, so that a chunk ends with an AES
-/// block (16) and with a base64 group (3). Large enough that calls and writes do not
-/// count; small enough that plaintext, ciphertext and text stay in a core's cache
-/// between the passes over them, and that nothing else waits long for the core (0.1 to 0.2 ms).
+/// Octets of plaintext that are encrypted at a time. A multiple of 48, so that a chunk ends with an AES
+/// block (16) and with a base64 group (3). Large enough that the cost of calls and writes is
+/// negligible. Small enough that plaintext, ciphertext and text stay in a core's cache between the
+/// passes, and that other tasks wait only 0.1 to 0.2 ms for the core.
 pub(super) const CHUNK_OCTETS: usize = 48 * 1024;
 
-/// What such a chunk is on the wire.
+/// Characters of such a chunk on the wire.
 pub(super) const CHUNK_CHARS: usize = chars_for(CHUNK_OCTETS);
 
 const _: () = assert!(CHUNK_OCTETS.is_multiple_of(48));
 
-/// Seals `plaintext` under `key`, with a content encryption key and an IV that are fresh from
-/// the operating system each time, also when the same body is sealed again (RFC 7516
-/// section 5.1).
+/// Seals `plaintext` with `key` (RFC 7516 section 5.1). Each call draws a fresh content encryption key
+/// and IV from the operating system, also if the same body is sealed again.
 ///
 /// # Errors
-/// When the random numbers or the RSA library fail: neither the caller's fault nor the
-/// provider's.
+/// If the random numbers or the RSA library fail, which is neither the caller's nor the provider's
+/// fault.
 pub fn seal(plaintext: &Plaintext, key: &EncryptionKey) -> Result<Compact, SealError> {
     let cek = Cek::random().map_err(|_| SealError)?;
     let iv = random_iv().map_err(|_| SealError)?;
@@ -47,10 +45,10 @@ pub fn seal(plaintext: &Plaintext, key: &EncryptionKey) -> Result<Compact, SealE
         chars_for(ciphertext_len(plaintext.len())),
         chars_for(TAG_BYTES),
     ];
-    // The first chunk begins with what stands before the ciphertext, and may end with the tag.
+    // The first chunk begins with header, encrypted key and IV, and may end with the tag.
     let dots = 4;
-    let room = parts[0] + parts[1] + parts[2] + chars_for(ciphertext_len(first)) + parts[4] + dots;
-    let mut chunk = String::with_capacity(room);
+    let capacity = parts[0] + parts[1] + parts[2] + chars_for(ciphertext_len(first)) + parts[4] + dots;
+    let mut chunk = String::with_capacity(capacity);
     chunk.push_str(header);
     chunk.push('.');
     BASE64URL.encode_string(&encrypted_key, &mut chunk);
@@ -61,31 +59,30 @@ pub fn seal(plaintext: &Plaintext, key: &EncryptionKey) -> Result<Compact, SealE
     let sealing = Sealing {
         chunk: chunk.into_bytes(),
         plaintext: plaintext.bytes().clone(),
-        ciphertext: vec![0; first + CIPHERTEXT_ROOM],
+        ciphertext: vec![0; first + CIPHERTEXT_OVERHEAD],
         encryptor,
     };
     Ok(Compact::sealed(key.clone(), parts.map(|part| part as u64), Box::new(sealing)))
 }
 
-/// The message could not be sealed. Why is of no use to anybody: the libraries do not say, and
-/// nothing about the message can be the reason.
+/// The message could not be sealed. The libraries give no reason, and the message cannot be the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the message could not be sealed")]
 pub struct SealError;
 
-/// A message being sealed. Kept in a box, so that handing it on does not copy the MAC state.
+/// A message being sealed. Boxed, so that passing it on does not copy the MAC state.
 pub(super) struct Sealing {
-    /// The chunk being made: at first it holds what stands before the ciphertext.
+    /// The chunk in progress. The first one starts with header, encrypted key and IV.
     chunk: Vec<u8>,
-    /// What has not been encrypted yet.
+    /// The rest that is not encrypted yet.
     plaintext: Bytes,
-    /// A chunk's ciphertext before it is encoded, used again for the next one.
+    /// A buffer for a chunk's ciphertext before it is encoded; reused for the next chunk.
     ciphertext: Vec<u8>,
     encryptor: Encryptor,
 }
 
 impl Sealing {
-    /// The next chunk, and what is left to be sealed after it.
+    /// Returns the next chunk, and the state for the chunk after it.
     pub(super) fn next_chunk(mut self: Box<Self>) -> Result<(Bytes, Option<Box<Self>>), SealError> {
         if self.plaintext.len() <= CHUNK_OCTETS {
             return self.last_chunk().map(|chunk| (chunk, None));

@@ -1,4 +1,4 @@
-//! What may leave for the provider.
+//! Request bodies that may be sent to the provider.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use http_body::{Body, Frame, SizeHint};
 use crate::clock::Clock;
 use crate::jose::{Chunks, Compact, Plaintext, SealError};
 
-/// After this many chunks the body lets others run. A socket with a large buffer would take a
-/// whole letter at once, and every other request of this core would wait for its sealing.
-const CHUNKS_AT_A_TIME: u32 = 4;
+/// After this many chunks the body yields to other tasks. A socket with a large buffer would otherwise
+/// take a whole letter at once, and every other request on this core would wait for its sealing.
+const CHUNKS_PER_TURN: u32 = 4;
 
-/// A provider takes bodies in clear. Only an [`Upstream`](super::Upstream) that was configured
-/// with `encryption = "off"` gives this out, so without one no plaintext can become an [`Outgoing`].
+/// The permit to send bodies in clear. Only an [`Upstream`](super::Upstream) that is configured with
+/// `encryption = "off"` issues one; without it no plaintext can become an [`Outgoing`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InClear(());
 
@@ -27,10 +27,10 @@ impl InClear {
     }
 }
 
-/// A request body that may leave: a compact JWE, nothing, or JSON in clear where that is allowed.
+/// A request body that may be sent: a compact JWE, nothing, or JSON in clear under an [`InClear`] permit.
 ///
-/// Its length is known before the first byte. The ciphertext of a sealed message is made
-/// chunk by chunk as the socket takes it and never stands in memory whole.
+/// Its length is known before the first byte. The ciphertext of a sealed message is produced chunk by
+/// chunk as the socket takes it, and is never in memory as a whole.
 #[derive(Debug)]
 pub(crate) struct Outgoing(BodySource);
 
@@ -38,26 +38,26 @@ pub(crate) struct Outgoing(BodySource);
 enum BodySource {
     Nothing,
     Clear(Bytes),
-    Message { chunks: Chunks, clock: Clock, spent: SealTime, since_break: u32 },
+    Message { chunks: Chunks, clock: Clock, seal_time: SealTime, since_yield: u32 },
 }
 
 impl Outgoing {
-    /// No body: there is nothing to hide.
+    /// A body without bytes.
     #[must_use]
     pub(crate) fn nothing() -> Self {
         Self(BodySource::Nothing)
     }
 
-    /// JSON in clear, for a provider that takes no JWE.
+    /// JSON in clear, for a provider that accepts no JWE.
     #[must_use]
     pub(crate) fn clear(json: &Plaintext, _: InClear) -> Self {
         Self(BodySource::Clear(json.in_clear()))
     }
 
-    /// A sealed message; the time its chunks cost is added to `spent`.
+    /// A sealed message. The time to seal its chunks is added to `seal_time`.
     #[must_use]
-    pub(crate) fn message(message: Compact, clock: Clock, spent: SealTime) -> Self {
-        Self(BodySource::Message { chunks: message.into_chunks(), clock, spent, since_break: 0 })
+    pub(crate) fn message(message: Compact, clock: Clock, seal_time: SealTime) -> Self {
+        Self(BodySource::Message { chunks: message.into_chunks(), clock, seal_time, since_yield: 0 })
     }
 }
 
@@ -66,21 +66,21 @@ impl Body for Outgoing {
     type Error = SealError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SealError>>> {
-        let (chunks, clock, spent, since_break) = match &mut self.0 {
+        let (chunks, clock, seal_time, since_yield) = match &mut self.0 {
             BodySource::Nothing => return Poll::Ready(None),
             BodySource::Clear(json) => {
                 let json = std::mem::take(json);
                 return Poll::Ready((!json.is_empty()).then(|| Ok(Frame::data(json))));
             }
-            BodySource::Message { chunks, clock, spent, since_break } => (chunks, clock, spent, since_break),
+            BodySource::Message { chunks, clock, seal_time, since_yield } => (chunks, clock, seal_time, since_yield),
         };
-        if *since_break == CHUNKS_AT_A_TIME {
-            *since_break = 0;
+        if *since_yield == CHUNKS_PER_TURN {
+            *since_yield = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        *since_break += 1;
-        let chunk = spent.measure(clock, || chunks.next());
+        *since_yield += 1;
+        let chunk = seal_time.measure(clock, || chunks.next());
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
@@ -101,21 +101,20 @@ impl Body for Outgoing {
     }
 }
 
-/// How long sealing took, added up over a request's chunks and attempts.
+/// The time that sealing took, summed over a request's chunks and attempts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SealTime(Arc<AtomicU64>);
 
 impl SealTime {
-    /// Does `work` and adds the time it took.
+    /// Runs `work` and adds the time it took.
     pub(crate) fn measure<T>(&self, clock: &Clock, work: impl FnOnce() -> T) -> T {
         let begun = clock.now();
-        let done = work();
+        let result = work();
         let nanos = u64::try_from((clock.now() - begun).as_nanos()).unwrap_or(u64::MAX);
         self.0.fetch_add(nanos, Ordering::Relaxed);
-        done
+        result
     }
 
-    /// The sum so far.
     #[must_use]
     pub(crate) fn total(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))

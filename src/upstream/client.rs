@@ -1,8 +1,8 @@
-//! The two HTTP clients, over one TLS set-up.
+//! The two HTTP clients, over one TLS configuration.
 //!
-//! The data path uses hyper-util's pooled client: it streams, and costs a quarter less per
-//! request than reqwest. The control plane (key sets, tokens) uses reqwest, whose requests
-//! are rare and want deadlines and size limits more than speed.
+//! API requests use hyper-util's pooled client: it streams, and costs a quarter less CPU per
+//! request than reqwest. Fetches of key sets and tokens use reqwest: they are rare, and need
+//! deadlines and size limits more than speed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,37 +27,38 @@ use super::{BadIdentity, Config, Proxy};
 use crate::clock::Clock;
 use crate::pem::{BadPem, PemFile};
 
-/// How long an idle connection stays in the pool. Shorter than the idle time-out of any usual
-/// server or load balancer (60 s and more), so that it is we who close it and no request meets
-/// a connection which the other side is closing.
+/// How long an idle connection stays in the pool. This is shorter than the idle timeout of the usual
+/// servers and load balancers (60 s and more), so that the gateway closes first and no request is
+/// written to a connection that the other side is closing.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
-/// HTTP/2 pings find out about a connection that died silently; HTTP/1 needs none, its idle
-/// connections do not live long enough.
+/// The interval of HTTP/2 pings, which detect a connection that died silently. HTTP/1.1 needs none:
+/// its idle connections do not live long enough.
 const HTTP2_PING: Duration = Duration::from_secs(20);
 
-/// The data path's client.
+/// The client for API requests.
 pub(super) type DataClient = Client<ProviderConnect, Outgoing>;
 
-/// TCP, or TLS over it, within a deadline. Boxed: connecting is rare, and its type is long.
+/// Connects by TCP, with TLS for https, within a deadline. Boxed, because the type is long and
+/// connecting is rare.
 type ProviderConnect = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
-/// How the provider is reached and known: whom we believe to be it (the system's roots, and a file's
-/// beside them), what we show it, and the proxy on the way. TLS 1.2 and 1.3 only, by rustls on
-/// AWS-LC; verification cannot be turned off.
+/// How the provider is reached and verified: the trusted roots (the system's and those of `ca_file`),
+/// the client certificate, and the proxy. TLS 1.2 and 1.3 only, by rustls on AWS-LC. Verification
+/// cannot be turned off.
 #[derive(Clone, Debug)]
 pub struct Connector {
     config: ClientConfig,
     roots: Arc<RootCertStore>,
-    shown: Option<ClientCertResolver>,
+    client_certificate: Option<ClientCertResolver>,
     proxy: Option<Proxy>,
 }
 
 impl Connector {
-    /// Reads the system's trust store, and `ca_file` when there is one.
+    /// Reads the system's trust store and, if given, `ca_file`.
     ///
     /// # Errors
-    /// When `ca_file` cannot be used.
+    /// If `ca_file` cannot be used.
     pub fn new(ca_file: Option<&Path>) -> Result<Self, ConnectorError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -70,48 +71,48 @@ impl Connector {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
-        Ok(Self { config, roots, shown: None, proxy: None })
+        Ok(Self { config, roots, client_certificate: None, proxy: None })
     }
 
-    /// As an upstream is configured.
+    /// Builds the connector of a configured upstream.
     ///
     /// # Errors
-    /// When one of its files cannot be used.
+    /// If one of its files cannot be used.
     pub fn of(config: &Config) -> Result<Self, ConnectorError> {
-        let mut tls = Self::new(config.ca_file.as_deref())?;
+        let mut connector = Self::new(config.ca_file.as_deref())?;
         if let Some(identity) = &config.identity {
-            let provider = Arc::clone(tls.config.crypto_provider());
-            let shown = ClientCertResolver::new(identity.clone(), provider)?;
-            tls.config.client_auth_cert_resolver = Arc::new(shown.clone());
-            tls.shown = Some(shown);
+            let provider = Arc::clone(connector.config.crypto_provider());
+            let resolver = ClientCertResolver::new(identity.clone(), provider)?;
+            connector.config.client_auth_cert_resolver = Arc::new(resolver.clone());
+            connector.client_certificate = Some(resolver);
         }
-        tls.proxy = config.proxy.clone();
-        Ok(tls)
+        connector.proxy = config.proxy.clone();
+        Ok(connector)
     }
 
-    /// With this proxy on the way.
+    /// Returns the connector with `proxy` in place of its own.
     #[must_use]
     pub fn with_proxy(self, proxy: Option<Proxy>) -> Self {
         Self { proxy, ..self }
     }
 
-    /// Follows the files of the certificate that is shown, where there is one. Never ends.
+    /// Re-reads the files of the client certificate when they change. Never returns.
     pub async fn run_refresh(self, clock: Clock) {
-        match self.shown {
-            Some(shown) => shown.0.run_refresh(clock).await,
+        match self.client_certificate {
+            Some(resolver) => resolver.0.run_refresh(clock).await,
             None => std::future::pending().await,
         }
     }
 
-    /// The client for key sets and tokens: no redirects, no second try, and no proxy but the configured
-    /// one. Each fetch sets its own deadline.
+    /// Returns the client for key sets and tokens: no redirects, no retries, no proxy except the
+    /// configured one. Each fetch sets its own deadline.
     ///
     /// # Errors
-    /// When reqwest does not accept the TLS set-up, which is a fault of this build.
+    /// If reqwest rejects the TLS configuration, which is a defect of this build.
     #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
     pub fn control_client(&self) -> Result<reqwest::Client, ConnectorError> {
         let builder = reqwest::Client::builder().no_proxy();
-        let proxies = self.proxy.as_ref().map(Proxy::for_control).transpose()?.unwrap_or_default();
+        let proxies = self.proxy.as_ref().map(Proxy::for_reqwest).transpose()?.unwrap_or_default();
         let builder = proxies.into_iter().fold(builder, reqwest::ClientBuilder::proxy);
         builder
             .tls_backend_preconfigured(self.config.clone())
@@ -125,19 +126,19 @@ impl Connector {
             .map_err(ConnectorError::Client)
     }
 
-    /// That there is anyone to trust. Without, every handshake would fail later, with an error
-    /// that points at the provider.
+    /// Fails if there is no trusted root. Without this check every handshake would fail later, with an
+    /// error that blames the provider.
     pub(super) fn require_roots(&self) -> Result<(), ConnectorError> {
         if self.roots.is_empty() { Err(ConnectorError::NoRoots) } else { Ok(()) }
     }
 
-    /// What handshakes are made with, and by whom certificates are judged.
+    /// Returns the TLS configuration and the trusted roots.
     pub(super) fn parts(&self) -> (&ClientConfig, &Arc<RootCertStore>) {
         (&self.config, &self.roots)
     }
 
-    /// The client for the data path to `target`: HTTP/1.1, or HTTP/2 where the provider offers it by
-    /// ALPN.
+    /// Returns the client for API requests to `target`: HTTP/2 if the provider offers it by ALPN,
+    /// HTTP/1.1 otherwise.
     pub(super) fn data_client(&self, target: &Uri, connect: Duration) -> DataClient {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -145,10 +146,13 @@ impl Connector {
         tcp.set_connect_timeout(Some(connect));
         let https =
             HttpsConnectorBuilder::new().with_tls_config(self.config.clone()).https_or_http().enable_all_versions();
-        let connector = match self.proxy.as_ref().and_then(|proxy| proxy.on_the_way_to(target)) {
-            Some((proxy, says)) => {
+        let connector = match self.proxy.as_ref().and_then(|proxy| proxy.route_to(target)) {
+            Some((proxy, authorization)) => {
                 let tunnel = Tunnel::new(proxy, tcp);
-                let tunnel = if let Some(says) = says { tunnel.with_auth(says) } else { tunnel };
+                let tunnel = match authorization {
+                    Some(authorization) => tunnel.with_auth(authorization),
+                    None => tunnel,
+                };
                 let tunnel = tunnel.map_request(with_port as fn(Uri) -> Uri);
                 ProviderConnect::new(Timeout::new(https.wrap_connector(tunnel), connect))
             }
@@ -164,34 +168,34 @@ impl Connector {
     }
 }
 
-/// The trust set-up cannot be used; found at start-up, never at a request.
+/// Why a connector or an HTTP client cannot be built. Found at start-up, never at a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
-    /// The CA file does not hold what it should.
+    /// The CA file cannot be read or has no certificate.
     #[error("ca_file {0}")]
     CaFile(BadPem),
-    /// The CA file holds something that is no CA certificate.
+    /// A certificate of the CA file cannot be used as a root.
     #[error("ca_file {}: {cause}", path.display())]
     NotCertificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What rustls reports.
         cause: rustls::Error,
     },
-    /// The client certificate cannot be shown.
+    /// The client certificate cannot be used.
     #[error("client certificate: {0}")]
     Identity(#[from] BadIdentity),
-    /// No root at all.
-    #[error("the system has no trusted certificates (install ca-certificates, or set ca_file)")]
+    /// There is no trusted root.
+    #[error("the system has no trusted certificates: install ca-certificates, or set ca_file")]
     NoRoots,
-    /// The configured URL cannot stand in a request.
+    /// The configured URL cannot be used in a request.
     #[error("url: {0}")]
     Url(String),
-    /// rustls refuses its own defaults.
+    /// rustls rejects its own defaults.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
-    /// reqwest refuses the set-up.
-    #[error("the control-plane client cannot be built")]
+    /// reqwest rejects the configuration.
+    #[error("the HTTP client for key sets and tokens cannot be built")]
     Client(#[source] reqwest::Error),
 }
 
@@ -208,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ca_file_without_a_certificate_is_refused_by_name() {
+    fn an_error_in_the_ca_file_names_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let fault = Connector::new(Some(file.path())).unwrap_err().to_string();
         assert!(fault.contains("holds no certificate"), "{fault}");

@@ -1,7 +1,8 @@
-//! The certificate that we show the provider, where it wants one.
+//! The client certificate, for a provider that asks for one.
 //!
-//! Such certificates may live for an hour, so the files are followed (see [`Reloaded`]), and a rotated one
-//! needs no restart. Connections that are open keep the one they began with.
+//! Such certificates may be valid for an hour only. The gateway therefore re-reads the files when they
+//! change (see [`Reloaded`]); a rotation needs no restart. Open connections keep the certificate that
+//! they began with.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,33 +18,33 @@ use crate::pem::{BadPem, FileContents, Loader, Reloaded};
 /// A client certificate and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The certificate, and those between it and a root.
+    /// The certificate, followed by its intermediate certificates.
     pub certificate: PathBuf,
     /// Its private key.
     pub private_key: PathBuf,
 }
 
-/// An [`Identity`] that cannot be shown.
+/// Why an [`Identity`] cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadIdentity {
-    /// A file does not hold what it should.
+    /// A file cannot be read or has no certificate or key.
     #[error(transparent)]
     Pem(#[from] BadPem),
-    /// The key is not the certificate's, or of no use.
+    /// The private key does not belong to the certificate, or its type is not supported.
     #[error("{}: {cause}", path.display())]
-    Unfit {
+    Unusable {
         /// The certificate's file.
         path: PathBuf,
-        /// What rustls says.
+        /// What rustls reports.
         cause: rustls::Error,
     },
 }
 
-/// Shows what the files hold at each handshake. All clones see a reload.
+/// Presents the certificate that the files hold at the time of each handshake. All clones see a reload.
 #[derive(Clone, Debug)]
 pub(super) struct ClientCertResolver(pub(super) Arc<Reloaded<Files>>);
 
-/// How a certificate to show is made.
+/// Loads the certificate from its files.
 pub(super) struct Files {
     identity: Identity,
     provider: Arc<CryptoProvider>,
@@ -59,8 +60,8 @@ impl ClientCertResolver {
 
 impl ResolvesClientCert for ClientCertResolver {
     fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let shown = self.0.current();
-        shown.key.choose_scheme(schemes).map(|_| shown)
+        let certified = self.0.current();
+        certified.key.choose_scheme(schemes).map(|_| certified)
     }
 
     fn has_certs(&self) -> bool {
@@ -80,7 +81,7 @@ impl Loader for Files {
         let Identity { certificate, private_key } = &self.identity;
         let (certificate, key) = (contents.of(certificate)?, contents.of(private_key)?);
         let made = CertifiedKey::from_der(certificate.certificates()?, key.private_key()?, &self.provider);
-        made.map(Arc::new).map_err(|cause| BadIdentity::Unfit { path: certificate.path().to_owned(), cause })
+        made.map(Arc::new).map_err(|cause| BadIdentity::Unusable { path: certificate.path().to_owned(), cause })
     }
 
     fn name(&self) -> &str {
@@ -110,38 +111,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rotated_certificate_is_shown_and_one_of_another_key_is_not() {
+    async fn a_rotated_certificate_is_presented_and_one_with_a_foreign_key_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let files = pair(directory.path());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let shown = ClientCertResolver::new(files.clone(), provider).unwrap();
+        let resolver = ClientCertResolver::new(files.clone(), provider).unwrap();
         let (clock, control) = Clock::manual();
-        let keeper = tokio::spawn(Arc::clone(&shown.0).run_refresh(clock));
+        let refresh = tokio::spawn(Arc::clone(&resolver.0).run_refresh(clock));
         let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
-        let certificate = || shown.resolve(&[], &schemes).unwrap().cert[0].clone();
-        let looked = async |condition: &dyn Fn() -> bool| {
-            let looking = async {
+        let certificate = || resolver.resolve(&[], &schemes).unwrap().cert[0].clone();
+        let wait_until = async |condition: &dyn Fn() -> bool| {
+            let waiting = async {
                 while !condition() {
                     control.advance(Duration::from_secs(10));
                     tokio::task::yield_now().await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(20), looking).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
         };
         let first = certificate();
         let other = rcgen::generate_simple_self_signed(vec!["client.test".to_owned()]).unwrap();
         std::fs::write(&files.certificate, other.cert.pem()).unwrap();
-        looked(&|| shown.0.refused() == 1).await;
+        wait_until(&|| resolver.0.refused() == 1).await;
         assert_eq!(certificate(), first);
         std::fs::write(&files.private_key, other.signing_key.serialize_pem()).unwrap();
-        looked(&|| shown.0.taken() == 1).await;
+        wait_until(&|| resolver.0.taken() == 1).await;
         assert_eq!(certificate(), *other.cert.der());
-        assert!(shown.resolve(&[], &[SignatureScheme::RSA_PKCS1_SHA256]).is_none(), "nothing the server can check");
-        keeper.abort();
+        assert!(
+            resolver.resolve(&[], &[SignatureScheme::RSA_PKCS1_SHA256]).is_none(),
+            "the server supports no scheme of this key"
+        );
+        refresh.abort();
     }
 
     #[test]
-    fn an_identity_that_is_broken_at_the_start_names_its_file() {
+    fn an_error_at_start_names_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let files = pair(directory.path());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -1,16 +1,14 @@
-//! The far side: the provider, and the only place that builds an HTTP client.
+//! The provider's side, and the only place that builds an HTTP client.
 //!
-//! What [`Upstream::send`] takes as a body is an [`Outgoing`], and an `Outgoing` is made of a
-//! sealed message or of nothing. There is no way to hand it bytes, so a body that was not
-//! sealed cannot leave by mistake: it does not compile. The one exception needs an [`InClear`],
-//! which only the upstream of a provider that takes no JWE gives out.
+//! [`Upstream::send`] takes an [`Outgoing`] body. An `Outgoing` is made of a sealed message or of
+//! nothing; it cannot be made of bytes. Sending a plaintext body by mistake does not compile. The
+//! one exception needs an [`InClear`] permit, which only an upstream with `encryption = "off"` has.
 //!
-//! The provider's address comes from configuration alone. Redirects are answers like any
-//! other; they are never followed, so neither credentials nor bodies reach another host.
+//! The provider's address comes from the configuration alone. Redirects are relayed like any other
+//! reply and never followed, so neither credentials nor bodies reach another host.
 //!
-//! A request is sent once. The client below repeats it only where no byte of it was written
-//! (a pooled connection that the provider had closed meanwhile); whether a request may be
-//! sent a second time is the exchange's decision.
+//! A request is sent once. The HTTP client repeats it only if no byte of it was written, on a pooled
+//! connection that the provider had closed. Any other second attempt is the decision of the exchange.
 
 mod body;
 mod client;
@@ -33,39 +31,39 @@ use std::time::Duration;
 
 use url::Url;
 
-/// DNS, TCP and TLS together. A provider that does not shake hands in five seconds is down;
-/// waiting longer only piles callers up.
+/// The default limit for DNS, TCP and TLS together. A provider that does not complete a handshake in
+/// five seconds is down; a longer wait only makes more callers wait.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 
-/// The provider's own client library waits a minute for an answer.
+/// The default limit for a reply's head: the provider's own client library waits a minute.
 pub(crate) const REPLY: Duration = Duration::from_secs(60);
 
-/// A reply that has begun and then says nothing for this long is not coming.
+/// The default limit between two pieces of a reply's body.
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
 
-/// `[[upstream]]`: where the provider is and how long we wait for it.
+/// `[[upstream]]`: where the provider is, and how long the gateway waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Scheme and authority, and a base path when the API does not live at the root.
+    /// Scheme, authority and, if the API is not at the root, a base path.
     pub url: Url,
-    /// Whether bodies go there in clear: `encryption = "off"`.
+    /// Whether bodies are sent in clear (`encryption = "off"`).
     pub in_clear: bool,
-    /// PEM certificates trusted beside the system's roots.
+    /// A PEM file of certificates that are trusted in addition to the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// The certificate to show, where the provider wants one.
+    /// The client certificate, for a provider that asks for one.
     pub identity: Option<Identity>,
-    /// The proxy on the way there.
+    /// The proxy to use.
     pub proxy: Option<Proxy>,
-    /// Limit for DNS, TCP and TLS together, and for the proxy.
+    /// Limit for DNS, TCP, TLS and the proxy together.
     pub connect: Duration,
-    /// Limit from handing a request over to the head of its reply.
+    /// Limit from the start of sending a request to the head of its reply.
     pub reply: Duration,
     /// Limit between two pieces of a reply's body.
     pub idle: Duration,
 }
 
 impl Config {
-    /// The defaults for the provider at `url`.
+    /// Returns the defaults for the provider at `url`.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {

@@ -115,7 +115,7 @@ impl Probe {
             let remembering = RecordingVerifier { verifier, shown: Arc::clone(&shown) };
             client.dangerous().set_certificate_verifier(Arc::new(remembering));
         }
-        let proxy = config.proxy.as_ref().and_then(|proxy| proxy.on_the_way_to(&target));
+        let proxy = config.proxy.as_ref().and_then(|proxy| proxy.route_to(&target));
         Ok(Self { target, proxy, tls: client, shown, deadline: config.connect })
     }
 

@@ -1,4 +1,4 @@
-//! One request to the provider, and what can go wrong on the way.
+//! Sends one request to the provider, and classifies what can go wrong.
 
 use std::error::Error as StdError;
 use std::io;
@@ -28,20 +28,20 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// No connection is made before the first request.
+    /// Makes no connection: the first request does.
     ///
     /// # Errors
-    /// When the configured URL cannot stand in a request, or is https and nobody is trusted.
-    pub(crate) fn new(config: &Config, tls: &Connector) -> Result<Self, ConnectorError> {
+    /// If the configured URL cannot be used in a request, or is https and there is no trusted root.
+    pub(crate) fn new(config: &Config, connector: &Connector) -> Result<Self, ConnectorError> {
         let uri: Uri =
             config.url.as_str().parse().map_err(|cause: InvalidUri| ConnectorError::Url(cause.to_string()))?;
-        let client = tls.data_client(&uri, config.connect);
+        let client = connector.data_client(&uri, config.connect);
         let parts = uri.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-            return Err(ConnectorError::Url("neither scheme nor host".into()));
+            return Err(ConnectorError::Url("has no scheme or no host".into()));
         };
         if scheme == Scheme::HTTPS {
-            tls.require_roots()?;
+            connector.require_roots()?;
         }
         Ok(Self {
             client,
@@ -54,21 +54,21 @@ impl Upstream {
         })
     }
 
-    /// The permission to send it bodies in clear, when it was configured so.
+    /// Returns the permit to send bodies in clear, if the configuration gives it.
     #[must_use]
     pub(crate) fn in_clear(&self) -> Option<InClear> {
         self.in_clear
     }
 
-    /// How long a reply's body may say nothing.
+    /// Returns the limit between two pieces of a reply's body.
     #[must_use]
     pub(crate) fn idle(&self) -> Duration {
         self.idle
     }
 
-    /// Sends `request`, whose URI is a path and a query alone, and returns once the head of
-    /// the reply is here. Scheme and authority are the configured ones; the path is put
-    /// behind the configured base path, byte for byte.
+    /// Sends `request` and returns when the head of the reply has arrived. The request's URI is a path
+    /// and a query. Scheme and authority come from the configuration; the path is appended to the
+    /// configured base path byte for byte.
     ///
     /// # Errors
     /// See [`SendError`]. After [`SendError::ReplyTimeout`] and [`SendError::Broken`] the
@@ -106,32 +106,32 @@ impl Upstream {
     }
 }
 
-/// Why there is no reply.
+/// Why no reply arrived.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
-    /// No connection: refused, no route, no such name. Nothing was sent.
+    /// No connection: refused, no route, unknown name. Nothing was sent.
     #[error("no connection to the provider")]
     Unreachable(#[source] legacy::Error),
-    /// The TLS handshake failed: a certificate we do not trust, no common version. Nothing was sent.
-    #[error("no TLS with the provider")]
+    /// The TLS handshake failed: an untrusted certificate, no common version. Nothing was sent.
+    #[error("the TLS handshake with the provider failed")]
     Tls(#[source] legacy::Error),
     /// No connection within the deadline. Nothing was sent.
     #[error("the provider did not accept a connection in time")]
     ConnectTimeout(#[source] legacy::Error),
-    /// The connection broke, or what came over it was no HTTP, before the reply's head was
-    /// whole. The provider may have processed the request.
+    /// The connection broke before the reply's head was complete, or the reply is not HTTP. The
+    /// provider may have processed the request.
     #[error("the connection broke before the reply, or the reply is not HTTP")]
     Broken(#[source] legacy::Error),
     /// No reply within the deadline. The provider may have processed the request.
     #[error("the provider did not reply in time")]
     ReplyTimeout,
-    /// Behind the base path the target is no URI any more: it has become too long.
-    #[error("the target cannot be put behind the provider's base path")]
+    /// The target is too long for a URI after the base path is prepended. Nothing was sent.
+    #[error("the target is too long after the provider's base path")]
     Target,
 }
 
 impl SendError {
-    /// Whether the request certainly never reached the provider.
+    /// Whether it is certain that no byte of the request was sent.
     #[must_use]
     pub(crate) fn nothing_was_sent(&self) -> bool {
         match self {
@@ -155,7 +155,7 @@ impl SendError {
     }
 }
 
-/// hyper-rustls hands rustls' errors on inside an `io::Error`.
+/// hyper-rustls wraps rustls' errors in an `io::Error`.
 fn is_tls(io: &io::Error) -> bool {
     io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_below_the_base_path_has_a_path_and_others_have_none() {
+    async fn only_urls_below_the_base_path_have_a_path_for_callers() {
         let tls = Connector::new(None).unwrap();
         let path_to = |base: &str, url: &str| {
             let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn path_and_query_are_put_behind_the_base_byte_for_byte() {
+    async fn path_and_query_are_appended_to_the_base_path_byte_for_byte() {
         assert_eq!(placed("https://api.test", "/v0/x?a=%2F&b=+c"), "https://api.test/v0/x?a=%2F&b=+c");
         assert_eq!(placed("https://api.test/base/", "/v0/x"), "https://api.test/base/v0/x");
         assert_eq!(placed("http://127.0.0.1:8443", "/"), "http://127.0.0.1:8443/");

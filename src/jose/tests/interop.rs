@@ -1,4 +1,4 @@
-//! What we seal is opened by josekit and by ourselves, at every size where a boundary lies.
+//! josekit and this crate open what this crate seals, at every size next to a boundary.
 
 use josekit::jwe::RSA_OAEP_256;
 use josekit::jwk::Jwk;
@@ -31,7 +31,7 @@ fn opened_by_josekit(message: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_sealed_body_of_any_size_is_opened_by_josekit_and_by_us() {
+fn a_sealed_body_of_any_size_is_opened_by_josekit_and_by_this_crate() {
     for size in SIZES {
         let body = body(size);
         let message = sealed(&body).into_bytes().unwrap();
@@ -78,7 +78,7 @@ fn a_small_message_is_one_chunk_and_a_large_one_is_many() {
 }
 
 #[test]
-fn two_seals_of_one_body_share_no_key_iv_ciphertext_or_tag() {
+fn sealing_one_body_twice_repeats_no_key_iv_ciphertext_or_tag() {
     let body = body(100);
     let (one, two) = (sealed_text(&body), sealed_text(&body));
     let parts = |message: &str| message.split('.').map(str::to_owned).collect::<Vec<_>>();
@@ -93,7 +93,7 @@ fn two_seals_of_one_body_share_no_key_iv_ciphertext_or_tag() {
 }
 
 #[test]
-fn a_key_without_a_kid_makes_a_header_without_one_and_any_key_is_tried() {
+fn without_a_kid_the_header_has_none_and_every_key_is_tried() {
     let mut jwk = KEY.to_public_jwk();
     jwk.as_object_mut().unwrap().remove("kid");
     let key = EncryptionKey::from_jwk(&jwk).unwrap();
@@ -109,7 +109,7 @@ fn a_key_without_a_kid_makes_a_header_without_one_and_any_key_is_tried() {
 }
 
 #[test]
-fn a_key_of_3072_bits_seals_too() {
+fn a_key_of_3072_bits_can_seal() {
     let jwk = Jwk::generate_rsa_key(3072).unwrap();
     let key = DecryptionKey::from_jwk(&serde_json::Value::Object(jwk.into())).unwrap();
     assert_eq!(public(&key).bits(), 3072);
@@ -121,7 +121,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_text_comes_back_byte_for_byte(text in "\\PC{0,200}") {
+    fn any_text_is_opened_byte_for_byte(text in "\\PC{0,200}") {
         let body = Bytes::from(serde_json::Value::from(text).to_string());
         let message = sealed(&body).into_bytes().unwrap();
         prop_assert_eq!(&*open(&message, std::slice::from_ref(&KEY)).unwrap().plaintext, &body[..]);
@@ -129,7 +129,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_handed_between_tasks_can_be() {
+fn types_that_cross_tasks_are_send_and_sync() {
     fn is_send<T: Send>() {}
     fn is_shared<T: Send + Sync>() {}
     is_send::<Compact>();

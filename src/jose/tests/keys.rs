@@ -1,4 +1,4 @@
-//! Which JWKs are keys.
+//! Which JWKs are accepted as keys.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
@@ -10,7 +10,7 @@ fn reason(jwk: &Value) -> UnusableKey {
     EncryptionKey::from_jwk(jwk).unwrap_err()
 }
 
-/// A good public JWK with one member replaced.
+/// Returns a valid public JWK with one member replaced.
 fn with(member: &str, value: impl Into<Value>) -> Value {
     let mut jwk = KEY.to_public_jwk();
     jwk[member] = value.into();
@@ -23,7 +23,7 @@ fn without(member: &str) -> Value {
     jwk
 }
 
-/// An odd number of exactly so many bits, big-endian.
+/// Returns an odd number with exactly `bits` bits, big-endian.
 fn odd_number(bits: usize) -> Vec<u8> {
     let mut octets = vec![0xff; bits.div_ceil(8)];
     if let Some(first) = octets.first_mut() {
@@ -37,14 +37,14 @@ fn number(octets: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn entries_that_are_no_objects_are_refused() {
+fn entries_that_are_not_objects_are_refused() {
     for entry in [json!(null), json!(7), json!("key"), json!([]), json!([KEY.to_public_jwk()]), json!(true)] {
         assert_eq!(reason(&entry), UnusableKey::NotAnObject);
     }
 }
 
 #[test]
-fn required_members_are_required() {
+fn a_missing_required_member_is_refused() {
     assert_eq!(reason(&json!({})), UnusableKey::Missing("kty"));
     for member in ["kty", "n", "e"] {
         assert_eq!(reason(&without(member)), UnusableKey::Missing(member));
@@ -55,7 +55,7 @@ fn required_members_are_required() {
 }
 
 #[test]
-fn members_of_the_wrong_type_are_refused_and_null_is_one() {
+fn members_of_the_wrong_type_including_null_are_refused() {
     for member in ["kty", "n", "e", "use", "alg", "kid", "key_ops"] {
         for value in [json!(null), json!(7), json!({}), json!(true)] {
             assert_eq!(reason(&with(member, value)), UnusableKey::WrongType(member));
@@ -65,7 +65,7 @@ fn members_of_the_wrong_type_are_refused_and_null_is_one() {
 }
 
 #[test]
-fn keys_for_something_else_are_refused() {
+fn keys_for_another_purpose_are_refused() {
     assert_eq!(reason(&json!({"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"})), UnusableKey::NotRsa);
     assert_eq!(reason(&with("kty", "rsa")), UnusableKey::NotRsa);
     assert_eq!(reason(&with("use", "sig")), UnusableKey::NotForEncryption);
@@ -78,7 +78,7 @@ fn keys_for_something_else_are_refused() {
 }
 
 #[test]
-fn keys_that_may_encrypt_or_wrap_are_taken() {
+fn keys_that_allow_encryption_or_wrapping_are_accepted() {
     for operations in [json!(["wrapKey"]), json!(["encrypt"]), json!(["verify", "wrapKey"]), json!([7, "encrypt"])] {
         let key = EncryptionKey::from_jwk(&with("key_ops", operations)).unwrap();
         assert!(seal(&Plaintext::json(body(2)).unwrap(), &key).is_ok());
@@ -106,7 +106,7 @@ fn a_kid_is_a_string_of_1_to_256_bytes() {
 }
 
 #[test]
-fn numbers_are_strict_base64url() {
+fn numbers_must_be_strict_base64url() {
     for text in ["AQAB=", "AQA+", "AQA/", "AQ AB", "AQAB\n", "A", "AR"] {
         assert_eq!(reason(&with("e", text)), UnusableKey::NotBase64Url("e"), "{text:?}");
     }
@@ -149,7 +149,7 @@ fn the_exponent_is_odd_and_between_3_and_2_to_the_33() {
 }
 
 #[test]
-fn leading_zero_octets_make_no_other_key() {
+fn leading_zero_octets_do_not_change_the_key() {
     let pad = |member: &str| {
         let text = KEY.to_public_jwk()[member].as_str().unwrap().to_owned();
         number([vec![0, 0], BASE64URL.decode(text).unwrap()].concat())
@@ -164,7 +164,7 @@ fn leading_zero_octets_make_no_other_key() {
 }
 
 #[test]
-fn the_thumbprint_is_that_of_rfc_7638_section_3_1() {
+fn the_thumbprint_equals_the_example_of_rfc_7638_section_3_1() {
     let jwk = json!({
         "kty": "RSA",
         "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3o\
@@ -180,7 +180,7 @@ fn the_thumbprint_is_that_of_rfc_7638_section_3_1() {
 }
 
 #[test]
-fn keys_are_equal_when_name_and_material_are() {
+fn keys_are_equal_if_kid_and_material_are_equal() {
     assert_eq!(public(&KEY), public(&KEY));
     assert_ne!(public(&KEY), EncryptionKey::from_jwk(&with("kid", "renamed")).unwrap());
     assert_ne!(public(&KEY), EncryptionKey::from_jwk(&without("kid")).unwrap());
@@ -188,7 +188,7 @@ fn keys_are_equal_when_name_and_material_are() {
 }
 
 #[test]
-fn a_private_key_survives_its_jwk() {
+fn a_private_key_survives_the_round_trip_through_its_jwk() {
     let jwk = KEY.to_private_jwk();
     let again = DecryptionKey::from_jwk(&jwk).unwrap();
     assert_eq!(again.to_private_jwk(), jwk);
@@ -199,7 +199,7 @@ fn a_private_key_survives_its_jwk() {
 }
 
 #[test]
-fn a_private_jwk_that_cannot_open_is_refused() {
+fn a_private_jwk_that_cannot_unwrap_is_refused() {
     let private = |member: &str, value: Value| {
         let mut jwk = KEY.to_private_jwk();
         jwk[member] = value;

@@ -1,4 +1,4 @@
-//! Messages made by others: which are taken, which are not, and how opening them fails.
+//! Messages made by others: which are accepted, which are refused, and how opening them fails.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
@@ -6,7 +6,7 @@ use josekit::jwe::{JweEncrypter, JweHeader, RSA_OAEP_256};
 use josekit::jwk::Jwk;
 use proptest::prelude::*;
 
-use super::super::content::{CIPHERTEXT_ROOM, Cek, Encryptor, random_iv};
+use super::super::content::{CIPHERTEXT_OVERHEAD, Cek, Encryptor, random_iv};
 use super::super::header::ProtectedHeader;
 use super::*;
 
@@ -27,7 +27,7 @@ fn octets(count: usize) -> String {
 }
 
 #[test]
-fn a_callers_message_keeps_its_bytes_and_tells_what_it_is() {
+fn a_callers_message_keeps_its_bytes_and_reports_kid_and_parts() {
     let message: Bytes = sealed_text(&body(200_000)).into();
     let compact = parse(message.clone()).unwrap();
     assert_eq!(compact.kid(), Some("test"));
@@ -61,7 +61,7 @@ fn a_message_without_exactly_five_parts_is_malformed() {
 }
 
 #[test]
-fn nothing_around_a_message_is_tolerated() {
+fn bytes_around_a_message_make_it_malformed() {
     let message = sealed_text(&body(20));
     for text in [format!("{message}\n"), format!("{message}\r\n"), format!("{message} "), format!("{message}=")] {
         assert_eq!(parse(text).unwrap_err(), MalformedJose::NotBase64Url(Part::Tag));
@@ -90,7 +90,7 @@ fn impossible_lengths_are_malformed() {
 }
 
 #[test]
-fn base64url_has_one_spelling() {
+fn only_one_base64url_spelling_is_accepted() {
     let tag = octets(32);
     let (all_but_last, last) = tag.split_at(tag.len() - 1);
     assert_eq!(last, "c", "two of its bits must be zero");
@@ -111,7 +111,7 @@ fn base64url_has_one_spelling() {
 
 proptest! {
     #[test]
-    fn what_is_taken_has_one_spelling_and_nothing_makes_it_panic(
+    fn accepted_text_has_one_spelling_and_no_text_makes_the_parser_panic(
         at in any::<prop::sample::Index>(),
         length in 0_usize..4,
         text in "[A-Za-z0-9_.=-]{0,4}|\\PC{0,3}",
@@ -134,7 +134,7 @@ proptest! {
 }
 
 #[test]
-fn a_header_that_is_not_ours_is_malformed() {
+fn a_header_with_other_algorithms_is_malformed() {
     let header = |json: &str| parse(with_part(0, &BASE64URL.encode(json))).unwrap_err();
     assert_eq!(header(r#"{"alg":"RSA1_5","enc":"A256CBC-HS512"}"#), MalformedJose::Algorithm);
     assert_eq!(header(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM"}"#), MalformedJose::Encryption);
@@ -142,13 +142,13 @@ fn a_header_that_is_not_ours_is_malformed() {
 }
 
 #[test]
-fn a_kid_that_no_key_bears_is_reported() {
+fn a_kid_without_a_key_is_reported() {
     let message = sealed_text(&body(20));
     let error = open(message.as_bytes(), std::slice::from_ref(&OTHER_KEY)).unwrap_err();
     assert_eq!(error, OpenError::UnknownKey(Some("test".to_owned())));
 }
 
-/// A well-formed message whose encrypted key wraps `cek`, while another one encrypts its content.
+/// Returns a well-formed message whose encrypted key wraps `cek`, but whose content another key encrypts.
 fn message_wrapping(cek: &[u8]) -> String {
     let serde_json::Value::Object(jwk) = KEY.to_public_jwk() else { unreachable!() };
     let encrypter = RSA_OAEP_256.encrypter_from_jwk(&Jwk::from_map(jwk).unwrap()).unwrap();
@@ -156,7 +156,7 @@ fn message_wrapping(cek: &[u8]) -> String {
 
     let header = ProtectedHeader::ours(Some("test")).encoded();
     let iv = random_iv().unwrap();
-    let mut ciphertext = vec![0; 2 + CIPHERTEXT_ROOM];
+    let mut ciphertext = vec![0; 2 + CIPHERTEXT_OVERHEAD];
     let encryptor = Encryptor::new(&Cek::random().unwrap(), &iv, header.as_bytes()).unwrap();
     let (written, tag) = encryptor.finish(b"{}", &mut ciphertext).unwrap();
     let parts = [&encrypted_key[..], &iv, &ciphertext[..written], &tag].map(|part| BASE64URL.encode(part));
@@ -164,7 +164,7 @@ fn message_wrapping(cek: &[u8]) -> String {
 }
 
 #[test]
-fn every_reason_not_to_open_looks_the_same() {
+fn every_failure_to_open_looks_the_same() {
     for message in [
         message_wrapping(&[7; 64]),
         message_wrapping(&[7; 32]),
@@ -183,7 +183,7 @@ fn every_reason_not_to_open_looks_the_same() {
 }
 
 #[test]
-fn no_formatting_shows_content_or_key() {
+fn no_formatting_shows_plaintext_or_key() {
     let body = Bytes::from_static(b"\"canary\"");
     let message = sealed_text(&body);
     let opened = open(message.as_bytes(), std::slice::from_ref(&KEY)).unwrap();

@@ -1,4 +1,4 @@
-//! Proofs that need more than one file of the room.
+//! Tests that need more than one file of the module.
 
 use std::sync::LazyLock;
 
@@ -13,16 +13,16 @@ mod tamper;
 mod vectors;
 mod wycheproof;
 
-/// One private key for all tests, because making one takes long.
+/// Returns one private key for all tests, because generating one is slow.
 static KEY: LazyLock<DecryptionKey> = LazyLock::new(|| DecryptionKey::generate("test").unwrap());
-/// Another one.
+/// Returns another private key.
 static OTHER_KEY: LazyLock<DecryptionKey> = LazyLock::new(|| DecryptionKey::generate("other").unwrap());
 
 fn public(key: &DecryptionKey) -> EncryptionKey {
     EncryptionKey::from_jwk(&key.to_public_jwk()).unwrap()
 }
 
-/// A JSON body of exactly so many bytes.
+/// Returns a JSON body of exactly `bytes` bytes.
 fn body(bytes: usize) -> Bytes {
     match bytes {
         0 => panic!("no JSON text is empty"),

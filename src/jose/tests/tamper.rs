@@ -1,4 +1,4 @@
-//! A message in which any one byte was changed does not open.
+//! A message with any one byte changed does not open.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn flipped(character: u8, bits: usize) -> u8 {
     ALPHABET[ALPHABET.iter().position(|other| *other == character).unwrap() ^ bits]
 }
 
-/// Replaces the byte at each place outside the dots in turn, and hands on the part it lies in.
+/// Replaces the byte at each position except the dots in turn, and passes on the part it belongs to.
 fn with_each_byte_changed(change: impl Fn(u8) -> u8, check: impl Fn(Part, Result<Opened, OpenError>)) {
     let message = sealed(&body(20)).into_bytes().unwrap();
     assert!(open(&message, std::slice::from_ref(&KEY)).is_ok());
@@ -28,8 +28,8 @@ fn with_each_byte_changed(change: impl Fn(u8) -> u8, check: impl Fn(Part, Result
 }
 
 #[test]
-fn another_character_of_the_alphabet_at_any_place_is_noticed() {
-    // The highest bit of a character always counts, so here the tag itself must notice.
+fn another_character_of_the_alphabet_at_any_position_is_detected() {
+    // The highest bit of a character is always significant, so the tag must detect the change.
     with_each_byte_changed(
         |character| flipped(character, 0b10_0000),
         |part, result| match part {
@@ -37,7 +37,7 @@ fn another_character_of_the_alphabet_at_any_place_is_noticed() {
             _ => assert_eq!(result.unwrap_err(), OpenError::Undecryptable, "{part}"),
         },
     );
-    // The lowest may be one that must be zero.
+    // The lowest bit can be an unused one that must be zero.
     with_each_byte_changed(
         |character| flipped(character, 0b00_0001),
         |part, result| assert!(result.is_err(), "{part}"),
@@ -45,7 +45,7 @@ fn another_character_of_the_alphabet_at_any_place_is_noticed() {
 }
 
 #[test]
-fn a_byte_outside_the_alphabet_at_any_place_is_malformed() {
+fn a_byte_outside_the_alphabet_at_any_position_is_malformed() {
     for byte in [b'=', b'+', b'/', b' ', b'\n', 0, 0xff] {
         with_each_byte_changed(
             |_| byte,
@@ -61,7 +61,7 @@ fn a_byte_outside_the_alphabet_at_any_place_is_malformed() {
 }
 
 #[test]
-fn a_message_cut_anywhere_or_lengthened_does_not_open() {
+fn a_message_that_is_cut_or_extended_does_not_open() {
     let message = sealed(&body(20)).into_bytes().unwrap();
     for end in 0..message.len() {
         assert!(open(&message[..end], std::slice::from_ref(&KEY)).is_err(), "cut at {end}");
@@ -73,7 +73,7 @@ fn a_message_cut_anywhere_or_lengthened_does_not_open() {
 }
 
 #[test]
-fn parts_of_two_messages_do_not_mix() {
+fn parts_of_two_messages_cannot_be_combined() {
     let (one, two) = (sealed_text(&body(20)), sealed_text(&body(20)));
     for part in 1..5 {
         let mut mixed: Vec<_> = one.split('.').collect();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::*;
 
 const BODIES: [&str; 7] = ["1B", "2B", "15B", "16B", "17B", "1KiB", "1MiB"];
-/// What README.md says of the body that is not stored.
+/// The body that is described in the README and not stored.
 const MIB_SHA256: &str = "004ba8915294bd3c823d17ab4b5d30f5acba44c4ebb73ba1f915d9d2e7c9b203";
 
 fn folder() -> PathBuf {
@@ -26,14 +26,14 @@ fn stored_body(name: &str) -> Vec<u8> {
     body
 }
 
-/// `0123456789abcdef` over and over, in quotes.
+/// `0123456789abcdef` repeated, in quotes.
 fn body_of_one_mib() -> Vec<u8> {
     let digits = b"0123456789abcdef".iter().copied().cycle().take((1 << 20) - 2);
     [b'"'].into_iter().chain(digits).chain([b'"']).collect()
 }
 
 #[test]
-fn messages_of_jwcrypto_and_npm_jose_are_opened_and_well_formed() {
+fn messages_of_jwcrypto_and_npm_jose_are_well_formed_and_opened() {
     let jwk: Value = serde_json::from_slice(&fs::read(folder().join("private.jwk.json")).unwrap()).unwrap();
     let key = DecryptionKey::from_jwk(&jwk).unwrap();
     for maker in ["jwcrypto", "jose"] {

@@ -1,12 +1,12 @@
-//! The content layer against Wycheproof, byte for byte in both directions.
+//! The content encryption against Wycheproof, byte for byte in both directions.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::super::content::{CIPHERTEXT_ROOM, Cek, Encryptor, Iv, Tag, decrypt};
+use super::super::content::{CIPHERTEXT_OVERHEAD, Cek, Encryptor, Iv, Tag, decrypt};
 
-/// The folder that holds the file; it is read in place and no part of this repository.
+/// Names the folder of the vectors, which are not part of this repository.
 const FOLDER: &str = "WYCHEPROOF_DIR";
 const FILE: &str = "wycheproof_a256cbc_hs512_test.json";
 
@@ -33,7 +33,7 @@ impl Vector {
     }
 
     fn encrypt(&self) -> (Vec<u8>, Tag) {
-        let mut ciphertext = vec![0; self.plaintext.len() + CIPHERTEXT_ROOM];
+        let mut ciphertext = vec![0; self.plaintext.len() + CIPHERTEXT_OVERHEAD];
         let encryptor = Encryptor::new(&self.cek, &self.iv, &self.aad).unwrap();
         let (written, tag) = encryptor.finish(&self.plaintext, &mut ciphertext).unwrap();
         ciphertext.truncate(written);
@@ -55,7 +55,7 @@ fn octets(hex: &str) -> Vec<u8> {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test's own setting, not the gateway's")]
 #[expect(clippy::print_stderr, reason = "a test that did nothing has to say so")]
-fn every_valid_vector_is_met_and_every_invalid_one_refused() {
+fn every_valid_vector_is_reproduced_and_every_invalid_one_is_refused() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
         eprintln!("skipped: {FOLDER} does not say where {FILE} is");
         return;
