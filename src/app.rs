@@ -16,7 +16,7 @@ use crate::config::{Config, Upstream};
 use crate::credentials::Credentials;
 use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
 use crate::gateway::capacity::{self, Capacity, Quota};
-use crate::gateway::endpoints;
+use crate::gateway::endpoints::token;
 use crate::gateway::metrics::MetricsCollector;
 use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint, UnknownKids};
 use crate::gateway::server::ListenError;
@@ -227,15 +227,18 @@ fn route(
     };
     let credentials =
         Credentials::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
-    let endpoint = credentials.endpoint().and_then(|endpoint| upstream.path_to(endpoint)).map(Into::into);
-    let is_emulated = config.token_endpoint == TokenEndpoint::Emulate;
+    let token_url = credentials.endpoint();
+    // Where there is no token endpoint, there is none to keep callers from.
+    let has_token_endpoint = token_url.is_some() || config.token_endpoint == TokenEndpoint::Emulate;
+    let locate = || token::locate(&config.upstream.url, &config.prefix, config.strip_prefix, token_url);
+    let token_location = has_token_endpoint.then(locate).flatten();
     Ok(Route {
         name: config.name.as_str().into(),
-        prefix: config.prefix.as_str().into(),
+        prefix: config.prefix.clone(),
         strip_prefix: config.strip_prefix,
         body_policy,
         token_endpoint: config.token_endpoint,
-        token_path: endpoint.or_else(|| is_emulated.then(|| endpoints::token::PATH.into())),
+        token_path: token_location.map(|location| location.target.into()),
         credentials,
         upstream,
         key_refusals: config.key_refusals.as_slice().into(),

@@ -33,7 +33,7 @@
 //! | [`drill`] | rotates keys under load, and gives a verdict |
 //!
 //! Leaf modules that all others may use: [`clock`] (time and random spread), [`error_chain`] (an error
-//! with its causes as one text), [`pem`] (certificates in files), [`rate_limit`], [`secret`].
+//! with its causes as one text), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`secret`].
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
@@ -50,6 +50,7 @@ mod error_chain;
 mod gateway;
 pub mod jose;
 mod keys;
+mod path_prefix;
 mod pem;
 mod rate_limit;
 #[cfg(feature = "sandbox")]

@@ -54,6 +54,7 @@ pub use crate::gateway::route::{Encryption, TokenEndpoint};
 pub use crate::gateway::server::socket::Address;
 pub use crate::gateway::server::tls::TlsFiles;
 pub use crate::keys::{Config as KeysConfig, Credential as KeysCredential, Source as KeysSource};
+pub use crate::path_prefix::{BadPathPrefix, PathPrefix};
 pub use crate::telemetry::Config as LogConfig;
 pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};
 pub(crate) use urls::passes_in_clear;
@@ -89,8 +90,8 @@ pub struct Config {
 pub struct Upstream {
     /// What logs and metrics call it; the host of its URL unless set.
     pub name: String,
-    /// The paths that go there: `/`, or one beginning with `/` and not ending with it.
-    pub prefix: String,
+    /// The paths that go there: this one and those below it.
+    pub prefix: PathPrefix,
     /// Whether the prefix is taken off before a request goes on.
     pub strip_prefix: bool,
     /// Who seals.
@@ -133,7 +134,7 @@ impl Config {
         let credentials = ClientCredentials::new(token_url, client_id, client_secret);
         let upstream = Upstream {
             name: name.to_owned(),
-            prefix: upstream::PREFIX_OF_ALL.to_owned(),
+            prefix: PathPrefix::default(),
             strip_prefix: false,
             encryption: Encryption::default(),
             token_endpoint: TokenEndpoint::default(),

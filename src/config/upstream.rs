@@ -13,20 +13,18 @@ use super::reach;
 use super::report::Report;
 use super::urls::{append, check_http};
 use super::values::{
-    BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, Raw, SIZE, TEXTS, URL, one_of, word,
+    BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, SIZE, TEXTS, URL, one_of, word,
 };
 use crate::gateway::capacity::QuotaOverrides;
 use crate::gateway::endpoints;
 use crate::gateway::route::{Encryption, TokenEndpoint};
 use crate::keys::Source;
+use crate::path_prefix::{BadPathPrefix, PathPrefix};
 use crate::{keys, upstream};
 
 /// Where a provider publishes its keys, and gives out tokens, unless it is said otherwise.
 pub(super) const JWKS_PATH: &str = endpoints::jwks::PATH;
 pub(super) const TOKEN_PATH: &str = endpoints::token::PATH;
-
-/// The paths that go to an upstream unless it is said otherwise: all.
-pub(super) const PREFIX_OF_ALL: &str = "/";
 
 /// A provider that cannot open a message finds fault with the request.
 pub(super) const KEY_REFUSALS: [StatusCode; 1] = [StatusCode::BAD_REQUEST];
@@ -60,12 +58,12 @@ pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context:
 
 /// A token request that another upstream's longer prefix takes would go on to that one's provider, with a
 /// caller's key in it.
-fn check_shadows(upstreams: &[(Setting<String>, Setting<String>, Upstream)], report: &Report) {
+fn check_shadows(upstreams: &[(Setting<String>, Setting<PathPrefix>, Upstream)], report: &Report) {
     for (_, prefix, upstream) in upstreams.iter().filter(|(_, _, one)| one.token_endpoint == TokenEndpoint::Emulate) {
         let Some(path) = emulated_path(upstream) else { continue };
-        let longer = |other: &&(_, Setting<String>, Upstream)| other.1.value.len() > prefix.value.len();
-        if let Some((_, other, _)) = upstreams.iter().filter(longer).find(|(_, other, _)| is_below(&path, &other.value))
-        {
+        let longer =
+            |other: &&(_, Setting<PathPrefix>, Upstream)| other.1.value.as_str().len() > prefix.value.as_str().len();
+        if let Some((_, other, _)) = upstreams.iter().filter(longer).find(|(_, other, _)| other.value.contains(&path)) {
             other.fault_with(prefix, report, format!("takes {path} from the [[upstream]] that emulates it"));
         }
     }
@@ -85,7 +83,7 @@ fn refuse_overrides(context: Context<'_>) {
     }
 }
 
-fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<String>, Setting<String>, Upstream) {
+fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<String>, Setting<PathPrefix>, Upstream) {
     let report = section.context.report;
     let url = read_url(&mut section);
     let name = match section.optional("name", &NAME) {
@@ -95,7 +93,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
             section.derived("name", &NAME, host, Origin::Default).unless_faulty(&url)
         }
     };
-    let prefix = section.setting("prefix", &PREFIX, PREFIX_OF_ALL.to_owned());
+    let prefix = section.setting("prefix", &PREFIX, PathPrefix::default());
     let strip_prefix = section.setting("strip_prefix", &BOOL, false).value;
     let encryption = section.setting("encryption", &ENCRYPTION, Encryption::default());
     let token_endpoint = section.setting("token_endpoint", &TOKEN_ENDPOINT, TokenEndpoint::default());
@@ -163,22 +161,11 @@ fn check_emulation(upstream: &Upstream, callers_have_keys: bool) -> Result<(), S
 
 /// The path by which callers come to an upstream's token endpoint, if they can.
 fn emulated_path(upstream: &Upstream) -> Option<String> {
-    let url = &upstream.upstream.url;
-    let endpoint = match &upstream.credentials {
-        crate::credentials::Config::ClientCredentials(credentials) => credentials.url.clone(),
-        crate::credentials::Config::Static(_) | crate::credentials::Config::None => append(url, TOKEN_PATH),
+    let token_url = match &upstream.credentials {
+        crate::credentials::Config::ClientCredentials(credentials) => Some(&credentials.url),
+        crate::credentials::Config::Static(_) | crate::credentials::Config::None => None,
     };
-    let is_there = url.host() == endpoint.host() && url.port_or_known_default() == endpoint.port_or_known_default();
-    let path = endpoint.path().strip_prefix(url.path().trim_end_matches('/')).filter(|_| is_there)?;
-    match upstream.strip_prefix {
-        true => Some(format!("{}{path}", upstream.prefix.trim_end_matches('/'))),
-        false => is_below(path, &upstream.prefix).then(|| path.to_owned()),
-    }
-}
-
-fn is_below(path: &str, prefix: &str) -> bool {
-    let rest = path.strip_prefix(prefix.trim_end_matches('/'));
-    rest.is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
+    endpoints::token::locate(&upstream.upstream.url, &upstream.prefix, upstream.strip_prefix, token_url)?.caller_path
 }
 
 /// Where nothing is sealed, there is nothing to say about keys.
@@ -294,24 +281,10 @@ fn read_source(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
     source.value
 }
 
-/// One spelling for each prefix, so that two that mean the same are the same.
-const PREFIX: Kind<String> = Kind { parse: parse_prefix, show: String::clone };
-
-fn parse_prefix(raw: &Raw<'_>) -> Result<String, String> {
-    let prefix = raw.text()?;
-    let Some(path) = prefix.strip_prefix('/') else {
-        return Err("a prefix begins with /".into());
-    };
-    let is_plain = |c: char| c.is_ascii_graphic() && !"?#%\\*;".contains(c);
-    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_plain);
-    if !path.is_empty() && !path.split('/').all(is_segment) {
-        return Err(
-            "a prefix is \"/\", or segments like \"/a/b\" without a / at the end, dots, stars, parameters or escapes"
-                .into(),
-        );
-    }
-    Ok(prefix.to_owned())
-}
+const PREFIX: Kind<PathPrefix> = Kind {
+    parse: |raw| raw.text()?.parse().map_err(|fault: BadPathPrefix| fault.to_string()),
+    show: PathPrefix::to_string,
+};
 
 const ENCRYPTIONS: [(&str, Encryption); 3] =
     [("seal", Encryption::Seal), ("require-sealed", Encryption::RequireSealed), ("off", Encryption::Off)];

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
-use percent_encoding::percent_decode_str;
 
 use crate::credentials::Credentials;
 use crate::gateway::capacity::Capacity;
 use crate::gateway::endpoints::jwks;
 use crate::gateway::request::target::{self, TargetFault};
 use crate::keys::{Keys, PublishedKeys};
+use crate::path_prefix::PathPrefix;
 use crate::upstream::{InClear, Upstream};
 
 /// `encryption`: who seals the bodies that go to an upstream.
@@ -42,7 +42,7 @@ pub(crate) struct Route {
     /// As configured, for logs and metrics.
     pub name: Arc<str>,
     /// The paths it serves: this one and those below it.
-    pub prefix: Arc<str>,
+    pub prefix: PathPrefix,
     /// Whether the prefix is taken off before a request goes on.
     pub strip_prefix: bool,
     /// Who seals, with what that takes.
@@ -125,11 +125,10 @@ impl Route {
     /// When the prefix cannot be taken off, because an escaped slash ends it.
     pub(crate) fn target(&self, uri: &Uri) -> Result<PathAndQuery, TargetFault> {
         let whole = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        if !self.strip_prefix || self.prefix.as_ref() == "/" {
+        if !self.strip_prefix {
             return Ok(whole);
         }
-        let rest = target::strip_prefix(whole.path(), &self.prefix).ok_or(TargetFault::EscapedSlash)?;
-        let path = if rest.is_empty() { "/" } else { rest };
+        let path = self.prefix.strip(whole.path()).ok_or(TargetFault::EscapedSlash)?;
         let stripped = match whole.query() {
             Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
             None => PathAndQuery::try_from(path),
@@ -148,12 +147,8 @@ impl Route {
     /// is elsewhere is another's.
     #[must_use]
     pub(crate) fn is_key_set(&self, target: &PathAndQuery) -> bool {
-        let whole = target.path();
-        let path = match &*self.prefix {
-            prefix if self.strip_prefix || prefix == "/" => whole,
-            prefix => target::strip_prefix(whole, prefix).unwrap_or(whole),
-        };
-        target::may_equal(path, jwks::PATH)
+        let path = if self.strip_prefix { Some(target.path()) } else { self.prefix.strip(target.path()) };
+        path.is_some_and(|path| target::may_equal(path, jwks::PATH))
     }
 
     /// Whether a request for `target` would go to where the provider gives out tokens. A caller
@@ -172,35 +167,13 @@ impl Routes {
     /// The order of `providers` does not matter; their prefixes differ.
     #[must_use]
     pub(crate) fn new(mut routes: Vec<Route>) -> Self {
-        routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
+        routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.as_str().len()));
         Self(routes.into())
     }
 
     /// The provider that serves `path`, however it is spelt: `/%760` is below `/v0`.
     #[must_use]
     pub(crate) fn at(&self, path: &str) -> Option<&Route> {
-        let path = percent_decode_str(path).decode_utf8_lossy();
-        self.0.iter().find(|route| is_below(&path, &route.prefix))
-    }
-}
-
-/// `/v0` serves `/v0` and `/v0/x`, not `/v0x`.
-fn is_below(path: &str, prefix: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_ends_at_a_segment() {
-        assert!(is_below("/v0/x", "/"));
-        assert!(is_below("/", "/"));
-        assert!(is_below("/v0", "/v0"));
-        assert!(is_below("/v0/x", "/v0/"));
-        assert!(!is_below("/v0x", "/v0"));
-        assert!(!is_below("/v", "/v0"));
+        self.0.iter().find(|route| route.prefix.contains(path))
     }
 }

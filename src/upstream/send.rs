@@ -9,11 +9,11 @@ use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tower::timeout::error::Elapsed;
-use url::Url;
 
 use super::body::{InClear, Outgoing};
 use super::client::{Connector, DataClient};
 use super::{Config, ConnectorError};
+use crate::path_prefix::PathPrefix;
 
 /// The provider, as the exchange sees it.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Upstream {
     client: DataClient,
     scheme: Scheme,
     authority: Authority,
-    base_path: String,
+    base_path: PathPrefix,
     in_clear: Option<InClear>,
     reply: Duration,
     idle: Duration,
@@ -47,7 +47,7 @@ impl Upstream {
             client,
             scheme,
             authority,
-            base_path: config.url.path().trim_end_matches('/').to_owned(),
+            base_path: PathPrefix::base_path(&config.url),
             in_clear: config.in_clear.then(InClear::allowed),
             reply: config.reply,
             idle: config.idle,
@@ -81,22 +81,9 @@ impl Upstream {
         }
     }
 
-    /// The path by which a request would come to `url`; none when it is another's, or not below the base
-    /// path. The scheme makes no difference: a port is one place.
-    #[must_use]
-    pub(crate) fn path_to<'u>(&self, url: &'u Url) -> Option<&'u str> {
-        let own: Url = format!("{}://{}", self.scheme, self.authority).parse().ok()?;
-        let is_here = own.host() == url.host() && own.port_or_known_default() == url.port_or_known_default();
-        url.path().strip_prefix(&self.base_path).filter(|path| is_here && path.starts_with('/'))
-    }
-
     fn place(&self, target: &Uri) -> Result<Uri, SendError> {
         let target = target.path_and_query().map_or("/", PathAndQuery::as_str);
-        let placed = if self.base_path.is_empty() {
-            PathAndQuery::try_from(target)
-        } else {
-            PathAndQuery::try_from(format!("{}{target}", self.base_path))
-        };
+        let placed = PathAndQuery::try_from(self.base_path.join(target));
         Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())
@@ -172,25 +159,6 @@ mod tests {
         let tls = Connector::new(None).unwrap();
         let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
         upstream.place(&target.parse().unwrap()).unwrap().to_string()
-    }
-
-    #[tokio::test]
-    async fn only_urls_below_the_base_path_have_a_path_for_callers() {
-        let tls = Connector::new(None).unwrap();
-        let path_to = |base: &str, url: &str| {
-            let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
-            upstream.path_to(&url.parse().unwrap()).map(str::to_owned)
-        };
-        assert_eq!(path_to("https://a.test", "https://a.test:443/v0/token").as_deref(), Some("/v0/token"));
-        assert_eq!(path_to("https://a.test/base/", "https://a.test/base/Token").as_deref(), Some("/Token"));
-        for (base, url) in [
-            ("https://a.test", "https://b.test/v0/token"),
-            ("https://a.test", "https://a.test:8443/v0/token"),
-            ("https://a.test/base", "https://a.test/Token"),
-            ("https://a.test/base", "https://a.test/based/Token"),
-        ] {
-            assert_eq!(path_to(base, url), None, "{base} {url}");
-        }
     }
 
     #[tokio::test]

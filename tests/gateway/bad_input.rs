@@ -248,7 +248,7 @@ async fn digests_of_the_clear_body_stay_here() {
 
 #[tokio::test]
 async fn a_path_that_no_upstream_serves_is_refused() {
-    let gateway = TestGateway::spawn_with(|config| config.upstreams[0].prefix = "/v0".to_owned()).await;
+    let gateway = TestGateway::spawn_with(|config| config.upstreams[0].prefix = "/v0".parse().unwrap()).await;
     for target in ["/letters/v1/search-letters", "/v0x", "/"] {
         assert_refused(gateway.request("GET", target).send().await.unwrap(), 404, "no_upstream").await;
     }

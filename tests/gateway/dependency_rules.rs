@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 
 /// Each room, and the rooms it may use.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("error_chain", &[]),
+    ("path_prefix", &[]),
     ("clock", &[]),
     ("secret", &[]),
     ("pem", &["clock"]),
@@ -16,10 +17,24 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("admin", &[]),
     ("keys", &["jose", "rate_limit", "error_chain", "clock", "secret"]),
     ("credentials", &["error_chain", "clock", "secret"]),
-    ("upstream", &["error_chain", "jose", "clock", "pem", "secret"]),
-    ("gateway", &["rate_limit", "error_chain", "jose", "keys", "credentials", "upstream", "clock", "pem", "secret"]),
+    ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret"]),
+    (
+        "gateway",
+        &[
+            "rate_limit",
+            "error_chain",
+            "jose",
+            "keys",
+            "credentials",
+            "upstream",
+            "clock",
+            "path_prefix",
+            "pem",
+            "secret",
+        ],
+    ),
     ("sandbox", &["jose", "clock", "secret"]),
-    ("config", &["admin", "gateway", "keys", "secret", "telemetry", "credentials", "upstream"]),
+    ("config", &["admin", "gateway", "keys", "path_prefix", "secret", "telemetry", "credentials", "upstream"]),
     ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "credentials", "upstream"]),
     (
         "drill",

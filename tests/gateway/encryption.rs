@@ -174,7 +174,7 @@ async fn an_egress_below_a_prefix_serves_its_key_set_there() {
     for strip_prefix in [false, true] {
         let gateway = TestGateway::spawn_with(|config| {
             config.upstreams[0].encryption = Encryption::RequireSealed;
-            config.upstreams[0].prefix = "/flanks".into();
+            config.upstreams[0].prefix = "/flanks".parse().unwrap();
             config.upstreams[0].strip_prefix = strip_prefix;
         })
         .await;

@@ -16,13 +16,13 @@ const LIST: &str = "/v0/bank/credentials/list";
 /// The upstream of `sandbox`, for requests below `prefix`.
 fn upstream(sandbox: &Sandbox, name: &str, prefix: &str) -> Upstream {
     let upstream = config(sandbox).upstreams.remove(0);
-    Upstream { name: name.into(), prefix: prefix.into(), ..upstream }
+    Upstream { name: name.into(), prefix: prefix.parse().unwrap(), ..upstream }
 }
 
 #[tokio::test]
 async fn a_prefix_is_taken_off_where_that_is_configured_and_the_rest_is_as_it_came() {
     let gateway = TestGateway::spawn_with(|config| {
-        config.upstreams[0].prefix = "/flanks".into();
+        config.upstreams[0].prefix = "/flanks".parse().unwrap();
         config.upstreams[0].strip_prefix = true;
     })
     .await;
@@ -68,7 +68,7 @@ async fn a_provider_that_swallows_everything_takes_nothing_from_the_others() {
     let gateway = TestGateway::spawn_with(|config| {
         let mut black_holed = config.upstreams[0].clone();
         black_holed.name = "hole".into();
-        black_holed.prefix = "/hole".into();
+        black_holed.prefix = "/hole".parse().unwrap();
         black_holed.upstream.url = format!("http://{hole_address}").parse().unwrap();
         black_holed.upstream.reply = Duration::from_secs(600);
         config.upstreams.push(black_holed);
@@ -103,7 +103,7 @@ async fn a_gateway_is_ready_while_one_of_its_providers_can_be_served_and_names_t
     let gateway = TestGateway::spawn_with(|config| {
         let mut dead = config.upstreams[0].clone();
         dead.name = "dead".into();
-        dead.prefix = "/dead".into();
+        dead.prefix = "/dead".parse().unwrap();
         dead.keys.source = Source::Url(format!("http://{down}/.well-known/jwks.json").parse().unwrap());
         config.upstreams.push(dead);
     })

@@ -122,6 +122,11 @@ fn a_token_endpoint_is_emulated_only_where_that_can_work() {
         (with("credentials.url = \"https://login.flanks.io/v0/token\""), elsewhere),
         (with("credentials.url = \"https://api.flanks.io:8443/v0/token\""), elsewhere),
         (
+            with("prefix = \"/p\"\nstrip_prefix = true\ncredentials.url = \"https://api.flanks.io/based/Token\"")
+                .replace("https://api.flanks.io\"", "https://api.flanks.io/base\""),
+            elsewhere,
+        ),
+        (
             with(&format!("{SMALLEST}prefix = \"/v0\"\nname = \"other\"")),
             "upstream[1].prefix: takes /v0/token from the [[upstream]] that emulates it",
         ),

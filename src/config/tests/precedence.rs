@@ -160,7 +160,7 @@ fn several_upstreams_are_read_each_with_its_own_tables() {
     let config = config(&format!("{SMALLEST}{second}"));
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(names, ["api.flanks.io", "b.example"]);
-    assert_eq!(config.upstreams[1].prefix, "/b");
+    assert_eq!(config.upstreams[1].prefix.as_str(), "/b");
     assert_eq!(config.upstreams[1].credentials, credentials::Config::None);
 }
 

@@ -15,11 +15,12 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
 use http::{HeaderMap, HeaderValue, Response};
 use serde::Deserialize;
 use serde_json::json;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::gateway::callers::{Caller, Callers, TOKEN_LIFETIME};
 use crate::gateway::response::refusal::Refusal;
+use crate::path_prefix::PathPrefix;
 
 /// Where it is asked for a token where the gateway itself asks nobody: the first provider's.
 pub(crate) const PATH: &str = "/v0/token";
@@ -48,6 +49,37 @@ pub(crate) enum BadTokenRequest {
     /// Another grant.
     #[error("grant_type must be client_credentials")]
     Grant,
+}
+
+/// Where an upstream's token endpoint is, seen from both sides of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// The path of a request at the upstream, without the upstream's base path.
+    pub target: String,
+    /// The path of the caller's request. None if no path below the upstream's prefix leads to `target`.
+    pub caller_path: Option<String>,
+}
+
+/// The location of an upstream's token endpoint. None if it is not below the upstream's `url`.
+///
+/// The configuration's check and the gateway both ask here: the path that `check` approves is the path that is served.
+/// `token_url` is where the gateway fetches its own tokens. An upstream without one has its endpoint at [`PATH`].
+pub(crate) fn locate(url: &Url, prefix: &PathPrefix, strip_prefix: bool, token_url: Option<&Url>) -> Option<Location> {
+    let target = match token_url {
+        // The scheme is not compared: one port is one server.
+        Some(token_url)
+            if token_url.host() != url.host() || token_url.port_or_known_default() != url.port_or_known_default() =>
+        {
+            return None;
+        }
+        Some(token_url) => PathPrefix::base_path(url).strip(token_url.path())?,
+        None => PATH,
+    };
+    let caller_path = match strip_prefix {
+        true => Some(prefix.join(target)),
+        false => prefix.contains(target).then(|| target.to_owned()),
+    };
+    Some(Location { target: target.to_owned(), caller_path })
 }
 
 /// Answers a token request, and says whose it was. `scope` is what the provider grants the gateway, and so
@@ -198,6 +230,31 @@ mod tests {
 
     fn code(headers: &HeaderMap, body: &str) -> Code {
         answer(&callers(), headers, body.as_bytes(), None).unwrap_err().code()
+    }
+
+    #[test]
+    fn the_token_endpoint_is_below_the_base_path_and_the_prefix() {
+        let located = |url: &str, prefix: &str, strip_prefix, token_url: Option<&str>| {
+            let token_url = token_url.map(|url| url.parse().unwrap());
+            let location = locate(&url.parse().unwrap(), &prefix.parse().unwrap(), strip_prefix, token_url.as_ref())?;
+            Some((location.target, location.caller_path))
+        };
+        let found = |target: &str, caller_path: Option<&str>| Some((target.to_owned(), caller_path.map(str::to_owned)));
+        let at = |url: &str, token_url: &str| located(url, "/", false, Some(token_url));
+        assert_eq!(at("https://a.test", "https://a.test:443/v0/token"), found("/v0/token", Some("/v0/token")));
+        assert_eq!(at("https://a.test/base/", "https://a.test/base/Token"), found("/Token", Some("/Token")));
+        assert_eq!(at("https://a.test/base", "http://a.test:443/base"), found("/", Some("/")));
+        for (url, token_url) in [
+            ("https://a.test", "https://b.test/v0/token"),
+            ("https://a.test", "https://a.test:8443/v0/token"),
+            ("https://a.test/base", "https://a.test/Token"),
+            ("https://a.test/base", "https://a.test/based/Token"),
+        ] {
+            assert_eq!(at(url, token_url), None, "{url} {token_url}");
+        }
+        assert_eq!(located("https://a.test/base", "/p", true, None), found("/v0/token", Some("/p/v0/token")));
+        assert_eq!(located("https://a.test", "/p", false, None), found("/v0/token", None));
+        assert_eq!(located("https://a.test", "/v0", false, None), found("/v0/token", Some("/v0/token")));
     }
 
     #[test]

@@ -96,14 +96,6 @@ fn plain(path: &str) -> impl Iterator<Item = u8> {
     })
 }
 
-/// What of `path` stands behind `prefix`, which it begins with when it is decoded. The prefix may
-/// be spelt with escapes; what is left is byte for byte as it came.
-pub(crate) fn strip_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
-    let mut ends = path.match_indices('/').map(|(index, _)| index).chain([path.len()]);
-    let end = ends.find(|end| percent_decode_str(&path[..*end]).eq(prefix.bytes()))?;
-    Some(&path[end..])
-}
-
 fn check_path(path: &[u8]) -> Result<(), TargetFault> {
     if path.iter().any(u8::is_ascii_control) {
         return Err(TargetFault::ControlByte);
@@ -148,15 +140,6 @@ mod tests {
         ] {
             assert_eq!(checked(target), Ok(()), "{target}");
         }
-    }
-
-    #[test]
-    fn what_stands_behind_a_prefix_is_as_it_came() {
-        assert_eq!(strip_prefix("/a/b/c%20d", "/a"), Some("/b/c%20d"));
-        assert_eq!(strip_prefix("/%61/b%2Fc", "/a"), Some("/b%2Fc"));
-        assert_eq!(strip_prefix("/a", "/a"), Some(""));
-        assert_eq!(strip_prefix("/a%2Fb/c", "/a/b"), Some("/c"));
-        assert_eq!(strip_prefix("/a%2Fb", "/a"), None);
     }
 
     #[test]
