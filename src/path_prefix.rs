@@ -1,11 +1,12 @@
 //! A prefix of paths: an upstream's `prefix`, or the base path of its URL.
 //!
 //! A prefix ends where a segment ends: `/v0` contains `/v0` and `/v0/x`, but not `/v0x`. Paths are compared
-//! percent-decoded, so `/%760/x` is below `/v0`. The rest of a path is never re-encoded: it stays byte for byte.
+//! percent-decoded, so `/%760/x` is below `/v0`. The rest of a path is never re-encoded: it stays byte for
+//! byte.
 //!
-//! The hard case is an escaped slash. Some servers read `/v0%2Fx` as `/v0/x`, others as one segment. Therefore
-//! [`PathPrefix::contains`] accepts it, so that no rule for `/v0` is bypassed, and [`PathPrefix::strip`] refuses it,
-//! because the rest would not begin with a slash.
+//! The hard case is an escaped slash. Some servers read `/v0%2Fx` as `/v0/x`, others as one segment.
+//! Therefore [`PathPrefix::contains`] accepts it, so that no rule for `/v0` is bypassed, and
+//! [`PathPrefix::strip`] refuses it, because the rest would not begin with a slash.
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,8 +53,8 @@ impl PathPrefix {
         percent_decode_str(&self.0).all(|byte| path.next() == Some(byte)) && matches!(path.next(), None | Some(b'/'))
     }
 
-    /// The rest of `path` after this prefix, from the slash on; `/` where nothing follows. None if `path` is not below
-    /// this prefix, or if an escaped slash ends the prefix.
+    /// The rest of `path` after this prefix, from the slash on; `/` where nothing follows. None if `path` is
+    /// not below this prefix, or if an escaped slash ends the prefix.
     pub(crate) fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut ends = path.match_indices('/').map(|(index, _)| index).chain([path.len()]);
         let end = ends.find(|end| percent_decode_str(&path[..*end]).eq(percent_decode_str(&self.0)))?;

@@ -1,6 +1,6 @@
 //! One request, from admitted to answered.
 //!
-//! A body arrives as [`Content`] and can leave only as [`Outgoing`](crate::upstream::Outgoing), which
+//! A body arrives as [`Payload`] and can leave only as [`Outgoing`](crate::upstream::Outgoing), which
 //! is made of a sealed message or of nothing, and of clear JSON only with the permission of an
 //! upstream that takes no other: a path that forgets to seal does not compile.
 //!
@@ -25,7 +25,6 @@ use crate::clock::Clock;
 use crate::credentials::Credential;
 use crate::gateway::access_log::handle::RecordHandle;
 use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
-use crate::gateway::request::content::Content;
 use crate::gateway::request::payload::Payload;
 use crate::gateway::response::key_hint::KeyHint;
 use crate::gateway::response::refusal::Refusal;
@@ -68,7 +67,7 @@ impl Exchange {
     pub(crate) async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let record = RecordHandle::of(&request);
         let method = request.method().clone();
-        let Forward { route, head, content, permit: _permit, caller_permit } =
+        let Forward { route, head, mut payload, permit: _permit, caller_permit } =
             match self.admission.admit(request, &record).await? {
                 Admitted::Forward(forward) => *forward,
                 Admitted::Answered(answer) => {
@@ -76,10 +75,6 @@ impl Exchange {
                     return Ok(own(answer, &method));
                 }
             };
-        if let Content::Sealed(message, keys) = &content {
-            route.note_kid(message.kid(), keys);
-        }
-        let mut payload = Payload::new(content).await?;
         let mut credential = route.credentials.current().await?;
         let mut retries = RetryBudget { key: true, token: true };
         loop {
@@ -106,7 +101,7 @@ impl Exchange {
         credential: &Credential,
         record: &RecordHandle,
     ) -> Result<Response<Incoming>, Refusal> {
-        let (body, content_type) = payload.body(&self.clock, record)?;
+        let (body, content_type) = payload.outgoing(&self.clock, record)?;
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.target.clone().into();
@@ -167,7 +162,7 @@ impl RetryBudget {
                 }
             }
             // Only who sealed it can seal it again; we can say that it would help.
-            Payload::Sealed(message, keys) if route.may_mean_key_unknown(status) => {
+            Payload::CallerSealed(message, keys) if route.may_mean_key_unknown(status) => {
                 let current = keys.kids_instead_of(message.kid()).await;
                 return Retry::Relay(current.map(|current| KeyHint { current }));
             }

@@ -1,8 +1,8 @@
-//! From what a caller sent to what may be forwarded.
+//! Admission: turns a caller's request into one that may be forwarded, or refuses it.
 //!
-//! hyper parses; it does not refuse all that RFC 9112 tells a server to refuse. Host missing
-//! or twice, `Transfer-Encoding` twice, targets that are no path: these are refused here, and
-//! all that the head tells is judged before the first byte of the body is read.
+//! hyper parses requests, but it accepts some that RFC 9112 tells a server to refuse: a `Host` that is
+//! missing or repeated, a repeated `Transfer-Encoding`, a target that is not a path. Admission refuses them.
+//! It checks the whole head, the caller and the limits before it reads the first byte of the body.
 
 use std::time::Duration;
 
@@ -19,81 +19,74 @@ use crate::gateway::capacity::UpstreamPermit;
 use crate::gateway::endpoints::jwks;
 use crate::gateway::endpoints::token::{self, BadTokenRequest};
 use crate::gateway::request::body::{self, BodyFault, Bounds};
-use crate::gateway::request::content::{self, Content};
 use crate::gateway::request::headers::{self, TransferCoding, transfer_coding};
+use crate::gateway::request::payload::Payload;
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::request::target::{self, TargetFault};
 use crate::gateway::response::refusal::Refusal;
 use crate::gateway::route::{BodyPolicy, Route, Routes};
 use crate::gateway::server::peer::Peer;
 
-/// What becomes of a request.
+/// The result of admission.
 #[derive(Debug)]
 pub(crate) enum Admitted {
-    /// It goes on to a provider.
     Forward(Box<Forward>),
-    /// It is one the gateway answers itself.
+    /// The gateway answers the request itself.
     Answered(Response<Bytes>),
 }
 
-/// A request that may go on.
+/// A request that may be forwarded.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    /// Where it goes.
     pub route: Route,
-    /// What goes before the body.
     pub head: Head,
-    /// The body, checked.
-    pub content: Content,
-    /// Its place among the requests to this provider, up to the reply's head.
+    pub payload: Payload,
+    /// Held up to the head of the reply.
     pub permit: UpstreamPermit,
-    /// Its place among its caller's requests, up to the end of the answer.
+    /// Held up to the end of the response.
     pub caller_permit: Option<CallerPermit>,
 }
 
-/// The head of a request: only what may travel, no credentials yet.
+/// The head of a request to the provider, without the credential and the content type of the sealed body.
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// One that is forwarded.
     pub method: Method,
-    /// Path and query, as they came, behind the prefix that is taken off.
+    /// The caller's path and query, byte for byte, without the route's prefix where that is stripped.
     pub target: PathAndQuery,
-    /// The caller's headers that travel, and ours.
     pub headers: HeaderMap,
 }
 
-/// Who may go on, and how much of whom is read.
+/// The callers, routes and limits that requests are checked against.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     callers: Callers,
     routes: Routes,
+    /// How long a caller may take to send a body.
     body_time: Duration,
 }
 
 impl Admission {
-    /// Admission of `callers` to `providers`; a body may take `body_time`.
-    #[must_use]
     pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration) -> Self {
         Self { callers, routes, body_time }
     }
 
-    /// Admits a request, its body whole.
+    /// Admits a request: checks it, reads its body and chooses the key to seal it with.
     ///
     /// # Errors
-    /// The caller's refusals of the table, and `overloaded`. What is left of the body is read and
-    /// thrown away meanwhile, within bounds, so that a caller who sends first and reads later
-    /// finds the answer.
+    /// The caller's refusals of the table, `overloaded` and `no_usable_key`. The rest of the body is then
+    /// read and discarded, within bounds: a caller that sends its whole body before it reads still finds the
+    /// response.
     pub(crate) async fn admit(&self, request: Request<Incoming>, record: &RecordHandle) -> Result<Admitted, Refusal> {
         let (parts, mut body) = request.into_parts();
-        let waits = body::expects_continue(&parts.headers);
-        let admitted = self.judge(parts, &mut body, record).await;
-        if admitted.is_err() && !waits {
+        let expects_continue = body::expects_continue(&parts.headers);
+        let admitted = self.check(parts, &mut body, record).await;
+        if admitted.is_err() && !expects_continue {
             body::discard(body);
         }
         admitted
     }
 
-    async fn judge(&self, parts: Parts, body: &mut Incoming, record: &RecordHandle) -> Result<Admitted, Refusal> {
+    async fn check(&self, parts: Parts, body: &mut Incoming, record: &RecordHandle) -> Result<Admitted, Refusal> {
         check_head(&parts)?;
         let route = self.routes.at(parts.uri.path());
         if let Some(route) = route.filter(|route| route.emulates(&parts.uri)) {
@@ -113,19 +106,19 @@ impl Admission {
         if let BodyPolicy::RequireSealed(keys) = &route.body_policy
             && route.is_key_set(&target)
         {
-            let _caller_permit = caller.map(|caller| caller.acquire(&asked(&parts))).transpose()?;
+            let _caller_permit = caller.map(|caller| caller.acquire(&caller_request(&parts))).transpose()?;
             let _permit = route.capacity.acquire()?;
             return jwks::answer(&parts, keys).await.map(Admitted::Answered);
         }
-        let caller_permit = caller.map(|caller| caller.admit(&asked(&parts))).transpose()?;
+        let caller_permit = caller.map(|caller| caller.admit(&caller_request(&parts))).transpose()?;
         let permit = route.capacity.acquire()?;
         let bounds = Bounds { max: route.capacity.max_body, budget: &route.capacity.budget, time: self.body_time };
-        let content = content::take(&parts, body, route, &bounds, record).await?;
-        let head = Head::new(parts, target, &content);
-        Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, content, permit, caller_permit })))
+        let payload = Payload::read(&parts, body, route, &bounds, record).await?;
+        let head = Head::new(parts, target, &payload);
+        Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, payload, permit, caller_permit })))
     }
 
-    /// The provider's token endpoint, played by us. Whose the request is, only its body tells.
+    /// Answers a request for the emulated token endpoint. The caller is not known until the body is read.
     async fn grant_token(
         &self,
         parts: &Parts,
@@ -139,36 +132,36 @@ impl Admission {
         let _permit = route.capacity.acquire_unauthenticated()?;
         let time = self.body_time.min(token::BODY_TIME);
         let bounds = Bounds { max: token::MAX_BODY, budget: &route.capacity.budget, time };
-        let written = body::read(body, &bounds, |_| Ok(())).await?;
-        record.body(written.len());
+        let token_request = body::read(body, &bounds, |_| Ok(())).await?;
+        record.body(token_request.len());
         let scope = route.credentials.scope();
-        let (caller, answer) = token::answer(&self.callers, &parts.headers, &written, scope.as_deref())?;
+        let (caller, response) = token::answer(&self.callers, &parts.headers, &token_request, scope.as_deref())?;
         record.caller(caller.name());
-        let _caller_permit = caller.acquire(&asked(parts))?;
-        Ok(answer)
+        let _caller_permit = caller.acquire(&caller_request(parts))?;
+        Ok(response)
     }
 }
 
 impl Head {
-    fn new(parts: Parts, target: PathAndQuery, content: &Content) -> Self {
+    fn new(parts: Parts, target: PathAndQuery, payload: &Payload) -> Self {
         let request_id = RequestId::of(&parts.extensions);
         let content_type = parts.headers.get(CONTENT_TYPE).cloned();
         let mut headers = headers::to_provider(parts.headers);
         headers.insert(X_REQUEST_ID, request_id.header());
-        // The provider documents a Content-Type for calls without a body.
-        if let (Content::Nothing, Some(content_type)) = (content, content_type) {
+        // The provider documents a Content-Type for calls without a body, so the caller's is forwarded.
+        if let (Payload::Nothing, Some(content_type)) = (payload, content_type) {
             headers.insert(CONTENT_TYPE, content_type);
         }
         Self { method: parts.method, target, headers }
     }
 }
 
-fn asked(parts: &Parts) -> CallerRequest<'_> {
+fn caller_request(parts: &Parts) -> CallerRequest<'_> {
     let request_id = parts.extensions.get().map_or("", RequestId::as_str);
     CallerRequest { method: &parts.method, path: parts.uri.path(), request_id }
 }
 
-/// What the head alone tells.
+/// Checks what does not depend on the configuration.
 fn check_head(parts: &Parts) -> Result<(), Refusal> {
     if !target::is_forwarded(&parts.method) {
         return Err(Refusal::MethodNotAllowed);
@@ -178,7 +171,7 @@ fn check_head(parts: &Parts) -> Result<(), Refusal> {
     check_transfer_coding(parts)
 }
 
-/// RFC 9112 section 6.1; HTTP/1.0 knows no transfer codings.
+/// Accepts `chunked` alone, and only since HTTP/1.1 (RFC 9112 section 6.1).
 fn check_transfer_coding(parts: &Parts) -> Result<(), Refusal> {
     match transfer_coding(&parts.headers) {
         TransferCoding::None => Ok(()),
@@ -187,8 +180,8 @@ fn check_transfer_coding(parts: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// RFC 9112 section 3.2: one `Host`, with a valid value (which decides nothing here). In HTTP/2 it
-/// is in the target, and a `Host` beside it says the same (RFC 9113 section 8.3.1).
+/// Accepts one valid `Host` (RFC 9112 section 3.2). In HTTP/2 the target has the authority, and a `Host`
+/// beside it must be equal (RFC 9113 section 8.3.1). The gateway uses the value for nothing else.
 fn check_host(parts: &Parts) -> Result<(), Refusal> {
     let mut lines = parts.headers.get_all(HOST).iter();
     let is_valid = match (parts.uri.authority(), lines.next(), lines.next()) {

@@ -2,7 +2,6 @@
 
 pub(crate) mod admit;
 pub(crate) mod body;
-pub(crate) mod content;
 pub(crate) mod content_type;
 pub(crate) mod headers;
 pub(crate) mod payload;

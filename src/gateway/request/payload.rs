@@ -1,69 +1,198 @@
-//! What is sent, and under which key: made from what came, once for each attempt.
+//! The body of a request, from reading it to sending it.
+//!
+//! | `encryption` | accepted body | what the gateway sends |
+//! |---|---|---|
+//! | `seal` | JSON, or a JWE | JSON is checked and sealed here; a JWE is forwarded unchanged |
+//! | `require-sealed` | a JWE | the JWE, unchanged: there is neither a key to seal with nor an `InClear` permit |
+//! | `off` | JSON | the JSON, checked and in clear |
+//!
+//! The hard case is a caller of a `require-sealed` upstream that sends clear JSON by mistake. If the head
+//! declares JSON, the gateway refuses the request before it reads a byte of the body. If the head declares a
+//! JWE, the gateway refuses the body at the first byte that cannot be part of a JWE, and does not keep that
+//! byte. The rest of a refused body is discarded as it arrives (see [`body::discard`]).
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Method};
+use http_body::Body;
+use hyper::body::Incoming;
 
 use crate::clock::Clock;
 use crate::gateway::access_log::handle::RecordHandle;
-use crate::gateway::request::content::Content;
-use crate::gateway::response::refusal::Refusal;
+use crate::gateway::request::body::{self, Bounds};
+use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
+use crate::gateway::response::refusal::{Refusal, Sent};
+use crate::gateway::route::{BodyPolicy, Route};
 use crate::jose::{CallerMade, EncryptionKey, Plaintext, seal};
 use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::{InClear, Outgoing};
 
-/// A body that can be sent as often as it takes.
+/// Larger bodies are checked on a thread of their own, because the check would delay all other requests of
+/// this core.
+const MAX_INLINE_CHECK: usize = 64 * 1024;
+
+/// A checked body. It can be sent any number of times.
+#[derive(Debug)]
 pub(crate) enum Payload {
-    /// No body.
     Nothing,
-    /// Sealed anew for each attempt: no key material is used twice.
+    /// JSON, sealed anew for each attempt: no key material is used twice.
     ToSeal {
-        /// What is sealed.
         plaintext: Plaintext,
-        /// With this key.
         key: Arc<EncryptionKey>,
-        /// Of these.
+        /// The set that `key` comes from.
         keys: Keys,
     },
-    /// Sealed by the caller for one of these keys: it stays as it is.
-    Sealed(CallerMade, PublishedKeys),
-    /// For a provider that takes no JWE.
+    /// A JWE that the caller made for one of these keys.
+    CallerSealed(CallerMade, PublishedKeys),
+    /// JSON for a provider that takes no JWE, with the caller's `Content-Type`.
     Clear(Plaintext, HeaderValue, InClear),
 }
 
 impl Payload {
-    /// What is to be sent of `content`.
+    /// Reads and checks `body`, then chooses the key to seal it with.
     ///
     /// # Errors
-    /// `no_usable_key`.
-    pub(crate) async fn new(content: Content) -> Result<Self, Refusal> {
-        Ok(match content {
-            Content::Nothing => Self::Nothing,
-            Content::ToSeal(plaintext, keys) => Self::ToSeal { plaintext, key: keys.current().await?, keys },
-            Content::Sealed(message, keys) => Self::Sealed(message, keys),
-            Content::Clear(json, content_type, permission) => Self::Clear(json, content_type, permission),
-        })
+    /// The caller's refusals of the table, `overloaded` and `no_usable_key`.
+    pub(crate) async fn read(
+        parts: &Parts,
+        body: &mut Incoming,
+        route: &Route,
+        bounds: &Bounds<'_>,
+        record: &RecordHandle,
+    ) -> Result<Self, Refusal> {
+        let declared = media_type(&parts.headers);
+        // Nothing can be declared wrongly: calls without a body may have any Content-Type.
+        let declared = if body.is_end_stream() { declared.unwrap_or(None) } else { declared? };
+        let unread = UnreadBody { method: &parts.method, declared, body, bounds, record };
+        match &route.body_policy {
+            BodyPolicy::Seal(keys) => unread.json_or_jwe(route, keys).await,
+            BodyPolicy::RequireSealed(keys) => unread.jwe_only(route, keys).await,
+            BodyPolicy::Off(permit) => unread.json_only(parts.headers.get(CONTENT_TYPE), *permit).await,
+        }
     }
 
-    /// The body of one attempt, and how it is declared.
+    fn caller_sealed(message: CallerMade, keys: PublishedKeys, route: &Route) -> Self {
+        route.note_kid(message.kid(), &keys);
+        Self::CallerSealed(message, keys)
+    }
+
+    /// The body of one attempt, and its `Content-Type`.
     ///
     /// # Errors
-    /// `no_usable_key`, when sealing fails with the key there is.
-    pub(crate) fn body(
+    /// `no_usable_key`, if sealing fails.
+    pub(crate) fn outgoing(
         &self,
         clock: &Clock,
         record: &RecordHandle,
     ) -> Result<(Outgoing, Option<HeaderValue>), Refusal> {
         let message = match self {
             Self::Nothing => return Ok((Outgoing::nothing(), None)),
-            Self::Clear(json, content_type, permission) => {
-                return Ok((Outgoing::clear(json, *permission), Some(content_type.clone())));
+            Self::Clear(json, content_type, permit) => {
+                return Ok((Outgoing::clear(json, *permit), Some(content_type.clone())));
             }
             Self::ToSeal { plaintext, key, .. } => record.seal_time().measure(clock, || seal(plaintext, key))?,
-            Self::Sealed(message, _) => message.clone().into(),
+            Self::CallerSealed(message, _) => message.clone().into(),
         };
         record.message(&message);
         let body = Outgoing::message(message, clock.clone(), record.seal_time());
         Ok((body, Some(HeaderValue::from_static("application/jose"))))
+    }
+}
+
+/// A body that has not been read yet.
+struct UnreadBody<'a> {
+    method: &'a Method,
+    /// What the head says of the body.
+    declared: Option<MediaType>,
+    body: &'a mut Incoming,
+    bounds: &'a Bounds<'a>,
+    record: &'a RecordHandle,
+}
+
+impl UnreadBody<'_> {
+    async fn json_or_jwe(mut self, route: &Route, keys: &Keys) -> Result<Payload, Refusal> {
+        let bytes = self.bytes(|_| Ok(())).await?;
+        match self.declared {
+            _ if bytes.is_empty() && self.may_be_empty() => Ok(Payload::Nothing),
+            None => Err(MediaTypeFault::Missing.into()),
+            Some(MediaType::Json) => {
+                let plaintext = check(bytes, Plaintext::json).await?;
+                Ok(Payload::ToSeal { plaintext, key: keys.current().await?, keys: keys.clone() })
+            }
+            Some(MediaType::Jose) => {
+                Ok(Payload::caller_sealed(check(bytes, CallerMade::parse).await?, keys.known(), route))
+            }
+        }
+    }
+
+    /// The only body that can result is a [`CallerMade`] message.
+    async fn jwe_only(mut self, route: &Route, keys: &PublishedKeys) -> Result<Payload, Refusal> {
+        match self.declared {
+            Some(MediaType::Jose) => {
+                let bytes = self.bytes(|piece| CallerMade::check_piece(piece).map_err(Into::into)).await?;
+                if bytes.is_empty() && self.may_be_empty() {
+                    return Ok(Payload::Nothing);
+                }
+                Ok(Payload::caller_sealed(check(bytes, CallerMade::parse).await?, keys.clone(), route))
+            }
+            Some(MediaType::Json) if !self.may_be_empty() => Err(Refusal::PlaintextRefused),
+            Some(MediaType::Json) => self.expect_empty(|| Refusal::PlaintextRefused).await,
+            None => self.expect_empty(|| MediaTypeFault::Missing.into()).await,
+        }
+    }
+
+    async fn json_only(mut self, content_type: Option<&HeaderValue>, permit: InClear) -> Result<Payload, Refusal> {
+        if self.declared == Some(MediaType::Jose) {
+            return Err(MediaTypeFault::NotSealed.into());
+        }
+        let bytes = self.bytes(|_| Ok(())).await?;
+        match content_type {
+            _ if bytes.is_empty() && self.may_be_empty() => Ok(Payload::Nothing),
+            None => Err(MediaTypeFault::Missing.into()),
+            Some(content_type) => {
+                let json = check(bytes, Plaintext::json).await?;
+                Ok(Payload::Clear(json, content_type.clone(), permit))
+            }
+        }
+    }
+
+    /// Refuses the request at the first byte of its body.
+    async fn expect_empty(&mut self, refusal: impl Fn() -> Refusal) -> Result<Payload, Refusal> {
+        self.bytes(|_| Err(refusal())).await.map(|_nothing| Payload::Nothing)
+    }
+
+    /// The whole body. `check_piece` checks each piece before it is kept.
+    async fn bytes(&mut self, check_piece: impl Fn(&[u8]) -> Result<(), Refusal>) -> Result<Bytes, Refusal> {
+        let bytes = body::read(self.body, self.bounds, check_piece).await?;
+        self.record.body(bytes.len());
+        Ok(bytes)
+    }
+
+    /// The provider documents a `Content-Type` for calls without a body, so GET, HEAD and DELETE may declare
+    /// a body that is not there. A POST, PUT or PATCH that declares a body and has none has lost it on the
+    /// way.
+    fn may_be_empty(&self) -> bool {
+        self.declared.is_none() || !matches!(*self.method, Method::POST | Method::PUT | Method::PATCH)
+    }
+}
+
+async fn check<T, E>(bytes: Bytes, parse: fn(Bytes) -> Result<T, E>) -> Result<T, Refusal>
+where
+    T: Send + 'static,
+    E: Into<Refusal> + Send + 'static,
+{
+    if bytes.len() <= MAX_INLINE_CHECK {
+        return parse(bytes).map_err(Into::into);
+    }
+    match tokio::task::spawn_blocking(move || parse(bytes)).await {
+        Ok(checked) => checked.map_err(Into::into),
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => Err(Refusal::Draining(Sent::Nothing)),
+        },
     }
 }
