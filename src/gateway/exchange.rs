@@ -1,17 +1,26 @@
-//! One request, from admitted to answered.
+//! What is done to a request.
 //!
-//! A body arrives as [`Payload`] and can leave only as [`Outgoing`](crate::upstream::Outgoing), which
-//! is made of a sealed message or of nothing, and of clear JSON only with the permission of an
-//! upstream that takes no other: a path that forgets to seal does not compile.
+//! [`Exchange::run`] is the path of every request: admit it, choose the key, seal the body, add the
+//! credential, send, and relay the reply. Each step continues or ends the request with a [`Refusal`]. What
+//! wraps the request (the access record, the deadline, refusals that become responses) is in
+//! [`stack`](crate::gateway::stack).
 //!
-//! The provider may withdraw a key between our fetch and its decryption, or a token before its
-//! time. Then it answers that it cannot read us, or does not know us; it has processed nothing,
-//! so asking again is safe even for a POST. We ask once more for each of the two reasons, with
-//! a newer key or a newer token. When there is none, or the second answer is the same, the
-//! answer is the caller's: trying harder would only hide that our picture is wrong.
+//! The type of a message says how far it has come: a [`Plaintext`](crate::jose::Plaintext) comes in, a
+//! [`Compact`](crate::jose::Compact) goes out, and only [`jose::seal`](crate::jose::seal) turns the first
+//! into the second. The upstream client sends a `Compact`, nothing, or clear JSON under an
+//! [`InClear`](crate::upstream::InClear) permit. Only an upstream with `encryption = "off"` issues that
+//! permit, so sending plaintext by mistake does not compile.
 //!
-//! Nothing else is repeated: not after a time-out, not after a 5xx, not after a connection
-//! that broke, for in each of them the provider may have done what was asked.
+//! The hard case is a provider that withdraws a key after we fetched it, or a token before it expires. The
+//! provider has then processed nothing, so sending again is safe, even for a POST. The gateway sends again at
+//! most once for each:
+//!
+//! - The provider no longer has our key: take a newer key, seal again, send.
+//! - The provider rejected our credential: renew it, send.
+//!
+//! If nothing newer is available, or the provider refuses again, the gateway relays the reply. The gateway
+//! never sends again after a timeout, a 5xx or a broken connection, because the provider may have processed
+//! the request.
 
 use std::sync::Arc;
 
@@ -31,22 +40,10 @@ use crate::gateway::response::refusal::Refusal;
 use crate::gateway::response::relay::{Relayed, drop_reply, relay};
 use crate::gateway::route::Route;
 
-/// The body of an answer: the provider's, streaming, or our own.
+/// The body of a response: the provider's, streamed, or the gateway's own.
 pub(crate) type Reply = Either<Relayed, Full<Bytes>>;
 
-/// An answer of our own. To HEAD it goes without its body and says how long that would be (RFC 9110
-/// section 9.3.2); hyper sees to that in HTTP/1 alone.
-#[must_use]
-pub(crate) fn own(answer: Response<Bytes>, to: &Method) -> Response<Reply> {
-    let (mut head, mut body) = answer.into_parts();
-    if *to == Method::HEAD && !body.is_empty() {
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        body = Bytes::new();
-    }
-    Response::from_parts(head, Either::Right(Full::new(body)))
-}
-
-/// The line every request goes down.
+/// Sends requests to the upstreams. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     admission: Arc<Admission>,
@@ -54,120 +51,137 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// A line that begins with `admission`.
-    #[must_use]
     pub(crate) fn new(admission: Admission, clock: Clock) -> Self {
         Self { admission: Arc::new(admission), clock }
     }
 
-    /// Admit, key, seal, bearer, send, relay. Each step hands on or ends the request.
+    /// Answers `request`: with the provider's reply, or with a response of the gateway's own.
     ///
     /// # Errors
-    /// Every [`Refusal`] but those of the layers above.
+    /// Every [`Refusal`] except those of the layers in [`stack`](crate::gateway::stack).
     pub(crate) async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let record = RecordHandle::of(&request);
         let method = request.method().clone();
-        let Forward { route, head, mut payload, permit: _permit, caller_permit } =
+        // The upstream's permit is held until this function returns, with the head of the reply.
+        let Forward { route, head, payload, permit: _permit, caller_permit } =
             match self.admission.admit(request, &record).await? {
                 Admitted::Forward(forward) => *forward,
-                Admitted::Answered(answer) => {
+                Admitted::Answered(response) => {
                     record.answered_here();
-                    return Ok(own(answer, &method));
+                    return Ok(own(response, &method));
                 }
             };
-        let mut credential = route.credentials.current().await?;
-        let mut retries = RetryBudget { key: true, token: true };
+        let credential = route.credentials.current().await?;
+        let budget = RetryBudget { key: true, credential: true };
+        let mut attempt = Attempt { route, head, payload, credential, budget, record, clock: self.clock.clone() };
         loop {
-            let reply = self.send(&route, &head, &payload, &credential, &record).await?;
-            if reply.status() != StatusCode::UNAUTHORIZED {
-                credential.note_accepted();
-            }
-            match retries.after(&reply, &route, &mut payload, &mut credential, &record).await {
+            let reply = attempt.send().await?;
+            match attempt.retry(reply.status()).await {
                 Retry::SendAgain => drop_reply(reply).await,
                 Retry::Relay(hint) => {
-                    let relayed = relay(reply, hint, route.upstream.idle(), record, caller_permit)?;
-                    return Ok(relayed.map(Either::Left));
+                    let idle = attempt.route.upstream.idle();
+                    let response = relay(reply, hint, idle, attempt.record, caller_permit)?;
+                    return Ok(response.map(Either::Left));
                 }
             }
         }
     }
-
-    /// One attempt. A payload to be sealed is sealed anew: no key material is used twice.
-    async fn send(
-        &self,
-        route: &Route,
-        head: &Head,
-        payload: &Payload,
-        credential: &Credential,
-        record: &RecordHandle,
-    ) -> Result<Response<Incoming>, Refusal> {
-        let (body, content_type) = payload.outgoing(&self.clock, record)?;
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = head.target.clone().into();
-        *request.headers_mut() = head.headers.clone();
-        if let Some(content_type) = content_type {
-            request.headers_mut().insert(CONTENT_TYPE, content_type);
-        }
-        credential.apply(request.headers_mut());
-        let sent = self.clock.now();
-        record.sending();
-        let reply = route.upstream.send(request).await;
-        record.answered(self.clock.now() - sent);
-        Ok(reply?)
-    }
 }
 
-/// What may still be tried after the provider's refusal: each at most once.
+/// A response of the gateway's own to a request with `method`. A response to HEAD keeps the length and loses
+/// the body (RFC 9110 section 9.3.2): hyper does that in HTTP/1 only.
+pub(crate) fn own(response: Response<Bytes>, method: &Method) -> Response<Reply> {
+    let (mut head, mut body) = response.into_parts();
+    if *method == Method::HEAD && !body.is_empty() {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        body = Bytes::new();
+    }
+    Response::from_parts(head, Either::Right(Full::new(body)))
+}
+
+/// One request to the provider, and what may be renewed to send it again.
+struct Attempt {
+    route: Route,
+    head: Head,
+    payload: Payload,
+    credential: Credential,
+    budget: RetryBudget,
+    record: RecordHandle,
+    clock: Clock,
+}
+
+/// The retries that are left.
 struct RetryBudget {
     key: bool,
-    token: bool,
+    credential: bool,
 }
 
-/// What becomes of a reply.
+/// What to do with a reply.
 enum Retry {
-    /// Something was renewed: another attempt makes sense.
+    /// Discard it and send the request again: the key or the credential is a newer one.
     SendAgain,
-    /// It is the caller's, with what we can tell about the reason.
+    /// Relay it to the caller, with a hint if the caller can seal again.
     Relay(Option<KeyHint>),
 }
 
-impl RetryBudget {
-    async fn after(
-        &mut self,
-        reply: &Response<Incoming>,
-        route: &Route,
-        payload: &mut Payload,
-        credential: &mut Credential,
-        record: &RecordHandle,
-    ) -> Retry {
-        let status = reply.status();
-        match payload {
-            _ if status == StatusCode::UNAUTHORIZED => {
-                if std::mem::take(&mut self.token)
-                    && let Some(newer) = route.credentials.replacement_for(credential).await
-                {
-                    *credential = newer;
-                    record.resent();
-                    return Retry::SendAgain;
-                }
-            }
-            Payload::ToSeal { key, keys, .. } if route.may_mean_key_unknown(status) => {
-                if std::mem::take(&mut self.key)
-                    && let Some(newer) = keys.replacement_for(key).await
-                {
-                    *key = newer;
-                    record.resealed();
-                    return Retry::SendAgain;
-                }
-            }
-            // Only who sealed it can seal it again; we can say that it would help.
-            Payload::CallerSealed(message, keys) if route.may_mean_key_unknown(status) => {
-                let current = keys.kids_instead_of(message.kid()).await;
-                return Retry::Relay(current.map(|current| KeyHint { current }));
-            }
-            _ => {}
+impl Attempt {
+    /// Seals the body, adds the credential and sends the request. Sealing is done anew for each attempt: no
+    /// key material is used twice.
+    async fn send(&self) -> Result<Response<Incoming>, Refusal> {
+        let (body, content_type) = self.payload.outgoing(&self.clock, &self.record)?;
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.target.clone().into();
+        *request.headers_mut() = self.head.headers.clone();
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert(CONTENT_TYPE, content_type);
         }
-        Retry::Relay(None)
+        self.credential.apply(request.headers_mut());
+        let sent = self.clock.now();
+        self.record.sending();
+        let reply = self.route.upstream.send(request).await;
+        self.record.answered(self.clock.now() - sent);
+        Ok(reply?)
+    }
+
+    /// Decides what to do with a reply of this status. Renews the key or the credential that the provider
+    /// refused.
+    async fn retry(&mut self, status: StatusCode) -> Retry {
+        if status == StatusCode::UNAUTHORIZED {
+            return if self.renew_credential().await { Retry::SendAgain } else { Retry::Relay(None) };
+        }
+        self.credential.note_accepted();
+        if !self.route.may_mean_key_unknown(status) {
+            return Retry::Relay(None);
+        }
+        // Only the caller can seal its own message again. The hint tells it that sealing again would help.
+        if let Payload::CallerSealed(message, keys) = &self.payload {
+            let current = keys.kids_instead_of(message.kid()).await;
+            return Retry::Relay(current.map(|current| KeyHint { current }));
+        }
+        if self.renew_key().await { Retry::SendAgain } else { Retry::Relay(None) }
+    }
+
+    /// Whether the credential is now a newer one.
+    async fn renew_credential(&mut self) -> bool {
+        if !std::mem::take(&mut self.budget.credential) {
+            return false;
+        }
+        let Some(newer) = self.route.credentials.replacement_for(&self.credential).await else { return false };
+        self.credential = newer;
+        self.record.resent();
+        true
+    }
+
+    /// Whether the key is now a newer one. There is none to renew for a body that the gateway does not seal.
+    async fn renew_key(&mut self) -> bool {
+        let Payload::ToSeal { key, keys, .. } = &mut self.payload else { return false };
+        if !std::mem::take(&mut self.budget.key) {
+            return false;
+        }
+        let Some(newer) = keys.replacement_for(key).await else { return false };
+        *key = newer;
+        self.record.resealed();
+        true
     }
 }
