@@ -62,7 +62,8 @@ impl Exchange {
     pub(crate) async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let record = RecordHandle::of(&request);
         let method = request.method().clone();
-        // The upstream's permit is held until this function returns, with the head of the reply.
+        // Admission ends with the choice of the key. The upstream's permit is held until the head of the
+        // reply is here.
         let Forward { route, head, payload, permit: _permit, caller_permit } =
             match self.admission.admit(request, &record).await? {
                 Admitted::Forward(forward) => *forward,

@@ -1,10 +1,13 @@
-//! The provider's JWK Set, served to those who seal before us.
+//! The provider's JWK Set, served by an egress to its sidecars.
 //!
-//! A sidecar asks here as it would ask the provider: at the same path, with the same validators.
-//! It gets what we hold, so a fleet of sidecars costs the provider one fetch for each lifetime.
-//! When the provider has refused one of its messages, it asks past our cache
-//! (`Cache-Control: no-cache`, RFC 9111 section 5.2.1.4): then we ask the provider first, and say so
-//! if that fails, rather than confirm a key that may be gone.
+//! A sidecar fetches the set from the egress as it would from the provider: from the same path, with the same
+//! validators. The egress answers from its cache, so all sidecars together cause one fetch from the provider
+//! in each lifetime.
+//!
+//! The hard case is a provider that has refused a sidecar's message. The sidecar then asks with
+//! `Cache-Control: no-cache` (RFC 9111 section 5.2.1.4), and the egress fetches the set before it answers. If
+//! that fetch fails, the egress refuses the request: an answer from the cache could confirm a key that the
+//! provider has withdrawn.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -14,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use crate::gateway::response::refusal::Refusal;
 use crate::keys::{KeySetDocument, PublishedKeys};
 
-/// Where it is served, behind the upstream's prefix. The default of whoever fetches one.
+/// The path of the set below the upstream's prefix, and the default path of the provider's set.
 pub(crate) const PATH: &str = "/.well-known/jwks.json";
 
 /// RFC 7517 section 8.5.2.
@@ -23,7 +26,7 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/jwk-set+js
 /// Answers a request for the key set.
 ///
 /// # Errors
-/// `no_usable_key` when there is none; `method_not_allowed`.
+/// `method_not_allowed`, and `no_usable_key` if there is no set.
 pub(crate) async fn answer(head: &Parts, keys: &PublishedKeys) -> Result<Response<Bytes>, Refusal> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Refusal::MethodNotAllowed);
@@ -32,9 +35,9 @@ pub(crate) async fn answer(head: &Parts, keys: &PublishedKeys) -> Result<Respons
     Ok(respond(&head.headers, published))
 }
 
-fn respond(asked: &HeaderMap, published: KeySetDocument) -> Response<Bytes> {
+fn respond(request: &HeaderMap, published: KeySetDocument) -> Response<Bytes> {
     let KeySetDocument { document, etag, lifetime_left } = published;
-    let is_known = asked.get_all(IF_NONE_MATCH).iter().any(|line| lists(line, &etag));
+    let is_known = request.get_all(IF_NONE_MATCH).iter().any(|line| lists(line, &etag));
     let mut response = Response::new(if is_known { Bytes::new() } else { Bytes::from(document) });
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -43,7 +46,7 @@ fn respond(asked: &HeaderMap, published: KeySetDocument) -> Response<Bytes> {
     }
     let lifetime = format!("max-age={}", lifetime_left.as_secs());
     for (name, value) in [(ETAG, etag), (CACHE_CONTROL, lifetime)] {
-        // Base64url in quotes, and digits.
+        // Always valid: Base64url in quotes, and digits.
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(name, value);
         }
@@ -56,7 +59,7 @@ fn bypasses_caches(headers: &HeaderMap) -> bool {
     directives.map(<[u8]>::trim_ascii).any(|directive| directive.eq_ignore_ascii_case(b"no-cache"))
 }
 
-/// RFC 9110 section 13.1.2; the comparison is weak, as it says.
+/// Whether a line of `If-None-Match` lists `etag`, by weak comparison (RFC 9110 section 13.1.2).
 fn lists(line: &HeaderValue, etag: &str) -> bool {
     let mut listed = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     listed.any(|listed| listed == b"*" || listed.strip_prefix(b"W/").unwrap_or(listed) == etag.as_bytes())
@@ -68,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(name: http::HeaderName, value: &'static str) -> HeaderMap {
+    fn request(name: http::HeaderName, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
@@ -77,21 +80,21 @@ mod tests {
     }
 
     #[test]
-    fn a_known_set_is_not_sent_again() {
+    fn a_set_that_the_sidecar_has_is_not_sent_again() {
         for known in ["\"abc\"", "\"x\", W/\"abc\"", "*"] {
-            let answer = respond(&asked(IF_NONE_MATCH, known), published());
+            let answer = respond(&request(IF_NONE_MATCH, known), published());
             assert_eq!((answer.status().as_u16(), answer.body().len()), (304, 0), "{known}");
             assert_eq!(answer.headers()[ETAG], "\"abc\"");
         }
-        let answer = respond(&asked(IF_NONE_MATCH, "\"ab\""), published());
+        let answer = respond(&request(IF_NONE_MATCH, "\"ab\""), published());
         assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b"{}"[..]));
         assert_eq!(answer.headers()[CACHE_CONTROL], "max-age=59");
     }
 
     #[test]
-    fn only_no_cache_asks_past_caches() {
-        assert!(bypasses_caches(&asked(CACHE_CONTROL, "max-age=0, No-Cache")));
-        assert!(!bypasses_caches(&asked(CACHE_CONTROL, "max-age=0")));
+    fn only_no_cache_bypasses_the_cache() {
+        assert!(bypasses_caches(&request(CACHE_CONTROL, "max-age=0, No-Cache")));
+        assert!(!bypasses_caches(&request(CACHE_CONTROL, "max-age=0")));
         assert!(!bypasses_caches(&HeaderMap::new()));
     }
 }

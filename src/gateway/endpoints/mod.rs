@@ -1,4 +1,4 @@
-//! What the gateway answers itself: tokens of its own, and the JWK Set of an egress.
+//! The endpoints that the gateway answers itself: tokens for its callers, and the JWK Set of an egress.
 
 pub(crate) mod jwks;
 pub(crate) mod token;

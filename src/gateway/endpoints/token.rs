@@ -1,9 +1,10 @@
-//! The provider's token endpoint, played for callers that already speak to the provider.
+//! The emulated token endpoint, for clients that were written for the provider.
 //!
-//! Such a client posts its id and secret and sends the token it gets. Here the id is a caller's name,
-//! the secret its key, and the token one of ours: the client changes its base URL and nothing
-//! else, and the provider's credentials stay inside. The request may be written in any of the three
-//! ways we write ours (RFC 6749 section 2.3.1); the answer is RFC 6749 section 5.1.
+//! Such a client posts its id and secret, and then sends the token that it receives. Here the id is a
+//! caller's name, the secret is the caller's key, and the token is the gateway's own. The client changes its
+//! base URL and nothing else, and never sees the provider's credentials. A request may have any of the three
+//! formats in which the gateway asks the provider (RFC 6749 section 2.3.1). The response follows RFC 6749
+//! section 5.1.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -22,39 +23,35 @@ use crate::gateway::callers::{Caller, Callers, TOKEN_LIFETIME};
 use crate::gateway::response::refusal::Refusal;
 use crate::path_prefix::PathPrefix;
 
-/// Where it is asked for a token where the gateway itself asks nobody: the first provider's.
+/// The path of the token endpoint, unless the configuration has another: that of Flanks.
 pub(crate) const PATH: &str = "/v0/token";
 
-/// The most bytes of a token request: three short texts.
+/// In bytes. A token request has three short texts.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
-/// For the whole of them to come: whoever asks is not known before.
+/// How long a client may take to send the request. Short, because the client is not authenticated before.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(5);
 
-/// Why a token request cannot be answered. Holds nothing of it.
+/// Why a token request is refused. It holds no part of the request, so it can be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadTokenRequest {
-    /// Another method.
-    #[error("tokens are asked for by POST")]
+    #[error("a token request must be a POST")]
     Method,
-    /// Neither a JSON object nor a form.
-    #[error("the body is neither a JSON object nor a form")]
+    #[error("the body must be a JSON object or a form, with the matching Content-Type")]
     Form,
-    /// No id or no secret.
     #[error("client_id and client_secret are required")]
     Credentials,
-    /// Both in the body and in `Authorization`, or in several of its lines.
-    #[error("the client's id and secret are sent in one way, not in two")]
+    /// In the body and in `Authorization`, or in several lines of it.
+    #[error("client_id and client_secret must be sent once: in the body or in Authorization")]
     Twice,
-    /// Another grant.
     #[error("grant_type must be client_credentials")]
     Grant,
 }
 
-/// Where an upstream's token endpoint is, seen from both sides of the gateway.
+/// Where an upstream's token endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
-    /// The path of a request at the upstream, without the upstream's base path.
+    /// The path of the gateway's request, without the upstream's base path.
     pub target: String,
     /// The path of the caller's request. None if no path below the upstream's prefix leads to `target`.
     pub caller_path: Option<String>,
@@ -62,8 +59,9 @@ pub(crate) struct Location {
 
 /// The location of an upstream's token endpoint. None if it is not below the upstream's `url`.
 ///
-/// The configuration's check and the gateway both ask here: the path that `check` approves is the path that is served.
-/// `token_url` is where the gateway fetches its own tokens. An upstream without one has its endpoint at [`PATH`].
+/// The configuration's check and the gateway both ask here: the path that `check` approves is the path that
+/// is served. `token_url` is where the gateway fetches its own tokens. An upstream without one has its
+/// endpoint at [`PATH`].
 pub(crate) fn locate(url: &Url, prefix: &PathPrefix, strip_prefix: bool, token_url: Option<&Url>) -> Option<Location> {
     let target = match token_url {
         // The scheme is not compared: one port is one server.
@@ -82,20 +80,19 @@ pub(crate) fn locate(url: &Url, prefix: &PathPrefix, strip_prefix: bool, token_u
     Some(Location { target: target.to_owned(), caller_path })
 }
 
-/// Answers a token request, and says whose it was. `scope` is what the provider grants the gateway, and so
-/// what the caller's requests come to have.
+/// Answers a token request. Returns the caller and the response. `scope` is the scope of the gateway's own
+/// token, which all requests of the caller are sent with.
 ///
 /// # Errors
-/// `malformed_token_request`; `caller_unknown`, which does not tell an unknown id from a wrong
-/// secret.
+/// `malformed_token_request`, and `caller_unknown` for an unknown id and for a wrong secret alike.
 pub(crate) fn answer(
     callers: &Callers,
     headers: &HeaderMap,
     body: &[u8],
     scope: Option<&str>,
 ) -> Result<(Caller, Response<Bytes>), Refusal> {
-    let asked = TokenRequest::read(headers, body)?;
-    let (caller, token) = callers.token(&asked.client_id, &asked.client_secret)?;
+    let request = TokenRequest::read(headers, body)?;
+    let (caller, token) = callers.token(&request.client_id, &request.client_secret)?;
     let mut granted = json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs() });
     if let Some(scope) = scope {
         granted["scope"] = scope.into();
@@ -108,7 +105,7 @@ pub(crate) fn answer(
     Ok((caller, response))
 }
 
-/// A token request as it was written; the secret is wiped with it.
+/// The fields of a token request. A secret that was copied is wiped.
 #[derive(Deserialize)]
 struct RequestFields<'a> {
     #[serde(borrow)]
@@ -134,15 +131,15 @@ struct TokenRequest {
 
 impl TokenRequest {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, BadTokenRequest> {
-        let mut written = RequestFields::read(headers, body).ok_or(BadTokenRequest::Form)?;
-        if written.grant_type.as_deref() != Some("client_credentials") {
+        let mut fields = RequestFields::read(headers, body).ok_or(BadTokenRequest::Form)?;
+        if fields.grant_type.as_deref() != Some("client_credentials") {
             return Err(BadTokenRequest::Grant);
         }
-        let in_body = written.client_id.take().zip(written.client_secret.take());
+        let in_body = fields.client_id.take().zip(fields.client_secret.take());
         let in_body = in_body.map(|(id, secret)| (id.into_owned(), Zeroizing::new(secret.into_owned())));
-        // A client that sets its token on a session sends the old one along when it asks for the next.
+        // A client that puts its token on a session sends the old token when it asks for the next one.
         let mut in_header = headers.get_all(AUTHORIZATION).iter().filter(|line| !has_scheme(line, "bearer"));
-        // RFC 6749 section 2.3: a client uses one way in a request.
+        // RFC 6749 section 2.3: a client uses one authentication method in a request.
         match (in_body, in_header.next(), in_header.next()) {
             (Some((client_id, client_secret)), None, _) => Ok(Self { client_id, client_secret }),
             (None, Some(line), None) => {
@@ -165,24 +162,25 @@ impl<'a> RequestFields<'a> {
         if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return None;
         }
-        let mut written = Self { client_id: None, client_secret: None, grant_type: None };
+        let mut fields = Self { client_id: None, client_secret: None, grant_type: None };
         for (name, value) in form_urlencoded::parse(body) {
             let member = match &*name {
-                "client_id" => &mut written.client_id,
-                "client_secret" => &mut written.client_secret,
-                "grant_type" => &mut written.grant_type,
+                "client_id" => &mut fields.client_id,
+                "client_secret" => &mut fields.client_secret,
+                "grant_type" => &mut fields.grant_type,
                 _ => continue,
             };
-            // RFC 6749 section 3.2: no parameter more than once.
+            // RFC 6749 section 3.2: no parameter occurs more than once.
             if member.replace(value).is_some() {
                 return None;
             }
         }
-        Some(written)
+        Some(fields)
     }
 }
 
-/// `Basic` with id and secret, each encoded as in a form (RFC 6749 section 2.3.1).
+/// The id and the secret of a line with the scheme `Basic`, each encoded as in a form (RFC 6749 section
+/// 2.3.1).
 fn basic(line: &HeaderValue) -> Option<(String, Zeroizing<String>)> {
     if !has_scheme(line, "basic") {
         return None;
@@ -193,10 +191,10 @@ fn basic(line: &HeaderValue) -> Option<(String, Zeroizing<String>)> {
     Some((form_decoded(id), Zeroizing::new(form_decoded(secret))))
 }
 
-/// RFC 9110 section 11.1: the case of a scheme does not matter.
+/// Whether a line of `Authorization` has this scheme, in any case (RFC 9110 section 11.1).
 fn has_scheme(line: &HeaderValue, scheme: &str) -> bool {
-    let written = line.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
-    written.eq_ignore_ascii_case(scheme.as_bytes())
+    let own = line.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    own.eq_ignore_ascii_case(scheme.as_bytes())
 }
 
 fn form_decoded(text: &str) -> String {
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_given_for_a_callers_name_and_key_however_they_are_written() {
+    fn a_callers_name_and_key_in_any_format_get_a_token() {
         let basic = format!("Basic {}", BASE64_STANDARD.encode("a:k+y%2B"));
         for (headers, body) in [
             (
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_id_and_a_wrong_secret_get_one_answer() {
+    fn an_unknown_id_and_a_wrong_secret_get_the_same_refusal() {
         for (id, secret) in [("b", "k y+"), ("a", "wrong"), ("", "")] {
             let body = json!({ "client_id": id, "client_secret": secret, "grant_type": "client_credentials" });
             assert_eq!(code(&headers(JSON, None), &body.to_string()), Code::CallerUnknown);
@@ -290,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_request_is_refused_without_a_word_of_it() {
+    fn a_malformed_token_request_is_refused_without_an_echo_of_it() {
         let basic = format!("Basic {}", BASE64_STANDARD.encode("a:k+y%2B"));
         for (headers, body) in [
             (headers(JSON, None), "canary"),

@@ -73,7 +73,7 @@ impl Admission {
     /// Admits a request: checks it, reads its body and chooses the key to seal it with.
     ///
     /// # Errors
-    /// The caller's refusals of the table, `overloaded` and `no_usable_key`. The rest of the body is then
+    /// Refusals for faults of the caller, `overloaded` and `no_usable_key`. The rest of the body is then
     /// read and discarded, within bounds: a caller that sends its whole body before it reads still finds the
     /// response.
     pub(crate) async fn admit(&self, request: Request<Incoming>, record: &RecordHandle) -> Result<Admitted, Refusal> {
@@ -161,7 +161,7 @@ fn caller_request(parts: &Parts) -> CallerRequest<'_> {
     CallerRequest { method: &parts.method, path: parts.uri.path(), request_id }
 }
 
-/// Checks what does not depend on the configuration.
+/// Checks the parts of the head that do not depend on the configuration.
 fn check_head(parts: &Parts) -> Result<(), Refusal> {
     if !target::is_forwarded(&parts.method) {
         return Err(Refusal::MethodNotAllowed);

@@ -1,9 +1,9 @@
-//! Taking a caller's body in: once, whole, bounded, and wiped afterwards.
+//! Reads a caller's body: once, whole, within limits, and wiped after use.
 //!
-//! It is buffered because it must be checked before a byte of it leaves (half a body is never
-//! sent) and may have to be sealed a second time. Two limits bound the memory: one for each
-//! body, one for all bodies together; over the second a request is turned away rather than
-//! queued, since a queue of half-read bodies is the same memory.
+//! The body is buffered, because the gateway checks all of it before it sends a byte, and may have to seal it
+//! a second time. Two limits bound the memory: one for each body and one for all bodies of an upstream. Over
+//! the second limit a request is refused. Rejected: a queue, because half-read bodies in a queue take the
+//! same memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,75 +19,73 @@ use zeroize::Zeroize;
 
 use crate::gateway::response::refusal::{Limit, Refusal};
 
-/// The first room for a body, whatever it announces; it doubles from here as bytes come.
+/// The first capacity of a body's buffer, for any declared length. It doubles as bytes arrive.
 const FIRST_CAPACITY: usize = 16 * 1024;
 
-/// How much of a refused body is read and thrown away, so that a caller who sends first and
-/// reads later finds our answer instead of a reset connection.
+/// The limits for reading the rest of a refused body. A caller that sends its whole body before it reads then
+/// finds the response instead of a reset connection.
 const DISCARD_BYTES: usize = 64 * 1024 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
-/// The bytes that all requests together may have buffered.
+/// The bytes that all requests to an upstream may have buffered.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget(Arc<Semaphore>);
 
 impl Budget {
-    /// A budget of `bytes`.
-    #[must_use]
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let full = Refusal::Overloaded(Limit::Buffered);
         let Ok(count) = u32::try_from(bytes) else { return Err(full) };
         Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| full)
     }
 }
 
-/// What is wrong with a body as HTTP.
+/// A fault in the framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyFault {
-    /// The framing is broken, or the caller left before the end.
+    /// The framing is broken, or the caller closed the connection before the end.
     #[error("the body ended early or its framing is broken")]
     Incomplete,
-    /// `Transfer-Encoding` twice, or another than `chunked` (RFC 9112 section 6.1).
-    #[error("the only transfer coding taken is chunked, once")]
+    /// RFC 9112 section 6.1.
+    #[error("the only allowed transfer coding is chunked, and only once")]
     TransferEncoding,
 }
 
-/// How much of a body is read, and for how long.
+/// The limits for one body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds<'a> {
-    /// Bytes of this body.
+    /// In bytes.
     pub max: usize,
-    /// Bytes of all bodies that share it.
+    /// Shared by all bodies of the upstream.
     pub budget: &'a Budget,
-    /// For the whole body.
+    /// How long the caller may take for the whole body.
     pub time: Duration,
 }
 
-/// Reads `body` whole. Each piece is shown to `admit` before it is kept.
+/// Reads `body` whole. `check_piece` checks each piece before it is kept.
 ///
 /// # Errors
-/// `body_too_large` before reading when the length is announced, otherwise when the count
-/// passes the most; `overloaded`; `request_timeout`; `malformed_request`; what `admit` says.
+/// `overloaded`, `request_timeout`, `malformed_request` and the errors of `check_piece`. `body_too_large`,
+/// before a byte is read if the declared length is over the limit, otherwise as soon as the body is.
 pub(crate) async fn read(
     body: &mut Incoming,
     bounds: &Bounds<'_>,
-    admit: impl Fn(&[u8]) -> Result<(), Refusal>,
+    check_piece: impl Fn(&[u8]) -> Result<(), Refusal>,
 ) -> Result<Bytes, Refusal> {
-    let reading = collect(body, bounds.max, bounds.budget, admit);
+    let reading = collect(body, bounds.max, bounds.budget, check_piece);
     tokio::time::timeout(bounds.time, reading).await.unwrap_or(Err(Refusal::RequestTimeout))
 }
 
-/// Whether the caller waits for "100 Continue" (RFC 9110 section 10.1.1): when it is refused, it has sent
-/// nothing of its body, and never will.
+/// Whether the caller waits for "100 Continue" (RFC 9110 section 10.1.1). If the gateway refuses such a
+/// request before it reads the body, the caller never sends the body.
 pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }
 
-/// Reads on without keeping anything, up to a bound, while the answer goes out.
+/// Reads the rest of a refused body in the background and keeps none of it, up to [`DISCARD_BYTES`].
 pub(crate) fn discard(mut body: Incoming) {
     let mut left = DISCARD_BYTES;
     let reading = async move {
@@ -97,7 +95,7 @@ pub(crate) fn discard(mut body: Incoming) {
             left = rest;
         }
     };
-    // Out of time, the connection is closed on the caller: it was told why.
+    // When time is up, the connection is closed. The caller has had its response.
     tokio::spawn(tokio::time::timeout(DISCARD_TIME, reading));
 }
 
@@ -105,23 +103,23 @@ async fn collect(
     body: &mut Incoming,
     max: usize,
     budget: &Budget,
-    admit: impl Fn(&[u8]) -> Result<(), Refusal>,
+    check_piece: impl Fn(&[u8]) -> Result<(), Refusal>,
 ) -> Result<Bytes, Refusal> {
     let too_large = Refusal::BodyTooLarge { limit: max };
-    let announced = match body.size_hint().exact() {
+    let declared = match body.size_hint().exact() {
         Some(length) => match usize::try_from(length) {
             Ok(length) if length <= max => Some(length),
             _ => return Err(too_large),
         },
         None => None,
     };
-    let mut buffer = Buffer::new(announced.unwrap_or(max), budget)?;
+    let mut buffer = Buffer::new(declared.unwrap_or(max), budget)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::MalformedRequest(BodyFault::Incomplete))?;
         // Trailers are not part of the message that is sealed.
         let Ok(data) = frame.into_data() else { continue };
         if !data.is_empty() {
-            admit(&data)?;
+            check_piece(&data)?;
         }
         if data.len() > max - buffer.bytes.len() {
             return Err(too_large);
@@ -131,45 +129,50 @@ async fn collect(
     Ok(Bytes::from_owner(buffer))
 }
 
-/// A body on its way in. Wiped when the last reader is done with it, and its share of the
-/// budget is given back with it. Its room, and with it its share, grows with what has come, not
-/// with what was announced: a caller who announces much and sends little holds little.
+/// A body as far as it has arrived. When the last reader drops it, it is wiped and its part of the budget is
+/// free again.
+///
+/// Capacity and budget grow with the bytes that have arrived, not with the declared length: a caller that
+/// declares much and sends little uses little memory.
 struct Buffer {
     bytes: Vec<u8>,
-    /// As many bytes as there is room for.
-    share: OwnedSemaphorePermit,
-    most: usize,
+    /// One permit for each byte of capacity.
+    permits: OwnedSemaphorePermit,
+    max: usize,
     budget: Budget,
 }
 
 impl Buffer {
-    /// Capacity for the beginning of a body that will have `most` bytes at the most.
-    fn new(most: usize, budget: &Budget) -> Result<Self, Refusal> {
-        let room = most.min(FIRST_CAPACITY);
-        Ok(Self { bytes: Vec::with_capacity(room), share: budget.take(room)?, most, budget: budget.clone() })
+    /// A buffer for a body of at most `max` bytes.
+    fn new(max: usize, budget: &Budget) -> Result<Self, Refusal> {
+        let capacity = max.min(FIRST_CAPACITY);
+        let permits = budget.acquire(capacity)?;
+        Ok(Self { bytes: Vec::with_capacity(capacity), permits, max, budget: budget.clone() })
     }
 
     fn extend(&mut self, data: &[u8]) -> Result<(), Refusal> {
         let needed = self.bytes.len() + data.len();
-        if needed > self.share.num_permits() {
-            self.grow((self.share.num_permits() * 2).min(self.most).max(needed))?;
+        let capacity = self.permits.num_permits();
+        if needed > capacity {
+            self.grow((capacity * 2).min(self.max).max(needed))?;
         }
         self.bytes.extend_from_slice(data);
         Ok(())
     }
 
-    /// By hand: a growing `Vec` would leave its old content behind in freed memory.
-    fn grow(&mut self, room: usize) -> Result<(), Refusal> {
-        let share = self.budget.take(room - self.share.num_permits())?;
-        let mut grown = Vec::with_capacity(room);
+    /// Copies and wipes. A `Vec` that grows by itself would leave its old content in freed memory.
+    fn grow(&mut self, capacity: usize) -> Result<(), Refusal> {
+        let permits = self.budget.acquire(capacity - self.permits.num_permits())?;
+        let mut grown = Vec::with_capacity(capacity);
         grown.extend_from_slice(&self.bytes);
         self.wipe();
         self.bytes = grown;
-        self.share.merge(share);
+        self.permits.merge(permits);
         Ok(())
     }
 
-    /// What was written, and not the room behind it: touching that would make it real memory.
+    /// Overwrites the bytes that were written. The rest of the capacity is left alone, because a write to it
+    /// would make the system commit that memory.
     fn wipe(&mut self) {
         self.bytes.as_mut_slice().zeroize();
     }
@@ -192,21 +195,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_takes_room_as_it_comes_and_gives_it_back() {
+    fn a_buffer_grows_as_bytes_arrive_and_returns_its_budget() {
         let budget = Budget::new(100_000);
         let mut buffer = Buffer::new(32 * 1024 * 1024, &budget).unwrap();
         buffer.extend(b"x").unwrap();
-        assert_eq!((buffer.bytes.capacity(), buffer.share.num_permits()), (FIRST_CAPACITY, FIRST_CAPACITY));
+        assert_eq!((buffer.bytes.capacity(), buffer.permits.num_permits()), (FIRST_CAPACITY, FIRST_CAPACITY));
         buffer.extend(&[7; FIRST_CAPACITY]).unwrap();
-        assert_eq!((buffer.bytes.capacity(), buffer.share.num_permits()), (2 * FIRST_CAPACITY, 2 * FIRST_CAPACITY));
+        assert_eq!((buffer.bytes.capacity(), buffer.permits.num_permits()), (2 * FIRST_CAPACITY, 2 * FIRST_CAPACITY));
         assert!(matches!(buffer.extend(&[7; 100_000]), Err(Refusal::Overloaded(Limit::Buffered))));
-        assert!(budget.take(100_000 - 2 * FIRST_CAPACITY).is_ok());
+        assert!(budget.acquire(100_000 - 2 * FIRST_CAPACITY).is_ok());
         drop(Bytes::from_owner(buffer));
-        assert!(budget.take(100_000).is_ok());
+        assert!(budget.acquire(100_000).is_ok());
     }
 
     #[test]
-    fn a_body_never_has_more_room_than_it_may_need() {
+    fn a_buffer_never_has_more_capacity_than_the_body_can_need() {
         let budget = Budget::new(1 << 20);
         let mut buffer = Buffer::new(FIRST_CAPACITY + 10, &budget).unwrap();
         buffer.extend(&[7; FIRST_CAPACITY + 10]).unwrap();
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_outgrows_its_first_room_stays_whole() {
+    fn a_body_larger_than_the_first_buffer_stays_whole() {
         let budget = Budget::new(1 << 20);
         let mut buffer = Buffer::new(100_000, &budget).unwrap();
         let whole: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();

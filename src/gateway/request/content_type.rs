@@ -1,45 +1,42 @@
-//! What a body says it is: JSON, which we seal, or a JWE, which the caller has sealed.
+//! The declared type of a body: JSON, which the gateway seals, or a JWE, which the caller has sealed.
 
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
-/// What the bytes of a body are to be read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MediaType {
     /// `application/json` and `application/*+json`.
     Json,
-    /// `application/jose`: a compact JWE made by the caller.
+    /// `application/jose`: a compact JWE that the caller made.
     Jose,
 }
 
-/// Why a body is not taken.
+/// Why a declared type is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MediaTypeFault {
-    /// A body that does not say what it is.
-    #[error("a request with a body has a Content-Type")]
+    #[error("a request with a body needs a Content-Type")]
     Missing,
-    /// Two lines could be read two ways.
-    #[error("a request has one Content-Type")]
+    /// The gateway and the provider could each read another line.
+    #[error("a request must have only one Content-Type")]
     Repeated,
-    /// Neither JSON nor a JWE.
-    #[error("only application/json, application/*+json and application/jose are taken")]
+    #[error("the Content-Type must be application/json, application/*+json or application/jose")]
     Other,
-    /// A JWE for a provider that takes none.
-    #[error("this upstream takes clear JSON; a JWE could not be opened there")]
+    /// A JWE for a provider that accepts none.
+    #[error("this upstream accepts clear JSON only; it could not open a JWE")]
     NotSealed,
-    /// JSON is UTF-8 (RFC 8259 section 8.1).
-    #[error("JSON is taken in UTF-8 only")]
+    /// RFC 8259 section 8.1.
+    #[error("the charset of JSON must be utf-8")]
     Charset,
-    /// A compressed body would have to be inflated to be checked, and its size would tell
-    /// something of its content.
-    #[error("encoded bodies are not taken")]
+    /// A compressed body would have to be decompressed for the check, and its size would reveal something of
+    /// its content.
+    #[error("the Content-Encoding must be identity")]
     Encoded,
 }
 
-/// What the head says of the body, if it says anything.
+/// The declared type of the body, if there is one.
 ///
 /// # Errors
-/// See [`MediaTypeFault`]; [`MediaTypeFault::Missing`] is for the reader of a body to find.
+/// Every [`MediaTypeFault`] except [`MediaTypeFault::Missing`], which depends on whether there is a body.
 pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, MediaTypeFault> {
     let encoded = |line: &http::HeaderValue| !line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().any(encoded) {
@@ -53,7 +50,7 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, Media
     parse(line.to_str().map_err(|_| MediaTypeFault::Other)?).map(Some)
 }
 
-/// RFC 9110 section 8.3.1.
+/// Parses a media type (RFC 9110 section 8.3.1).
 fn parse(value: &str) -> Result<MediaType, MediaTypeFault> {
     let mut parts = value.split(';');
     let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -89,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_comes_with_any_parameters_and_suffixes_but_in_utf_8() {
+    fn json_may_have_any_suffix_and_parameter_but_must_be_utf_8() {
         for value in [
             "application/json",
             "Application/JSON ; charset=UTF-8",
@@ -103,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jwe_is_taken_and_everything_else_is_not() {
+    fn a_jwe_is_accepted_and_any_other_type_is_refused() {
         assert_eq!(parse("application/jose"), Ok(MediaType::Jose));
         for value in [
             "",
@@ -119,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn two_content_types_or_any_encoding_are_refused() {
+    fn a_repeated_content_type_and_a_content_encoding_are_refused() {
         let mut headers = HeaderMap::new();
         assert_eq!(media_type(&headers), Ok(None));
         headers.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));

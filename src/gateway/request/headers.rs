@@ -1,14 +1,16 @@
-//! Which headers travel.
+//! Removes the headers that are not forwarded, from requests and from replies.
 //!
-//! A caller's header passes unless it is named here, for one of three reasons: it belongs to
-//! the connection and not to the message (RFC 9110 section 7.6.1), it would tell the provider,
-//! or whoever reads on the way, about our callers or about a body that is sealed, or it is ours
-//! to set. `Connection` may come in several lines, and
-//! every name in each of them goes, before ours are set: a caller who names `Authorization`
-//! there removes its own, never ours.
+//! A caller's header is forwarded unless this file names it, for one of three reasons:
 //!
-//! A name spelt with underscores goes when its twin with hyphens does: behind many servers
-//! both arrive as one variable.
+//! - It belongs to the connection, not to the message (RFC 9110 section 7.6.1).
+//! - It reveals something about the callers, or about the content of a sealed body.
+//! - The gateway sets it.
+//!
+//! Every header named in any `Connection` line is removed as well. That is done before the gateway adds its
+//! own headers: a caller that names `Authorization` there removes its own credential, not the gateway's.
+//!
+//! A name with underscores is removed like the same name with hyphens, because many servers read both as one
+//! variable.
 
 use std::borrow::Cow;
 
@@ -17,8 +19,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::gateway::response::refusal::PSEUDONYM;
 
-/// Belong to one connection, in both directions. `Trailer` is not among them: it announces
-/// fields of the message.
+/// Headers of one connection, removed in both directions. `Trailer` is not one of them: it names fields of
+/// the message.
 const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -32,12 +34,12 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     EXPECT,
 ];
 
-/// A caller's, and none of the provider's business, or set by us.
+/// Headers of callers that are not forwarded.
 const REQUEST_ONLY: [&str; 25] = [
-    // Credentials of the caller's; ours are put on afterwards.
+    // Credentials for the gateway. The provider's are added later.
     "authorization",
     "cookie",
-    // Where the request came from, and what it was before.
+    // The origin of the request.
     "client-ip",
     "forwarded",
     "proxy",
@@ -49,7 +51,7 @@ const REQUEST_ONLY: [&str; 25] = [
     "x-host",
     "x-original-host",
     "x-real-ip",
-    // A request is what its request line says.
+    // Method and target are those of the request line.
     "max-forwards",
     "x-http-method",
     "x-http-method-override",
@@ -57,34 +59,33 @@ const REQUEST_ONLY: [&str; 25] = [
     "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
-    // Digests of the clear body would confirm a guess of it to whoever sees them.
+    // A digest of the clear body would confirm a guess of its content.
     "digest",
     "repr-digest",
-    // Set from what is sent, not from what came.
+    // The gateway sets these, or the message that it sends has none.
     "host",
     "trailer",
     "x-request-id",
 ];
 
-/// The families of the same: they describe the clear body, or name those it came through.
+/// The same for all names with these beginnings: they describe the clear body, or the origin of the request.
 const REQUEST_ONLY_FAMILIES: [&str; 2] = ["content-", "x-forwarded-"];
 
-/// The provider's, and not for callers: cookies would be the gateway's, shared by all its
-/// callers, and an alternative service would be reached past the gateway.
+/// Headers of replies that are not relayed. All callers would share a cookie, because to the provider the
+/// gateway is one client. A caller that used an alternative service would bypass the gateway.
 const REPLY_ONLY: [&str; 3] = ["alt-svc", "set-cookie", "set-cookie2"];
 
-/// How a body is framed beside its length (RFC 9112 section 6.1).
+/// The framing of a body according to `Transfer-Encoding` (RFC 9112 section 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransferCoding {
-    /// By its length, or by the end of the connection.
     None,
-    /// In chunks, and no other coding.
+    /// Chunked, without another coding.
     Chunked,
-    /// Twice, or in a coding we do not undo.
+    /// Several lines, or a coding that the gateway does not decode.
     Other,
 }
 
-/// What the `Transfer-Encoding` lines say. hyper looks at the last coding alone.
+/// The transfer coding of a message. hyper looks at the last coding alone, so this looks at all.
 pub(crate) fn transfer_coding(headers: &HeaderMap) -> TransferCoding {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {
@@ -94,22 +95,22 @@ pub(crate) fn transfer_coding(headers: &HeaderMap) -> TransferCoding {
     }
 }
 
-/// What of a caller's headers goes on to the provider, before ours are added.
+/// The caller's headers that are forwarded, and `Via`.
 pub(crate) fn to_provider(mut headers: HeaderMap) -> HeaderMap {
     strip_connection(&mut headers);
     remove_where(&mut headers, |name| {
-        // Few names have an underscore: the others are looked at where they are.
-        let twin = if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) };
-        let twin = twin.trim_matches('-');
-        REQUEST_ONLY.contains(&twin)
-            || REQUEST_ONLY_FAMILIES.iter().any(|family| twin.starts_with(family))
-            || HOP_BY_HOP.iter().any(|dropped| dropped == twin)
+        // Few names have an underscore; the others are not copied.
+        let hyphenated = if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) };
+        let hyphenated = hyphenated.trim_matches('-');
+        REQUEST_ONLY.contains(&hyphenated)
+            || REQUEST_ONLY_FAMILIES.iter().any(|family| hyphenated.starts_with(family))
+            || HOP_BY_HOP.iter().any(|removed| removed == hyphenated)
     });
     headers.insert(VIA, via());
     headers
 }
 
-/// What of the provider's headers goes back to the caller.
+/// Removes the provider's headers that are not relayed.
 pub(crate) fn to_caller(headers: &mut HeaderMap) {
     strip_connection(headers);
     for name in &HOP_BY_HOP {
@@ -120,7 +121,7 @@ pub(crate) fn to_caller(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes every header that some `Connection` line names.
+/// Removes every header that a `Connection` line names.
 fn strip_connection(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -133,17 +134,17 @@ fn strip_connection(headers: &mut HeaderMap) {
     }
 }
 
-fn remove_where(headers: &mut HeaderMap, dropped: impl Fn(&str) -> bool) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| dropped(name.as_str())).cloned().collect();
+fn remove_where(headers: &mut HeaderMap, removed: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| removed(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }
 }
 
-/// RFC 9110 section 7.6.3: a gateway names itself in what it forwards.
+/// The gateway's own `Via` (RFC 9110 section 7.6.3).
 fn via() -> HeaderValue {
     const VALUE: &str = "1.1 jwe-gateway";
-    const { assert!(PSEUDONYM.len() + 4 == VALUE.len(), "Via and Proxy-Status name us alike") };
+    const { assert!(PSEUDONYM.len() + 4 == VALUE.len(), "Via and Proxy-Status have the same pseudonym") };
     HeaderValue::from_static(VALUE)
 }
 
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_every_connection_line_go() {
+    fn headers_named_in_any_connection_line_are_removed() {
         let mut headers = HeaderMap::new();
         headers.append(CONNECTION, HeaderValue::from_static("keep-alive, X-First"));
         headers.append(CONNECTION, HeaderValue::from_static("x-second ,, authorization"));
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_the_connection_or_to_us_goes_and_the_rest_passes() {
+    fn headers_of_the_connection_and_of_the_gateway_are_removed_and_others_are_forwarded() {
         let headers = to_provider(map(&[
             ("accept", "*/*"),
             ("accept-encoding", "gzip"),
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_twin_spelt_with_underscores_goes_too() {
+    fn names_with_underscores_are_removed_too() {
         let headers = to_provider(map(&[
             ("authorization_", "Bearer caller"),
             ("content_length", "3"),
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_keeps_its_own_headers_and_loses_those_of_its_connection() {
+    fn a_reply_keeps_the_headers_of_the_message_and_loses_those_of_the_connection() {
         let mut headers = map(&[
             ("connection", "x-hop"),
             ("x-hop", "1"),

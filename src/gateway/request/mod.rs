@@ -1,4 +1,4 @@
-//! From the caller's request to what may be forwarded.
+//! Turns a caller's request into one that may be forwarded.
 
 pub(crate) mod admit;
 pub(crate) mod body;

@@ -55,7 +55,7 @@ impl Payload {
     /// Reads and checks `body`, then chooses the key to seal it with.
     ///
     /// # Errors
-    /// The caller's refusals of the table, `overloaded` and `no_usable_key`.
+    /// Refusals for faults of the caller, `overloaded` and `no_usable_key`.
     pub(crate) async fn read(
         parts: &Parts,
         body: &mut Incoming,
@@ -64,7 +64,7 @@ impl Payload {
         record: &RecordHandle,
     ) -> Result<Self, Refusal> {
         let declared = media_type(&parts.headers);
-        // Nothing can be declared wrongly: calls without a body may have any Content-Type.
+        // A request without a body may have any Content-Type.
         let declared = if body.is_end_stream() { declared.unwrap_or(None) } else { declared? };
         let unread = UnreadBody { method: &parts.method, declared, body, bounds, record };
         match &route.body_policy {

@@ -1,26 +1,23 @@
-//! Which requests are forwarded: the methods of the provider's API, and targets in origin-form
-//! whose path means the same to everyone who reads it.
+//! The methods and targets that are forwarded: the methods of the provider's API, and targets in origin-form
+//! with an unambiguous path.
 //!
-//! A path that one reader normalises and the next does not is how a request for one thing
-//! passes as a request for another. Rather than normalise, and hope that the provider does it
-//! the same way, we refuse what has two readings, and forward the rest byte for byte. Behind `;` a
-//! segment may have parameters (RFC 3986 section 3.3), which some servers take off before they look:
-//! `..;x` is a dot segment to them, and `/v0/token;x` is the token endpoint.
+//! If the gateway and the provider normalise a path differently, a request for one resource passes the checks
+//! for another. The gateway does not normalise paths. It refuses a path that can be read in two ways, and
+//! forwards any other byte for byte. The hard case is `;`: a segment may have parameters (RFC 3986 section
+//! 3.3), and some servers remove them first. For those servers `..;x` is a dot segment and `/v0/token;x` is
+//! the token endpoint.
 //!
-//! HTTP/2 spells the target in pieces; scheme and authority are among them and belong to the
-//! connection, as `Host` does in HTTP/1.1. There the scheme is `https`, since there is no HTTP/2
-//! without TLS here.
+//! In HTTP/2 the target also has a scheme and an authority. They describe the connection, as `Host` does in
+//! HTTP/1.1. The scheme is always `https`, because the gateway has no HTTP/2 without TLS.
 
 use http::uri::Scheme;
 use http::{Method, Uri, Version};
 use percent_encoding::percent_decode_str;
 
-/// The methods that are forwarded, as the `Allow` of a 405 names them. Neither CONNECT, which
-/// would tunnel, nor TRACE, which would echo our credentials.
+/// The forwarded methods, as the value of `Allow`. CONNECT would open a tunnel, and TRACE would echo the
+/// credential.
 pub(crate) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
-/// Whether `method` is one of [`METHODS`].
-#[must_use]
 pub(crate) fn is_forwarded(method: &Method) -> bool {
     METHODS.split(", ").any(|forwarded| forwarded == method.as_str())
 }
@@ -28,66 +25,62 @@ pub(crate) fn is_forwarded(method: &Method) -> bool {
 /// Why a target is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TargetFault {
-    /// `http://host/path`, `host:port` or `*` (RFC 9112 section 3.2): the provider's address
-    /// comes from configuration alone.
-    #[error("only targets in origin-form are forwarded")]
+    /// `http://host/path`, `host:port` or `*` (RFC 9112 section 3.2). The provider's address comes from the
+    /// configuration alone.
+    #[error("the target must be a path that begins with /, without scheme and host")]
     NotOriginForm,
-    /// `.` or `..`, also percent-encoded, also with parameters behind it.
-    #[error("the path has a dot segment")]
+    /// `.` or `..`, also percent-encoded or with parameters.
+    #[error("the path must not have a dot segment")]
     DotSegment,
-    /// `//`: an empty segment, which some readers take for an authority. Also one of parameters alone.
-    #[error("the path has an empty segment")]
+    /// `//`, which some servers read as the start of an authority, or a segment that has only parameters.
+    #[error("the path must not have an empty segment")]
     EmptySegment,
-    /// `\`, which some readers take for `/`, also percent-encoded.
-    #[error("the path has a backslash")]
+    /// `\`, also percent-encoded. Some servers read it as `/`.
+    #[error("the path must not have a backslash")]
     Backslash,
-    /// NUL, CR, LF and the like, also percent-encoded.
-    #[error("the path has a control byte")]
+    /// NUL, CR, LF and the others, also percent-encoded.
+    #[error("the path must not have a control character")]
     ControlByte,
-    /// Bytes that are no text when they are decoded (RFC 3986 section 2.5 has new paths in UTF-8).
-    #[error("the path is not UTF-8")]
+    /// The decoded path is not text (RFC 3986 section 2.5 asks for UTF-8).
+    #[error("the path must be UTF-8")]
     NotUtf8,
-    /// No `Host`, more than one, or none that is valid (RFC 9112 section 3.2 asks for 400).
-    /// In HTTP/2 `:authority` stands for it; beside it, `Host` must say the same (RFC 9113 section
-    /// 8.3.1).
-    #[error("a request has exactly one Host, and a valid one")]
+    /// RFC 9112 section 3.2 asks for a 400. In HTTP/2 `:authority` replaces `Host`, and a `Host` beside it
+    /// must be equal (RFC 9113 section 8.3.1).
+    #[error("a request must have exactly one valid Host")]
     Host,
-    /// The upstream's prefix is to be taken off, and what ends it is `%2F`.
-    #[error("the path goes on behind the upstream's prefix with an escaped slash")]
+    /// `strip_prefix` is set, and the character after the prefix is `%2F`.
+    #[error("the upstream's prefix must be followed by /, not by an escaped slash")]
     EscapedSlash,
-    /// Behind the upstream's base path it is no target any more; it has become too long.
-    #[error("the target is too long behind the upstream's base path")]
-    BehindBasePath,
+    #[error("the target is too long after the upstream's base path is added")]
+    TooLong,
 }
 
-/// Checks a target as it came, by HTTP of this version.
-///
-/// # Errors
-/// See [`TargetFault`].
+/// Checks the target of a request with this version of HTTP.
 pub(crate) fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
-    let is_own = match (target.scheme(), target.authority()) {
+    let is_origin_form = match (target.scheme(), target.authority()) {
         (None, None) => true,
         (Some(scheme), Some(_)) => version == Version::HTTP_2 && *scheme == Scheme::HTTPS,
         _ => false,
     };
-    if !is_own || !target.path().starts_with('/') {
+    if !is_origin_form || !target.path().starts_with('/') {
         return Err(TargetFault::NotOriginForm);
     }
     check_path(target.path().as_bytes())?;
     let decoded: Vec<u8> = percent_decode_str(target.path()).collect();
     check_path(&decoded)?;
-    // Some decoders take an overlong `%C0%AF` for a slash.
+    // Some decoders read the overlong `%C0%AF` as a slash.
     if std::str::from_utf8(&decoded).is_err() { Err(TargetFault::NotUtf8) } else { Ok(()) }
 }
 
-/// Whether some server may take `path` for `endpoint`: escapes, parameters of segments, the case of
-/// letters and a slash at the end make no difference.
+/// Whether a server may read `path` as `endpoint`. Escapes, parameters of segments, the case of letters and a
+/// slash at the end are not compared.
 pub(crate) fn may_equal(path: &str, endpoint: &str) -> bool {
     let endpoint = || plain(endpoint.trim_end_matches('/'));
     plain(path).eq(endpoint()) || plain(path).eq(endpoint().chain([b'/']))
 }
 
-/// `path` as the most forgiving of servers reads it. Most paths differ from another within a few bytes.
+/// The bytes of `path` as the most tolerant server reads it. An iterator, because most paths differ within a
+/// few bytes.
 fn plain(path: &str) -> impl Iterator<Item = u8> {
     let mut is_parameter = false;
     percent_decode_str(path).filter_map(move |byte| {
@@ -143,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_two_readings_is_refused() {
+    fn an_ambiguous_path_is_refused() {
         for (target, fault) in [
             ("/a/../b", TargetFault::DotSegment),
             ("/..", TargetFault::DotSegment),
@@ -178,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn in_http2_scheme_and_authority_are_the_connections() {
+    fn an_http2_target_may_have_the_scheme_https_and_an_authority() {
         let checked = |target: &str| check(&target.parse().unwrap(), Version::HTTP_2);
         assert_eq!(checked("https://gateway.internal/v0/token?a=b"), Ok(()));
-        assert_eq!(checked("/v0/token"), Ok(()), "an intermediary sent Host instead");
+        assert_eq!(checked("/v0/token"), Ok(()), "an intermediary may send Host instead");
         assert_eq!(checked("http://gateway.internal/v0/token"), Err(TargetFault::NotOriginForm));
         assert_eq!(checked("ftp://gateway.internal/v0/token"), Err(TargetFault::NotOriginForm));
         assert_eq!(checked("gateway.internal:443"), Err(TargetFault::NotOriginForm));
@@ -189,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_is_recognised_however_it_is_spelt() {
+    fn an_endpoint_is_recognised_in_every_spelling() {
         assert!(may_equal("/v0/token", "/v0/token"));
         for path in [
             "/v0/%74oken/",

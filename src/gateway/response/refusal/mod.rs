@@ -330,7 +330,7 @@ impl From<SendError> for Refusal {
             SendError::Unreachable(_) | SendError::Tls(_) => Self::UpstreamUnreachable(error),
             SendError::ConnectTimeout(_) | SendError::ReplyTimeout => Self::UpstreamTimeout(error),
             SendError::Broken(_) => Self::UpstreamProtocol(error),
-            SendError::Target => Self::MalformedTarget(TargetFault::BehindBasePath),
+            SendError::Target => Self::MalformedTarget(TargetFault::TooLong),
         }
     }
 }
