@@ -1,4 +1,4 @@
-//! What a caller can do wrong. Each gets the row of the table, and the next request succeeds.
+//! Faulty requests. Each one gets its refusal from the table, and the next request succeeds.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ async fn a_body_that_is_not_json_is_refused() {
         let reply = gateway.json("POST", LIST, body.to_vec()).send().await.unwrap();
         assert_refused(reply, 400, "malformed_json").await;
     }
-    assert!(gateway.received().is_empty(), "nothing of it was sent");
+    assert!(gateway.received().is_empty(), "nothing was sent");
     gateway.assert_still_serves().await;
 }
 
 #[tokio::test]
-async fn a_refusal_repeats_nothing_of_the_body() {
+async fn a_refusal_contains_no_part_of_the_body() {
     let gateway = TestGateway::spawn().await;
     let reply = gateway.json("POST", LIST, r#"{"iban": canary}"#).send().await.unwrap();
     let problem = assert_refused(reply, 400, "malformed_json").await;
@@ -30,7 +30,7 @@ async fn a_refusal_repeats_nothing_of_the_body() {
 }
 
 #[tokio::test]
-async fn json_that_was_announced_and_is_not_there_is_refused() {
+async fn declared_json_without_a_body_is_refused() {
     let gateway = TestGateway::spawn().await;
     for method in ["POST", "PUT", "PATCH"] {
         let reply = gateway.json(method, LIST, "").send().await.unwrap();
@@ -44,7 +44,7 @@ async fn json_that_was_announced_and_is_not_there_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_announced_or_not() {
+async fn a_body_over_the_limit_is_refused_with_and_without_a_declared_length() {
     let gateway = TestGateway::spawn_with(|config| config.gateway.limits.max_body = 1000).await;
     let fits = format!("\"{}\"", "x".repeat(998));
     assert_eq!(gateway.json("POST", LIST, fits).send().await.unwrap().status(), 200);
@@ -58,7 +58,7 @@ async fn a_body_over_the_limit_is_refused_announced_or_not() {
 }
 
 #[tokio::test]
-async fn a_caller_that_sends_first_and_reads_later_still_finds_the_413() {
+async fn a_caller_that_sends_its_whole_body_before_it_reads_still_gets_the_413() {
     let gateway = TestGateway::spawn_with(|config| config.gateway.limits.max_body = 1000).await;
     let body = "x".repeat(8 * 1024 * 1024);
     let head = format!(
@@ -69,7 +69,7 @@ async fn a_caller_that_sends_first_and_reads_later_still_finds_the_413() {
 }
 
 #[tokio::test]
-async fn a_caller_that_waits_for_a_continue_is_told_at_once() {
+async fn a_caller_that_waits_for_100_continue_is_refused_at_once() {
     let gateway = TestGateway::spawn_with(|config| config.gateway.limits.max_body = 1000).await;
     let head = format!(
         "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n"
@@ -78,7 +78,7 @@ async fn a_caller_that_waits_for_a_continue_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_content_type_that_is_not_taken_is_refused() {
+async fn an_unsupported_content_type_is_refused() {
     let gateway = TestGateway::spawn().await;
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"] {
         let reply = gateway.request("POST", LIST).header("content-type", content_type).body("{}").send().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_content_type_that_is_not_taken_is_refused() {
 }
 
 #[tokio::test]
-async fn an_encoded_body_is_refused() {
+async fn a_body_with_a_content_encoding_is_refused() {
     let gateway = TestGateway::spawn().await;
     let reply = gateway.json("POST", LIST, "{}").header("content-encoding", "gzip").send().await.unwrap();
     assert_refused(reply, 415, "unsupported_media_type").await;
@@ -115,7 +115,7 @@ async fn a_callers_own_authorization_never_reaches_the_provider() {
 }
 
 #[tokio::test]
-async fn every_connection_line_is_obeyed_and_none_takes_our_token_away() {
+async fn headers_named_in_any_connection_line_are_removed_but_not_the_gateways_token() {
     let gateway = TestGateway::spawn().await;
     let request = format!(
         "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
@@ -130,7 +130,7 @@ async fn every_connection_line_is_obeyed_and_none_takes_our_token_away() {
 }
 
 #[tokio::test]
-async fn a_target_with_two_readings_is_refused() {
+async fn an_ambiguous_target_is_refused() {
     let gateway = TestGateway::spawn().await;
     for target in [
         "http://elsewhere.test/v0/bank/available",
@@ -151,7 +151,7 @@ async fn a_target_with_two_readings_is_refused() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_changes_nothing() {
+async fn a_foreign_host_does_not_change_where_the_request_goes() {
     let gateway = TestGateway::spawn().await;
     let request = "GET /v0/bank/available HTTP/1.1\r\nHost: elsewhere.test\r\nX-Forwarded-Host: elsewhere.test\r\n\r\n";
     assert_eq!(gateway.raw(request).await.status, 200);
@@ -180,7 +180,7 @@ async fn methods_that_are_not_forwarded_are_refused() {
 }
 
 #[tokio::test]
-async fn an_upgrade_is_not_passed_on() {
+async fn an_upgrade_is_not_forwarded() {
     let gateway = TestGateway::spawn().await;
     let request = "GET /v0/bank/available HTTP/1.1\r\nHost: g\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     assert_eq!(gateway.raw(request).await.status, 200);
@@ -188,7 +188,7 @@ async fn an_upgrade_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_no_compact_jwe_is_refused() {
+async fn a_message_that_is_not_a_compact_jwe_is_refused() {
     let gateway = TestGateway::spawn().await;
     for body in ["a.b.c.d", "", "{}", "eyJhbGciOiJub25lIn0....", "a.b.c.d.e"] {
         let request = gateway.request("POST", LIST).header("content-type", "application/jose").body(body);
@@ -199,7 +199,7 @@ async fn a_message_that_is_no_compact_jwe_is_refused() {
 }
 
 #[tokio::test]
-async fn callers_do_not_get_tokens() {
+async fn a_callers_token_request_is_refused() {
     let gateway = TestGateway::spawn().await;
     for target in ["/v0/token", "/v0/token/", "/v0/%74oken", "/v0/token?x=1"] {
         let reply = gateway.json("POST", target, r#"{"grant_type":"client_credentials"}"#).send().await.unwrap();
@@ -209,7 +209,7 @@ async fn callers_do_not_get_tokens() {
 }
 
 #[tokio::test]
-async fn callers_do_not_get_tokens_behind_a_base_path_either() {
+async fn a_callers_token_request_is_refused_with_a_base_path_too() {
     let gateway = TestGateway::spawn_with(|config| {
         let upstream = &mut config.upstreams[0];
         upstream.upstream.url = upstream.upstream.url.join("/base/").unwrap();
@@ -223,7 +223,7 @@ async fn callers_do_not_get_tokens_behind_a_base_path_either() {
 }
 
 #[tokio::test]
-async fn a_path_that_only_looks_like_the_token_endpoint_is_forwarded() {
+async fn the_path_of_the_token_endpoint_is_forwarded_to_an_upstream_without_one() {
     let gateway = TestGateway::spawn_with(|config| {
         let elsewhere = config.upstreams[0].upstream.url.as_str().replace("127.0.0.1", "localhost");
         config.upstreams[0].upstream.url = elsewhere.parse().unwrap();
@@ -235,14 +235,14 @@ async fn a_path_that_only_looks_like_the_token_endpoint_is_forwarded() {
 }
 
 #[tokio::test]
-async fn digests_of_the_clear_body_stay_here() {
+async fn digests_of_the_clear_body_are_not_forwarded() {
     let gateway = TestGateway::spawn().await;
     let mut request = gateway.json("POST", LIST, "{}").header("content-encoding", "identity");
     for name in ["content-digest", "repr-digest", "digest", "content-md5", "content_digest"] {
         request = request.header(name, "sha-256=:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:");
     }
     assert_eq!(request.send().await.unwrap().status(), 200);
-    // The harness knows none of these headers, and so refuses each.
+    // The harness fails on any header that it does not know.
     gateway.received();
 }
 
@@ -256,7 +256,7 @@ async fn a_path_that_no_upstream_serves_is_refused() {
 }
 
 #[tokio::test]
-async fn framing_that_could_be_read_two_ways_is_refused_and_the_connection_closed() {
+async fn ambiguous_framing_is_refused_and_the_connection_closed() {
     let gateway = TestGateway::spawn().await;
     let head = format!("POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n");
     for framing in [
@@ -276,12 +276,12 @@ async fn framing_that_could_be_read_two_ways_is_refused_and_the_connection_close
         assert_eq!(answer.status, 400, "{framing}: {answer:?}");
         assert!(answer.closed, "{framing}");
     }
-    assert!(gateway.received().is_empty(), "nothing of it was sent");
+    assert!(gateway.received().is_empty(), "nothing was sent");
     gateway.assert_still_serves().await;
 }
 
 #[tokio::test]
-async fn a_length_beside_chunks_is_ignored_and_the_connection_closed() {
+async fn a_length_with_chunks_is_ignored_and_the_connection_closed() {
     let gateway = TestGateway::spawn().await;
     let request = format!(
         "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\
@@ -291,7 +291,7 @@ async fn a_length_beside_chunks_is_ignored_and_the_connection_closed() {
     assert_eq!(answer.status, 200);
     assert!(answer.closed);
     let received = gateway.received();
-    assert_eq!(received.len(), 1, "what follows is not a request");
+    assert_eq!(received.len(), 1, "the bytes after the body are not a request");
     assert_eq!(received[0].plaintext, "{}");
 }
 
@@ -309,7 +309,7 @@ async fn half_a_body_is_never_sent() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_within_its_body_costs_nobody_anything() {
+async fn callers_that_leave_within_their_bodies_do_not_disturb_others() {
     let gateway = TestGateway::spawn().await;
     for _ in 0..50 {
         let mut caller = TcpStream::connect(gateway.address).await.unwrap();
@@ -324,7 +324,7 @@ async fn a_caller_that_leaves_within_its_body_costs_nobody_anything() {
 }
 
 #[tokio::test]
-async fn a_caller_may_close_its_sending_side_and_still_reads_its_answer() {
+async fn a_caller_that_closes_its_sending_side_still_gets_its_response() {
     let gateway = TestGateway::spawn().await;
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
     caller.write_all(b"GET /v0/bank/available HTTP/1.1\r\nHost: g\r\n\r\n").await.unwrap();
@@ -333,7 +333,7 @@ async fn a_caller_may_close_its_sending_side_and_still_reads_its_answer() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_in_time_is_refused() {
+async fn a_body_that_does_not_arrive_in_time_is_refused() {
     let gateway = TestGateway::spawn_with(|config| config.gateway.deadlines.body = Duration::from_millis(100)).await;
     let slow =
         format!("POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n[1,2");
@@ -342,7 +342,7 @@ async fn a_body_that_does_not_come_in_time_is_refused() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_in_time_ends_the_connection() {
+async fn a_head_that_does_not_arrive_in_time_ends_the_connection() {
     let gateway = TestGateway::spawn_with(|config| config.gateway.deadlines.head = Duration::from_millis(100)).await;
     let answer = gateway.raw("GET /v0/bank/available HTTP/1.1\r\nHos").await;
     assert!(answer.closed, "{answer:?}");
@@ -350,7 +350,7 @@ async fn a_head_that_does_not_come_in_time_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn more_buffered_bytes_than_the_budget_are_turned_away_and_the_budget_comes_back() {
+async fn a_request_over_the_budget_for_buffered_bytes_is_refused_until_the_budget_is_free() {
     let gateway = TestGateway::spawn_with(|config| {
         config.gateway.limits.max_body = 1000;
         config.gateway.limits.buffered = 1000;
@@ -361,7 +361,7 @@ async fn more_buffered_bytes_than_the_budget_are_turned_away_and_the_budget_come
         format!("POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n");
     holder.write_all(format!("{head}\"{}", "x".repeat(898)).as_bytes()).await.unwrap();
     let body = format!("\"{}\"", "x".repeat(200));
-    crate::harness::eventually("the budget is taken", async || {
+    crate::harness::eventually("the budget is used up", async || {
         gateway.json("POST", LIST, body.clone()).send().await.unwrap().status() == 503
     })
     .await;
@@ -369,32 +369,32 @@ async fn more_buffered_bytes_than_the_budget_are_turned_away_and_the_budget_come
     assert_eq!(reply.headers()["retry-after"], "1");
     assert_refused(reply, 503, "overloaded").await;
     drop(holder);
-    crate::harness::eventually("the budget is back", async || {
+    crate::harness::eventually("the budget is free", async || {
         gateway.json("POST", LIST, body.clone()).send().await.unwrap().status() == 200
     })
     .await;
 }
 
 #[tokio::test]
-async fn more_requests_in_flight_than_the_limit_are_turned_away() {
+async fn a_request_over_the_limit_of_requests_in_flight_is_refused() {
     let gateway = TestGateway::spawn_with(|config| config.gateway.limits.in_flight = 1).await;
     let mut holder = TcpStream::connect(gateway.address).await.unwrap();
     let head =
         format!("POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n");
     holder.write_all(head.as_bytes()).await.unwrap();
-    crate::harness::eventually("the place is taken", async || {
+    crate::harness::eventually("the limit is reached", async || {
         gateway.request("GET", "/v0/bank/available").send().await.unwrap().status() == 503
     })
     .await;
-    // Turned away before it has sent its body, a caller may send it all the same, and ask again.
-    let mut turned_away = TcpStream::connect(gateway.address).await.unwrap();
-    turned_away.write_all(head.as_bytes()).await.unwrap();
-    let answer = RawAnswer::read(&mut turned_away).await;
+    // A caller that is refused before it sends its body may still send it, and then send another request.
+    let mut refused = TcpStream::connect(gateway.address).await.unwrap();
+    refused.write_all(head.as_bytes()).await.unwrap();
+    let answer = RawAnswer::read(&mut refused).await;
     assert_refused_raw(&answer, 503, "overloaded");
     assert!(!answer.headers.contains_key("connection"), "{answer:?}");
     holder.write_all(b"{}").await.unwrap();
     assert_eq!(RawAnswer::read(&mut holder).await.status, 200);
-    turned_away.write_all(format!("{{}}{head}{{}}").as_bytes()).await.unwrap();
-    assert_eq!(RawAnswer::read(&mut turned_away).await.status, 200);
+    refused.write_all(format!("{{}}{head}{{}}").as_bytes()).await.unwrap();
+    assert_eq!(RawAnswer::read(&mut refused).await.status, 200);
     gateway.assert_still_serves().await;
 }

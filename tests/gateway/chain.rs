@@ -1,4 +1,4 @@
-//! Sidecar, egress, provider: the sidecar seals, the egress holds the credentials.
+//! A sidecar, an egress and a provider: the sidecar seals, the egress holds the credentials.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::harness::{Served, TestGateway, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
-/// An egress with its provider, and a sidecar before it.
+/// An egress with its provider, and a sidecar in front of it.
 struct Chain {
     egress: TestGateway,
     sidecar: Served,
@@ -39,7 +39,7 @@ impl Chain {
     }
 }
 
-/// A sidecar before `egress` that presents `key`.
+/// A sidecar in front of `egress` that presents `key`.
 pub(crate) async fn sidecar_before(egress: &TestGateway, key: Option<&str>) -> Served {
     Served::start(sidecar_config(egress, key)).await
 }
@@ -61,7 +61,7 @@ pub(crate) fn sidecar_config(egress: &TestGateway, key: Option<&str>) -> Config 
 }
 
 #[tokio::test]
-async fn what_a_service_sends_in_clear_passes_the_egress_sealed() {
+async fn a_body_that_a_service_sends_in_clear_is_sealed_before_the_egress() {
     let chain = Chain::spawn().await;
     let body = "{ \"n\": 1.10 }";
     assert_eq!(chain.send(body).await.status(), 200);
@@ -89,16 +89,18 @@ async fn hard_cuts_between_sidecar_and_provider_lose_no_request() {
 }
 
 #[tokio::test]
-async fn a_sidecar_that_pins_its_keys_is_not_taken_in_by_an_egress_with_others() {
+async fn a_sidecar_with_pinned_keys_does_not_use_other_keys_of_the_egress() {
     let chain = Chain::spawn_with(|config| config.upstreams[0].keys.pin = vec!["the-providers".to_owned()]).await;
-    eventually("the egress's set has come", async || chain.sidecar.admin("/readyz").await.1.contains("is pinned"))
-        .await;
+    eventually("the sidecar has the egress's set", async || {
+        chain.sidecar.admin("/readyz").await.1.contains("is pinned")
+    })
+    .await;
     crate::harness::assert_refused(chain.send("{}").await, 503, "no_usable_key").await;
     assert_eq!(chain.egress.sandbox.received_total(), 0);
 }
 
 #[tokio::test]
-async fn a_sidecar_may_fetch_its_keys_past_the_egress() {
+async fn a_sidecar_may_fetch_its_keys_from_the_provider() {
     let egress = TestGateway::spawn_with(|config| config.upstreams[0].encryption = Encryption::RequireSealed).await;
     let mut config = sidecar_config(&egress, None);
     config.upstreams[0].keys.source =
@@ -106,5 +108,5 @@ async fn a_sidecar_may_fetch_its_keys_past_the_egress() {
     let sidecar = Served::start(config).await;
     let reply = sidecar.json("POST", LIST, "{}").send().await.unwrap();
     assert_eq!(reply.status(), 200);
-    assert_eq!(egress.sandbox.jwks_fetches(), 2, "one for each of the two");
+    assert_eq!(egress.sandbox.jwks_fetches(), 2, "one by each gateway");
 }

@@ -1,4 +1,4 @@
-//! Who seals: here, before, or nobody; and what each lets pass.
+//! The three settings of `encryption`, and the bodies that each of them forwards.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
@@ -17,12 +17,12 @@ async fn spawn(encryption: Encryption) -> TestGateway {
 }
 
 #[tokio::test]
-async fn a_gateway_that_requires_sealed_bodies_refuses_clear_json_before_it_reads_it() {
+async fn clear_json_is_refused_before_it_is_read_where_sealed_bodies_are_required() {
     let gateway = spawn(Encryption::RequireSealed).await;
     let reply = gateway.json("POST", LIST, r#"{"canary":1}"#).send().await.unwrap();
     let body = assert_refused(reply, 403, "plaintext_refused").await;
     assert!(!body.to_string().contains("canary"));
-    // The head alone decides: not a byte of this body ever comes.
+    // The head is enough: no byte of this body is sent.
     let head =
         format!("POST {LIST} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n");
     assert_refused_raw(&gateway.raw(head).await, 403, "plaintext_refused");
@@ -41,19 +41,19 @@ async fn a_gateway_that_requires_sealed_bodies_refuses_clear_json_before_it_read
 }
 
 #[tokio::test]
-async fn clear_json_that_is_labelled_as_sealed_is_refused_at_its_first_byte() {
+async fn clear_json_that_is_declared_as_a_jwe_is_refused_at_its_first_byte() {
     let gateway = spawn(Encryption::RequireSealed).await;
-    // Refused while the rest of the body is still to come.
-    let lie =
+    // The refusal comes before the rest of the body is sent.
+    let mislabelled =
         format!("POST {LIST} HTTP/1.1\r\nHost: x\r\nContent-Type: application/jose\r\nContent-Length: 1000\r\n\r\n{{");
-    assert_refused_raw(&gateway.raw(lie).await, 400, "malformed_jose");
+    assert_refused_raw(&gateway.raw(mislabelled).await, 400, "malformed_jose");
     let request = gateway.request("POST", LIST).header("content-type", "application/jose").body("12345");
     assert_refused(request.send().await.unwrap(), 400, "malformed_jose").await;
     assert_eq!(gateway.sandbox.received_total(), 0);
 }
 
 #[tokio::test]
-async fn sealed_bodies_and_requests_without_one_pass_a_gateway_that_requires_them() {
+async fn sealed_bodies_and_requests_without_a_body_are_forwarded_where_sealed_bodies_are_required() {
     let gateway = spawn(Encryption::RequireSealed).await;
     gateway.ready().await;
     let message = gateway.seal(r#"{"number":7}"#);
@@ -68,7 +68,7 @@ async fn sealed_bodies_and_requests_without_one_pass_a_gateway_that_requires_the
 }
 
 #[tokio::test]
-async fn a_message_under_an_unknown_key_is_passed_on_and_counted() {
+async fn a_message_with_an_unknown_key_is_forwarded_and_counted() {
     let gateway = spawn(Encryption::RequireSealed).await;
     gateway.ready().await;
     let message = gateway.seal("{}");
@@ -82,12 +82,12 @@ async fn a_message_under_an_unknown_key_is_passed_on_and_counted() {
     assert!(first.headers()["jwe-gateway-key"].to_str().unwrap().starts_with("reason=unknown, current=("));
     assert!(gateway.admin("/metrics").await.1.contains("unknown_kids_total{upstream=\"sandbox\"} 0"));
     assert_eq!(send().await.status(), 400);
-    assert_eq!(gateway.sandbox.received_total(), 2, "passed on all the same");
+    assert_eq!(gateway.sandbox.received_total(), 2, "forwarded all the same");
     assert!(gateway.admin("/metrics").await.1.contains("unknown_kids_total{upstream=\"sandbox\"} 1"));
 }
 
 #[tokio::test]
-async fn the_providers_key_set_is_served_from_the_cache_to_those_who_seal_before() {
+async fn an_egress_serves_the_providers_key_set_from_its_cache() {
     let gateway = spawn(Encryption::RequireSealed).await;
     gateway.ready().await;
     let get = async |header: (&str, &str)| {
@@ -101,12 +101,12 @@ async fn the_providers_key_set_is_served_from_the_cache_to_those_who_seal_before
     let set: Value = serde_json::from_slice(&first.bytes().await.unwrap()).unwrap();
     assert_eq!(kid_of(&set), kid_of(&gateway.sandbox.private_jwks()));
     assert_eq!(get(("if-none-match", &etag)).await.status(), 304);
-    assert_eq!(gateway.sandbox.jwks_fetches(), 1, "our own");
+    assert_eq!(gateway.sandbox.jwks_fetches(), 1, "the gateway's own fetch");
 
     let new_kid = gateway.sandbox.rotate(Rotation::HardCut).await.unwrap();
-    assert_eq!(get(("if-none-match", &etag)).await.status(), 304, "still what we hold");
-    let past_the_cache = get(("cache-control", "no-cache")).await;
-    let set: Value = serde_json::from_slice(&past_the_cache.bytes().await.unwrap()).unwrap();
+    assert_eq!(get(("if-none-match", &etag)).await.status(), 304, "the cached set");
+    let fresh = get(("cache-control", "no-cache")).await;
+    let set: Value = serde_json::from_slice(&fresh.bytes().await.unwrap()).unwrap();
     assert_eq!(kid_of(&set), new_kid);
     assert_eq!(gateway.sandbox.jwks_fetches(), 2);
     assert_refused(gateway.request("PUT", "/.well-known/jwks.json").send().await.unwrap(), 405, "method_not_allowed")
@@ -116,19 +116,19 @@ async fn the_providers_key_set_is_served_from_the_cache_to_those_who_seal_before
 }
 
 #[tokio::test]
-async fn a_key_set_that_cannot_be_confirmed_is_not_passed_off_as_new() {
+async fn a_key_set_that_cannot_be_fetched_is_not_served_as_a_new_one() {
     use jwe_gateway::sandbox::{Fault, KeySetFault};
     let gateway = spawn(Encryption::RequireSealed).await;
     gateway.ready().await;
     gateway.sandbox.arm(Fault::KeySet(KeySetFault::ServerError));
-    let past = gateway.request("GET", "/.well-known/jwks.json").header("cache-control", "no-cache");
-    assert_refused(past.send().await.unwrap(), 503, "no_usable_key").await;
+    let fresh = gateway.request("GET", "/.well-known/jwks.json").header("cache-control", "no-cache");
+    assert_refused(fresh.send().await.unwrap(), 503, "no_usable_key").await;
     let cached = gateway.request("GET", "/.well-known/jwks.json").send().await.unwrap();
-    assert_eq!(cached.status(), 200, "what we hold is good");
+    assert_eq!(cached.status(), 200, "the cached set is still served");
 }
 
 #[tokio::test]
-async fn where_encryption_is_off_json_goes_on_in_clear_and_nothing_else_does() {
+async fn json_is_forwarded_in_clear_and_a_jwe_is_refused_where_encryption_is_off() {
     let gateway = spawn(Encryption::Off).await;
     gateway.ready().await;
     let body = "{ \"n\" : 1.10 }";
@@ -142,11 +142,11 @@ async fn where_encryption_is_off_json_goes_on_in_clear_and_nothing_else_does() {
     assert_refused(gateway.json("POST", LIST, "{").send().await.unwrap(), 400, "malformed_json").await;
     let message = gateway.request("POST", LIST).header("content-type", "application/jose").body("a.b.c.d.e");
     assert_refused(message.send().await.unwrap(), 415, "unsupported_media_type").await;
-    assert_eq!(gateway.sandbox.jwks_fetches(), 0, "there are no keys to ask for");
+    assert_eq!(gateway.sandbox.jwks_fetches(), 0, "no keys are fetched");
 }
 
 #[tokio::test]
-async fn an_unknown_kid_is_named_in_the_log_with_its_upstream() {
+async fn an_unknown_kid_is_logged_with_its_upstream() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let files = tempfile::tempdir().unwrap();
     let config = files.path().join("egress.toml");
@@ -159,7 +159,7 @@ async fn an_unknown_kid_is_named_in_the_log_with_its_upstream() {
     std::fs::write(&config, text).unwrap();
     let mut egress = Running::start(command(&["run", "--log-format", "json", "--config", config.to_str().unwrap()]));
     let header = r#"{"alg":"RSA-OAEP-256","enc":"A256CBC-HS512","typ":"JWE","kid":"long-gone"}"#;
-    // In the form of a message: 256, 16, 16 and 32 octets of nothing.
+    // A well-formed message: 256, 16, 16 and 32 zero octets.
     let parts = [342, 22, 22, 43].map(|length| "A".repeat(length));
     let message = format!("{}.{}", BASE64URL.encode(header), parts.join("."));
     let client = Connector::new(None).unwrap().control_client().unwrap();
@@ -170,7 +170,7 @@ async fn an_unknown_kid_is_named_in_the_log_with_its_upstream() {
 }
 
 #[tokio::test]
-async fn an_egress_below_a_prefix_serves_its_key_set_there() {
+async fn an_egress_with_a_prefix_serves_its_key_set_below_the_prefix() {
     for strip_prefix in [false, true] {
         let gateway = TestGateway::spawn_with(|config| {
             config.upstreams[0].encryption = Encryption::RequireSealed;

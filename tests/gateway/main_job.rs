@@ -1,4 +1,4 @@
-//! Plain JSON in, a sealed request out.
+//! The main job: plain JSON comes in, a sealed request goes out.
 
 use std::collections::HashSet;
 
@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use crate::harness::TestGateway;
 
 #[tokio::test]
-async fn a_body_arrives_sealed_and_byte_for_byte_whatever_the_method() {
+async fn a_body_is_sealed_byte_for_byte_with_every_method() {
     let gateway = TestGateway::spawn().await;
-    // White space, number forms and duplicate names are the caller's; nothing is re-serialised.
+    // White space, forms of numbers and duplicate names stay as the caller wrote them.
     let body =
         "{ \"credentials_token\" : \"sandbox-credentials-1\",\n \"n\": 1.10, \"n\": 1e400, \"\u{00fc}\": \"\\u00fc\" }";
     for (method, path) in [
@@ -40,7 +40,7 @@ async fn the_protected_header_is_exactly_the_documented_one() {
 }
 
 #[tokio::test]
-async fn the_providers_answer_comes_back_as_it_was_and_says_whose_it_is() {
+async fn the_providers_reply_is_relayed_unchanged_and_marked_as_the_providers() {
     let gateway = TestGateway::spawn().await;
     let reply = gateway.json("POST", "/v0/bank/credentials/status", r#"{"credentials_token":"nobody"}"#);
     let reply = reply.send().await.unwrap();
@@ -48,11 +48,11 @@ async fn the_providers_answer_comes_back_as_it_was_and_says_whose_it_is() {
     assert_eq!(reply.headers()["proxy-status"], "jwe-gateway; received-status=400");
     assert_eq!(reply.headers()["content-type"], "application/json");
     let body: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
-    assert!(body["error"].is_string(), "the provider's own dialect: {body}");
+    assert!(body["error"].is_string(), "the provider's own format: {body}");
 }
 
 #[tokio::test]
-async fn a_query_travels_byte_for_byte_and_a_get_has_no_body() {
+async fn a_query_is_forwarded_byte_for_byte_and_a_get_has_no_body() {
     let gateway = TestGateway::spawn().await;
     let target = "/v0/platform/link?link_token=a%2Fb+c&x=%zz&y=//..";
     let reply = gateway.request("GET", target).header("content-type", "application/json").send().await.unwrap();
@@ -64,7 +64,7 @@ async fn a_query_travels_byte_for_byte_and_a_get_has_no_body() {
 }
 
 #[tokio::test]
-async fn a_post_without_body_and_type_is_forwarded_as_it_is() {
+async fn a_post_without_body_and_content_type_is_forwarded_unchanged() {
     let gateway = TestGateway::spawn().await;
     let reply = gateway.request("POST", "/v0/bank/credentials/list").send().await.unwrap();
     assert_ne!(reply.headers()["proxy-status"].to_str().unwrap().find("received-status"), None);
@@ -72,7 +72,7 @@ async fn a_post_without_body_and_type_is_forwarded_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_head_request_has_an_answer_without_a_body() {
+async fn a_head_request_has_a_response_without_a_body() {
     let gateway = TestGateway::spawn().await;
     let answer = gateway.raw("HEAD /v0/bank/available HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").await;
     assert_eq!((answer.status, answer.body.as_str()), (404, ""), "the provider documents no HEAD");
@@ -80,14 +80,14 @@ async fn a_head_request_has_an_answer_without_a_body() {
 }
 
 #[tokio::test]
-async fn a_letter_of_20_mib_goes_through_with_and_without_a_length() {
+async fn a_letter_of_20_mib_is_forwarded_with_and_without_a_length() {
     let gateway = TestGateway::spawn().await;
     let letter = letter(20 * 1024 * 1024);
     for chunked in [false, true] {
         let body = if chunked { in_chunks(&letter) } else { letter.clone().into() };
         let reply = gateway.json("POST", "/letters/v1/create-signed", body).send().await.unwrap();
         assert_eq!(reply.status(), 200);
-        assert!(gateway.last().plaintext == letter, "the letter arrived byte for byte");
+        assert!(gateway.last().plaintext == letter, "the letter did not arrive byte for byte");
     }
 }
 
@@ -104,7 +104,7 @@ async fn a_letter_can_be_created_found_and_discontinued() {
 }
 
 #[tokio::test]
-async fn a_message_that_the_caller_sealed_passes_untouched() {
+async fn a_message_that_the_caller_sealed_is_forwarded_unchanged() {
     let gateway = TestGateway::spawn().await;
     let message = gateway.seal(r#"{"query":{}}"#);
     let request = gateway.request("POST", "/letters/v1/search-letters").header("content-type", "application/jose");
@@ -129,7 +129,7 @@ async fn a_hundred_first_requests_cause_one_key_fetch_and_one_token_request() {
     assert!(requests.join_all().await.iter().all(|status| *status == 200));
     assert_eq!((gateway.sandbox.jwks_fetches(), gateway.sandbox.token_requests()), (1, 1));
     let bodies: HashSet<_> = gateway.received().into_iter().map(|call| call.plaintext).collect();
-    assert_eq!(bodies.len(), 100, "each arrived once");
+    assert_eq!(bodies.len(), 100, "each body arrived once");
 }
 
 #[tokio::test]
@@ -140,13 +140,13 @@ async fn no_two_messages_share_key_material_even_for_the_same_body() {
         gateway.json("POST", "/v0/bank/credentials/list", "{}").send().await.unwrap();
         let wire = String::from_utf8(gateway.last().wire.to_vec()).unwrap();
         for part in wire.split('.').skip(1) {
-            assert!(parts.insert(part.to_owned()), "a part occurs twice");
+            assert!(parts.insert(part.to_owned()), "a part of a message occurs twice");
         }
     }
 }
 
 #[tokio::test]
-async fn a_withdrawn_key_is_replaced_and_the_request_succeeds_once_more() {
+async fn a_withdrawn_key_is_replaced_and_the_request_is_resent_once() {
     let gateway = TestGateway::spawn().await;
     gateway.assert_still_serves().await;
     let fresh = gateway.sandbox.rotate(Rotation::HardCut).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_withdrawn_key_is_replaced_and_the_request_succeeds_once_more() {
 }
 
 #[tokio::test]
-async fn a_callers_message_under_a_withdrawn_key_is_relayed_with_the_kids_now_current() {
+async fn the_refusal_of_a_callers_message_with_a_withdrawn_key_is_relayed_with_the_current_kids() {
     let gateway = TestGateway::spawn().await;
     gateway.assert_still_serves().await;
     let message = gateway.seal("{}");
@@ -171,7 +171,7 @@ async fn a_callers_message_under_a_withdrawn_key_is_relayed_with_the_kids_now_cu
 }
 
 #[tokio::test]
-async fn a_callers_message_refused_for_another_reason_carries_no_hint() {
+async fn the_refusal_of_a_callers_message_for_another_reason_has_no_key_hint() {
     let gateway = TestGateway::spawn().await;
     let message = gateway.seal(r#"{"credentials_token":"nobody"}"#);
     let request = gateway.request("POST", "/v0/bank/credentials/status").header("content-type", "application/jose");
@@ -181,7 +181,7 @@ async fn a_callers_message_refused_for_another_reason_carries_no_hint() {
 }
 
 #[tokio::test]
-async fn a_400_while_the_key_is_still_published_is_the_callers_and_is_sent_once() {
+async fn a_400_is_relayed_and_not_resent_while_the_key_is_still_published() {
     let gateway = TestGateway::spawn().await;
     let reply = gateway.json("POST", "/v0/bank/credentials/status", r#"{"credentials_token":"nobody"}"#);
     assert_eq!(reply.send().await.unwrap().status(), 400);
@@ -189,7 +189,7 @@ async fn a_400_while_the_key_is_still_published_is_the_callers_and_is_sent_once(
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_renewed_and_the_request_succeeds_once_more() {
+async fn a_revoked_token_is_renewed_and_the_request_is_resent_once() {
     let gateway = TestGateway::spawn().await;
     gateway.assert_still_serves().await;
     gateway.sandbox.revoke_tokens();
@@ -198,7 +198,7 @@ async fn a_revoked_token_is_renewed_and_the_request_succeeds_once_more() {
 }
 
 #[tokio::test]
-async fn callers_may_bring_a_request_id_and_a_trace_and_get_the_id_back() {
+async fn the_callers_request_id_and_trace_are_forwarded_and_the_id_is_returned() {
     let gateway = TestGateway::spawn().await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = gateway.json("POST", "/v0/bank/credentials/list", "{}").header("x-request-id", "svc-1");

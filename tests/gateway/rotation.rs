@@ -1,4 +1,4 @@
-//! No request is lost to a rotation, a revocation or an outage: many at once, and none fails.
+//! Rotations, revocations and outages under load: no request fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +41,8 @@ async fn a_thousand_requests_through_a_revocation_cause_one_token_request_and_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_key_and_token_in_hand_nothing_fails_while_both_endpoints_are_down() {
-    // A key set that is stale at once, so that the gateway keeps asking throughout.
+async fn no_request_fails_with_a_cached_key_and_token_while_both_endpoints_are_down() {
+    // A key set without a lifetime, so that the gateway fetches it all the time.
     let options = Options { max_age: Duration::ZERO, ..Options::default() };
     let gateway = TestGateway::spawn_in(options, |config| {
         let keys = &mut config.upstreams[0].keys;
@@ -57,33 +57,36 @@ async fn with_key_and_token_in_hand_nothing_fails_while_both_endpoints_are_down(
     for _ in 0..20 {
         assert_eq!(at_once(&gateway, 50).await, 50);
     }
-    crate::harness::eventually("the gateway has asked in vain", async || gateway.sandbox.jwks_fetches() > fetches)
-        .await;
+    crate::harness::eventually("a fetch has failed", async || gateway.sandbox.jwks_fetches() > fetches).await;
     assert_eq!(at_once(&gateway, 50).await, 50);
 }
 
 #[tokio::test]
-async fn a_cut_and_a_revocation_together_cost_one_extra_attempt_each() {
+async fn a_hard_cut_and_a_revocation_together_cost_one_extra_attempt_each() {
     let gateway = TestGateway::spawn().await;
     gateway.assert_still_serves().await;
     gateway.sandbox.rotate(Rotation::HardCut).await.unwrap();
     gateway.sandbox.revoke_tokens();
     gateway.assert_still_serves().await;
-    assert_eq!(gateway.sandbox.received_total(), 4, "one before; then refused for the token, for the key, and taken");
+    assert_eq!(
+        gateway.sandbox.received_total(),
+        4,
+        "one before the cut; then one refused for the token, one for the key, and one accepted"
+    );
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_however_new_leaves_the_providers_401_to_the_caller() {
+async fn the_providers_401_is_relayed_if_a_new_token_is_refused_too() {
     let gateway = TestGateway::spawn().await;
     gateway.sandbox.arm(Fault::Api(jwe_gateway::sandbox::ApiFault::Unauthorized));
     let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
     assert_eq!(reply.status(), 401);
     assert_eq!(reply.headers()["proxy-status"], "jwe-gateway; received-status=401");
-    assert_eq!(gateway.sandbox.received_total(), 2, "sent twice, not more");
+    assert_eq!(gateway.sandbox.received_total(), 2, "sent twice");
 }
 
 #[tokio::test]
-async fn a_message_that_is_refused_under_a_published_key_is_not_sent_again() {
+async fn a_message_that_is_refused_while_its_key_is_published_is_not_resent() {
     let gateway = TestGateway::spawn().await;
     gateway.assert_still_serves().await;
     gateway.sandbox.arm_times(Fault::Api(jwe_gateway::sandbox::ApiFault::BadRequest), 1);
@@ -92,7 +95,7 @@ async fn a_message_that_is_refused_under_a_published_key_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_post_whose_connection_is_reset_is_not_sent_again() {
+async fn a_post_on_a_connection_that_is_reset_is_not_resent() {
     let gateway = TestGateway::spawn().await;
     gateway.sandbox.arm_times(Fault::Api(jwe_gateway::sandbox::ApiFault::ResetBeforeHead), 1);
     let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
@@ -101,9 +104,9 @@ async fn a_post_whose_connection_is_reset_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn pins_that_match_nothing_are_never_ready_and_say_so() {
+async fn a_gateway_with_pins_that_match_no_key_is_not_ready_and_names_the_reason() {
     let gateway = TestGateway::spawn_with(|config| config.upstreams[0].keys.pin = vec!["another".to_owned()]).await;
-    crate::harness::eventually("the set has come", async || gateway.sandbox.jwks_fetches() > 0).await;
+    crate::harness::eventually("the set is fetched", async || gateway.sandbox.jwks_fetches() > 0).await;
     let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
     crate::harness::assert_refused(reply, 503, "no_usable_key").await;
     let (status, body) = gateway.admin("/readyz").await;

@@ -1,4 +1,4 @@
-//! Several providers in one process, and none pays for another.
+//! Several upstreams in one process: none disturbs another.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn upstream(sandbox: &Sandbox, name: &str, prefix: &str) -> Upstream {
 }
 
 #[tokio::test]
-async fn a_prefix_is_taken_off_where_that_is_configured_and_the_rest_is_as_it_came() {
+async fn a_prefix_is_stripped_if_configured_and_the_rest_is_forwarded_byte_for_byte() {
     let gateway = TestGateway::spawn_with(|config| {
         config.upstreams[0].prefix = "/flanks".parse().unwrap();
         config.upstreams[0].strip_prefix = true;
@@ -38,7 +38,7 @@ async fn a_prefix_is_taken_off_where_that_is_configured_and_the_rest_is_as_it_ca
     let total = gateway.sandbox.received_total();
     let escaped = gateway.request("GET", "/flanks%2Fv0").send().await.unwrap();
     assert_refused(escaped, 400, "malformed_target").await;
-    // The token endpoint is the gateway's alone, under whichever name.
+    // The token endpoint is refused in every spelling.
     let reply = gateway.json("POST", "/flanks/v0/tok%65n", "{}").send().await.unwrap();
     assert_refused(reply, 403, "caller_forbidden").await;
     assert_refused(gateway.request("GET", "/v0/bank/available").send().await.unwrap(), 404, "no_upstream").await;
@@ -46,7 +46,7 @@ async fn a_prefix_is_taken_off_where_that_is_configured_and_the_rest_is_as_it_ca
 }
 
 #[tokio::test]
-async fn each_upstream_has_keys_and_credentials_of_its_own() {
+async fn each_upstream_has_its_own_keys_and_credentials() {
     let second = Sandbox::start(Options { client_id: Some("second".into()), ..Options::default() }).await.unwrap();
     let gateway = TestGateway::spawn_with(|config| {
         let mut upstream = upstream(&second, "second", "/second");
@@ -61,30 +61,30 @@ async fn each_upstream_has_keys_and_credentials_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_swallows_everything_takes_nothing_from_the_others() {
-    // Connections are made by the kernel and never accepted.
-    let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hole_address = hole.local_addr().unwrap();
+async fn a_provider_that_never_replies_does_not_use_up_the_limits_of_others() {
+    // The kernel completes the connections, but no program accepts them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent_address = silent.local_addr().unwrap();
     let gateway = TestGateway::spawn_with(|config| {
-        let mut black_holed = config.upstreams[0].clone();
-        black_holed.name = "hole".into();
-        black_holed.prefix = "/hole".parse().unwrap();
-        black_holed.upstream.url = format!("http://{hole_address}").parse().unwrap();
-        black_holed.upstream.reply = Duration::from_secs(600);
-        config.upstreams.push(black_holed);
+        let mut silent = config.upstreams[0].clone();
+        silent.name = "silent".into();
+        silent.prefix = "/silent".parse().unwrap();
+        silent.upstream.url = format!("http://{silent_address}").parse().unwrap();
+        silent.upstream.reply = Duration::from_secs(600);
+        config.upstreams.push(silent);
         config.gateway.limits.in_flight = 20;
         config.gateway.deadlines.exchange = Duration::from_secs(600);
     })
     .await;
-    // As many as would fill the whole gateway; half of the places are this upstream's.
-    let mut swallowed = JoinSet::new();
+    // As many requests as the gateway's limit; this upstream may have half of them in flight.
+    let mut unanswered = JoinSet::new();
     for _ in 0..20 {
-        let request = gateway.json("POST", "/hole/x", "{}");
-        swallowed.spawn(async move { request.send().await.unwrap().status().as_u16() });
+        let request = gateway.json("POST", "/silent/x", "{}");
+        unanswered.spawn(async move { request.send().await.unwrap().status().as_u16() });
     }
     for _ in 0..10 {
-        let turned_away = tokio::time::timeout(PATIENCE, swallowed.join_next()).await.expect("half are turned away");
-        assert_eq!(turned_away.unwrap().unwrap(), 503);
+        let refused = tokio::time::timeout(PATIENCE, unanswered.join_next()).await.expect("half are refused");
+        assert_eq!(refused.unwrap().unwrap(), 503);
     }
     for _ in 0..10 {
         let mut healthy = JoinSet::new();
@@ -94,11 +94,11 @@ async fn a_provider_that_swallows_everything_takes_nothing_from_the_others() {
         }
         assert_eq!(healthy.join_all().await, [200; 10]);
     }
-    drop(hole);
+    drop(silent);
 }
 
 #[tokio::test]
-async fn a_gateway_is_ready_while_one_of_its_providers_can_be_served_and_names_the_others() {
+async fn a_gateway_is_ready_while_one_upstream_is_and_names_the_others() {
     let down = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gateway = TestGateway::spawn_with(|config| {
         let mut dead = config.upstreams[0].clone();
@@ -109,13 +109,13 @@ async fn a_gateway_is_ready_while_one_of_its_providers_can_be_served_and_names_t
     })
     .await;
     gateway.ready().await;
-    let (_, said) = gateway.admin("/readyz").await;
-    assert!(said.contains(r#""ready":true"#) && said.contains("dead: no key"), "{said}");
+    let (_, body) = gateway.admin("/readyz").await;
+    assert!(body.contains(r#""ready":true"#) && body.contains("dead: no key"), "{body}");
     assert!(gateway.admin("/metrics").await.1.contains(r#"jwe_gateway_ready{upstream="dead"} 0"#));
 }
 
 #[tokio::test]
-async fn an_upstream_has_limits_of_its_own() {
+async fn an_upstream_has_its_own_limits() {
     let gateway = TestGateway::spawn_with(|config| {
         config.upstreams[0].quota = QuotaOverrides { max_body: Some(10), ..QuotaOverrides::default() };
     })
