@@ -50,7 +50,7 @@ pub(crate) enum BadTokenRequest {
 
 /// Where an upstream's token endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Location {
+pub(crate) struct TokenLocation {
     /// The path of the gateway's request, without the upstream's base path.
     pub target: String,
     /// The path of the caller's request. None if no path below the upstream's prefix leads to `target`.
@@ -62,7 +62,12 @@ pub(crate) struct Location {
 /// The configuration's check and the gateway both ask here: the path that `check` approves is the path that
 /// is served. `token_url` is where the gateway fetches its own tokens. An upstream without one has its
 /// endpoint at [`PATH`].
-pub(crate) fn locate(url: &Url, prefix: &PathPrefix, strip_prefix: bool, token_url: Option<&Url>) -> Option<Location> {
+pub(crate) fn locate(
+    url: &Url,
+    prefix: &PathPrefix,
+    strip_prefix: bool,
+    token_url: Option<&Url>,
+) -> Option<TokenLocation> {
     let target = match token_url {
         // The scheme is not compared: one port is one server.
         Some(token_url)
@@ -77,7 +82,7 @@ pub(crate) fn locate(url: &Url, prefix: &PathPrefix, strip_prefix: bool, token_u
         true => Some(prefix.join(target)),
         false => prefix.contains(target).then(|| target.to_owned()),
     };
-    Some(Location { target: target.to_owned(), caller_path })
+    Some(TokenLocation { target: target.to_owned(), caller_path })
 }
 
 /// Answers a token request. Returns the caller and the response. `scope` is the scope of the gateway's own
@@ -91,7 +96,7 @@ pub(crate) fn answer(
     body: &[u8],
     scope: Option<&str>,
 ) -> Result<(Caller, Response<Bytes>), Refusal> {
-    let request = TokenRequest::read(headers, body)?;
+    let request = ClientAuthentication::read(headers, body)?;
     let (caller, token) = callers.token(&request.client_id, &request.client_secret)?;
     let mut granted = json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs() });
     if let Some(scope) = scope {
@@ -124,12 +129,12 @@ impl Drop for RequestFields<'_> {
     }
 }
 
-struct TokenRequest {
+struct ClientAuthentication {
     client_id: String,
     client_secret: Zeroizing<String>,
 }
 
-impl TokenRequest {
+impl ClientAuthentication {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, BadTokenRequest> {
         let mut fields = RequestFields::read(headers, body).ok_or(BadTokenRequest::Form)?;
         if fields.grant_type.as_deref() != Some("client_credentials") {

@@ -18,7 +18,7 @@ use crate::gateway::callers::{CallerPermit, CallerRequest, Callers};
 use crate::gateway::capacity::UpstreamPermit;
 use crate::gateway::endpoints::jwks;
 use crate::gateway::endpoints::token::{self, BadTokenRequest};
-use crate::gateway::request::body::{self, BodyFault, Bounds};
+use crate::gateway::request::body::{self, BodyFault, BodyLimits};
 use crate::gateway::request::headers::{self, TransferCoding, transfer_coding};
 use crate::gateway::request::payload::Payload;
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
@@ -74,7 +74,7 @@ impl Admission {
     ///
     /// # Errors
     /// Refusals for faults of the caller, `overloaded` and `no_usable_key`. The rest of the body is then
-    /// read and discarded, within bounds: a caller that sends its whole body before it reads still finds the
+    /// read and discarded, within limits: a caller that sends its whole body before it reads still finds the
     /// response.
     pub(crate) async fn admit(&self, request: Request<Incoming>, record: &RecordHandle) -> Result<Admitted, Refusal> {
         let (parts, mut body) = request.into_parts();
@@ -112,8 +112,8 @@ impl Admission {
         }
         let caller_permit = caller.map(|caller| caller.admit(&caller_request(&parts))).transpose()?;
         let permit = route.capacity.acquire()?;
-        let bounds = Bounds { max: route.capacity.max_body, budget: &route.capacity.budget, time: self.body_time };
-        let payload = Payload::read(&parts, body, route, &bounds, record).await?;
+        let limits = BodyLimits { max: route.capacity.max_body, budget: &route.capacity.budget, time: self.body_time };
+        let payload = Payload::read(&parts, body, route, &limits, record).await?;
         let head = Head::new(parts, target, &payload);
         Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, payload, permit, caller_permit })))
     }
@@ -131,8 +131,8 @@ impl Admission {
         }
         let _permit = route.capacity.acquire_unauthenticated()?;
         let time = self.body_time.min(token::BODY_TIME);
-        let bounds = Bounds { max: token::MAX_BODY, budget: &route.capacity.budget, time };
-        let token_request = body::read(body, &bounds, |_| Ok(())).await?;
+        let limits = BodyLimits { max: token::MAX_BODY, budget: &route.capacity.budget, time };
+        let token_request = body::read(body, &limits, |_| Ok(())).await?;
         record.body(token_request.len());
         let scope = route.credentials.scope();
         let (caller, response) = token::answer(&self.callers, &parts.headers, &token_request, scope.as_deref())?;

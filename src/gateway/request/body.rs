@@ -56,7 +56,7 @@ pub(crate) enum BodyFault {
 
 /// The limits for one body.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds<'a> {
+pub(crate) struct BodyLimits<'a> {
     /// In bytes.
     pub max: usize,
     /// Shared by all bodies of the upstream.
@@ -72,11 +72,11 @@ pub(crate) struct Bounds<'a> {
 /// before a byte is read if the declared length is over the limit, otherwise as soon as the body is.
 pub(crate) async fn read(
     body: &mut Incoming,
-    bounds: &Bounds<'_>,
+    limits: &BodyLimits<'_>,
     check_piece: impl Fn(&[u8]) -> Result<(), Refusal>,
 ) -> Result<Bytes, Refusal> {
-    let reading = collect(body, bounds.max, bounds.budget, check_piece);
-    tokio::time::timeout(bounds.time, reading).await.unwrap_or(Err(Refusal::RequestTimeout))
+    let reading = collect(body, limits.max, limits.budget, check_piece);
+    tokio::time::timeout(limits.time, reading).await.unwrap_or(Err(Refusal::RequestTimeout))
 }
 
 /// Whether the caller waits for "100 Continue" (RFC 9110 section 10.1.1). If the gateway refuses such a

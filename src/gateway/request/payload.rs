@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 
 use crate::clock::Clock;
 use crate::gateway::access_log::handle::RecordHandle;
-use crate::gateway::request::body::{self, Bounds};
+use crate::gateway::request::body::{self, BodyLimits};
 use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
 use crate::gateway::response::refusal::{Refusal, Sent};
 use crate::gateway::route::{BodyPolicy, Route};
@@ -60,13 +60,13 @@ impl Payload {
         parts: &Parts,
         body: &mut Incoming,
         route: &Route,
-        bounds: &Bounds<'_>,
+        limits: &BodyLimits<'_>,
         record: &RecordHandle,
     ) -> Result<Self, Refusal> {
         let declared = media_type(&parts.headers);
         // A request without a body may have any Content-Type.
         let declared = if body.is_end_stream() { declared.unwrap_or(None) } else { declared? };
-        let unread = UnreadBody { method: &parts.method, declared, body, bounds, record };
+        let unread = UnreadBody { method: &parts.method, declared, body, limits, record };
         match &route.body_policy {
             BodyPolicy::Seal(keys) => unread.json_or_jwe(route, keys).await,
             BodyPolicy::RequireSealed(keys) => unread.jwe_only(route, keys).await,
@@ -108,7 +108,7 @@ struct UnreadBody<'a> {
     /// What the head says of the body.
     declared: Option<MediaType>,
     body: &'a mut Incoming,
-    bounds: &'a Bounds<'a>,
+    limits: &'a BodyLimits<'a>,
     record: &'a RecordHandle,
 }
 
@@ -166,7 +166,7 @@ impl UnreadBody<'_> {
 
     /// The whole body. `check_piece` checks each piece before it is kept.
     async fn bytes(&mut self, check_piece: impl Fn(&[u8]) -> Result<(), Refusal>) -> Result<Bytes, Refusal> {
-        let bytes = body::read(self.body, self.bounds, check_piece).await?;
+        let bytes = body::read(self.body, self.limits, check_piece).await?;
         self.record.body(bytes.len());
         Ok(bytes)
     }
