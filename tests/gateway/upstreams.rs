@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jwe_gateway::config::KeysSource as Source;
 use jwe_gateway::config::QuotaOverrides;
-use jwe_gateway::config::Upstream;
+use jwe_gateway::config::{CredentialsConfig, TokenEndpoint, Upstream};
 use jwe_gateway::sandbox::{Options, Sandbox};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -123,4 +123,27 @@ async fn an_upstream_has_its_own_limits() {
     let reply = gateway.json("POST", LIST, r#"{"more":"than ten bytes"}"#).send().await.unwrap();
     assert_refused(reply, 413, "body_too_large").await;
     gateway.assert_still_serves().await;
+}
+
+#[tokio::test]
+async fn an_emulated_token_endpoint_is_below_the_prefix_and_never_beside_the_base_path() {
+    let token_request = r#"{"client_id":"a","client_secret":"key-of-a","grant_type":"client_credentials"}"#;
+    for (token_url, served) in [("/base/Token", Some("/p/Token")), ("/based/Token", None)] {
+        let gateway = TestGateway::spawn_with(|config| {
+            config.gateway.callers = vec![crate::callers::caller("a")];
+            let upstream = &mut config.upstreams[0];
+            upstream.prefix = "/p".parse().unwrap();
+            upstream.strip_prefix = true;
+            upstream.token_endpoint = TokenEndpoint::Emulate;
+            if let CredentialsConfig::ClientCredentials(credentials) = &mut upstream.credentials {
+                credentials.url = upstream.upstream.url.join(token_url).unwrap();
+            }
+            upstream.upstream.url = upstream.upstream.url.join("/base").unwrap();
+        })
+        .await;
+        for path in ["/p/Token", "/pd/Token", "/p/v0/token"] {
+            let reply = gateway.json("POST", path, token_request).send().await.unwrap();
+            assert_eq!(reply.status() == 200, Some(path) == served, "{token_url} {path}");
+        }
+    }
 }
