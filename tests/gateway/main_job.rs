@@ -217,7 +217,7 @@ async fn call(gateway: &TestGateway, path: &str, body: Value) -> Value {
     serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
 }
 
-/// A letter whose JSON has about `length` bytes.
+/// A letter with about `length` bytes of JSON.
 fn letter(length: usize) -> String {
     // "JVBERi0x" is "%PDF-1" in Base64; any further groups of four keep it well-formed.
     let data = format!("JVBERi0x{}", "QUJD".repeat(length / 4));
