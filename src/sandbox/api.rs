@@ -12,19 +12,19 @@ use http::{Request, Response, request};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::answer::{ApiResponse, Dialect};
+use super::api_response::{ApiResponse, Dialect};
 use super::body::{self, BODY_DEADLINE, MAX_BODY, RequestBody, Unreadable};
 use super::faults::ApiFault;
 use super::flinks::Endpoint;
 use super::received::Received;
 use super::scripted_body::ScriptedBody;
 use super::state::{State, lock};
-use super::{flinks, keyset, routes, token};
+use super::{flinks, key_set, routes, token};
 
 /// Whatever arrives at the provider's door.
 pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<ScriptedBody>> {
     match request.uri().path() {
-        keyset::PATH => Ok(keyset::answer(&state, request.method(), request.headers())),
+        key_set::PATH => Ok(key_set::answer(&state, request.method(), request.headers())),
         token::PATH => Ok(token::answer(state, request, token::grant).await),
         flinks::TOKEN_PATH => Ok(token::answer(state, request, flinks::grant).await),
         _ => call(&state, request).await,

@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::answer::{ApiResponse, Dialect};
+use super::api_response::{ApiResponse, Dialect};
 use super::received::OpenedBody;
 use crate::jose::{self, DecryptionKey, OpenError};
 

@@ -20,7 +20,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answer::ApiResponse;
+use super::api_response::ApiResponse;
 use super::body::RequestBody;
 use super::faults::TokenFault;
 use super::state::{State, lock};

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
-use super::answer::ApiResponse;
+use super::api_response::ApiResponse;
 use super::management::refusal;
 use super::received::Received;
 use super::state::{State, lock};

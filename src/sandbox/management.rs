@@ -13,12 +13,12 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::Rotation;
-use super::answer::ApiResponse;
+use super::api_response::ApiResponse;
 use super::body::{self, BODY_DEADLINE};
 use super::faults::{Armed, Fault};
 use super::scripted_body::ScriptedBody;
 use super::state::{State, lock};
-use super::{host_check, keyset, listing, routes};
+use super::{host_check, key_set, listing, routes};
 
 /// What the door does, as `GET /` lists it.
 const VERBS: [(&str, &str); 12] = [
@@ -74,7 +74,7 @@ async fn act(
         ("GET", "/") => index(state, addresses),
         ("POST", "/rotate") => {
             let rotation = rotation(routes::parameter(uri, "overlap").as_deref())?;
-            let kid = keyset::rotate(state, rotation).await.map_err(|error| {
+            let kid = key_set::rotate(state, rotation).await.map_err(|error| {
                 tracing::error!(%error, "sandbox: no new key");
                 refusal(StatusCode::INTERNAL_SERVER_ERROR, "no new key could be made")
             })?;
@@ -91,7 +91,7 @@ async fn act(
             state.revoke_tokens();
             ApiResponse::ok(json!({ "revoked": true }))
         }
-        ("GET", "/keys/private") => ApiResponse::ok(keyset::private_jwks(&state.keys())),
+        ("GET", "/keys/private") => ApiResponse::ok(key_set::private_jwks(&state.keys())),
         ("GET", "/received") => listing::list(state).await,
         ("DELETE", "/received") => {
             lock(&state.received).clear();

@@ -38,14 +38,14 @@
 //! # }
 //! ```
 
-mod answer;
 mod api;
+mod api_response;
+mod bank_credentials;
 mod body;
-mod credentials;
 mod faults;
 mod flinks;
 mod host_check;
-mod keyset;
+mod key_set;
 mod letters;
 mod links;
 mod listing;
@@ -54,7 +54,6 @@ mod products;
 mod received;
 mod routes;
 mod scripted_body;
-mod search;
 mod server;
 mod state;
 mod token;
@@ -173,7 +172,7 @@ impl Sandbox {
             options.max_age,
             options.clock,
         ));
-        keyset::rotate(&state, Rotation::HardCut).await?;
+        key_set::rotate(&state, Rotation::HardCut).await?;
 
         let (alive, running) = watch::channel(());
         let alive = Arc::new(alive);
@@ -251,7 +250,7 @@ impl Sandbox {
     /// # Errors
     /// When no key can be made; the set is then as it was.
     pub async fn rotate(&self, rotation: Rotation) -> io::Result<String> {
-        keyset::rotate(&self.state, rotation).await
+        key_set::rotate(&self.state, rotation).await
     }
 
     /// Takes one key out of the set, at once; false when no key has this kid. The set may become
@@ -296,7 +295,7 @@ impl Sandbox {
     /// it.
     #[must_use]
     pub fn private_jwks(&self) -> Value {
-        keyset::private_jwks(&self.state.keys())
+        key_set::private_jwks(&self.state.keys())
     }
 
     /// What a person should read first: that it is not real, and which faults are armed.

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::answer::{ApiResponse, Dialect, bad_request};
-use super::credentials::{self, Force};
+use super::api_response::{ApiResponse, Dialect, bad_request};
+use super::bank_credentials::{self, Force};
 use super::products;
 use super::state::ApiState;
 
@@ -14,7 +14,7 @@ use super::state::ApiState;
 pub(super) fn act(api: &mut ApiState, now: Timestamp, method: &Method, uri: &Uri, body: &Value) -> ApiResponse {
     let path = uri.path();
     match (method.as_str(), path) {
-        ("GET", "/v0/bank/available") => ApiResponse::ok(credentials::banks()),
+        ("GET", "/v0/bank/available") => ApiResponse::ok(bank_credentials::banks()),
         ("POST", "/v0/bank/credentials/list") => ApiResponse::ok(api.credentials.list()),
         ("POST", "/v0/bank/credentials/status") => known(api, body, |api, token| api.credentials.status(token)),
         ("PUT", "/v0/bank/credentials/status") => force(api, body),
@@ -102,10 +102,10 @@ pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::bank_credentials::Credentials;
     use crate::sandbox::letters::Letters;
     use crate::sandbox::links::Links;
     use crate::sandbox::testing::TestSandbox;
-    use credentials::Credentials;
     use proptest::prelude::*;
 
     #[tokio::test]

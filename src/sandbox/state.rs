@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use jiff::Timestamp;
 
-use super::credentials::Credentials;
+use super::bank_credentials::Credentials;
 use super::faults::Faults;
 use super::flinks::Flinks;
-use super::keyset::KeySet;
+use super::key_set::KeySet;
 use super::letters::Letters;
 use super::links::Links;
 use super::received::Record;

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answer::{ApiResponse, Dialect, bad_request};
+use super::api_response::{ApiResponse, Dialect, bad_request};
 use super::body::{self, BODY_DEADLINE};
 use super::faults::TokenFault;
 use super::scripted_body::ScriptedBody;

@@ -12,7 +12,7 @@ use http::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::sandbox::answer::{ApiResponse, Dialect};
+use crate::sandbox::api_response::{ApiResponse, Dialect};
 use crate::sandbox::scripted_body::ScriptedBody;
 
 /// Small enough that the shortest answer takes several pieces.

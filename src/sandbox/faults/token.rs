@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::sandbox::answer::ApiResponse;
+use crate::sandbox::api_response::ApiResponse;
 use crate::sandbox::scripted_body::ScriptedBody;
 
 /// What goes wrong. Several may be armed together: a slow answer with a short life, say.

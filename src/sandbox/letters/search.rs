@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::letters::{Letter, Status};
+use super::{Letter, Status};
 
 /// The documented default and maximum of `page_size`.
 const PAGE_SIZE: u64 = 20;

@@ -180,7 +180,7 @@ fn extraction(flag: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::answer::bad_request;
+    use crate::sandbox::api_response::bad_request;
     use crate::sandbox::testing::TestSandbox;
     use http::Method;
 

@@ -4,6 +4,8 @@
 //! test that reads it back sees what it wrote. One letter is `Connected` from the start, to be
 //! discontinued rather than cancelled.
 
+mod search;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -12,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::answer::{ApiResponse, invalid, letter_not_found};
-use super::search::Search;
+use self::search::Search;
+use crate::sandbox::api_response::{ApiResponse, invalid, letter_not_found};
 
 /// Enough for any test, and a bound for one that creates letters in a loop: the oldest leaves.
 const MAX_LETTERS: usize = 10_000;
