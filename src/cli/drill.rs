@@ -89,8 +89,8 @@ async fn play(arguments: &Arguments) -> Result<(), Failure> {
 async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {
     let Arguments { scenario, rate, duration, listen, management, .. } = *arguments;
     let target = match arguments.gateway.clone() {
-        Some(gateway) => Target::Foreign { gateway, listen, management },
-        None => Target::Own,
+        Some(gateway) => Target::External { gateway, listen, management },
+        None => Target::InProcess,
     };
     let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u16(..)));
     let drill = Drill::start(Config { scenario, rate, duration, seed, target }, Clock::system()).await?;

@@ -11,7 +11,7 @@ use crate::sandbox::{Fault, Rotation, Sandbox, TokenFault};
 
 /// Making a key takes tens of milliseconds, now and then a second. What was planned apart must not
 /// fall together because of it: a cut within an outage would lose requests by the plan's fault.
-const APART: Duration = Duration::from_millis(500);
+const MIN_GAP: Duration = Duration::from_millis(500);
 
 /// Something the provider did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +32,9 @@ pub enum Change {
     /// Published this key and took the older ones out.
     Cut(String),
     /// Its key set and token endpoints failed from now on.
-    Broken,
+    OutageBegan,
     /// They answered again.
-    Mended,
+    OutageEnded,
     /// Revoked all tokens.
     Revoked,
 }
@@ -45,19 +45,19 @@ impl Change {
     pub fn published(&self) -> Option<&str> {
         match self {
             Self::Rotated(kid) | Self::Cut(kid) => Some(kid),
-            Self::Retired(_) | Self::Broken | Self::Mended | Self::Revoked => None,
+            Self::Retired(_) | Self::OutageBegan | Self::OutageEnded | Self::Revoked => None,
         }
     }
 
     /// One word, for a mark on a time line.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Rotated(_) => "rotated",
             Self::Retired(_) => "retired",
             Self::Cut(_) => "cut",
-            Self::Broken => "down",
-            Self::Mended => "up",
+            Self::OutageBegan => "down",
+            Self::OutageEnded => "up",
             Self::Revoked => "revoked",
         }
     }
@@ -69,8 +69,8 @@ impl Change {
             Self::Rotated(_) => 'R',
             Self::Retired(_) => 'r',
             Self::Cut(_) => 'C',
-            Self::Broken => '(',
-            Self::Mended => ')',
+            Self::OutageBegan => '(',
+            Self::OutageEnded => ')',
             Self::Revoked => 'T',
         }
     }
@@ -82,8 +82,8 @@ impl fmt::Display for Change {
             Self::Rotated(kid) => write!(f, "new key {kid}, the older one stays"),
             Self::Retired(kid) => write!(f, "key {kid} taken out"),
             Self::Cut(kid) => write!(f, "hard cut: new key {kid}, the older ones gone"),
-            Self::Broken => f.write_str("key set and token endpoints down"),
-            Self::Mended => f.write_str("key set and token endpoints up again"),
+            Self::OutageBegan => f.write_str("key set and token endpoints down"),
+            Self::OutageEnded => f.write_str("key set and token endpoints up again"),
             Self::Revoked => f.write_str("all tokens revoked"),
         }
     }
@@ -93,16 +93,16 @@ impl fmt::Display for Change {
 pub(super) struct Executor<'a> {
     sandbox: &'a Sandbox,
     clock: &'a Clock,
-    begun: Instant,
+    started: Instant,
     first_kid: String,
     events: Mutex<Vec<Event>>,
 }
 
 impl<'a> Executor<'a> {
-    pub(super) fn new(sandbox: &'a Sandbox, clock: &'a Clock, begun: Instant) -> Self {
+    pub(super) fn new(sandbox: &'a Sandbox, clock: &'a Clock, started: Instant) -> Self {
         let jwks = sandbox.private_jwks();
         let first_kid = jwks["keys"][0]["kid"].as_str().unwrap_or_default().to_owned();
-        Self { sandbox, clock, begun, first_kid, events: Mutex::default() }
+        Self { sandbox, clock, started, first_kid, events: Mutex::default() }
     }
 
     /// The key that was published before the first step.
@@ -112,65 +112,65 @@ impl<'a> Executor<'a> {
 
     /// Whether the endpoints fail now.
     pub(super) fn is_broken(&self) -> bool {
-        let events = self.events();
-        let last = events.iter().rev().find(|event| matches!(event.change, Change::Broken | Change::Mended));
-        last.is_some_and(|event| event.change == Change::Broken)
+        let events = self.lock_events();
+        let last = events.iter().rev().find(|event| matches!(event.change, Change::OutageBegan | Change::OutageEnded));
+        last.is_some_and(|event| event.change == Change::OutageBegan)
     }
 
     /// What was done so far.
-    pub(super) fn done(&self) -> Vec<Event> {
-        self.events().clone()
+    pub(super) fn events(&self) -> Vec<Event> {
+        self.lock_events().clone()
     }
 
     /// Does each step at its moment, or as soon after it as the step before allows.
-    pub(super) async fn perform(&self, plan: &[PlannedStep]) -> io::Result<()> {
+    pub(super) async fn run(&self, plan: &[PlannedStep]) -> io::Result<()> {
         let mut before = Duration::ZERO;
-        let mut done = self.begun;
+        let mut done = self.started;
         for step in plan {
-            let apart = (step.at - before).min(APART);
-            self.clock.sleep_until((self.begun + step.at).max(done + apart)).await;
-            self.act(&step.action).await?;
+            let gap = (step.at - before).min(MIN_GAP);
+            self.clock.sleep_until((self.started + step.at).max(done + gap)).await;
+            self.perform(&step.action).await?;
             before = step.at;
             done = self.clock.now();
         }
         Ok(())
     }
 
-    async fn act(&self, action: &Action) -> io::Result<()> {
+    async fn perform(&self, action: &Action) -> io::Result<()> {
         let sandbox = self.sandbox;
         match action {
-            Action::Rotate => self.note(Change::Rotated(sandbox.rotate(Rotation::Overlap).await?)),
-            Action::HardCut => self.note(Change::Cut(sandbox.rotate(Rotation::HardCut).await?)),
+            Action::Rotate => self.record(Change::Rotated(sandbox.rotate(Rotation::Overlap).await?)),
+            Action::HardCut => self.record(Change::Cut(sandbox.rotate(Rotation::HardCut).await?)),
             Action::Retire => {
                 for kid in kids(sandbox).into_iter().skip(1) {
                     if sandbox.retire(&kid) {
-                        self.note(Change::Retired(kid));
+                        self.record(Change::Retired(kid));
                     }
                 }
             }
-            Action::Break(fault) => {
+            Action::BeginOutage(fault) => {
                 sandbox.arm(Fault::KeySet(fault.clone()));
                 sandbox.arm(Fault::Token(TokenFault::ServerError));
-                self.note(Change::Broken);
+                self.record(Change::OutageBegan);
             }
-            Action::Mend => {
+            Action::EndOutage => {
                 sandbox.disarm_all();
-                self.note(Change::Mended);
+                self.record(Change::OutageEnded);
             }
             Action::Revoke => {
                 sandbox.revoke_tokens();
-                self.note(Change::Revoked);
+                self.record(Change::Revoked);
             }
         }
         Ok(())
     }
 
-    fn note(&self, change: Change) {
-        let at = self.clock.now() - self.begun;
-        self.events().push(Event { at, change });
+    fn record(&self, change: Change) {
+        let at = self.clock.now() - self.started;
+        self.lock_events().push(Event { at, change });
     }
 
-    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+    fn lock_events(&self) -> MutexGuard<'_, Vec<Event>> {
         // A poisoned lock only means that another thread panicked between two notes.
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,16 +198,16 @@ mod tests {
             Action::Rotate,
             Action::Retire,
             Action::HardCut,
-            Action::Break(KeySetFault::Html),
-            Action::Mend,
+            Action::BeginOutage(KeySetFault::Html),
+            Action::EndOutage,
             Action::Revoke,
         ];
         let plan: Vec<_> =
             (1..).zip(actions).map(|(s, action)| PlannedStep { at: Duration::from_secs(s), action }).collect();
-        let (performed, ()) = tokio::join!(executor.perform(&plan), async {
+        let (performed, ()) = tokio::join!(executor.run(&plan), async {
             for done in 1..=plan.len() {
                 control.advance(Duration::from_secs(1));
-                while executor.events().len() < done {
+                while executor.lock_events().len() < done {
                     tokio::task::yield_now().await;
                 }
                 assert_eq!(executor.is_broken(), done == 4);
@@ -216,14 +216,14 @@ mod tests {
         });
         performed.unwrap();
         let (first, last) = (executor.first_kid().to_owned(), kids(&sandbox));
-        let events = executor.done();
+        let events = executor.events();
         let changes: Vec<_> = events.iter().map(|event| event.change.clone()).collect();
         let Change::Rotated(second) = &changes[0] else { panic!("{changes:?}") };
         let third = last[0].clone();
         assert_ne!(*second, third);
         assert_eq!(
             changes[1..],
-            [Change::Retired(first), Change::Cut(third), Change::Broken, Change::Mended, Change::Revoked]
+            [Change::Retired(first), Change::Cut(third), Change::OutageBegan, Change::OutageEnded, Change::Revoked]
         );
         assert_eq!(events[5].at, Duration::from_secs(6));
     }

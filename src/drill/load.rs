@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::observations::{Answered, ClientReply};
+use super::observations::{ClientReply, ReplyOutcome};
 use crate::clock::Clock;
 
 /// Reads an account's state; the sandbox knows it from the start and it changes nothing.
@@ -17,28 +17,28 @@ const PATH: &str = "/v0/bank/credentials/status";
 
 /// Requests at once. At the default rate three seconds of a gateway that answers nothing; then
 /// the load waits too, and the latencies say so, since they are counted from when a request was due.
-const AT_ONCE: usize = 512;
+const MAX_IN_FLIGHT: usize = 512;
 
 /// A caller's patience. Beyond it the request is lost, whatever comes later.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The callers.
 pub(super) struct Load {
     client: reqwest::Client,
     url: Url,
-    run: Arc<str>,
+    run_id: Arc<str>,
     clock: Clock,
-    counts: Arc<Counts>,
+    counters: Arc<LoadCounters>,
 }
 
 /// How it goes.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct LoadCounters {
     sent: AtomicU64,
     failed: AtomicU64,
 }
 
-impl Counts {
+impl LoadCounters {
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -50,12 +50,12 @@ impl Counts {
 }
 
 impl Load {
-    pub(super) fn new(client: reqwest::Client, gateway: &Url, run: Arc<str>, clock: Clock) -> Self {
-        Self { client, url: target(gateway), run, clock, counts: Arc::default() }
+    pub(super) fn new(client: reqwest::Client, gateway: &Url, run_id: Arc<str>, clock: Clock) -> Self {
+        Self { client, url: endpoint_url(gateway), run_id, clock, counters: Arc::default() }
     }
 
-    pub(super) fn counts(&self) -> Arc<Counts> {
-        Arc::clone(&self.counts)
+    pub(super) fn counters(&self) -> Arc<LoadCounters> {
+        Arc::clone(&self.counters)
     }
 
     /// Sends `rate` requests a second for `duration`, each when it is due, and returns when the
@@ -64,51 +64,52 @@ impl Load {
         self,
         rate: u32,
         duration: Duration,
-        begun: Instant,
-        tell: mpsc::UnboundedSender<ClientReply>,
+        started: Instant,
+        sender: mpsc::UnboundedSender<ClientReply>,
     ) {
         let load = Arc::new(self);
-        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
         let callers = TaskTracker::new();
         for number in 0.. {
             let due = due(number, rate);
             if due >= duration {
                 break;
             }
-            load.clock.sleep_until(begun + due).await;
+            load.clock.sleep_until(started + due).await;
             // Nobody closes the semaphore.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-            let (load, tell) = (Arc::clone(&load), tell.clone());
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+            let (load, sender) = (Arc::clone(&load), sender.clone());
             callers.spawn(async move {
-                let answered = load.send(number).await;
-                let ended = load.clock.now() - begun;
+                let outcome = load.send(number).await;
+                let ended = load.clock.now() - started;
                 // The drill that no longer listens has been given up.
-                let _ = tell.send(ClientReply { number, due, ended, answered });
-                drop(place);
+                let _ = sender.send(ClientReply { number, due, ended, outcome });
+                drop(permit);
             });
         }
         callers.close();
         callers.wait().await;
     }
 
-    async fn send(&self, number: u64) -> Answered {
-        self.counts.sent.fetch_add(1, Ordering::Relaxed);
-        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").timeout(PATIENCE);
-        let request = request.header("x-request-id", request_id(&self.run, number)).body(body(&self.run, number));
+    async fn send(&self, number: u64) -> ReplyOutcome {
+        self.counters.sent.fetch_add(1, Ordering::Relaxed);
+        let request =
+            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").timeout(REQUEST_TIMEOUT);
+        let request = request.header("x-request-id", request_id(&self.run_id, number)).body(body(&self.run_id, number));
         let whole = async {
             let reply = request.send().await?;
             let status = reply.status();
             reply.bytes().await?;
             Ok::<_, reqwest::Error>(status)
         };
-        let answered = match whole.await {
-            Ok(status) => Answered::With(status.as_u16()),
-            Err(error) => Answered::Not(why(error)),
+        let outcome = match whole.await {
+            Ok(status) => ReplyOutcome::Status(status.as_u16()),
+            Err(error) => ReplyOutcome::NoReply(describe(error)),
         };
-        if answered != Answered::With(200) {
-            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        if outcome != ReplyOutcome::Status(200) {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
         }
-        answered
+        outcome
     }
 }
 
@@ -119,7 +120,7 @@ fn due(number: u64, rate: u32) -> Duration {
 }
 
 /// What the callers ask for.
-pub(super) fn target(gateway: &Url) -> Url {
+pub(super) fn endpoint_url(gateway: &Url) -> Url {
     let mut url = gateway.clone();
     url.set_path(&format!("{}{PATH}", gateway.path().trim_end_matches('/')));
     url
@@ -137,12 +138,12 @@ pub(super) fn request_id(run: &str, number: u64) -> String {
 }
 
 /// The number in a request's name.
-pub(super) fn number_in(run: &str, request_id: &str) -> Option<u64> {
+pub(super) fn parse_request_id(run: &str, request_id: &str) -> Option<u64> {
     request_id.strip_prefix("drill-")?.strip_prefix(run)?.strip_prefix('-')?.parse().ok()
 }
 
 /// reqwest's own words with those of the causes, and without the URL.
-pub(super) fn why(error: reqwest::Error) -> String {
+pub(super) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
@@ -159,9 +160,9 @@ mod tests {
 
     #[test]
     fn a_request_is_known_by_its_name() {
-        assert_eq!(number_in("ab12", &request_id("ab12", 7)), Some(7));
+        assert_eq!(parse_request_id("ab12", &request_id("ab12", 7)), Some(7));
         for other in ["drill-ab12", "drill-ab1-7", "drill-ab12-x", "0198-ab12-7"] {
-            assert_eq!(number_in("ab12", other), None, "{other}");
+            assert_eq!(parse_request_id("ab12", other), None, "{other}");
         }
     }
 
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_gateways_own_path_comes_first() {
-        let at = |gateway: &str| target(&gateway.parse().unwrap()).to_string();
+        let at = |gateway: &str| endpoint_url(&gateway.parse().unwrap()).to_string();
         assert_eq!(at("http://h:1"), "http://h:1/v0/bank/credentials/status");
         assert_eq!(at("http://h:1/flanks/"), "http://h:1/flanks/v0/bank/credentials/status");
     }

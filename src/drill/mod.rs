@@ -59,14 +59,14 @@ pub use self::monitor::Progress;
 pub use self::quantiles::Quantiles;
 pub use self::report::{Report, Verdict};
 pub use self::scenario::{Action, PlannedStep, Scenario, plan};
-pub use self::score::{Lost, Score};
-pub use self::timeline::{Band, Timeline};
+pub use self::score::{LostRequest, Score};
+pub use self::timeline::{KeyUsage, Timeline};
 
 use self::events::Executor;
 use self::load::Load;
 use self::monitor::Monitor;
 use self::observations::Observations;
-use self::target::{Passed, RunningTarget};
+use self::target::{GatewayRecord, RunningTarget};
 use crate::app::{App, BuildError, Shutdown};
 use crate::clock::Clock;
 use crate::sandbox::Sandbox;
@@ -83,10 +83,10 @@ pub const MAX_RATE: u32 = 2000;
 pub const MAX_DURATION: Duration = Duration::from_secs(10 * 60);
 
 /// A look at both sides, and a redrawn line of progress.
-const TICK: Duration = Duration::from_millis(200);
+const MONITOR_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The gateway writes its record just after the caller has the answer; this is far more than that.
-const LAST_RECORDS: Duration = Duration::from_secs(2);
+const RECORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is to be drilled.
 #[derive(Clone, Debug)]
@@ -107,9 +107,9 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub enum Target {
     /// This gateway, in this process.
-    Own,
+    InProcess,
     /// Any sealing client that takes plain JSON over HTTP.
-    Foreign {
+    External {
         /// Where it listens.
         gateway: Url,
         /// Where the sandbox waits for it.
@@ -132,14 +132,14 @@ pub enum DrillError {
     #[error(transparent)]
     Client(#[from] ConnectorError),
     /// The gateway did not take a request in time.
-    #[error("{gateway} cannot be reached within {} s: {why}", .within.as_secs())]
+    #[error("{gateway} cannot be reached within {} s: {reason}", .within.as_secs())]
     Unreachable {
         /// Its address.
         gateway: String,
         /// How long it was tried.
         within: Duration,
         /// The last answer, or why there was none.
-        why: String,
+        reason: String,
     },
     /// The gateway in this process ended by itself.
     #[error("the gateway ended during the drill")]
@@ -150,11 +150,11 @@ pub enum DrillError {
 pub struct Drill {
     config: Config,
     clock: Clock,
-    run: Arc<str>,
+    run_id: Arc<str>,
     sandbox: Sandbox,
     gateway: Url,
     app: Option<App>,
-    passed: mpsc::UnboundedReceiver<Passed>,
+    gateway_records: mpsc::UnboundedReceiver<GatewayRecord>,
     client: reqwest::Client,
 }
 
@@ -166,10 +166,10 @@ impl Drill {
     pub async fn start(config: Config, clock: Clock) -> Result<Self, DrillError> {
         let (rate, duration) = (config.rate.clamp(1, MAX_RATE), config.duration.min(MAX_DURATION));
         let config = Config { rate, duration, ..config };
-        let run: Arc<str> = Uuid::new_v4().simple().to_string()[..8].into();
-        let RunningTarget { sandbox, gateway, app, passed } = target::setup(&config, &run, &clock).await?;
+        let run_id: Arc<str> = Uuid::new_v4().simple().to_string()[..8].into();
+        let RunningTarget { sandbox, gateway, app, gateway_records } = target::setup(&config, &run_id, &clock).await?;
         let client = Connector::new(None)?.control_client()?;
-        Ok(Self { config, clock, run, sandbox, gateway, app, passed, client })
+        Ok(Self { config, clock, run_id, sandbox, gateway, app, gateway_records, client })
     }
 
     /// The provider of this drill.
@@ -184,7 +184,7 @@ impl Drill {
         let Config { scenario, rate, duration, seed, .. } = &self.config;
         let mut text = format!(
             "drill {scenario}: {}, {rate} requests/s for {} s, seed {seed}\n  gateway   {}\n  provider  {} (sandbox)\n",
-            scenario.about(),
+            scenario.description(),
             duration.as_secs_f64(),
             self.gateway,
             self.sandbox.url(),
@@ -194,7 +194,7 @@ impl Drill {
             text += &format!(
                 "\npoint the gateway at the sandbox, for instance:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run \
                  --upstream {url} --client-id {id}\n\nwaiting for it at most {} s\n",
-                target::REACHABLE.as_secs()
+                target::REACH_TIMEOUT.as_secs()
             );
         }
         text
@@ -222,47 +222,48 @@ impl Drill {
     }
 
     async fn drill(&mut self, is_own: bool, mut progress: impl FnMut(&Progress)) -> Result<Report, DrillError> {
-        let Self { config, clock, run, sandbox, gateway, client, passed, .. } = self;
-        target::reach(client, gateway, clock).await?;
+        let Self { config, clock, run_id, sandbox, gateway, client, gateway_records, .. } = self;
+        target::wait_until_reachable(client, gateway, clock).await?;
 
-        let begun = clock.now();
-        let executor = Executor::new(sandbox, clock, begun);
-        let load = Load::new(client.clone(), gateway, Arc::clone(run), clock.clone());
-        let mut monitor = Monitor::new(sandbox, Arc::clone(run), clock.clone(), begun);
-        let counts = load.counts();
+        let started = clock.now();
+        let executor = Executor::new(sandbox, clock, started);
+        let load = Load::new(client.clone(), gateway, Arc::clone(run_id), clock.clone());
+        let mut monitor = Monitor::new(sandbox, Arc::clone(run_id), clock.clone(), started);
+        let counters = load.counters();
         let plan = plan(config.scenario, config.duration, config.seed);
-        let (tell, mut answered) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
         let mut work = std::pin::pin!(async {
-            let mut loading = std::pin::pin!(load.run(config.rate, config.duration, begun, tell));
+            let mut loading = std::pin::pin!(load.run(config.rate, config.duration, started, sender));
             tokio::select! {
                 // What is still planned when the load is over would fall on nobody.
                 () = &mut loading => {}
-                performed = executor.perform(&plan) => {
+                performed = executor.run(&plan) => {
                     performed?;
                     loading.await;
                 }
             }
-            Ok::<_, DrillError>(clock.now() - begun)
+            Ok::<_, DrillError>(clock.now() - started)
         });
         let took = loop {
             tokio::select! {
                 worked = &mut work => break worked?,
-                () = clock.sleep(TICK) => progress(&monitor.look(&counts, config.duration, &executor)),
+                () = clock.sleep(MONITOR_INTERVAL) => progress(&monitor.update(&counters, config.duration, &executor)),
             }
         };
-        progress(&monitor.look(&counts, config.duration, &executor));
+        progress(&monitor.update(&counters, config.duration, &executor));
 
-        let answers: Vec<_> = std::iter::from_fn(|| answered.try_recv().ok()).collect();
-        let passed = if is_own { Some(last_records(passed, answers.len(), clock).await) } else { None };
-        let (calls, unseen) = monitor.into_calls();
+        let replies: Vec<_> = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
+        let gateway_records =
+            if is_own { Some(last_records(gateway_records, replies.len(), clock).await) } else { None };
+        let (calls, unread_calls) = monitor.into_calls();
         let observations = Observations {
             took,
             first_kid: executor.first_kid().to_owned(),
-            events: executor.done(),
-            answers,
+            events: executor.events(),
+            replies,
             calls,
-            unseen,
-            passed,
+            unread_calls,
+            gateway_records,
             key_set_fetches: sandbox.jwks_fetches(),
             token_requests: sandbox.token_requests(),
         };
@@ -271,11 +272,15 @@ impl Drill {
 }
 
 /// The gateway's records of `answers` requests.
-async fn last_records(passed: &mut mpsc::UnboundedReceiver<Passed>, answers: usize, clock: &Clock) -> Vec<Passed> {
+async fn last_records(
+    gateway_records: &mut mpsc::UnboundedReceiver<GatewayRecord>,
+    replies: usize,
+    clock: &Clock,
+) -> Vec<GatewayRecord> {
     let mut records = Vec::new();
     let all = async {
-        while records.len() < answers {
-            match passed.recv().await {
+        while records.len() < replies {
+            match gateway_records.recv().await {
                 Some(record) => records.push(record),
                 None => return,
             }
@@ -284,7 +289,7 @@ async fn last_records(passed: &mut mpsc::UnboundedReceiver<Passed>, answers: usi
     // A request that never reached the gateway has no record; the tally says so.
     tokio::select! {
         () = all => {}
-        () = clock.sleep(LAST_RECORDS) => {}
+        () = clock.sleep(RECORDS_TIMEOUT) => {}
     }
     records
 }

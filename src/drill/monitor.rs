@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::events::Executor;
-use super::load::Counts;
-use super::observations::Call;
+use super::load::LoadCounters;
+use super::observations::ProviderCall;
 use crate::clock::Clock;
 use crate::sandbox::Sandbox;
 
 /// Between two readings: each copies the whole record, which holds ten seconds of the highest rate.
-const READ: Duration = Duration::from_secs(1);
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a drill goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +35,13 @@ pub struct Progress {
 /// Reads the provider's record as it grows.
 pub(super) struct Monitor<'a> {
     sandbox: &'a Sandbox,
-    run: Arc<str>,
+    run_id: Arc<str>,
     clock: Clock,
-    begun: Instant,
-    calls: Vec<Call>,
+    started: Instant,
+    calls: Vec<ProviderCall>,
     /// The number of the last call that was read.
     read: u64,
-    unseen: u64,
+    unread_calls: u64,
     next_reading: Instant,
     kid: Option<String>,
     fetches: u64,
@@ -50,28 +50,28 @@ pub(super) struct Monitor<'a> {
 
 impl<'a> Monitor<'a> {
     /// From now on: what the provider received before is not looked at.
-    pub(super) fn new(sandbox: &'a Sandbox, run: Arc<str>, clock: Clock, begun: Instant) -> Self {
+    pub(super) fn new(sandbox: &'a Sandbox, run_id: Arc<str>, clock: Clock, started: Instant) -> Self {
         let fetches = sandbox.jwks_fetches();
         Self {
             sandbox,
-            run,
+            run_id,
             clock,
-            begun,
+            started,
             calls: Vec::new(),
             read: sandbox.received_total(),
-            unseen: 0,
-            next_reading: begun,
+            unread_calls: 0,
+            next_reading: started,
             kid: None,
             fetches,
-            fetched: (fetches > 0).then_some(begun),
+            fetched: (fetches > 0).then_some(started),
         }
     }
 
-    pub(super) fn look(&mut self, counts: &Counts, duration: Duration, executor: &Executor<'_>) -> Progress {
+    pub(super) fn update(&mut self, counters: &LoadCounters, duration: Duration, executor: &Executor<'_>) -> Progress {
         let now = self.clock.now();
         if now >= self.next_reading {
-            self.read_on();
-            self.next_reading = now + READ;
+            self.read_new_calls();
+            self.next_reading = now + READ_INTERVAL;
         }
         let fetches = self.sandbox.jwks_fetches();
         let is_broken = executor.is_broken();
@@ -80,10 +80,10 @@ impl<'a> Monitor<'a> {
         }
         self.fetches = fetches;
         Progress {
-            elapsed: now - self.begun,
+            elapsed: now - self.started,
             duration,
-            sent: counts.sent(),
-            failed: counts.failed(),
+            sent: counters.sent(),
+            failed: counters.failed(),
             kid: self.kid.clone(),
             key_set_age: self.fetched.map(|fetched| now - fetched),
             is_broken,
@@ -91,18 +91,18 @@ impl<'a> Monitor<'a> {
     }
 
     /// All calls since the beginning, and how many of them left the record unread.
-    pub(super) fn into_calls(mut self) -> (Vec<Call>, u64) {
-        self.read_on();
-        (self.calls, self.unseen)
+    pub(super) fn into_calls(mut self) -> (Vec<ProviderCall>, u64) {
+        self.read_new_calls();
+        (self.calls, self.unread_calls)
     }
 
-    fn read_on(&mut self) {
+    fn read_new_calls(&mut self) {
         let received = self.sandbox.received();
         let known = received.partition_point(|call| call.number <= self.read);
         for received in &received[known..] {
-            self.unseen += received.number - self.read - 1;
+            self.unread_calls += received.number - self.read - 1;
             self.read = received.number;
-            if let Some(call) = Call::of(received, &self.run) {
+            if let Some(call) = ProviderCall::of(received, &self.run_id) {
                 if call.is_accepted() {
                     self.kid.clone_from(&call.kid);
                 }

@@ -20,13 +20,13 @@ pub(super) struct Observations {
     /// What the provider did.
     pub(super) events: Vec<Event>,
     /// What the callers saw.
-    pub(super) answers: Vec<ClientReply>,
+    pub(super) replies: Vec<ClientReply>,
     /// What the provider saw.
-    pub(super) calls: Vec<Call>,
+    pub(super) calls: Vec<ProviderCall>,
     /// Calls that left the provider's record before they were read.
-    pub(super) unseen: u64,
+    pub(super) unread_calls: u64,
     /// What the gateway says; nothing when it is another's.
-    pub(super) passed: Option<Vec<super::target::Passed>>,
+    pub(super) gateway_records: Option<Vec<super::target::GatewayRecord>>,
     /// Requests for the key set since the start, failed ones included.
     pub(super) key_set_fetches: u64,
     /// Requests for a token since the start, failed ones included.
@@ -43,20 +43,20 @@ pub(super) struct ClientReply {
     /// When the answer was there, or was given up.
     pub(super) ended: Duration,
     /// What came back.
-    pub(super) answered: Answered,
+    pub(super) outcome: ReplyOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answered {
+pub(super) enum ReplyOutcome {
     /// An answer with this status, read to its end.
-    With(u16),
+    Status(u16),
     /// No whole answer, and why.
-    Not(String),
+    NoReply(String),
 }
 
 /// One call as the provider saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Call {
+pub(super) struct ProviderCall {
     /// Which request it was for; not known of a body that could not be read, unless the gateway
     /// passes on the request's name.
     pub(super) number: Option<u64>,
@@ -65,11 +65,11 @@ pub(super) struct Call {
     /// The key it was sealed for.
     pub(super) kid: Option<String>,
     /// What became of the body.
-    pub(super) body: Body,
+    pub(super) body: BodyCheck,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum BodyCheck {
     /// Opened, and byte for byte what was sent.
     Intact,
     /// Opened, and something else.
@@ -82,20 +82,21 @@ pub(super) enum Body {
     Unopened,
 }
 
-impl Call {
+impl ProviderCall {
     /// What a recorded call says about a request of `run`; none when it is not one of them.
     pub(super) fn of(received: &Received, run: &str) -> Option<Self> {
-        let named = received.headers.get(X_REQUEST_ID).and_then(|name| load::number_in(run, name.to_str().ok()?));
-        let inside = number_inside(&received.plaintext, run);
+        let named =
+            received.headers.get(X_REQUEST_ID).and_then(|name| load::parse_request_id(run, name.to_str().ok()?));
+        let inside = number_in_body(&received.plaintext, run);
         let body = match (&received.opened, &received.unopened, inside) {
-            (_, Some(OpenError::UnknownKey(_)), _) => Body::UnknownKey,
-            (Some(_), _, Some(number)) if received.plaintext == load::body(run, number) => Body::Intact,
-            (Some(_), _, _) => Body::Altered,
-            (None, None, Some(_)) => Body::Clear,
-            _ => Body::Unopened,
+            (_, Some(OpenError::UnknownKey(_)), _) => BodyCheck::UnknownKey,
+            (Some(_), _, Some(number)) if received.plaintext == load::body(run, number) => BodyCheck::Intact,
+            (Some(_), _, _) => BodyCheck::Altered,
+            (None, None, Some(_)) => BodyCheck::Clear,
+            _ => BodyCheck::Unopened,
         };
         // A body that was refused unread says nothing, and without a name it may be anyone's.
-        let is_ours = inside.or(named).is_some() || body == Body::UnknownKey;
+        let is_ours = inside.or(named).is_some() || body == BodyCheck::UnknownKey;
         is_ours.then(|| Self {
             number: inside.or(named),
             status: received.status.as_u16(),
@@ -106,25 +107,25 @@ impl Call {
 
     /// Whether the provider did what was asked.
     pub(super) fn is_accepted(&self) -> bool {
-        self.status == 200 && matches!(self.body, Body::Intact | Body::Altered | Body::Clear)
+        self.status == 200 && matches!(self.body, BodyCheck::Intact | BodyCheck::Altered | BodyCheck::Clear)
     }
 }
 
-impl std::fmt::Display for Call {
+impl std::fmt::Display for ProviderCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let body = match self.body {
-            Body::Intact => "opened",
-            Body::Altered => "opened, not what was sent",
-            Body::Clear => "in clear",
-            Body::UnknownKey => "key not published",
-            Body::Unopened => "not opened",
+            BodyCheck::Intact => "opened",
+            BodyCheck::Altered => "opened, not what was sent",
+            BodyCheck::Clear => "in clear",
+            BodyCheck::UnknownKey => "key not published",
+            BodyCheck::Unopened => "not opened",
         };
         write!(f, "{} {body}", self.status)?;
         self.kid.as_ref().map_or(Ok(()), |kid| write!(f, " {kid}"))
     }
 }
 
-fn number_inside(plaintext: &[u8], run: &str) -> Option<u64> {
+fn number_in_body(plaintext: &[u8], run: &str) -> Option<u64> {
     let body: Value = serde_json::from_slice(plaintext).ok()?;
     if body["drill"] == run { body["number"].as_u64() } else { None }
 }

@@ -32,7 +32,7 @@ const REVOCATION_INTERVAL: Duration = Duration::from_millis(4_500);
 const OUTAGE: (f64, f64) = (0.1, 0.9);
 
 /// Before the first event, and after the last one: traffic to compare with.
-const CALM: Duration = Duration::from_secs(1);
+const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
 /// A storm of this length is as dense as it gets; a longer one stretches, so that its report
 /// stays readable.
@@ -74,7 +74,7 @@ impl Scenario {
 
     /// In a few words.
     #[must_use]
-    pub fn about(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
             Self::Overlap => "rotations with an overlap",
             Self::HardCut => "rotations without an overlap",
@@ -119,9 +119,9 @@ pub enum Action {
     /// Publishes a key and takes the older ones out in the same moment.
     HardCut,
     /// The key set is answered like this from now on, and the token endpoint with a 500.
-    Break(KeySetFault),
+    BeginOutage(KeySetFault),
     /// Both endpoints answer again.
-    Mend,
+    EndOutage,
     /// No token issued so far is good any more.
     Revoke,
 }
@@ -134,8 +134,8 @@ pub fn plan(scenario: Scenario, duration: Duration, seed: u64) -> Vec<PlannedSte
         Scenario::Overlap => overlap(duration),
         Scenario::HardCut => hard_cut(duration),
         Scenario::JwksOutage => vec![
-            step(duration.mul_f64(OUTAGE.0), Action::Break(key_set_fault(&mut rng))),
-            step(duration.mul_f64(OUTAGE.1), Action::Mend),
+            step(duration.mul_f64(OUTAGE.0), Action::BeginOutage(key_set_fault(&mut rng))),
+            step(duration.mul_f64(OUTAGE.1), Action::EndOutage),
         ],
         Scenario::TokenRevoked => token_revoked(duration),
         Scenario::Storm => storm(duration, &mut rng),
@@ -164,7 +164,7 @@ fn hard_cut(duration: Duration) -> Vec<PlannedStep> {
 }
 
 fn token_revoked(duration: Duration) -> Vec<PlannedStep> {
-    let first = CALM.min(duration / 4);
+    let first = QUIET_PERIOD.min(duration / 4);
     let moments = std::iter::successors(Some(first), |at| Some(*at + REVOCATION_INTERVAL));
     moments.take_while(|at| *at < duration).map(|at| step(at, Action::Revoke)).collect()
 }
@@ -172,8 +172,8 @@ fn token_revoked(duration: Duration) -> Vec<PlannedStep> {
 /// One episode after the other, drawn from a shuffled deck; when the deck is empty, a new one.
 fn storm(duration: Duration, rng: &mut fastrand::Rng) -> Vec<PlannedStep> {
     let pace = (duration.as_secs_f64() / STORM.as_secs_f64()).max(1.0);
-    let end = duration.saturating_sub(CALM).max(duration / 2);
-    let mut storm = Storm { steps: Vec::new(), at: CALM.min(duration / 4), next_revocation: Duration::ZERO };
+    let end = duration.saturating_sub(QUIET_PERIOD).max(duration / 2);
+    let mut storm = Storm { steps: Vec::new(), at: QUIET_PERIOD.min(duration / 4), next_revocation: Duration::ZERO };
     let mut deck = Vec::new();
     while storm.at < end {
         if deck.is_empty() {
@@ -225,7 +225,7 @@ impl Storm {
                 self.push(Action::Retire);
             }
             Episode::Outage => {
-                self.push(Action::Break(key_set_fault(rng)));
+                self.push(Action::BeginOutage(key_set_fault(rng)));
                 let length = between(rng, STORM_EPISODE);
                 let rotates = rng.bool();
                 self.at += length / 2;
@@ -233,7 +233,7 @@ impl Storm {
                     self.push(Action::Rotate);
                 }
                 self.at += length / 2;
-                self.push(Action::Mend);
+                self.push(Action::EndOutage);
                 if rotates {
                     self.at += STORM_GAP.0;
                     self.push(Action::Retire);
@@ -293,7 +293,7 @@ mod tests {
             assert!(count(&steps, &Action::HardCut) >= 2, "{steps:?}");
             assert!(count(&steps, &Action::Revoke) >= 1, "{steps:?}");
             assert!(count(&steps, &Action::Rotate) >= 1, "{steps:?}");
-            assert!(steps.iter().any(|step| matches!(step.action, Action::Break(_))), "{steps:?}");
+            assert!(steps.iter().any(|step| matches!(step.action, Action::BeginOutage(_))), "{steps:?}");
         }
     }
 
@@ -308,8 +308,8 @@ mod tests {
                 assert!(steps.is_sorted_by_key(|step| step.at));
                 for step in &steps {
                     match step.action {
-                        Action::Break(_) => is_broken = true,
-                        Action::Mend => is_broken = false,
+                        Action::BeginOutage(_) => is_broken = true,
+                        Action::EndOutage => is_broken = false,
                         Action::HardCut | Action::Retire => assert!(!is_broken, "{steps:?}"),
                         Action::Revoke => {
                             assert!(!is_broken, "{steps:?}");

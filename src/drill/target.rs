@@ -16,10 +16,10 @@ use crate::sandbox::{Options, Sandbox};
 use crate::secret::{Secret, SecretSource};
 
 /// How long another's gateway may take to be there, started by hand if need be.
-pub(super) const REACHABLE: Duration = Duration::from_secs(60);
+pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Between two looks whether it is there.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Of the key set, where the gateway must see changes by itself: a drill of twenty seconds stands
 /// for hours, so its five minutes are two seconds.
@@ -31,11 +31,11 @@ const TOKEN_OUTLIVES: Duration = Duration::from_secs(5);
 
 /// Made up once and for all, so that a gateway can be set up before the sandbox is there. Worth
 /// nothing elsewhere.
-const FOREIGN_SECRET: &str = "drill-secret";
+const EXTERNAL_SECRET: &str = "drill-secret";
 
 /// One request as the gateway in this process recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Passed {
+pub(super) struct GatewayRecord {
     /// Which one.
     pub(super) number: u64,
     /// Whether it was sealed again after the provider's refusal of the key.
@@ -52,68 +52,73 @@ pub(super) struct RunningTarget {
     pub(super) gateway: Url,
     /// Not when the gateway is another's.
     pub(super) app: Option<App>,
-    pub(super) passed: mpsc::UnboundedReceiver<Passed>,
+    pub(super) gateway_records: mpsc::UnboundedReceiver<GatewayRecord>,
 }
 
 /// Starts what there is to start.
 pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Result<RunningTarget, DrillError> {
-    let (tell, passed) = mpsc::unbounded_channel();
+    let (sender, gateway_records) = mpsc::unbounded_channel();
     let mut options = Options { clock: clock.clone(), ..Options::default() };
     if config.scenario.needs_refreshes() {
         options.max_age = SHORT_MAX_AGE;
         options.token_lifetime = config.duration + TOKEN_OUTLIVES;
     }
-    if let Target::Foreign { gateway, listen, management } = &config.target {
+    if let Target::External { gateway, listen, management } = &config.target {
         options.address = *listen;
         options.management = *management;
-        options.client_secret = Some(FOREIGN_SECRET.to_owned());
+        options.client_secret = Some(EXTERNAL_SECRET.to_owned());
         let sandbox = Sandbox::start(options).await?;
-        return Ok(RunningTarget { sandbox, gateway: gateway.clone(), app: None, passed });
+        return Ok(RunningTarget { sandbox, gateway: gateway.clone(), app: None, gateway_records });
     }
     let sandbox = Sandbox::start(options).await?;
     let run = Arc::clone(run);
     let observer = Arc::new(move |record: &Record| {
-        if let Some(number) = load::number_in(&run, record.request_id.as_str()) {
+        if let Some(number) = load::parse_request_id(&run, record.request_id.as_str()) {
             // The drill that no longer listens has been given up.
-            let _ = tell.send(Passed::of(number, record));
+            let _ = sender.send(GatewayRecord::of(number, record));
         }
     });
     let dependencies = Dependencies { clock: clock.clone(), observers: vec![observer], ..Dependencies::default() };
     let app = App::build(for_sandbox(&sandbox)?, dependencies).await?;
     let gateway = format!("http://{}", app.address()?);
-    Ok(RunningTarget { sandbox, gateway: parsed(&gateway)?, app: Some(app), passed })
+    Ok(RunningTarget { sandbox, gateway: parsed(&gateway)?, app: Some(app), gateway_records })
 }
 
 /// Waits until the gateway gives the provider's 200; when that takes too long, until it gave any
 /// answer at all, since what is wrong with it is then the drill's to say.
-pub(super) async fn reach(client: &reqwest::Client, gateway: &Url, clock: &Clock) -> Result<(), DrillError> {
-    let deadline = clock.now() + REACHABLE;
+pub(super) async fn wait_until_reachable(
+    client: &reqwest::Client,
+    gateway: &Url,
+    clock: &Clock,
+) -> Result<(), DrillError> {
+    let deadline = clock.now() + REACH_TIMEOUT;
     let mut last = None;
     while clock.now() < deadline {
-        let probe = client.post(load::target(gateway)).header(CONTENT_TYPE, "application/json").timeout(REACHABLE);
+        let probe =
+            client.post(load::endpoint_url(gateway)).header(CONTENT_TYPE, "application/json").timeout(REACH_TIMEOUT);
         match probe.body(r#"{"credentials_token":"sandbox-credentials-1"}"#).send().await {
             Ok(reply) if reply.status() == 200 => return Ok(()),
             Ok(_) => last = None,
-            Err(error) => last = Some(load::why(error)),
+            Err(error) => last = Some(load::describe(error)),
         }
-        clock.sleep(LOOK).await;
+        clock.sleep(POLL_INTERVAL).await;
     }
     match last {
         None => Ok(()),
-        Some(why) => Err(DrillError::Unreachable { gateway: gateway.to_string(), within: REACHABLE, why }),
+        Some(reason) => Err(DrillError::Unreachable { gateway: gateway.to_string(), within: REACH_TIMEOUT, reason }),
     }
 }
 
-impl Passed {
+impl GatewayRecord {
     fn of(number: u64, record: &Record) -> Self {
-        let answer = match (record.refusal, record.status) {
+        let reply = match (record.refusal, record.status) {
             (Some(code), _) => format!("refused: {}", code.row().code),
             (None, Some(status)) => format!("relayed {}", status.as_u16()),
             (None, None) => "no answer".to_owned(),
         };
         let Record { attempts, resealed, resent, duration, outcome, .. } = record;
         let trace = format!(
-            "{answer}, {}, attempts {attempts}, resealed {resealed}, resent {resent}, {:.0} ms",
+            "{reply}, {}, attempts {attempts}, resealed {resealed}, resent {resent}, {:.0} ms",
             outcome.as_str(),
             duration.as_secs_f64() * 1e3
         );

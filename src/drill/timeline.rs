@@ -15,14 +15,14 @@ pub struct Timeline {
     /// Length of one bucket.
     pub bucket: Duration,
     /// One for each key, in the order of their publication.
-    pub bands: Vec<Band>,
+    pub keys: Vec<KeyUsage>,
     /// Lost requests in each bucket.
     pub lost: Vec<u32>,
 }
 
 /// One key over time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Band {
+pub struct KeyUsage {
     /// Its kid.
     pub kid: String,
     /// When it was published.
@@ -40,10 +40,10 @@ impl Timeline {
         // Rounded up, so that the last moment lies in the last bucket.
         let bucket = Duration::from_nanos((end.as_nanos() as u64).div_ceil(BUCKETS as u64) + 1);
         let mut timeline =
-            Self { bucket, bands: lives(&observations.first_kid, &observations.events, end), lost: empty() };
-        for (ended, kid) in score::openings(observations) {
+            Self { bucket, keys: key_lifetimes(&observations.first_kid, &observations.events, end), lost: empty() };
+        for (ended, kid) in score::opened_requests(observations) {
             let column = timeline.column(ended);
-            timeline.band(kid, end).counts[column] += 1;
+            timeline.usage(kid, end).counts[column] += 1;
         }
         for lost in &score.lost {
             let column = timeline.column(lost.ended);
@@ -66,22 +66,22 @@ impl Timeline {
 
     /// The most that any bucket holds, over all keys and lost ones together.
     #[must_use]
-    pub fn highest(&self) -> u32 {
-        let sum = |column: usize| self.bands.iter().map(|band| band.counts[column]).sum::<u32>() + self.lost[column];
+    pub fn max_count(&self) -> u32 {
+        let sum = |column: usize| self.keys.iter().map(|usage| usage.counts[column]).sum::<u32>() + self.lost[column];
         (0..self.columns()).map(sum).max().unwrap_or(0)
     }
 
     /// The band of a key; of one that nobody published, a new one over the whole time.
-    fn band(&mut self, kid: &str, end: Duration) -> &mut Band {
-        let index = self.bands.iter().position(|band| band.kid == kid).unwrap_or_else(|| {
-            self.bands.push(Band::new(kid, Duration::ZERO, end));
-            self.bands.len() - 1
+    fn usage(&mut self, kid: &str, end: Duration) -> &mut KeyUsage {
+        let index = self.keys.iter().position(|usage| usage.kid == kid).unwrap_or_else(|| {
+            self.keys.push(KeyUsage::new(kid, Duration::ZERO, end));
+            self.keys.len() - 1
         });
-        &mut self.bands[index]
+        &mut self.keys[index]
     }
 }
 
-impl Band {
+impl KeyUsage {
     fn new(kid: &str, published: Duration, withdrawn: Duration) -> Self {
         Self { kid: kid.to_owned(), published, withdrawn, counts: empty() }
     }
@@ -92,29 +92,29 @@ fn empty() -> Vec<u32> {
 }
 
 /// From when to when each key was published.
-fn lives(first_kid: &str, events: &[Event], end: Duration) -> Vec<Band> {
-    let mut bands = vec![Band::new(first_kid, Duration::ZERO, end)];
+fn key_lifetimes(first_kid: &str, events: &[Event], end: Duration) -> Vec<KeyUsage> {
+    let mut keys = vec![KeyUsage::new(first_kid, Duration::ZERO, end)];
     for Event { at, change } in events {
         match change {
-            Change::Rotated(kid) => bands.push(Band::new(kid, *at, end)),
+            Change::Rotated(kid) => keys.push(KeyUsage::new(kid, *at, end)),
             Change::Cut(kid) => {
-                bands.iter_mut().for_each(|band| band.withdrawn = band.withdrawn.min(*at));
-                bands.push(Band::new(kid, *at, end));
+                keys.iter_mut().for_each(|usage| usage.withdrawn = usage.withdrawn.min(*at));
+                keys.push(KeyUsage::new(kid, *at, end));
             }
             Change::Retired(kid) => {
-                bands.iter_mut().filter(|band| band.kid == *kid).for_each(|band| band.withdrawn = *at);
+                keys.iter_mut().filter(|usage| usage.kid == *kid).for_each(|usage| usage.withdrawn = *at);
             }
-            Change::Broken | Change::Mended | Change::Revoked => {}
+            Change::OutageBegan | Change::OutageEnded | Change::Revoked => {}
         }
     }
-    bands
+    keys
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::observations::Answered;
-    use crate::drill::testing::{answer, event, ms, observations};
+    use crate::drill::observations::ReplyOutcome;
+    use crate::drill::testing::{event, ms, observations, reply};
 
     fn timeline(observations: &Observations) -> Timeline {
         Timeline::of(observations, &Score::of(observations))
@@ -123,14 +123,14 @@ mod tests {
     #[test]
     fn every_request_is_in_one_bucket_of_its_key() {
         let mut observations = observations();
-        observations.answers.push(answer(9, 3990, 4000, Answered::With(502)));
+        observations.replies.push(reply(9, 3990, 4000, ReplyOutcome::Status(502)));
         let timeline = timeline(&observations);
-        let sums: Vec<u32> = timeline.bands.iter().map(|band| band.counts.iter().sum()).collect();
+        let sums: Vec<u32> = timeline.keys.iter().map(|usage| usage.counts.iter().sum()).collect();
         assert_eq!(sums, [2, 2]);
-        assert_eq!(timeline.bands[0].counts[0], 1);
-        assert_eq!(timeline.bands[1].counts[timeline.column(ms(2130))], 1);
+        assert_eq!(timeline.keys[0].counts[0], 1);
+        assert_eq!(timeline.keys[1].counts[timeline.column(ms(2130))], 1);
         assert_eq!(timeline.lost[BUCKETS - 1], 1, "the last moment lies in the last bucket");
-        assert_eq!(timeline.highest(), 1);
+        assert_eq!(timeline.max_count(), 1);
     }
 
     #[test]
@@ -141,19 +141,19 @@ mod tests {
             event(3000, Change::Rotated("c".into())),
             event(4000, Change::Cut("d".into())),
         ];
-        let lives = lives("a", &events, ms(9000));
-        let lives: Vec<_> = lives
+        let keys = key_lifetimes("a", &events, ms(9000));
+        let keys: Vec<_> = keys
             .iter()
-            .map(|band| (band.kid.as_str(), band.published.as_millis(), band.withdrawn.as_millis()))
+            .map(|usage| (usage.kid.as_str(), usage.published.as_millis(), usage.withdrawn.as_millis()))
             .collect();
-        assert_eq!(lives, [("a", 0, 2000), ("b", 1000, 4000), ("c", 3000, 4000), ("d", 4000, 9000)]);
+        assert_eq!(keys, [("a", 0, 2000), ("b", 1000, 4000), ("c", 3000, 4000), ("d", 4000, 9000)]);
     }
 
     #[test]
     fn a_key_that_nobody_published_has_a_band_too() {
         let mut observations = observations();
         observations.events.clear();
-        let kids: Vec<_> = timeline(&observations).bands.into_iter().map(|band| band.kid).collect();
+        let kids: Vec<_> = timeline(&observations).keys.into_iter().map(|usage| usage.kid).collect();
         assert_eq!(kids, ["a", "b"]);
     }
 }

@@ -12,91 +12,103 @@ use http::{Request, Response, request};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::api_response::{ApiResponse, Dialect};
-use super::body::{self, BODY_DEADLINE, MAX_BODY, RequestBody, Unreadable};
+use super::api_response::{ApiResponse, ErrorFormat};
+use super::body::{self, BODY_DEADLINE, ContentError, MAX_BODY, RequestBody};
 use super::faults::ApiFault;
-use super::flinks::Endpoint;
+use super::flinks::FlinksEndpoint;
 use super::received::Received;
 use super::scripted_body::ScriptedBody;
-use super::state::{State, lock};
+use super::state::{SandboxState, lock};
 use super::{flinks, key_set, routes, token};
 
 /// Whatever arrives at the provider's door.
-pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<ScriptedBody>> {
+pub(super) async fn respond(
+    state: Arc<SandboxState>,
+    request: Request<Incoming>,
+) -> io::Result<Response<ScriptedBody>> {
     match request.uri().path() {
-        key_set::PATH => Ok(key_set::answer(&state, request.method(), request.headers())),
-        token::PATH => Ok(token::answer(state, request, token::grant).await),
-        flinks::TOKEN_PATH => Ok(token::answer(state, request, flinks::grant).await),
-        _ => call(&state, request).await,
+        key_set::PATH => Ok(key_set::respond(&state, request.method(), request.headers())),
+        token::PATH => Ok(token::respond(state, request, token::grant).await),
+        flinks::TOKEN_PATH => Ok(token::respond(state, request, flinks::grant).await),
+        _ => handle_call(&state, request).await,
     }
 }
 
-async fn call(state: &Arc<State>, request: Request<Incoming>) -> io::Result<Response<ScriptedBody>> {
+async fn handle_call(state: &Arc<SandboxState>, request: Request<Incoming>) -> io::Result<Response<ScriptedBody>> {
     let (head, body) = request.into_parts();
-    let dialect = Dialect::of(head.uri.path());
-    let faults = state.faults.of_call();
-    let mut call = Received::begun(&head);
-    let answer = match body::read(body, MAX_BODY, BODY_DEADLINE).await {
-        Err(unread) => unread.answer(dialect),
+    let format = ErrorFormat::of(head.uri.path());
+    let faults = state.faults.take_for_call();
+    let mut call = Received::from_head(&head);
+    let response = match body::read(body, MAX_BODY, BODY_DEADLINE).await {
+        Err(error) => error.to_response(format),
         Ok(wire) => {
             call.wire = wire.clone();
-            match ApiFault::refusal(&faults, dialect) {
+            match ApiFault::refusal(&faults, format) {
                 Some(refusal) => refusal,
-                None => handle(state, head, wire, &mut call).await,
+                None => authenticate_and_process(state, head, wire, &mut call).await,
             }
         }
     };
-    call.status = answer.status;
+    call.status = response.status;
     lock(&state.received).push(call);
-    ApiFault::deliver(&faults, answer, &state.clock).await
+    ApiFault::deliver(&faults, response, &state.clock).await
 }
 
-async fn handle(state: &Arc<State>, head: request::Parts, wire: Bytes, call: &mut Received) -> ApiResponse {
-    let dialect = Dialect::of(head.uri.path());
-    match Endpoint::at(head.uri.path()) {
+async fn authenticate_and_process(
+    state: &Arc<SandboxState>,
+    head: request::Parts,
+    wire: Bytes,
+    call: &mut Received,
+) -> ApiResponse {
+    let format = ErrorFormat::of(head.uri.path());
+    match FlinksEndpoint::at(head.uri.path()) {
         Some(endpoint) if !endpoint.authenticates(state, &head.headers) => return endpoint.unauthenticated(),
-        None if !state.authenticated(&head.headers) => return dialect.unauthenticated(),
+        None if !state.is_authenticated(&head.headers) => return format.unauthenticated(),
         _ => {}
     }
     // Opening costs an RSA operation, and a body may be 64 MiB of JSON.
-    let at_work = Arc::clone(state);
-    let work = tokio::task::spawn_blocking(move || work(&at_work, &head, &wire));
-    match work.await {
-        Ok((content, answer)) => {
+    let worker_state = Arc::clone(state);
+    let processed = tokio::task::spawn_blocking(move || open_and_dispatch(&worker_state, &head, &wire));
+    match processed.await {
+        Ok((content, response)) => {
             match content {
                 Ok(content) => {
                     call.plaintext = content.plaintext;
                     call.opened = content.opened;
                 }
-                Err(Unreadable::Sealed(error)) => call.unopened = Some(error),
-                Err(Unreadable::MediaType) => {}
+                Err(ContentError::Sealed(error)) => call.unopened = Some(error),
+                Err(ContentError::MediaType) => {}
             }
-            answer
+            response
         }
         Err(error) => {
             tracing::error!(%error, "sandbox: a call could not be handled");
-            dialect.internal()
+            format.internal()
         }
     }
 }
 
-fn work(state: &State, head: &request::Parts, wire: &Bytes) -> (Result<RequestBody, Unreadable>, ApiResponse) {
-    let dialect = Dialect::of(head.uri.path());
+fn open_and_dispatch(
+    state: &SandboxState,
+    head: &request::Parts,
+    wire: &Bytes,
+) -> (Result<RequestBody, ContentError>, ApiResponse) {
+    let format = ErrorFormat::of(head.uri.path());
     let content = body::open(&head.headers, wire, &state.keys());
-    let answer = match &content {
-        Err(unreadable) => unreadable.answer(dialect),
+    let response = match &content {
+        Err(error) => error.to_response(format),
         Ok(content) => match parse(&content.plaintext) {
-            Err(_not_json) => dialect.not_json(),
-            Ok(body) => match Endpoint::at(head.uri.path()) {
-                Some(endpoint) => endpoint.act(&head.method, &head.uri, content, &body),
+            Err(_not_json) => format.not_json(),
+            Ok(body) => match FlinksEndpoint::at(head.uri.path()) {
+                Some(endpoint) => endpoint.respond(&head.method, &head.uri, content, &body),
                 None => {
-                    let date = state.date();
-                    routes::act(&mut lock(&state.api), date, &head.method, &head.uri, &body)
+                    let now = state.timestamp();
+                    routes::dispatch(&mut lock(&state.api), now, &head.method, &head.uri, &body)
                 }
             },
         },
     };
-    (content, answer)
+    (content, response)
 }
 
 /// A call without a body reads as `null`.
@@ -110,7 +122,7 @@ fn parse(plaintext: &[u8]) -> Result<Value, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{Reply, TestSandbox, send};
+    use crate::sandbox::testing::{TestResponse, TestSandbox, send};
     use http::Method;
     use http::header::{AUTHORIZATION, CONTENT_TYPE};
     use serde_json::json;
@@ -119,7 +131,7 @@ mod tests {
     const STATUS: &str = "/v0/bank/credentials/status";
     const SEARCH: &str = "/letters/v1/search-letters";
 
-    fn letters_code(reply: &Reply) -> String {
+    fn letters_code(reply: &TestResponse) -> String {
         let body = reply.json();
         assert_eq!(body["success"], false);
         assert_eq!(body["trace_id"].as_str().unwrap().len(), 32);
@@ -129,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_or_wrong_token_is_refused_in_the_dialect_of_the_path() {
         let sandbox = TestSandbox::start().await;
-        let without = |target| sandbox.http.post(sandbox.sandbox.url() + target);
+        let without = |target| sandbox.http.post(sandbox.handle.url() + target);
         for wrong in [None, Some("Bearer made-up"), Some("Basic x"), Some("Bearer ")] {
             let ask = async |target| match wrong {
                 None => send(without(target)).await,
@@ -143,7 +155,7 @@ mod tests {
             assert_eq!(reply.status, 401);
             assert_eq!(letters_code(&reply), "UNAUTHENTICATED");
         }
-        assert_eq!(sandbox.sandbox.received().len(), 8, "refused calls are recorded");
+        assert_eq!(sandbox.handle.received().len(), 8, "refused calls are recorded");
     }
 
     #[tokio::test]
@@ -157,7 +169,7 @@ mod tests {
         let plain = plain.header(CONTENT_TYPE, "application/json; charset=utf-8");
         send(plain.header("x-note", "kept").body(body.to_vec())).await;
 
-        let [sealed, plain] = <[Received; 2]>::try_from(sandbox.sandbox.received()).unwrap();
+        let [sealed, plain] = <[Received; 2]>::try_from(sandbox.handle.received()).unwrap();
         assert_eq!((sealed.number, plain.number), (1, 2));
         assert_eq!(sealed.plaintext, &body[..]);
         assert_eq!(sealed.wire, message);
@@ -191,7 +203,7 @@ mod tests {
             assert_eq!(reply.status, 400);
             assert!(reply.json()["error"].is_string());
         }
-        let received = sandbox.sandbox.received();
+        let received = sandbox.handle.received();
         assert_eq!(received.len(), 10);
         for call in received {
             assert!(call.unopened.is_some() && call.opened.is_none() && call.plaintext.is_empty());
@@ -232,6 +244,6 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         let message = sandbox.seal(body.as_bytes()).await;
         sandbox.post_jose("/letters/v1/create-signed", message).await.ok();
-        assert!(sandbox.sandbox.received()[0].plaintext == body);
+        assert!(sandbox.handle.received()[0].plaintext == body);
     }
 }

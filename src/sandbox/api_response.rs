@@ -3,7 +3,7 @@
 //! Everything under `/letters/` reports errors as
 //! `{"success": false, "error": {"code": ...}, "trace_id": ...}`, everything else as
 //! `{"error": "..."}`. Where the documentation names a code or a text, it is used; where it is
-//! silent (404, 413, 415) the dialect is kept and the words are ours.
+//! silent (404, 413, 415) the format is kept and the words are ours.
 
 use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -43,12 +43,12 @@ impl ApiResponse {
 
 /// Which shape errors take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(super) enum ErrorFormat {
     V0,
     Letters,
 }
 
-impl Dialect {
+impl ErrorFormat {
     pub(super) fn of(path: &str) -> Self {
         if path.starts_with("/letters/") { Self::Letters } else { Self::V0 }
     }
@@ -80,21 +80,21 @@ impl Dialect {
     pub(super) fn undecryptable(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body could not be decrypted"),
-            Self::Letters => invalid(&[("body", "Undecryptable")]),
+            Self::Letters => validation_error(&[("body", "Undecryptable")]),
         }
     }
 
     pub(super) fn not_json(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body is not valid JSON"),
-            Self::Letters => invalid(&[("body", "InvalidJson")]),
+            Self::Letters => validation_error(&[("body", "InvalidJson")]),
         }
     }
 
     pub(super) fn incomplete(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body is incomplete"),
-            Self::Letters => invalid(&[("body", "Incomplete")]),
+            Self::Letters => validation_error(&[("body", "Incomplete")]),
         }
     }
 
@@ -113,11 +113,11 @@ impl Dialect {
 
 /// A 400 in the dialect of `/v0/`.
 pub(super) fn bad_request(text: &str) -> ApiResponse {
-    Dialect::V0.error(StatusCode::BAD_REQUEST, "", text)
+    ErrorFormat::V0.error(StatusCode::BAD_REQUEST, "", text)
 }
 
 /// A 400 in the dialect of `/letters/`: each field with the type of its error.
-pub(super) fn invalid(details: &[(&str, &str)]) -> ApiResponse {
+pub(super) fn validation_error(details: &[(&str, &str)]) -> ApiResponse {
     let details: Vec<_> = details.iter().map(|(field, kind)| json!({ "field": field, "error_type": kind })).collect();
     ApiResponse {
         status: StatusCode::BAD_REQUEST,

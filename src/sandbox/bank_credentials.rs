@@ -22,11 +22,11 @@ const LINKED_BANK: &str = "sandbox-bank-3";
 const MAX_CREDENTIALS: usize = 10_000;
 
 /// All credentials of the one customer.
-pub(super) struct Credentials {
-    held: Vec<Credential>,
+pub(super) struct BankCredentials {
+    all: Vec<BankCredential>,
 }
 
-struct Credential {
+struct BankCredential {
     token: String,
     external_id: Option<String>,
     bank: &'static str,
@@ -38,13 +38,13 @@ struct Credential {
 
 /// A flow that needs the end user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Force {
+pub(super) enum ForcedFlow {
     Sca,
     Reset,
     Transaction,
 }
 
-impl Force {
+impl ForcedFlow {
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
             "sca" => Some(Self::Sca),
@@ -63,46 +63,46 @@ pub(super) fn banks() -> Value {
         .collect()
 }
 
-impl Credentials {
+impl BankCredentials {
     pub(super) fn seeded(now: Timestamp) -> Self {
-        let credential = |number: usize, bank| Credential {
+        let credential = |number: usize, bank| BankCredential {
             token: format!("sandbox-credentials-{number}"),
             external_id: Some(format!("customer-{number}")),
-            ..Credential::new(bank, now)
+            ..BankCredential::new(bank, now)
         };
-        Self { held: vec![credential(1, "sandbox-bank-1"), credential(2, "sandbox-bank-2")] }
+        Self { all: vec![credential(1, "sandbox-bank-1"), credential(2, "sandbox-bank-2")] }
     }
 
     /// The `credentials_token` of new credentials.
     pub(super) fn add(&mut self, external_id: Option<String>, now: Timestamp) -> String {
-        if self.held.len() >= MAX_CREDENTIALS {
-            self.held.remove(0);
+        if self.all.len() >= MAX_CREDENTIALS {
+            self.all.remove(0);
         }
-        let credential = Credential { external_id, ..Credential::new(LINKED_BANK, now) };
+        let credential = BankCredential { external_id, ..BankCredential::new(LINKED_BANK, now) };
         let token = credential.token.clone();
-        self.held.push(credential);
+        self.all.push(credential);
         token
     }
 
     pub(super) fn exist(&self, token: &str) -> bool {
-        self.held.iter().any(|held| held.token == token)
+        self.all.iter().any(|credential| credential.token == token)
     }
 
     pub(super) fn status(&self, token: &str) -> Option<Value> {
-        let held = self.held.iter().find(|held| held.token == token)?;
-        Some(held.status())
+        let credential = self.all.iter().find(|credential| credential.token == token)?;
+        Some(credential.status())
     }
 
     pub(super) fn list(&self) -> Value {
         let items: Vec<_> = self
-            .held
+            .all
             .iter()
-            .map(|held| {
+            .map(|credential| {
                 json!({
-                    "credentials_token": held.token,
-                    "external_id": held.external_id,
-                    "bank": held.bank,
-                    "status": held.status(),
+                    "credentials_token": credential.token,
+                    "external_id": credential.external_id,
+                    "bank": credential.bank,
+                    "status": credential.status(),
                 })
             })
             .collect();
@@ -110,27 +110,27 @@ impl Credentials {
     }
 
     /// Starts a flow and returns its token, as the answer's only member.
-    pub(super) fn force(&mut self, token: &str, force: Force) -> Option<Value> {
-        let held = self.held.iter_mut().find(|held| held.token == token)?;
-        let (member, slot) = match force {
-            Force::Sca => ("sca_token", &mut held.sca_token),
-            Force::Reset => ("reset_token", &mut held.reset_token),
-            Force::Transaction => ("transaction_token", &mut held.transaction_token),
+    pub(super) fn force(&mut self, token: &str, force: ForcedFlow) -> Option<Value> {
+        let credential = self.all.iter_mut().find(|credential| credential.token == token)?;
+        let (member, flow_token) = match force {
+            ForcedFlow::Sca => ("sca_token", &mut credential.sca_token),
+            ForcedFlow::Reset => ("reset_token", &mut credential.reset_token),
+            ForcedFlow::Transaction => ("transaction_token", &mut credential.transaction_token),
         };
-        let flow = format!("sandbox-{}", Uuid::new_v4().simple());
-        *slot = Some(flow.clone());
-        Some(json!({ member: flow }))
+        let token = format!("sandbox-{}", Uuid::new_v4().simple());
+        *flow_token = Some(token.clone());
+        Some(json!({ member: token }))
     }
 
     /// False when there was nothing to delete.
     pub(super) fn delete(&mut self, token: &str) -> bool {
-        let before = self.held.len();
-        self.held.retain(|held| held.token != token);
-        self.held.len() < before
+        let before = self.all.len();
+        self.all.retain(|credential| credential.token != token);
+        self.all.len() < before
     }
 }
 
-impl Credential {
+impl BankCredential {
     fn new(bank: &'static str, now: Timestamp) -> Self {
         Self {
             token: format!("sandbox-credentials-{}", Uuid::new_v4().simple()),
@@ -215,15 +215,15 @@ mod tests {
     #[tokio::test]
     async fn a_forced_flow_answers_its_token_and_shows_it_in_the_status() {
         let sandbox = TestSandbox::start().await;
-        for flow in ["sca", "reset", "transaction"] {
+        for token in ["sca", "reset", "transaction"] {
             let mut body = first();
-            body["force"] = json!(flow);
-            let answer = sandbox.call(Method::PUT, STATUS, &body).await.ok();
-            let member = format!("{flow}_token");
-            assert_eq!(answer.as_object().unwrap().len(), 1);
-            assert!(answer[&member].is_string());
+            body["force"] = json!(token);
+            let response = sandbox.call(Method::PUT, STATUS, &body).await.ok();
+            let member = format!("{token}_token");
+            assert_eq!(response.as_object().unwrap().len(), 1);
+            assert!(response[&member].is_string());
             let status = sandbox.post(STATUS, &first()).await.ok();
-            assert_eq!(status[&member], answer[&member]);
+            assert_eq!(status[&member], response[&member]);
         }
         let mut body = first();
         body["force"] = json!("sudo");
@@ -293,11 +293,11 @@ mod tests {
     #[test]
     fn credentials_do_not_grow_without_end() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut credentials = Credentials::seeded(now);
+        let mut credentials = BankCredentials::seeded(now);
         for _ in 0..MAX_CREDENTIALS {
             credentials.add(None, now);
         }
-        assert_eq!(credentials.held.len(), MAX_CREDENTIALS);
+        assert_eq!(credentials.all.len(), MAX_CREDENTIALS);
         assert!(!credentials.exist("sandbox-credentials-1"));
     }
 }

@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::api_response::{ApiResponse, Dialect};
+use super::api_response::{ApiResponse, ErrorFormat};
 use super::received::OpenedBody;
 use crate::jose::{self, DecryptionKey, OpenError};
 
@@ -26,48 +26,48 @@ pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a body was not read to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(super) enum ReadError {
     TooLarge,
     TooSlow,
     /// The client left, or its framing broke.
     Incomplete,
 }
 
-impl Unread {
-    pub(super) fn answer(&self, dialect: Dialect) -> ApiResponse {
+impl ReadError {
+    pub(super) fn to_response(&self, format: ErrorFormat) -> ApiResponse {
         match self {
-            Self::TooLarge => dialect.too_large(),
-            Self::TooSlow => dialect.too_slow(),
-            Self::Incomplete => dialect.incomplete(),
+            Self::TooLarge => format.too_large(),
+            Self::TooSlow => format.too_slow(),
+            Self::Incomplete => format.incomplete(),
         }
     }
 }
 
 /// All of `body`, at most `limit` bytes. A declared length over the limit is refused before
 /// anything is read.
-pub(super) async fn read<B>(body: B, limit: usize, deadline: Duration) -> Result<Bytes, Unread>
+pub(super) async fn read<B>(body: B, limit: usize, deadline: Duration) -> Result<Bytes, ReadError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     if body.size_hint().lower() > limit as u64 {
-        return Err(Unread::TooLarge);
+        return Err(ReadError::TooLarge);
     }
-    tokio::time::timeout(deadline, collect(body, limit)).await.unwrap_or(Err(Unread::TooSlow))
+    tokio::time::timeout(deadline, collect(body, limit)).await.unwrap_or(Err(ReadError::TooSlow))
 }
 
-async fn collect<B>(mut body: B, limit: usize) -> Result<Bytes, Unread>
+async fn collect<B>(mut body: B, limit: usize) -> Result<Bytes, ReadError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Unread::Incomplete)?;
+        let frame = frame.map_err(|_| ReadError::Incomplete)?;
         // Trailers carry nothing the provider documents.
         let Ok(piece) = frame.into_data() else {
             continue;
         };
         if whole.len() + piece.len() > limit {
-            return Err(Unread::TooLarge);
+            return Err(ReadError::TooLarge);
         }
         whole.extend_from_slice(&piece);
     }
@@ -85,26 +85,26 @@ pub(super) struct RequestBody {
 
 /// Why a body says nothing to the provider.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(super) enum ContentError {
     MediaType,
     Sealed(OpenError),
 }
 
-impl Unreadable {
-    pub(super) fn answer(&self, dialect: Dialect) -> ApiResponse {
+impl ContentError {
+    pub(super) fn to_response(&self, format: ErrorFormat) -> ApiResponse {
         match self {
-            Self::MediaType => dialect.unsupported_media_type(),
-            Self::Sealed(_) => dialect.undecryptable(),
+            Self::MediaType => format.unsupported_media_type(),
+            Self::Sealed(_) => format.undecryptable(),
         }
     }
 }
 
 /// Opens `wire` as its `Content-Type` says. A request without a body needs none. Costs an RSA
 /// operation: not for the threads of the runtime.
-pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) -> Result<RequestBody, Unreadable> {
+pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) -> Result<RequestBody, ContentError> {
     match media_type(headers).as_deref() {
         Some("application/jose") => {
-            let mut opened = jose::open(wire, keys).map_err(Unreadable::Sealed)?;
+            let mut opened = jose::open(wire, keys).map_err(ContentError::Sealed)?;
             Ok(RequestBody {
                 plaintext: Bytes::from(std::mem::take(&mut *opened.plaintext)),
                 opened: Some(OpenedBody { header: opened.header, kid: opened.kid, parts: opened.parts }),
@@ -112,7 +112,7 @@ pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) ->
         }
         Some("application/json") => Ok(RequestBody { plaintext: wire.clone(), opened: None }),
         _ if wire.is_empty() => Ok(RequestBody::default()),
-        _ => Err(Unreadable::MediaType),
+        _ => Err(ContentError::MediaType),
     }
 }
 
@@ -133,32 +133,32 @@ mod tests {
     use http_body_util::Full;
     use std::io;
 
-    const SOON: Duration = Duration::from_secs(5);
+    const DEADLINE: Duration = Duration::from_secs(5);
 
     #[tokio::test]
     async fn a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_not() {
-        let read = |length: usize| read(Full::from(vec![7; length]), 100, SOON);
+        let read = |length: usize| read(Full::from(vec![7; length]), 100, DEADLINE);
         assert_eq!(read(100).await.unwrap().len(), 100);
-        assert_eq!(read(101).await.unwrap_err(), Unread::TooLarge);
+        assert_eq!(read(101).await.unwrap_err(), ReadError::TooLarge);
     }
 
     #[tokio::test]
     async fn a_body_that_grows_past_the_limit_without_saying_so_is_refused() {
         let pieces = [60, 60].map(|length| BodyStep::Send(Bytes::from(vec![7; length])));
         let body = ScriptedBody::new(crate::clock::Clock::system(), 0, pieces);
-        assert_eq!(read(body, 100, SOON).await.unwrap_err(), Unread::TooLarge);
+        assert_eq!(read(body, 100, DEADLINE).await.unwrap_err(), ReadError::TooLarge);
     }
 
     #[tokio::test]
     async fn a_body_that_stalls_or_breaks_off_is_told_apart() {
         let (clock, _hands) = crate::clock::Clock::manual();
         let first = BodyStep::Send(Bytes::from_static(b"{"));
-        let stalled = ScriptedBody::new(clock.clone(), 2, [first.clone(), BodyStep::Wait(SOON)]);
+        let stalled = ScriptedBody::new(clock.clone(), 2, [first.clone(), BodyStep::Wait(DEADLINE)]);
         let brief = Duration::from_millis(1);
-        assert_eq!(read(stalled, 100, brief).await.unwrap_err(), Unread::TooSlow);
+        assert_eq!(read(stalled, 100, brief).await.unwrap_err(), ReadError::TooSlow);
         let broken = BodyStep::Fail(io::ErrorKind::UnexpectedEof);
         let broken = ScriptedBody::new(clock, 2, [first, broken]);
-        assert_eq!(read(broken, 100, SOON).await.unwrap_err(), Unread::Incomplete);
+        assert_eq!(read(broken, 100, DEADLINE).await.unwrap_err(), ReadError::Incomplete);
     }
 
     #[test]
@@ -172,8 +172,8 @@ mod tests {
         };
         assert_eq!(with(&["application/JSON; charset=utf-8"]).unwrap(), "{}");
         let twins = ["application/json", "application/json"];
-        assert_eq!(with(&twins).unwrap_err(), Unreadable::MediaType);
-        assert_eq!(with(&["text/plain"]).unwrap_err(), Unreadable::MediaType);
-        assert_eq!(with(&[]).unwrap_err(), Unreadable::MediaType);
+        assert_eq!(with(&twins).unwrap_err(), ContentError::MediaType);
+        assert_eq!(with(&["text/plain"]).unwrap_err(), ContentError::MediaType);
+        assert_eq!(with(&[]).unwrap_err(), ContentError::MediaType);
     }
 }

@@ -23,8 +23,8 @@ use uuid::Uuid;
 use super::api_response::ApiResponse;
 use super::body::RequestBody;
 use super::faults::TokenFault;
-use super::state::{State, lock};
-use super::token::{self, Tokens};
+use super::state::{SandboxState, lock};
+use super::token::{self, IssuedTokens};
 use crate::secret::Secret;
 
 /// Where its tokens come from.
@@ -53,12 +53,12 @@ pub struct FlinksKeys {
 /// What the second provider knows.
 pub(super) struct Flinks {
     pub(super) keys: FlinksKeys,
-    pub(super) tokens: Mutex<Tokens>,
+    pub(super) tokens: Mutex<IssuedTokens>,
 }
 
 /// An endpoint that is played, by what it wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(super) enum FlinksEndpoint {
     Accounts,
     NightlyRefresh,
     Pay,
@@ -67,19 +67,19 @@ pub(super) enum Endpoint {
 
 impl Flinks {
     pub(super) fn new() -> Self {
-        let made_up = |what: &str| Secret::new(format!("sandbox-flinks-{what}-{}", Uuid::new_v4().simple()));
+        let random = |what: &str| Secret::new(format!("sandbox-flinks-{what}-{}", Uuid::new_v4().simple()));
         let keys = FlinksKeys {
             client_id: CLIENT_ID.to_owned(),
-            client_secret: made_up("secret"),
-            bearer: made_up("bearer"),
-            api_key: made_up("api-key"),
-            auth_key: made_up("auth-key"),
+            client_secret: random("secret"),
+            bearer: random("bearer"),
+            api_key: random("api-key"),
+            auth_key: random("auth-key"),
         };
         Self { keys, tokens: Mutex::default() }
     }
 }
 
-impl Endpoint {
+impl FlinksEndpoint {
     /// The endpoint at this path, whatever the method.
     pub(super) fn at(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
@@ -93,20 +93,20 @@ impl Endpoint {
     }
 
     /// Whether the request shows what this endpoint wants.
-    pub(super) fn authenticates(self, state: &State, headers: &HeaderMap) -> bool {
+    pub(super) fn authenticates(self, state: &SandboxState, headers: &HeaderMap) -> bool {
         let Flinks { keys, tokens } = &state.flinks;
-        let shows = |name: &str, key: &Secret| {
+        let has_key = |name: &str, key: &Secret| {
             let mut lines = headers.get_all(name).iter();
             matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes() == key.expose().as_bytes())
         };
         match self {
             Self::Accounts => {
                 let now = state.clock.now();
-                token::bearer(headers).is_some_and(|token| lock(tokens).good(token, now))
+                token::bearer(headers).is_some_and(|token| lock(tokens).is_valid(token, now))
             }
             Self::NightlyRefresh => token::bearer(headers) == Some(keys.bearer.expose()),
-            Self::Pay => shows("x-api-key", &keys.api_key),
-            Self::Authorize => shows("flinks-auth-key", &keys.auth_key),
+            Self::Pay => has_key("x-api-key", &keys.api_key),
+            Self::Authorize => has_key("flinks-auth-key", &keys.auth_key),
         }
     }
 
@@ -119,9 +119,9 @@ impl Endpoint {
     }
 
     /// What it answers to an authenticated call.
-    pub(super) fn act(self, method: &Method, uri: &Uri, content: &RequestBody, body: &Value) -> ApiResponse {
-        if content.opened.is_some() {
-            return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
+    pub(super) fn respond(self, method: &Method, uri: &Uri, body_read: &RequestBody, body: &Value) -> ApiResponse {
+        if body_read.opened.is_some() {
+            return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
         }
         let customer = uri.path().split('/').nth(2).unwrap_or_default();
         match (self, method.as_str()) {
@@ -136,35 +136,35 @@ impl Endpoint {
                     "RequestId": Uuid::new_v4().to_string(),
                     "CustomerId": customer,
                 })),
-                None => refused(StatusCode::BAD_REQUEST, "LoginId is required"),
+                None => error(StatusCode::BAD_REQUEST, "LoginId is required"),
             },
             (Self::Pay, "POST") => match body.get("amount").and_then(Value::as_f64) {
                 Some(amount) if amount > 0.0 => ApiResponse::ok(json!({ "sessionId": Uuid::new_v4().to_string() })),
-                _ => refused(StatusCode::BAD_REQUEST, "amount is required"),
+                _ => error(StatusCode::BAD_REQUEST, "amount is required"),
             },
-            _ => refused(StatusCode::NOT_FOUND, "Not Found"),
+            _ => error(StatusCode::NOT_FOUND, "Not Found"),
         }
     }
 }
 
 /// What a token request is answered.
-pub(super) fn grant(state: &State, asked: &Value, faults: &[TokenFault]) -> ApiResponse {
+pub(super) fn grant(state: &SandboxState, request: &Value, faults: &[TokenFault]) -> ApiResponse {
     let Flinks { keys, tokens } = &state.flinks;
-    let text = |field| asked.get(field).and_then(Value::as_str).unwrap_or_default();
+    let text = |field| request.get(field).and_then(Value::as_str).unwrap_or_default();
     if text("grant_type") != "client_credentials" || text("scope") != SCOPE {
-        return refused(StatusCode::BAD_REQUEST, "grant_type must be client_credentials and scope client:admin");
+        return error(StatusCode::BAD_REQUEST, "grant_type must be client_credentials and scope client:admin");
     }
     if text("client_id") != keys.client_id || text("client_secret") != keys.client_secret.expose() {
-        return refused(StatusCode::UNAUTHORIZED, "Invalid client credentials");
+        return error(StatusCode::UNAUTHORIZED, "Invalid client credentials");
     }
     let lifetime = TokenFault::lifetime(faults, state.token_lifetime);
     let token = lock(tokens).issue(lifetime, state.clock.now());
-    let mut granted = json!({ "access_token": token, "expires_in": lifetime.as_secs() });
-    TokenFault::distort(faults, &mut granted);
-    ApiResponse::ok(granted)
+    let mut document = json!({ "access_token": token, "expires_in": lifetime.as_secs() });
+    TokenFault::distort(faults, &mut document);
+    ApiResponse::ok(document)
 }
 
-fn refused(status: StatusCode, message: &str) -> ApiResponse {
+fn error(status: StatusCode, message: &str) -> ApiResponse {
     let body = json!({ "HttpStatusCode": status.as_u16(), "Message": message, "FlinksCode": "INVALID_REQUEST" });
     ApiResponse { status, body }
 }
@@ -185,7 +185,7 @@ fn accounts() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{Reply, TestSandbox, send};
+    use crate::sandbox::testing::{TestResponse, TestSandbox, send};
     use http::header::CONTENT_TYPE;
 
     const AUTHORIZE: &str = "/v3/customer/BankingServices/Authorize";
@@ -193,49 +193,55 @@ mod tests {
     const PAY: &str = "/v2/pay/sessions/initiate";
     const ACCOUNTS: &str = "/api/fdx/5/accounts";
 
-    async fn call(sandbox: &TestSandbox, method: Method, path: &str, header: (&str, &str), body: Value) -> Reply {
-        let request = sandbox.http.request(method, format!("{}{path}", sandbox.sandbox.url()));
+    async fn call(
+        sandbox: &TestSandbox,
+        method: Method,
+        path: &str,
+        header: (&str, &str),
+        body: Value,
+    ) -> TestResponse {
+        let request = sandbox.http.request(method, format!("{}{path}", sandbox.handle.url()));
         let request = request.header(CONTENT_TYPE, "application/json").header(header.0, header.1);
         send(request.body(body.to_string())).await
     }
 
-    async fn token(sandbox: &TestSandbox, change: impl FnOnce(&mut Value)) -> Reply {
-        let keys = sandbox.sandbox.flinks();
-        let mut asked = json!({
+    async fn token(sandbox: &TestSandbox, change: impl FnOnce(&mut Value)) -> TestResponse {
+        let keys = sandbox.handle.flinks();
+        let mut request = json!({
             "grant_type": "client_credentials",
             "client_id": keys.client_id,
             "client_secret": keys.client_secret.expose(),
             "scope": SCOPE,
         });
-        change(&mut asked);
-        call(sandbox, Method::POST, TOKEN_PATH, ("accept", "*/*"), asked).await
+        change(&mut request);
+        call(sandbox, Method::POST, TOKEN_PATH, ("accept", "*/*"), request).await
     }
 
     #[tokio::test]
     async fn a_token_comes_without_a_type_and_opens_the_accounts_until_it_is_revoked() {
         let sandbox = TestSandbox::start().await;
-        let granted = token(&sandbox, |_| {}).await.ok();
-        assert!(granted.get("token_type").is_none());
-        assert_eq!(granted["expires_in"], 3600);
-        let bearer = format!("Bearer {}", granted["access_token"].as_str().unwrap());
+        let document = token(&sandbox, |_| {}).await.ok();
+        assert!(document.get("token_type").is_none());
+        assert_eq!(document["expires_in"], 3600);
+        let bearer = format!("Bearer {}", document["access_token"].as_str().unwrap());
         let accounts = async || call(&sandbox, Method::GET, ACCOUNTS, ("authorization", &bearer), json!({})).await;
         assert!(accounts().await.ok()["accounts"].is_array());
-        sandbox.sandbox.revoke_tokens();
+        sandbox.handle.revoke_tokens();
         let refused = accounts().await;
         assert_eq!((refused.status.as_u16(), refused.json()["message"].as_str()), (401, Some("Invalid Bearer Token")));
         for (member, value, status) in
             [("scope", "other", 400), ("grant_type", "password", 400), ("client_secret", "wrong", 401)]
         {
-            assert_eq!(token(&sandbox, |asked| asked[member] = json!(value)).await.status, status, "{member}");
+            assert_eq!(token(&sandbox, |request| request[member] = json!(value)).await.status, status, "{member}");
         }
     }
 
     #[tokio::test]
     async fn each_fixed_key_opens_its_own_endpoint_and_no_other() {
         let sandbox = TestSandbox::start().await;
-        let keys = sandbox.sandbox.flinks().clone();
+        let keys = sandbox.handle.flinks().clone();
         let bearer = format!("Bearer {}", keys.bearer.expose());
-        let shown = [
+        let headers = [
             ("authorization", bearer.as_str()),
             ("x-api-key", keys.api_key.expose()),
             ("flinks-auth-key", keys.auth_key.expose()),
@@ -243,21 +249,21 @@ mod tests {
         let body = json!({ "LoginId": "5e115eac", "amount": 100.0 });
         let endpoints = [(Method::GET, NIGHTLY), (Method::POST, PAY), (Method::POST, AUTHORIZE)];
         for (index, (method, path)) in endpoints.into_iter().enumerate() {
-            for (other, header) in shown.into_iter().enumerate() {
+            for (other, header) in headers.into_iter().enumerate() {
                 let status = call(&sandbox, method.clone(), path, header, body.clone()).await.status;
                 assert_eq!(status, if other == index { 200 } else { 401 }, "{path} with {}", header.0);
             }
         }
-        let received = sandbox.sandbox.received().pop().unwrap();
+        let received = sandbox.handle.received().pop().unwrap();
         assert_eq!((received.plaintext, received.opened.is_none()), (body.to_string().into(), true));
     }
 
     #[tokio::test]
     async fn it_takes_no_jwe() {
         let sandbox = TestSandbox::start().await;
-        let keys = sandbox.sandbox.flinks();
+        let keys = sandbox.handle.flinks();
         let request =
-            sandbox.http.post(format!("{}{PAY}", sandbox.sandbox.url())).header("x-api-key", keys.api_key.expose());
+            sandbox.http.post(format!("{}{PAY}", sandbox.handle.url())).header("x-api-key", keys.api_key.expose());
         let sealed = sandbox.seal(br#"{"amount":1}"#).await;
         let reply = send(request.header(CONTENT_TYPE, "application/jose").body(sealed)).await;
         assert_eq!(reply.status, 415);

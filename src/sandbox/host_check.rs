@@ -48,7 +48,7 @@ mod tests {
     #[tokio::test]
     async fn a_web_page_gets_neither_in_nor_a_rotation_done() {
         let sandbox = TestSandbox::start().await;
-        let url = sandbox.sandbox.management_url();
+        let url = sandbox.handle.management_url();
         let port = url.rsplit(':').next().unwrap();
         for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "a b"] {
             let request = sandbox.http.get(format!("{url}/keys/private"));

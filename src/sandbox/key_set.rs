@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::Rotation;
 use super::faults::MalformedKeys;
 use super::scripted_body::ScriptedBody;
-use super::state::{State, lock};
+use super::state::{SandboxState, lock};
 use crate::jose::DecryptionKey;
 
 /// Where the documentation says the set is.
@@ -30,30 +30,30 @@ const MAX_KEYS: usize = 16;
 
 /// The keys held now, newest first.
 #[derive(Debug)]
-pub(super) struct KeySet {
+pub(super) struct DecryptionKeys {
     /// Different in each run, so that a kid of an earlier run is never taken for ours.
     prefix: String,
-    made: u64,
-    held: Vec<Held>,
+    generated: u64,
+    keys: Vec<ExpiringKey>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct ExpiringKey {
     key: DecryptionKey,
     /// When its overlap with a newer key ends.
-    until: Option<Instant>,
+    expires: Option<Instant>,
 }
 
-impl KeySet {
+impl DecryptionKeys {
     pub(super) fn new() -> Self {
         let run = Uuid::new_v4().simple().to_string();
-        Self { prefix: format!("sandbox-{}", run.get(..8).unwrap_or(&run)), made: 0, held: Vec::new() }
+        Self { prefix: format!("sandbox-{}", run.get(..8).unwrap_or(&run)), generated: 0, keys: Vec::new() }
     }
 
     /// The kid for the key made next.
     pub(super) fn next_kid(&mut self) -> String {
-        self.made += 1;
-        format!("{}-{}", self.prefix, self.made)
+        self.generated += 1;
+        format!("{}-{}", self.prefix, self.generated)
     }
 
     /// Puts `key` first in the set, and deals with the older ones as `rotation` says.
@@ -62,27 +62,27 @@ impl KeySet {
             Rotation::Overlap => {}
             Rotation::OverlapFor(overlap) => {
                 let end = now.checked_add(overlap);
-                for held in &mut self.held {
-                    held.until = earlier(held.until, end);
+                for entry in &mut self.keys {
+                    entry.expires = earlier(entry.expires, end);
                 }
             }
-            Rotation::HardCut => self.held.clear(),
+            Rotation::HardCut => self.keys.clear(),
         }
-        self.held.insert(0, Held { key, until: None });
-        self.held.truncate(MAX_KEYS);
+        self.keys.insert(0, ExpiringKey { key, expires: None });
+        self.keys.truncate(MAX_KEYS);
     }
 
     /// Takes the key with this kid out of the set; false when there is none.
     pub(super) fn retire(&mut self, kid: &str) -> bool {
-        let before = self.held.len();
-        self.held.retain(|held| held.key.kid() != Some(kid));
-        self.held.len() < before
+        let before = self.keys.len();
+        self.keys.retain(|entry| entry.key.kid() != Some(kid));
+        self.keys.len() < before
     }
 
     /// The keys that open messages now, newest first.
     pub(super) fn keys(&mut self, now: Instant) -> Vec<DecryptionKey> {
-        self.held.retain(|held| held.until.is_none_or(|until| now < until));
-        self.held.iter().map(|held| held.key.clone()).collect()
+        self.keys.retain(|entry| entry.expires.is_none_or(|expires| now < expires));
+        self.keys.iter().map(|entry| entry.key.clone()).collect()
     }
 }
 
@@ -94,7 +94,7 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 /// Makes a key and publishes it; its kid. Without one, the set stays as it is.
-pub(super) async fn rotate(state: &State, rotation: Rotation) -> io::Result<String> {
+pub(super) async fn rotate(state: &SandboxState, rotation: Rotation) -> io::Result<String> {
     let kid = lock(&state.keys).next_kid();
     let key = generate(kid.clone()).await?;
     let now = state.clock.now();
@@ -117,14 +117,14 @@ pub(super) fn private_jwks(keys: &[DecryptionKey]) -> Value {
 }
 
 /// The JWK Set of `keys`, newest first, behind `junk`.
-fn public_jwks(keys: &[DecryptionKey], junk: &[MalformedKeys]) -> Value {
+fn public_jwks(keys: &[DecryptionKey], malformed: &[MalformedKeys]) -> Value {
     let real: Vec<_> = keys.iter().map(DecryptionKey::to_public_jwk).collect();
-    let entries = junk.iter().flat_map(|junk| junk.entries(real.first()));
+    let entries = malformed.iter().flat_map(|malformed| malformed.entries(real.first()));
     json!({ "keys": entries.chain(real.iter().cloned()).collect::<Vec<_>>() })
 }
 
 /// Answers a request for the set.
-pub(super) fn answer(state: &State, method: &Method, headers: &HeaderMap) -> Response<ScriptedBody> {
+pub(super) fn respond(state: &SandboxState, method: &Method, headers: &HeaderMap) -> Response<ScriptedBody> {
     if method != Method::GET && method != Method::HEAD {
         let mut response = Response::new(ScriptedBody::whole(""));
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -133,26 +133,26 @@ pub(super) fn answer(state: &State, method: &Method, headers: &HeaderMap) -> Res
         return response;
     }
     state.count_jwks_fetch();
-    let (junk, faults) = state.faults.of_key_set();
-    let document = Bytes::from(public_jwks(&state.keys(), &junk).to_string());
+    let (malformed, faults) = state.faults.take_for_key_set();
+    let document = Bytes::from(public_jwks(&state.keys(), &malformed).to_string());
     if let Some(fault) = faults.first() {
-        return fault.answer(&document, &state.clock);
+        return fault.to_response(&document, &state.clock);
     }
     let etag = etag(&document);
-    let fresh = names(headers, &etag);
-    let body = if fresh { Bytes::new() } else { document };
+    let not_modified = matches_etag(headers, &etag);
+    let body = if not_modified { Bytes::new() } else { document };
     let mut response = Response::new(ScriptedBody::whole(body));
-    if fresh {
+    if not_modified {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
     }
-    validators(response.headers_mut(), state.max_age, &etag);
+    insert_validators(response.headers_mut(), state.max_age, &etag);
     response
 }
 
-fn validators(headers: &mut HeaderMap, max_age: Duration, etag: &str) {
+fn insert_validators(headers: &mut HeaderMap, max_age: Duration, etag: &str) {
     let cache_control = format!("public, max-age={}", max_age.as_secs());
     for (name, value) in [(CACHE_CONTROL, cache_control.as_str()), (ETAG, etag)] {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -169,7 +169,7 @@ fn etag(document: &[u8]) -> String {
 
 /// Whether any `If-None-Match` line names `etag` or `*`, by the weak comparison of RFC 9110
 /// section 13.1.2.
-fn names(headers: &HeaderMap, etag: &str) -> bool {
+fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -183,9 +183,9 @@ fn names(headers: &HeaderMap, etag: &str) -> bool {
 mod tests {
     use super::*;
     use crate::jose::EncryptionKey;
-    use crate::sandbox::testing::{Reply, TestSandbox, send};
+    use crate::sandbox::testing::{TestResponse, TestSandbox, send};
 
-    fn kids(reply: Reply) -> Vec<String> {
+    fn kids(reply: TestResponse) -> Vec<String> {
         let set = reply.ok();
         let keys = set["keys"].as_array().unwrap();
         let kid = |key: &Value| EncryptionKey::from_jwk(key).unwrap().kid().unwrap().to_owned();
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(reply.header("cache-control"), "public, max-age=300");
         assert!(reply.header("etag").starts_with('"'));
         assert_eq!(kids(reply).len(), 1);
-        assert_eq!(sandbox.sandbox.jwks_fetches(), 1);
+        assert_eq!(sandbox.handle.jwks_fetches(), 1);
     }
 
     #[tokio::test]
@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(reply.header("cache-control"), "public, max-age=300");
             assert!(reply.body.is_empty());
         }
-        sandbox.sandbox.rotate(Rotation::Overlap).await.unwrap();
+        sandbox.handle.rotate(Rotation::Overlap).await.unwrap();
         let request = sandbox.http.get(sandbox.jwks_url());
         let reply = send(request.header(IF_NONE_MATCH, &etag)).await;
         assert_ne!(reply.header("etag"), etag);
@@ -236,22 +236,22 @@ mod tests {
     async fn a_rotation_puts_the_new_key_first_and_deals_with_the_old_one_as_told() {
         let sandbox = TestSandbox::start().await;
         let first = kids(sandbox.jwks().await).remove(0);
-        let second = sandbox.sandbox.rotate(Rotation::Overlap).await.unwrap();
+        let second = sandbox.handle.rotate(Rotation::Overlap).await.unwrap();
         assert_eq!(kids(sandbox.jwks().await), [second.clone(), first.clone()]);
 
         let overlap = Duration::from_secs(60);
-        let third = sandbox.sandbox.rotate(Rotation::OverlapFor(overlap)).await.unwrap();
+        let third = sandbox.handle.rotate(Rotation::OverlapFor(overlap)).await.unwrap();
         sandbox.control.advance(Duration::from_secs(59));
         assert_eq!(kids(sandbox.jwks().await), [third.clone(), second, first]);
         sandbox.control.advance(Duration::from_secs(1));
         assert_eq!(kids(sandbox.jwks().await), [third.as_str()]);
 
-        let fourth = sandbox.sandbox.rotate(Rotation::HardCut).await.unwrap();
+        let fourth = sandbox.handle.rotate(Rotation::HardCut).await.unwrap();
         assert_ne!(third, fourth);
         assert_eq!(kids(sandbox.jwks().await), [fourth.as_str()]);
 
-        assert!(sandbox.sandbox.retire(&fourth));
-        assert!(!sandbox.sandbox.retire(&fourth));
+        assert!(sandbox.handle.retire(&fourth));
+        assert!(!sandbox.handle.retire(&fourth));
         assert!(kids(sandbox.jwks().await).is_empty());
     }
 
@@ -262,9 +262,9 @@ mod tests {
         let path = "/v0/bank/credentials/list";
         assert_eq!(sandbox.post_jose(path, message.clone()).await.status, 200);
         let kid = kids(sandbox.jwks().await).remove(0);
-        sandbox.sandbox.rotate(Rotation::HardCut).await.unwrap();
+        sandbox.handle.rotate(Rotation::HardCut).await.unwrap();
         assert_eq!(sandbox.post_jose(path, message).await.status, 400);
-        let received = sandbox.sandbox.received();
+        let received = sandbox.handle.received();
         assert_eq!(received[0].kid(), Some(kid.as_str()));
         assert_eq!(received[1].kid(), Some(kid.as_str()));
         assert!(received[1].opened.is_none() && received[1].plaintext.is_empty());
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn rotations_that_keep_the_old_keys_do_not_grow_the_set_without_end() {
         let key = DecryptionKey::generate("made-once").unwrap();
-        let mut set = KeySet::new();
+        let mut set = DecryptionKeys::new();
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let now = Instant::now();
         for _ in 0..MAX_KEYS + 3 {

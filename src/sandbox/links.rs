@@ -74,11 +74,11 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         let body = json!({ "code": "sandbox-link-code-1" });
         let exchange = async || sandbox.post(PATH, &body).await;
-        let answer = exchange().await.ok();
-        assert_eq!(answer["message"], "Successfully retrieved");
-        assert_eq!(answer["extra"], json!({ "alias": "customer-3" }));
-        assert_eq!(answer["link_token"], "sandbox-link-1");
-        let named = json!({ "credentials_token": answer["credentials_token"] });
+        let response = exchange().await.ok();
+        assert_eq!(response["message"], "Successfully retrieved");
+        assert_eq!(response["extra"], json!({ "alias": "customer-3" }));
+        assert_eq!(response["link_token"], "sandbox-link-1");
+        let named = json!({ "credentials_token": response["credentials_token"] });
         let status = sandbox.post("/v0/bank/credentials/status", &named).await.ok();
         assert_eq!(status["name"], "sandbox-bank-3");
         let list = sandbox.post("/v0/bank/credentials/list", &json!({})).await.ok();

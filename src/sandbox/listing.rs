@@ -10,14 +10,14 @@ use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
 use super::api_response::ApiResponse;
-use super::management::refusal;
+use super::management::error_response;
 use super::received::Received;
-use super::state::{State, lock};
+use super::state::{SandboxState, lock};
 
 /// Every recorded call, oldest first, without its `Authorization`.
 ///
 /// Encoding and hashing a full record takes a second: not for the threads of the runtime.
-pub(super) async fn list(state: &Arc<State>) -> ApiResponse {
+pub(super) async fn list(state: &Arc<SandboxState>) -> ApiResponse {
     let (calls, total) = {
         let record = lock(&state.received);
         (record.calls(), record.total())
@@ -33,7 +33,7 @@ pub(super) async fn list(state: &Arc<State>) -> ApiResponse {
         Ok(list) => ApiResponse::ok(list),
         Err(error) => {
             tracing::error!(%error, "sandbox: the record could not be listed");
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, "the record could not be listed")
+            error_response(StatusCode::INTERNAL_SERVER_ERROR, "the record could not be listed")
         }
     }
 }
@@ -113,6 +113,6 @@ mod tests {
         assert_eq!(sandbox.manage(Method::DELETE, "/received").await.status, 200);
         let list = sandbox.manage(Method::GET, "/received").await.ok();
         assert_eq!(list, json!({ "total": 2, "kept": 0, "requests": [] }));
-        assert_eq!(sandbox.sandbox.received_total(), 2);
+        assert_eq!(sandbox.handle.received_total(), 2);
     }
 }

@@ -17,7 +17,7 @@ use super::api_response::ApiResponse;
 use super::body::{self, BODY_DEADLINE};
 use super::faults::{Armed, Fault};
 use super::scripted_body::ScriptedBody;
-use super::state::{State, lock};
+use super::state::{SandboxState, lock};
 use super::{host_check, key_set, listing, routes};
 
 /// What the door does, as `GET /` lists it.
@@ -50,40 +50,41 @@ pub(super) struct Addresses {
 }
 
 /// Whatever arrives at the management door.
-pub(super) async fn answer(
-    state: Arc<State>,
+pub(super) async fn respond(
+    state: Arc<SandboxState>,
     addresses: Addresses,
     request: Request<Incoming>,
 ) -> io::Result<Response<ScriptedBody>> {
     let (head, body) = request.into_parts();
-    if let Err(why) = host_check::admit(&head.headers, addresses.management.ip()) {
-        return Ok(refusal(StatusCode::FORBIDDEN, why).into_response());
+    if let Err(message) = host_check::admit(&head.headers, addresses.management.ip()) {
+        return Ok(error_response(StatusCode::FORBIDDEN, message).into_response());
     }
-    Ok(act(&state, addresses, &head.method, &head.uri, body).await.unwrap_or_else(|refusal| refusal.into_response()))
+    Ok(dispatch(&state, addresses, &head.method, &head.uri, body).await.unwrap_or_else(|error| error.into_response()))
 }
 
-async fn act(
-    state: &Arc<State>,
+async fn dispatch(
+    state: &Arc<SandboxState>,
     addresses: Addresses,
     method: &Method,
     uri: &Uri,
     body: Incoming,
 ) -> Result<Response<ScriptedBody>, ApiResponse> {
     let path = uri.path();
-    let answer = match (method.as_str(), path) {
+    let response = match (method.as_str(), path) {
         ("GET", "/") => index(state, addresses),
         ("POST", "/rotate") => {
             let rotation = rotation(routes::parameter(uri, "overlap").as_deref())?;
             let kid = key_set::rotate(state, rotation).await.map_err(|error| {
                 tracing::error!(%error, "sandbox: no new key");
-                refusal(StatusCode::INTERNAL_SERVER_ERROR, "no new key could be made")
+                error_response(StatusCode::INTERNAL_SERVER_ERROR, "no new key could be made")
             })?;
             ApiResponse::ok(json!({ "kid": kid }))
         }
         ("POST", "/retire") => {
-            let kid = routes::parameter(uri, "kid").ok_or_else(|| refusal(StatusCode::BAD_REQUEST, "which kid?"))?;
+            let kid =
+                routes::parameter(uri, "kid").ok_or_else(|| error_response(StatusCode::BAD_REQUEST, "which kid?"))?;
             if !lock(&state.keys).retire(&kid) {
-                return Err(refusal(StatusCode::NOT_FOUND, "no key has this kid"));
+                return Err(error_response(StatusCode::NOT_FOUND, "no key has this kid"));
             }
             ApiResponse::ok(json!({ "retired": kid }))
         }
@@ -106,16 +107,16 @@ async fn act(
             state.faults.disarm_all();
             ApiResponse::ok(json!({ "disarmed": true }))
         }
-        ("GET", _) => match body_of(state, path) {
-            Some(plaintext) => return Ok(raw(plaintext)),
+        ("GET", _) => match received_body(state, path) {
+            Some(plaintext) => return Ok(octet_stream(plaintext)),
             None => return Err(not_found()),
         },
         _ => return Err(not_found()),
     };
-    Ok(answer.into_response())
+    Ok(response.into_response())
 }
 
-fn index(state: &State, addresses: Addresses) -> ApiResponse {
+fn index(state: &SandboxState, addresses: Addresses) -> ApiResponse {
     let verbs: serde_json::Map<String, Value> =
         VERBS.iter().map(|(verb, what)| ((*verb).to_owned(), json!(what))).collect();
     ApiResponse::ok(json!({
@@ -129,7 +130,7 @@ fn index(state: &State, addresses: Addresses) -> ApiResponse {
 }
 
 /// What a person should read first.
-pub(super) fn banner(state: &State) -> String {
+pub(super) fn banner(state: &SandboxState) -> String {
     let armed: Vec<_> = state.faults.armed().iter().map(Armed::to_string).collect();
     let armed = if armed.is_empty() { "none".to_owned() } else { armed.join(", ") };
     format!(
@@ -138,15 +139,15 @@ pub(super) fn banner(state: &State) -> String {
     )
 }
 
-async fn arm(state: &State, body: Incoming) -> Result<ApiResponse, ApiResponse> {
+async fn arm(state: &SandboxState, body: Incoming) -> Result<ApiResponse, ApiResponse> {
     let Ok(body) = body::read(body, MAX_BODY, BODY_DEADLINE).await else {
-        return Err(refusal(StatusCode::BAD_REQUEST, "the body was not read"));
+        return Err(error_response(StatusCode::BAD_REQUEST, "the body was not read"));
     };
     let armed: Armed =
-        serde_json::from_slice(&body).map_err(|error| refusal(StatusCode::BAD_REQUEST, &error.to_string()))?;
-    let answer = ApiResponse::ok(json!(armed));
+        serde_json::from_slice(&body).map_err(|error| error_response(StatusCode::BAD_REQUEST, &error.to_string()))?;
+    let response = ApiResponse::ok(json!(armed));
     state.faults.arm(armed);
-    Ok(answer)
+    Ok(response)
 }
 
 fn rotation(overlap: Option<&str>) -> Result<Rotation, ApiResponse> {
@@ -155,13 +156,15 @@ fn rotation(overlap: Option<&str>) -> Result<Rotation, ApiResponse> {
         Some("false") => Ok(Rotation::HardCut),
         Some(seconds) => match seconds.parse() {
             Ok(seconds) => Ok(Rotation::OverlapFor(Duration::from_secs(seconds))),
-            Err(_) => Err(refusal(StatusCode::BAD_REQUEST, "overlap must be true, false or a number of seconds")),
+            Err(_) => {
+                Err(error_response(StatusCode::BAD_REQUEST, "overlap must be true, false or a number of seconds"))
+            }
         },
     }
 }
 
 /// `/received/last/body` or `/received/N/body`.
-fn body_of(state: &State, path: &str) -> Option<Bytes> {
+fn received_body(state: &SandboxState, path: &str) -> Option<Bytes> {
     let which = path.strip_prefix("/received/")?.strip_suffix("/body")?;
     let record = lock(&state.received);
     let call = match which {
@@ -171,7 +174,7 @@ fn body_of(state: &State, path: &str) -> Option<Bytes> {
     call.map(|call| call.plaintext.clone())
 }
 
-fn raw(bytes: Bytes) -> Response<ScriptedBody> {
+fn octet_stream(bytes: Bytes) -> Response<ScriptedBody> {
     let mut response = Response::new(ScriptedBody::whole(bytes));
     let octets = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(CONTENT_TYPE, octets);
@@ -179,12 +182,12 @@ fn raw(bytes: Bytes) -> Response<ScriptedBody> {
 }
 
 fn not_found() -> ApiResponse {
-    refusal(StatusCode::NOT_FOUND, "no such verb or call: GET / lists the verbs")
+    error_response(StatusCode::NOT_FOUND, "no such verb or call: GET / lists the verbs")
 }
 
 /// An error of the management door.
-pub(super) fn refusal(status: StatusCode, why: &str) -> ApiResponse {
-    ApiResponse { status, body: json!({ "error": why }) }
+pub(super) fn error_response(status: StatusCode, message: &str) -> ApiResponse {
+    ApiResponse { status, body: json!({ "error": message }) }
 }
 
 #[cfg(test)]
@@ -198,9 +201,9 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         let index = sandbox.manage(Method::GET, "/").await.ok();
         assert!(index["what"].as_str().unwrap().contains("not real"));
-        assert!(sandbox.sandbox.banner().contains("not real"));
-        assert_eq!(index["provider"], sandbox.sandbox.url());
-        assert_eq!(index["management"], sandbox.sandbox.management_url());
+        assert!(sandbox.handle.banner().contains("not real"));
+        assert_eq!(index["provider"], sandbox.handle.url());
+        assert_eq!(index["management"], sandbox.handle.management_url());
         assert_eq!((&index["jwks_fetches"], &index["token_requests"]), (&json!(0), &json!(1)));
         for (method, target) in [
             (Method::GET, "/nothing"),
@@ -254,7 +257,7 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         let message = sandbox.seal(b"{\"a\":1}").await;
         let set = sandbox.manage(Method::GET, "/keys/private").await.ok();
-        assert_eq!(set, sandbox.sandbox.private_jwks());
+        assert_eq!(set, sandbox.handle.private_jwks());
         let key = jose::DecryptionKey::from_jwk(&set["keys"][0]).unwrap();
         assert_eq!(*jose::open(&message, &[key]).unwrap().plaintext, b"{\"a\":1}");
         let public = sandbox.jwks().await.ok();

@@ -74,7 +74,7 @@ use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use self::management::Addresses;
-use self::state::{State, lock};
+use self::state::{SandboxState, lock};
 use crate::clock::Clock;
 use crate::secret::Secret;
 
@@ -150,7 +150,7 @@ pub enum Rotation {
 
 /// A running sandbox. Dropping it stops it and ends its connections.
 pub struct Sandbox {
-    state: Arc<State>,
+    state: Arc<SandboxState>,
     addresses: Addresses,
     listeners: [AbortHandle; 2],
     running: watch::Receiver<()>,
@@ -165,9 +165,9 @@ impl Sandbox {
         let provider = bind(options.address).await?;
         let management = bind(options.management).await?;
         let addresses = Addresses { provider: provider.local_addr()?, management: management.local_addr()? };
-        let state = Arc::new(State::new(
+        let state = Arc::new(SandboxState::new(
             options.client_id.unwrap_or_else(|| CLIENT_ID.to_owned()),
-            Secret::new(options.client_secret.unwrap_or_else(made_up_secret)),
+            Secret::new(options.client_secret.unwrap_or_else(random_secret)),
             options.token_lifetime,
             options.max_age,
             options.clock,
@@ -179,8 +179,10 @@ impl Sandbox {
         let api = Arc::clone(&state);
         let verbs = Arc::clone(&state);
         let listeners = [
-            server::spawn(provider, Arc::clone(&alive), move |request| api::answer(Arc::clone(&api), request)),
-            server::spawn(management, alive, move |request| management::answer(Arc::clone(&verbs), addresses, request)),
+            server::spawn(provider, Arc::clone(&alive), move |request| api::respond(Arc::clone(&api), request)),
+            server::spawn(management, alive, move |request| {
+                management::respond(Arc::clone(&verbs), addresses, request)
+            }),
         ];
         Ok(Self { state, addresses, listeners, running })
     }
@@ -333,6 +335,6 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(named)
 }
 
-fn made_up_secret() -> String {
+fn random_secret() -> String {
     format!("sandbox-secret-{}", Uuid::new_v4().simple())
 }

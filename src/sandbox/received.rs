@@ -58,7 +58,7 @@ pub struct OpenedBody {
 
 impl Received {
     /// A call whose answer is not known yet.
-    pub(super) fn begun(head: &request::Parts) -> Self {
+    pub(super) fn from_head(head: &request::Parts) -> Self {
         let mut headers = head.headers.clone();
         for (name, value) in headers.iter_mut() {
             value.set_sensitive([AUTHORIZATION.as_str(), "x-api-key", "flinks-auth-key"].contains(&name.as_str()));
@@ -112,13 +112,13 @@ impl fmt::Debug for Received {
 
 /// The latest calls, within bounds.
 #[derive(Debug, Default)]
-pub(super) struct Record {
+pub(super) struct CallLog {
     calls: VecDeque<Received>,
     bytes: usize,
     total: u64,
 }
 
-impl Record {
+impl CallLog {
     pub(super) fn push(&mut self, mut call: Received) {
         self.total += 1;
         call.number = self.total;
@@ -174,14 +174,14 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        let mut call = Received::begun(&head);
+        let mut call = Received::from_head(&head);
         call.wire = Bytes::from(vec![b'x'; length]);
         call
     }
 
     #[test]
     fn the_oldest_calls_leave_first_and_still_count() {
-        let mut record = Record::default();
+        let mut record = CallLog::default();
         for _ in 0..MAX_CALLS + 5 {
             record.push(call(1));
         }
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_record_is_bounded_in_bytes_but_keeps_the_newest_whatever_its_size() {
-        let mut record = Record::default();
+        let mut record = CallLog::default();
         record.push(call(1000));
         record.push(call(MAX_BYTES - 999));
         assert_eq!(record.calls().len(), 1);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn numbering_goes_on_after_the_record_was_cleared() {
-        let mut record = Record::default();
+        let mut record = CallLog::default();
         record.push(call(1));
         record.clear();
         assert!(record.last().is_none());

@@ -5,20 +5,22 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::api_response::{ApiResponse, Dialect, bad_request};
-use super::bank_credentials::{self, Force};
+use super::api_response::{ApiResponse, ErrorFormat, bad_request};
+use super::bank_credentials::{self, ForcedFlow};
 use super::products;
 use super::state::ApiState;
 
 /// What the documentation says about a method and a path.
-pub(super) fn act(api: &mut ApiState, now: Timestamp, method: &Method, uri: &Uri, body: &Value) -> ApiResponse {
+pub(super) fn dispatch(api: &mut ApiState, now: Timestamp, method: &Method, uri: &Uri, body: &Value) -> ApiResponse {
     let path = uri.path();
     match (method.as_str(), path) {
         ("GET", "/v0/bank/available") => ApiResponse::ok(bank_credentials::banks()),
         ("POST", "/v0/bank/credentials/list") => ApiResponse::ok(api.credentials.list()),
-        ("POST", "/v0/bank/credentials/status") => known(api, body, |api, token| api.credentials.status(token)),
+        ("POST", "/v0/bank/credentials/status") => {
+            with_credentials(api, body, |api, token| api.credentials.status(token))
+        }
         ("PUT", "/v0/bank/credentials/status") => force(api, body),
-        ("DELETE", "/v0/bank/credentials") => known(api, body, |api, token| {
+        ("DELETE", "/v0/bank/credentials") => with_credentials(api, body, |api, token| {
             let deleted = api.credentials.delete(token);
             deleted.then(|| json!({ "message": "Successfully deleted" }))
         }),
@@ -30,17 +32,19 @@ pub(super) fn act(api: &mut ApiState, now: Timestamp, method: &Method, uri: &Uri
         ("POST", "/letters/v1/create-signed") => api.letters.create_signed(body, now),
         ("POST", "/letters/v1/search-letters") => api.letters.search(body),
         ("POST", "/letters/v1/discontinue-letter") => api.letters.discontinue(body, now),
-        ("POST", _) => match data(path) {
-            Some(document) if path.ends_with("/all") => all(api, body, document),
-            Some(document) => known(api, body, |api, token| api.credentials.exist(token).then_some(document)),
-            None => Dialect::of(path).not_found(),
+        ("POST", _) => match data_document(path) {
+            Some(document) if path.ends_with("/all") => all_products(api, body, document),
+            Some(document) => {
+                with_credentials(api, body, |api, token| api.credentials.exist(token).then_some(document))
+            }
+            None => ErrorFormat::of(path).not_found(),
         },
-        _ => Dialect::of(path).not_found(),
+        _ => ErrorFormat::of(path).not_found(),
     }
 }
 
 /// A data endpoint's document. The documentation spells one of them `credencial`.
-fn data(path: &str) -> Option<Value> {
+fn data_document(path: &str) -> Option<Value> {
     if path == "/v0/bank/credencial/mifid/raw" {
         return products::document("mifid/raw");
     }
@@ -49,32 +53,36 @@ fn data(path: &str) -> Option<Value> {
 
 /// Runs `act` on the `credentials_token` of the body; the documented 400 when there are no such
 /// credentials.
-fn known(api: &mut ApiState, body: &Value, act: impl FnOnce(&mut ApiState, &str) -> Option<Value>) -> ApiResponse {
+fn with_credentials(
+    api: &mut ApiState,
+    body: &Value,
+    act: impl FnOnce(&mut ApiState, &str) -> Option<Value>,
+) -> ApiResponse {
     let Some(token) = body.get("credentials_token").and_then(Value::as_str) else {
         return bad_request("credentials_token is required");
     };
-    act(api, token).map_or_else(not_allowed, ApiResponse::ok)
+    act(api, token).map_or_else(unknown_credentials, ApiResponse::ok)
 }
 
-fn not_allowed() -> ApiResponse {
+fn unknown_credentials() -> ApiResponse {
     bad_request("You are not allowed to access to this credentials")
 }
 
 fn force(api: &mut ApiState, body: &Value) -> ApiResponse {
     let flow = body.get("force").and_then(Value::as_str);
-    let Some(flow) = flow.and_then(Force::parse) else {
+    let Some(flow) = flow.and_then(ForcedFlow::parse) else {
         return bad_request("force must be sca, reset or transaction");
     };
-    known(api, body, |api, token| api.credentials.force(token, flow))
+    with_credentials(api, body, |api, token| api.credentials.force(token, flow))
 }
 
 /// `all` takes one token or a list of them.
-fn all(api: &mut ApiState, body: &Value, document: Value) -> ApiResponse {
+fn all_products(api: &mut ApiState, body: &Value, document: Value) -> ApiResponse {
     let Some(Value::Array(tokens)) = body.get("credentials_token") else {
-        return known(api, body, |api, token| api.credentials.exist(token).then_some(document));
+        return with_credentials(api, body, |api, token| api.credentials.exist(token).then_some(document));
     };
     let exist = |token: &Value| token.as_str().is_some_and(|token| api.credentials.exist(token));
-    if !tokens.is_empty() && tokens.iter().all(exist) { ApiResponse::ok(document) } else { not_allowed() }
+    if !tokens.is_empty() && tokens.iter().all(exist) { ApiResponse::ok(document) } else { unknown_credentials() }
 }
 
 fn redeem(api: &mut ApiState, now: Timestamp, body: &Value) -> ApiResponse {
@@ -102,7 +110,7 @@ pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::bank_credentials::Credentials;
+    use crate::sandbox::bank_credentials::BankCredentials;
     use crate::sandbox::letters::Letters;
     use crate::sandbox::links::Links;
     use crate::sandbox::testing::TestSandbox;
@@ -220,14 +228,14 @@ mod tests {
         fn no_body_makes_a_call_fail_in_an_undocumented_way(body in bodies()) {
             let now = Timestamp::UNIX_EPOCH;
             let mut api = ApiState {
-                credentials: Credentials::seeded(now),
+                credentials: BankCredentials::seeded(now),
                 links: Links::seeded(),
                 letters: Letters::seeded(now),
             };
             for (method, path) in BODIES {
                 let method = method.parse().unwrap();
-                let answer = act(&mut api, now, &method, &Uri::from_static(path), &body);
-                prop_assert!(matches!(answer.status.as_u16(), 200 | 400 | 404));
+                let response = dispatch(&mut api, now, &method, &Uri::from_static(path), &body);
+                prop_assert!(matches!(response.status.as_u16(), 200 | 400 | 404));
             }
         }
     }

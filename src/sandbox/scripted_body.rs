@@ -18,7 +18,7 @@ use crate::clock::Clock;
 
 /// Before a body is cut off: what was handed over is not on the wire yet, and failing at once
 /// would discard it. By the machine's clock, since it is for the kernel and not for a test.
-const HEAD_START: Duration = Duration::from_millis(20);
+const FLUSH_TIME: Duration = Duration::from_millis(20);
 
 /// One act of a body.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub(super) struct ScriptedBody {
     clock: Clock,
     steps: VecDeque<BodyStep>,
     /// Bytes still promised to the reader; becomes the `Content-Length`.
-    promised: u64,
+    declared: u64,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -42,19 +42,19 @@ impl ScriptedBody {
     /// All of `bytes` at once.
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        let promised = bytes.len() as u64;
-        Self::new(Clock::system(), promised, [BodyStep::Send(bytes)])
+        let declared = bytes.len() as u64;
+        Self::new(Clock::system(), declared, [BodyStep::Send(bytes)])
     }
 
     /// `steps` in order, under a promise of `promised` bytes that they need not keep.
-    pub(super) fn new(clock: Clock, promised: u64, steps: impl IntoIterator<Item = BodyStep>) -> Self {
-        Self { clock, steps: steps.into_iter().collect(), promised, waiting: None }
+    pub(super) fn new(clock: Clock, declared: u64, steps: impl IntoIterator<Item = BodyStep>) -> Self {
+        Self { clock, steps: steps.into_iter().collect(), declared, waiting: None }
     }
 
     /// Half of `bytes` under a promise of all, then `end`.
     pub(super) fn cut(bytes: &Bytes, end: io::ErrorKind) -> Self {
         let half = bytes.slice(..bytes.len() / 2);
-        let steps = [BodyStep::Send(half), BodyStep::Wait(HEAD_START), BodyStep::Fail(end)];
+        let steps = [BodyStep::Send(half), BodyStep::Wait(FLUSH_TIME), BodyStep::Fail(end)];
         Self::new(Clock::system(), bytes.len() as u64, steps)
     }
 
@@ -83,7 +83,7 @@ impl Body for ScriptedBody {
                 None => return Poll::Ready(None),
                 Some(BodyStep::Send(bytes)) if bytes.is_empty() => {}
                 Some(BodyStep::Send(bytes)) => {
-                    self.promised = self.promised.saturating_sub(bytes.len() as u64);
+                    self.declared = self.declared.saturating_sub(bytes.len() as u64);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(BodyStep::Wait(duration)) => {
@@ -100,6 +100,6 @@ impl Body for ScriptedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.promised)
+        SizeHint::with_exact(self.declared)
     }
 }

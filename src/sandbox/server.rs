@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `listener` in a task of its own until that is aborted, which also ends its
 /// connections. `running` is held as long.
-pub(super) fn spawn<A, F>(listener: TcpListener, running: Arc<watch::Sender<()>>, answer: A) -> AbortHandle
+pub(super) fn spawn<A, F>(listener: TcpListener, running: Arc<watch::Sender<()>>, response: A) -> AbortHandle
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Unpin + 'static,
     F: Future<Output = io::Result<Response<ScriptedBody>>> + Send + 'static,
@@ -48,7 +48,7 @@ where
                 Some(ended) = connections.join_next() => report_panic(ended),
                 accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(converse(stream, answer.clone()));
+                        connections.spawn(serve_connection(stream, response.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "sandbox: cannot accept a connection");
@@ -61,7 +61,7 @@ where
     accepting.abort_handle()
 }
 
-async fn converse<A, F>(stream: TcpStream, answer: A)
+async fn serve_connection<A, F>(stream: TcpStream, response: A)
 where
     A: Fn(Request<Incoming>) -> F + Unpin,
     F: Future<Output = io::Result<Response<ScriptedBody>>>,
@@ -70,7 +70,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service_fn(answer));
+        .serve_connection(TokioIo::new(stream), service_fn(response));
     let Err(error) = (&mut connection).await else {
         return;
     };
@@ -103,18 +103,18 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    async fn dial(sandbox: &TestSandbox) -> TcpStream {
-        let address = sandbox.sandbox.url().replace("http://", "");
+    async fn connect(sandbox: &TestSandbox) -> TcpStream {
+        let address = sandbox.handle.url().replace("http://", "");
         TcpStream::connect(address).await.unwrap()
     }
 
     /// Sends `request` and reads until the other side closes.
     async fn exchange(sandbox: &TestSandbox, request: &str) -> String {
-        let mut stream = dial(sandbox).await;
+        let mut stream = connect(sandbox).await;
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 
     #[tokio::test]
@@ -122,30 +122,30 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         let get = "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n";
         let three = format!("{get}\r\n{get}\r\n{get}Connection: close\r\n\r\n");
-        let answer = exchange(&sandbox, &three).await;
-        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3);
-        assert_eq!(sandbox.sandbox.jwks_fetches(), 3);
+        let response = exchange(&sandbox, &three).await;
+        assert_eq!(response.matches("HTTP/1.1 200 OK").count(), 3);
+        assert_eq!(sandbox.handle.jwks_fetches(), 3);
     }
 
     #[tokio::test]
     async fn a_client_that_half_closes_gets_its_answer() {
         let sandbox = TestSandbox::start().await;
-        let mut stream = dial(&sandbox).await;
+        let mut stream = connect(&sandbox).await;
         stream.write_all(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         stream.shutdown().await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 OK"));
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200 OK"));
     }
 
     #[tokio::test]
     async fn a_declared_length_over_the_limit_is_refused_unread_and_the_connection_closed() {
         let sandbox = TestSandbox::start().await;
         let request = "POST /v0/x HTTP/1.1\r\nHost: x\r\nContent-Length: 67108865\r\n\r\n";
-        let answer = exchange(&sandbox, request).await.to_lowercase();
-        assert!(answer.starts_with("http/1.1 413"), "{answer}");
-        assert!(answer.contains("connection: close"));
-        assert_eq!(sandbox.sandbox.received()[0].status, 413);
+        let response = exchange(&sandbox, request).await.to_lowercase();
+        assert!(response.starts_with("http/1.1 413"), "{response}");
+        assert!(response.contains("connection: close"));
+        assert_eq!(sandbox.handle.received()[0].status, 413);
     }
 
     #[tokio::test]
@@ -161,8 +161,8 @@ mod tests {
             format!("POST /v0/x HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
             format!("POST /v0/token HTTP/1.1\r\n{host}Content-Length: -1\r\n\r\n"),
         ] {
-            let answer = exchange(&sandbox, &request).await;
-            assert!(!answer.starts_with("HTTP/1.1 2"), "{request}: {answer}");
+            let response = exchange(&sandbox, &request).await;
+            assert!(!response.starts_with("HTTP/1.1 2"), "{request}: {response}");
         }
         assert_eq!(sandbox.get("/v0/bank/available").await.status, 200);
     }
@@ -170,13 +170,13 @@ mod tests {
     #[tokio::test]
     async fn a_call_cut_off_in_its_body_is_recorded_as_incomplete() {
         let sandbox = TestSandbox::start().await;
-        let mut stream = dial(&sandbox).await;
+        let mut stream = connect(&sandbox).await;
         let request = "POST /v0/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{";
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.unwrap();
-        let received = sandbox.sandbox.received();
+        let received = sandbox.handle.received();
         assert_eq!(received.len(), 1);
         assert_eq!(received[0].status, 400);
         assert!(received[0].wire.is_empty());
@@ -185,11 +185,11 @@ mod tests {
     #[tokio::test]
     async fn dropping_the_sandbox_ends_its_listeners_and_its_connections() {
         let sandbox = TestSandbox::start().await;
-        let mut idle = dial(&sandbox).await;
+        let mut idle = connect(&sandbox).await;
         idle.write_all(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut byte = [0];
         idle.read_exact(&mut byte).await.unwrap();
-        let mut running = sandbox.sandbox.running.clone();
+        let mut running = sandbox.handle.running.clone();
         drop(sandbox);
         let ended = async { while running.changed().await.is_ok() {} };
         tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();

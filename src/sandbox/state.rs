@@ -7,32 +7,32 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use jiff::Timestamp;
 
-use super::bank_credentials::Credentials;
-use super::faults::Faults;
+use super::bank_credentials::BankCredentials;
+use super::faults::ArmedFaults;
 use super::flinks::Flinks;
-use super::key_set::KeySet;
+use super::key_set::DecryptionKeys;
 use super::letters::Letters;
 use super::links::Links;
-use super::received::Record;
-use super::token::{self, Tokens};
+use super::received::CallLog;
+use super::token::{self, IssuedTokens};
 use crate::clock::Clock;
 use crate::jose::DecryptionKey;
 use crate::secret::Secret;
 
 /// The whole provider. Locks are held for the length of a look-up, never across an `await`, and
 /// never two at a time.
-pub(super) struct State {
+pub(super) struct SandboxState {
     pub(super) client_id: String,
     pub(super) client_secret: Secret,
     pub(super) token_lifetime: Duration,
     pub(super) max_age: Duration,
     pub(super) clock: Clock,
-    pub(super) keys: Mutex<KeySet>,
-    pub(super) tokens: Mutex<Tokens>,
+    pub(super) keys: Mutex<DecryptionKeys>,
+    pub(super) tokens: Mutex<IssuedTokens>,
     pub(super) flinks: Flinks,
     pub(super) api: Mutex<ApiState>,
-    pub(super) received: Mutex<Record>,
-    pub(super) faults: Faults,
+    pub(super) received: Mutex<CallLog>,
+    pub(super) faults: ArmedFaults,
     started: Instant,
     started_at: Timestamp,
     jwks_fetches: AtomicU64,
@@ -41,12 +41,12 @@ pub(super) struct State {
 
 /// What the API's calls read and change.
 pub(super) struct ApiState {
-    pub(super) credentials: Credentials,
+    pub(super) credentials: BankCredentials,
     pub(super) links: Links,
     pub(super) letters: Letters,
 }
 
-impl State {
+impl SandboxState {
     pub(super) fn new(
         client_id: String,
         client_secret: Secret,
@@ -63,23 +63,23 @@ impl State {
             started: clock.now(),
             started_at,
             clock,
-            keys: Mutex::new(KeySet::new()),
+            keys: Mutex::new(DecryptionKeys::new()),
             tokens: Mutex::default(),
             flinks: Flinks::new(),
             api: Mutex::new(ApiState {
-                credentials: Credentials::seeded(started_at),
+                credentials: BankCredentials::seeded(started_at),
                 links: Links::seeded(),
                 letters: Letters::seeded(started_at),
             }),
             received: Mutex::default(),
-            faults: Faults::default(),
+            faults: ArmedFaults::default(),
             jwks_fetches: AtomicU64::new(0),
             token_requests: AtomicU64::new(0),
         }
     }
 
     /// The date and hour that documents bear: those of the start, moved on by the clock.
-    pub(super) fn date(&self) -> Timestamp {
+    pub(super) fn timestamp(&self) -> Timestamp {
         let elapsed = self.clock.now().saturating_duration_since(self.started);
         self.started_at.checked_add(elapsed).unwrap_or(self.started_at)
     }
@@ -100,9 +100,9 @@ impl State {
     }
 
     /// Whether the request bears a token that is good now.
-    pub(super) fn authenticated(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn is_authenticated(&self, headers: &HeaderMap) -> bool {
         let now = self.clock.now();
-        token::bearer(headers).is_some_and(|token| lock(&self.tokens).good(token, now))
+        token::bearer(headers).is_some_and(|token| lock(&self.tokens).is_valid(token, now))
     }
 
     pub(super) fn count_jwks_fetch(&self) {

@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// A running sandbox and a client with a token in hand.
 pub(super) struct TestSandbox {
-    pub(super) sandbox: Sandbox,
+    pub(super) handle: Sandbox,
     pub(super) http: reqwest::Client,
     pub(super) control: ClockControl,
     token: String,
@@ -23,13 +23,13 @@ pub(super) struct TestSandbox {
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct TestResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-impl Reply {
+impl TestResponse {
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -53,65 +53,65 @@ impl TestSandbox {
     /// On a manual clock, whatever `options` says.
     pub(super) async fn start_with(options: Options) -> Self {
         let (clock, control) = Clock::manual();
-        let sandbox = Sandbox::start(Options { clock, ..options }).await.unwrap();
-        let mut sandbox = Self { sandbox, http: client(), control, token: String::new() };
+        let handle = Sandbox::start(Options { clock, ..options }).await.unwrap();
+        let mut sandbox = Self { handle, http: client(), control, token: String::new() };
         sandbox.renew_token().await;
         sandbox
     }
 
     pub(super) async fn renew_token(&mut self) {
-        let reply = self.ask_token(&self.credentials()).await.ok();
+        let reply = self.request_token(&self.credentials()).await.ok();
         self.token = reply["access_token"].as_str().unwrap().to_owned();
     }
 
     /// A request for a token that is good.
     pub(super) fn credentials(&self) -> Value {
         json!({
-            "client_id": self.sandbox.client_id(),
-            "client_secret": self.sandbox.client_secret(),
+            "client_id": self.handle.client_id(),
+            "client_secret": self.handle.client_secret(),
             "grant_type": "client_credentials",
         })
     }
 
-    pub(super) async fn ask_token(&self, body: &Value) -> Reply {
-        let request = self.http.post(self.sandbox.url() + "/v0/token");
+    pub(super) async fn request_token(&self, body: &Value) -> TestResponse {
+        let request = self.http.post(self.handle.url() + "/v0/token");
         let request = request.header(CONTENT_TYPE, "application/json");
         send(request.body(body.to_string())).await
     }
 
     /// A request of the API with a good token, to be added to.
     pub(super) fn request(&self, method: Method, target: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, self.sandbox.url() + target).header(AUTHORIZATION, format!("Bearer {}", self.token))
+        self.http.request(method, self.handle.url() + target).header(AUTHORIZATION, format!("Bearer {}", self.token))
     }
 
-    pub(super) async fn get(&self, target: &str) -> Reply {
+    pub(super) async fn get(&self, target: &str) -> TestResponse {
         send(self.request(Method::GET, target)).await
     }
 
     /// A call with a plain JSON body.
-    pub(super) async fn call(&self, method: Method, target: &str, body: &Value) -> Reply {
+    pub(super) async fn call(&self, method: Method, target: &str, body: &Value) -> TestResponse {
         let request = self.request(method, target);
         let request = request.header(CONTENT_TYPE, "application/json");
         send(request.body(body.to_string())).await
     }
 
-    pub(super) async fn post(&self, target: &str, body: &Value) -> Reply {
+    pub(super) async fn post(&self, target: &str, body: &Value) -> TestResponse {
         self.call(Method::POST, target, body).await
     }
 
     /// A call with a sealed body, as it goes over the wire.
-    pub(super) async fn post_jose(&self, target: &str, message: Vec<u8>) -> Reply {
+    pub(super) async fn post_jose(&self, target: &str, message: Vec<u8>) -> TestResponse {
         let request = self.request(Method::POST, target);
         let request = request.header(CONTENT_TYPE, "application/jose");
         send(request.body(message)).await
     }
 
-    pub(super) async fn jwks(&self) -> Reply {
+    pub(super) async fn jwks(&self) -> TestResponse {
         send(self.http.get(self.jwks_url())).await
     }
 
     pub(super) fn jwks_url(&self) -> String {
-        self.sandbox.url() + "/.well-known/jwks.json"
+        self.handle.url() + "/.well-known/jwks.json"
     }
 
     /// `body` sealed for the first key of the published set.
@@ -123,13 +123,17 @@ impl TestSandbox {
     }
 
     /// Waits for `answer` while the clock runs at `step` a tick; also how far it ran.
-    pub(super) async fn running<T>(&self, step: Duration, answer: impl Future<Output = T>) -> (T, Duration) {
-        let mut answer = pin!(answer);
+    pub(super) async fn advance_clock_until<T>(
+        &self,
+        step: Duration,
+        response: impl Future<Output = T>,
+    ) -> (T, Duration) {
+        let mut response = pin!(response);
         let mut ran = Duration::ZERO;
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return (answer, ran),
+                response = &mut response => return (response, ran),
                 // Real time, for the sockets: the sandbox begins to wait when a request arrives.
                 () = tokio::time::sleep(TICK) => {
                     self.control.advance(step);
@@ -139,19 +143,19 @@ impl TestSandbox {
         }
     }
 
-    pub(super) async fn arm_by_http(&self, armed: &Value) -> Reply {
-        let request = self.http.post(self.sandbox.management_url() + "/faults");
+    pub(super) async fn arm_by_http(&self, armed: &Value) -> TestResponse {
+        let request = self.http.post(self.handle.management_url() + "/faults");
         send(request.body(armed.to_string())).await
     }
 
-    pub(super) async fn manage(&self, method: Method, target: &str) -> Reply {
-        send(self.http.request(method, self.sandbox.management_url() + target)).await
+    pub(super) async fn manage(&self, method: Method, target: &str) -> TestResponse {
+        send(self.http.request(method, self.handle.management_url() + target)).await
     }
 }
 
-pub(super) async fn send(request: reqwest::RequestBuilder) -> Reply {
+pub(super) async fn send(request: reqwest::RequestBuilder) -> TestResponse {
     let response = request.send().await.unwrap();
-    Reply {
+    TestResponse {
         status: response.status(),
         headers: response.headers().clone(),
         body: response.bytes().await.unwrap().to_vec(),

@@ -14,11 +14,11 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::api_response::{ApiResponse, Dialect, bad_request};
+use super::api_response::{ApiResponse, ErrorFormat, bad_request};
 use super::body::{self, BODY_DEADLINE};
 use super::faults::TokenFault;
 use super::scripted_body::ScriptedBody;
-use super::state::State;
+use super::state::SandboxState;
 
 /// Where the documentation says tokens come from.
 pub(super) const PATH: &str = "/v0/token";
@@ -32,36 +32,36 @@ const MAX_TOKENS: usize = 10_000;
 
 /// The tokens that are good, with the end of their life.
 #[derive(Default)]
-pub(super) struct Tokens {
+pub(super) struct IssuedTokens {
     /// A life too long for the clock has no end.
-    ends: HashMap<String, Option<Instant>>,
+    expiries: HashMap<String, Option<Instant>>,
     /// In the order of issue.
     issued: VecDeque<String>,
 }
 
-impl Tokens {
+impl IssuedTokens {
     /// A new token, good for `lifetime` from `now`.
     pub(super) fn issue(&mut self, lifetime: Duration, now: Instant) -> String {
         // 244 random bits, from the operating system's generator.
         let [a, b] = [Uuid::new_v4(), Uuid::new_v4()];
         let token = format!("sandbox-{}{}", a.simple(), b.simple());
-        self.ends.insert(token.clone(), now.checked_add(lifetime));
+        self.expiries.insert(token.clone(), now.checked_add(lifetime));
         self.issued.push_back(token.clone());
         while self.issued.len() > MAX_TOKENS {
             if let Some(oldest) = self.issued.pop_front() {
-                self.ends.remove(&oldest);
+                self.expiries.remove(&oldest);
             }
         }
         token
     }
 
-    pub(super) fn good(&self, token: &str, now: Instant) -> bool {
-        let end = self.ends.get(token);
+    pub(super) fn is_valid(&self, token: &str, now: Instant) -> bool {
+        let end = self.expiries.get(token);
         end.is_some_and(|end| end.is_none_or(|end| now < end))
     }
 
     pub(super) fn revoke_all(&mut self) {
-        self.ends.clear();
+        self.expiries.clear();
         self.issued.clear();
     }
 }
@@ -78,50 +78,54 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// What a provider says to a token request that could be read.
-pub(super) type Grant = fn(&State, &Value, &[TokenFault]) -> ApiResponse;
+pub(super) type TokenHandler = fn(&SandboxState, &Value, &[TokenFault]) -> ApiResponse;
 
 /// Answers a request for a token.
-pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>, grant: Grant) -> Response<ScriptedBody> {
+pub(super) async fn respond(
+    state: Arc<SandboxState>,
+    request: Request<Incoming>,
+    handler: TokenHandler,
+) -> Response<ScriptedBody> {
     let (head, body) = request.into_parts();
     if head.method != Method::POST {
-        return Dialect::V0.not_found().into_response();
+        return ErrorFormat::V0.not_found().into_response();
     }
     state.count_token_request();
-    let faults = state.faults.of_token();
+    let faults = state.faults.take_for_token();
     // Read even if it is going to be refused: a client reads no answer before it has sent.
     let wire = body::read(body, MAX_BODY, BODY_DEADLINE).await;
     TokenFault::delay(&faults, &state.clock).await;
     match (wire, TokenFault::refusal(&faults)) {
         (_, Some(refusal)) => refusal,
-        (Err(unread), None) => unread.answer(Dialect::V0).into_response(),
-        (Ok(wire), None) => decide(state, head, wire, faults, grant).await.into_response(),
+        (Err(error), None) => error.to_response(ErrorFormat::V0).into_response(),
+        (Ok(wire), None) => open_and_grant(state, head, wire, faults, handler).await.into_response(),
     }
 }
 
-async fn decide(
-    state: Arc<State>,
+async fn open_and_grant(
+    state: Arc<SandboxState>,
     head: request::Parts,
     wire: Bytes,
     faults: Vec<TokenFault>,
-    grant: Grant,
+    handler: TokenHandler,
 ) -> ApiResponse {
     let decided = tokio::task::spawn_blocking(move || {
         let content =
-            body::open(&head.headers, &wire, &state.keys()).map_err(|unreadable| unreadable.answer(Dialect::V0))?;
-        let asked = serde_json::from_slice(&content.plaintext).map_err(|_not_json| Dialect::V0.not_json())?;
-        Ok(grant(&state, &asked, &faults))
+            body::open(&head.headers, &wire, &state.keys()).map_err(|error| error.to_response(ErrorFormat::V0))?;
+        let request = serde_json::from_slice(&content.plaintext).map_err(|_not_json| ErrorFormat::V0.not_json())?;
+        Ok(handler(&state, &request, &faults))
     });
     match decided.await {
-        Ok(Ok(answer) | Err(answer)) => answer,
+        Ok(Ok(response) | Err(response)) => response,
         Err(error) => {
             tracing::error!(%error, "sandbox: a token request could not be handled");
-            Dialect::V0.internal()
+            ErrorFormat::V0.internal()
         }
     }
 }
 
-pub(super) fn grant(state: &State, asked: &Value, faults: &[TokenFault]) -> ApiResponse {
-    let text = |field| asked.get(field).and_then(Value::as_str);
+pub(super) fn grant(state: &SandboxState, request: &Value, faults: &[TokenFault]) -> ApiResponse {
+    let text = |field| request.get(field).and_then(Value::as_str);
     let (Some(id), Some(secret)) = (text("client_id"), text("client_secret")) else {
         return bad_request("client_id and client_secret are required");
     };
@@ -129,23 +133,23 @@ pub(super) fn grant(state: &State, asked: &Value, faults: &[TokenFault]) -> ApiR
         return bad_request("grant_type must be client_credentials");
     }
     if id != state.client_id {
-        return refusal(StatusCode::FORBIDDEN, "Unknown client");
+        return error(StatusCode::FORBIDDEN, "Unknown client");
     }
     if secret != state.client_secret.expose() {
-        return refusal(StatusCode::UNAUTHORIZED, "Invalid client credentials");
+        return error(StatusCode::UNAUTHORIZED, "Invalid client credentials");
     }
     let lifetime = TokenFault::lifetime(faults, state.token_lifetime);
-    let mut granted = json!({
+    let mut document = json!({
         "access_token": state.issue_token(lifetime),
         "expires_in": lifetime.as_secs(),
         "token_type": "Bearer",
         "scope": "credentials letters links",
     });
-    TokenFault::distort(faults, &mut granted);
-    ApiResponse::ok(granted)
+    TokenFault::distort(faults, &mut document);
+    ApiResponse::ok(document)
 }
 
-fn refusal(status: StatusCode, text: &str) -> ApiResponse {
+fn error(status: StatusCode, text: &str) -> ApiResponse {
     ApiResponse { status, body: json!({ "error": text }) }
 }
 
@@ -159,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn good_credentials_get_a_token_in_the_documented_shape() {
         let sandbox = TestSandbox::start().await;
-        let reply = sandbox.ask_token(&sandbox.credentials()).await;
+        let reply = sandbox.request_token(&sandbox.credentials()).await;
         assert_eq!(reply.header("content-type"), "application/json");
         let reply = reply.ok();
         assert_eq!(reply["expires_in"], 3600);
@@ -167,8 +171,8 @@ mod tests {
         assert!(reply["scope"].is_string());
         assert!(reply["access_token"].as_str().unwrap().len() >= 64);
         // The bench asked for one when it started.
-        assert_eq!(sandbox.sandbox.token_requests(), 2);
-        assert!(sandbox.sandbox.received().is_empty());
+        assert_eq!(sandbox.handle.token_requests(), 2);
+        assert!(sandbox.handle.received().is_empty());
     }
 
     #[tokio::test]
@@ -189,7 +193,7 @@ mod tests {
             (json!("text"), 400),
         ];
         for (body, status) in cases {
-            let reply = sandbox.ask_token(&body).await;
+            let reply = sandbox.request_token(&body).await;
             assert_eq!(reply.status, status, "{body}");
             assert!(reply.json()["error"].is_string());
         }
@@ -198,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn a_token_request_must_be_small_json_by_post() {
         let sandbox = TestSandbox::start().await;
-        let url = sandbox.sandbox.url() + PATH;
+        let url = sandbox.handle.url() + PATH;
         let post = |kind: &'static str, body: String| {
             let request = sandbox.http.post(&url).header(CONTENT_TYPE, kind);
             send(request.body(body))
@@ -234,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn a_revoked_token_is_refused_and_a_new_one_is_not() {
         let mut sandbox = TestSandbox::start().await;
-        sandbox.sandbox.revoke_tokens();
+        sandbox.handle.revoke_tokens();
         assert_eq!(sandbox.get("/v0/bank/available").await.status, 401);
         sandbox.renew_token().await;
         assert_eq!(sandbox.get("/v0/bank/available").await.status, 200);
@@ -251,7 +255,7 @@ mod tests {
         assert_eq!((chosen.client_id(), chosen.client_secret()), ("me", "canary"));
         assert!(!format!("{chosen:?}").contains("canary"));
         let [a, b] = [TestSandbox::start().await, TestSandbox::start().await];
-        assert_ne!(a.sandbox.client_secret(), b.sandbox.client_secret());
+        assert_ne!(a.handle.client_secret(), b.handle.client_secret());
     }
 
     #[test]
@@ -262,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_oldest_token_stops_being_good_when_there_are_too_many() {
-        let mut tokens = Tokens::default();
+        let mut tokens = IssuedTokens::default();
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let now = Instant::now();
         let life = Duration::from_secs(60);
@@ -271,18 +275,18 @@ mod tests {
         for _ in 2..=MAX_TOKENS {
             tokens.issue(life, now);
         }
-        assert!(!tokens.good(&first, now));
-        assert!(tokens.good(&second, now));
-        assert_eq!(tokens.ends.len(), MAX_TOKENS);
+        assert!(!tokens.is_valid(&first, now));
+        assert!(tokens.is_valid(&second, now));
+        assert_eq!(tokens.expiries.len(), MAX_TOKENS);
     }
 
     #[test]
     fn a_life_too_long_for_the_clock_does_not_end() {
-        let mut tokens = Tokens::default();
+        let mut tokens = IssuedTokens::default();
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let now = Instant::now();
         let token = tokens.issue(Duration::MAX, now);
-        assert!(tokens.good(&token, now + TOKEN_LIFETIME));
+        assert!(tokens.is_valid(&token, now + TOKEN_LIFETIME));
     }
 
     #[test]

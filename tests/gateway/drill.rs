@@ -72,7 +72,7 @@ fn a_report_that_cannot_be_written_is_found_before_the_drill() {
 async fn anothers_gateway_passes_when_it_seals() {
     let report = drill_behind_a_door(|_| {}).await;
     assert!(report.verdict.is_pass(), "{report}");
-    assert!(report.score.under_retired_key >= 1, "{report}");
+    assert!(report.score.sealed_with_retired_key >= 1, "{report}");
     assert_eq!(report.score.resealed, None, "only the gateway could tell");
 }
 
@@ -82,7 +82,7 @@ async fn anothers_gateway_fails_when_it_refuses() {
     let report = drill_behind_a_door(|config| config.gateway.limits.max_body = 60).await;
     assert!(!report.verdict.is_pass(), "{report}");
     assert_eq!((report.score.requests, report.score.lost.len()), (100, 100), "{report}");
-    assert_eq!(report.score.lost[0].why, "answered 413");
+    assert_eq!(report.score.lost[0].reason, "answered 413");
 }
 
 /// Drills a gateway of this crate as if it were another's: all the drill knows of it is its
@@ -97,7 +97,7 @@ async fn drill_behind_a_door(change: impl FnOnce(&mut jwe_gateway::config::Confi
             rate: 50,
             duration: Duration::from_secs(2),
             seed: 1,
-            target: Target::Foreign { gateway, listen: any_port, management: any_port },
+            target: Target::External { gateway, listen: any_port, management: any_port },
         },
         Clock::system(),
     )

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{LOST_SHOWN, Report};
+use super::{MAX_LISTED, Report};
 use crate::drill::events::Event;
 use crate::drill::quantiles::Quantiles;
 
@@ -14,8 +14,8 @@ pub(super) fn document(report: &Report) -> Value {
     json!({
         "version": 1,
         "title": report.title(),
-        "verdict": report.verdict.word(),
-        "why": report.verdict.why(),
+        "verdict": report.verdict.label(),
+        "why": report.verdict.reason(),
         "scenario": report.scenario.name(),
         "rate": report.rate,
         "duration_ms": ms(report.duration),
@@ -28,25 +28,25 @@ pub(super) fn document(report: &Report) -> Value {
         "duplicated": score.duplicated,
         "resealed": score.resealed,
         "resent": score.resent,
-        "sealed_with_a_retired_key": score.under_retired_key,
+        "sealed_with_a_retired_key": score.sealed_with_retired_key,
         "keys_published": score.published,
         "adoption": score.adoption.map(quantiles),
-        "latency_calm": score.calm.map(quantiles),
-        "latency_during_faults": score.troubled.map(quantiles),
+        "latency_calm": score.latency_normal.map(quantiles),
+        "latency_during_faults": score.latency_during_faults.map(quantiles),
         "key_set_requests": score.key_set_fetches,
         "token_requests": score.token_requests,
-        "lost_requests": score.lost.iter().take(LOST_SHOWN).map(|lost| json!({
+        "lost_requests": score.lost.iter().take(MAX_LISTED).map(|lost| json!({
             "number": lost.number,
             "due_ms": ms(lost.due),
             "ended_ms": ms(lost.ended),
-            "why": lost.why,
+            "why": lost.reason,
             "provider": lost.attempts,
             "gateway": lost.gateway,
         })).collect::<Vec<_>>(),
         "events": report.events.iter().map(event).collect::<Vec<_>>(),
         "timeline": {
             "bucket_ms": ms(report.timeline.bucket),
-            "keys": report.timeline.bands.iter().map(|band| json!({
+            "keys": report.timeline.keys.iter().map(|band| json!({
                 "kid": band.kid,
                 "published_ms": ms(band.published),
                 "withdrawn_ms": ms(band.withdrawn),
@@ -58,7 +58,7 @@ pub(super) fn document(report: &Report) -> Value {
 }
 
 fn event(event: &Event) -> Value {
-    json!({ "at_ms": ms(event.at), "change": event.change.word(), "what": event.change.to_string() })
+    json!({ "at_ms": ms(event.at), "change": event.change.label(), "what": event.change.to_string() })
 }
 
 fn quantiles(quantiles: Quantiles) -> Value {

@@ -16,7 +16,7 @@ use super::timeline::Timeline;
 use super::{Config, Scenario};
 
 /// Lost requests that are told of one by one; a gateway that loses one in two needs no list.
-const LOST_SHOWN: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// What came of a drill. `Display` is the terminal's view of it.
 #[derive(Clone, Debug)]
@@ -61,13 +61,13 @@ impl Verdict {
         matches!(self, Self::Pass(_))
     }
 
-    fn word(&self) -> &'static str {
+    fn label(&self) -> &'static str {
         if self.is_pass() { "PASS" } else { "FAIL" }
     }
 
-    fn why(&self) -> &str {
+    fn reason(&self) -> &str {
         match self {
-            Self::Pass(why) | Self::Fail(why) => why,
+            Self::Pass(reason) | Self::Fail(reason) => reason,
         }
     }
 }
@@ -106,13 +106,13 @@ impl Report {
         format!("jwe-gateway drill: {}", self.scenario)
     }
 
-    fn conditions(&self) -> String {
+    fn parameters(&self) -> String {
         let Self { rate, duration, seed, .. } = self;
         format!("{rate} requests/s for {} s, seed {seed}", duration.as_secs_f64())
     }
 
     /// The table: what, and how much.
-    fn figures(&self) -> Vec<(&'static str, String)> {
+    fn rows(&self) -> Vec<(&'static str, String)> {
         let score = &self.score;
         let known = |count: Option<usize>| count.map_or_else(|| "not known".to_owned(), |count| count.to_string());
         let adopted = score.adoption.map_or(0, |adoption| adoption.count);
@@ -122,11 +122,11 @@ impl Report {
             ("duplicated", score.duplicated.to_string()),
             ("resealed, after a 400", known(score.resealed)),
             ("resent, after a 401", known(score.resent)),
-            ("sealed with a retired key", score.under_retired_key.to_string()),
+            ("sealed with a retired key", score.sealed_with_retired_key.to_string()),
             ("keys adopted", format!("{adopted} of {} published", score.published)),
             ("rotation to adoption", quantiles(score.adoption)),
-            ("latency, calm", quantiles(score.calm)),
-            ("latency, during faults", quantiles(score.troubled)),
+            ("latency, calm", quantiles(score.latency_normal)),
+            ("latency, during faults", quantiles(score.latency_during_faults)),
             ("key set requests", score.key_set_fetches.to_string()),
             ("token requests", score.token_requests.to_string()),
         ]
@@ -135,16 +135,19 @@ impl Report {
 
 fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &str) -> Verdict {
     let count = |wanted: fn(&Change) -> bool| events.iter().filter(|event| wanted(&event.change)).count();
-    let Score { requests, lost, duplicated, unseen, .. } = score;
-    if *unseen > 0 {
-        return Verdict::Fail(format!("{unseen} calls left the provider's record unread; try a lower rate"));
+    let Score { requests, lost, duplicated, unread_calls, .. } = score;
+    if *unread_calls > 0 {
+        return Verdict::Fail(format!("{unread_calls} calls left the provider's record unread; try a lower rate"));
     }
     if *requests > 0 && nothing_arrived {
         return Verdict::Fail(format!("the provider received nothing; is the gateway's upstream {provider}?"));
     }
     if let Some(first) = lost.first() {
         let (number, at) = (lost.len(), first.due.as_secs_f64());
-        return Verdict::Fail(format!("{number} of {requests} requests lost, the first at {at:.2} s: {}", first.why));
+        return Verdict::Fail(format!(
+            "{number} of {requests} requests lost, the first at {at:.2} s: {}",
+            first.reason
+        ));
     }
     if *duplicated > 0 {
         return Verdict::Fail(format!("{duplicated} of {requests} requests were accepted more than once"));
@@ -160,13 +163,13 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
             "{adopted} keys used after {cuts} hard cuts: some met no request; try a higher rate"
         ));
     }
-    if count(|change| matches!(change, Change::Broken)) > 0 && score.key_set_fetches < 2 {
+    if count(|change| matches!(change, Change::OutageBegan)) > 0 && score.key_set_fetches < 2 {
         return Verdict::Fail("nobody asked for keys during the outage; try a longer duration".to_owned());
     }
     let kinds: [(&str, usize); 4] = [
         ("rotation", count(|change| matches!(change, Change::Rotated(_)))),
         ("hard cut", cuts),
-        ("outage", count(|change| matches!(change, Change::Broken))),
+        ("outage", count(|change| matches!(change, Change::OutageBegan))),
         ("revocation", count(|change| matches!(change, Change::Revoked))),
     ];
     let survived: Vec<_> = kinds
@@ -195,8 +198,8 @@ fn milliseconds(time: Duration) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::drill::Target;
-    use crate::drill::observations::Answered;
-    use crate::drill::testing::{answer, observations};
+    use crate::drill::observations::ReplyOutcome;
+    use crate::drill::testing::{observations, reply};
 
     pub(super) fn report(observations: &Observations) -> Report {
         let config = Config {
@@ -204,14 +207,14 @@ pub(super) mod tests {
             rate: 1,
             duration: Duration::from_secs(4),
             seed: 1,
-            target: Target::Own,
+            target: Target::InProcess,
         };
         Report::new(&config, "http://127.0.0.1:1/", "http://127.0.0.1:2", observations)
     }
 
     pub(super) fn failed() -> Report {
         let mut observations = observations();
-        observations.answers.push(answer(9, 3000, 3001, Answered::Not("<script>alert(\"&'\")</script>".into())));
+        observations.replies.push(reply(9, 3000, 3001, ReplyOutcome::NoReply("<script>alert(\"&'\")</script>".into())));
         report(&observations)
     }
 
@@ -228,9 +231,9 @@ pub(super) mod tests {
             change(&mut observations);
             let verdict = report(&observations).verdict;
             assert!(!verdict.is_pass());
-            verdict.why().to_owned()
+            verdict.reason().to_owned()
         };
-        let lost = verdict(|observations| observations.answers[1].answered = Answered::With(502));
+        let lost = verdict(|observations| observations.replies[1].outcome = ReplyOutcome::Status(502));
         assert_eq!(lost, "1 of 4 requests lost, the first at 0.50 s: answered 502");
         let twice = verdict(|observations| observations.calls.push(observations.calls[0].clone()));
         assert_eq!(twice, "1 of 4 requests were accepted more than once");
@@ -239,7 +242,7 @@ pub(super) mod tests {
                 .contains("is the gateway's upstream http://127.0.0.1:2?")
         );
         assert!(verdict(|observations| observations.events.clear()).contains("nothing happened"));
-        assert!(verdict(|observations| observations.unseen = 1).contains("1 calls left"));
-        assert!(failed().verdict.why().contains("script"));
+        assert!(verdict(|observations| observations.unread_calls = 1).contains("1 calls left"));
+        assert!(failed().verdict.reason().contains("script"));
     }
 }

@@ -4,59 +4,59 @@ use std::fmt;
 
 use super::Report;
 use crate::drill::events::Event;
-use crate::drill::timeline::{Band, Timeline};
+use crate::drill::timeline::{KeyUsage, Timeline};
 
 /// Wide enough for a kid of the sandbox.
 const LABEL: usize = 20;
 
 /// Lost requests with their trace: the verdict must stay in sight. The other reports have more.
-const LOST_SHOWN: usize = 5;
+const MAX_LISTED: usize = 5;
 
 /// Eight heights of a bar.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{}, {}\n", self.title(), self.conditions())?;
-        for (what, much) in self.figures() {
-            writeln!(f, "  {what:<26}  {much}")?;
+        writeln!(f, "\n{}, {}\n", self.title(), self.parameters())?;
+        for (what, value) in self.rows() {
+            writeln!(f, "  {what:<26}  {value}")?;
         }
         writeln!(f)?;
         timeline(f, self)?;
         lost(f, self)?;
-        writeln!(f, "\n{}  {}", self.verdict.word(), self.verdict.why())
+        writeln!(f, "\n{}  {}", self.verdict.label(), self.verdict.reason())
     }
 }
 
 fn timeline(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let timeline = &report.timeline;
-    let highest = timeline.highest();
-    for band in &timeline.bands {
-        row(f, &band.kid, (0..timeline.columns()).map(|column| cell(timeline, band, column, highest)))?;
+    let max_count = timeline.max_count();
+    for band in &timeline.keys {
+        row(f, &band.kid, (0..timeline.columns()).map(|column| cell(timeline, band, column, max_count)))?;
     }
     if !report.score.lost.is_empty() {
-        row(f, "LOST", timeline.lost.iter().map(|count| if *count > 0 { block(*count, highest) } else { ' ' }))?;
+        row(f, "LOST", timeline.lost.iter().map(|count| if *count > 0 { block(*count, max_count) } else { ' ' }))?;
     }
     axis(f, timeline)?;
     for (index, marks) in marks(report).into_iter().enumerate() {
         row(f, if index == 0 { "events" } else { "" }, marks.into_iter())?;
     }
     let second = timeline.bucket.as_secs_f64();
-    writeln!(f, "\n  a column is {second:.2} s, a full block {highest} requests; · published, not used")?;
+    writeln!(f, "\n  a column is {second:.2} s, a full block {max_count} requests; · published, not used")?;
     writeln!(f, "  {}", legend(&report.events))
 }
 
-fn cell(timeline: &Timeline, band: &Band, column: usize, highest: u32) -> char {
+fn cell(timeline: &Timeline, band: &KeyUsage, column: usize, max_count: u32) -> char {
     let is_published = timeline.column(band.published) <= column && column <= timeline.column(band.withdrawn);
     match band.counts[column] {
         0 if is_published => '·',
         0 => ' ',
-        count => block(count, highest),
+        count => block(count, max_count),
     }
 }
 
-fn block(count: u32, highest: u32) -> char {
-    let height = (count as usize * BLOCKS.len()).div_ceil(highest.max(1) as usize);
+fn block(count: u32, max_count: u32) -> char {
+    let height = (count as usize * BLOCKS.len()).div_ceil(max_count.max(1) as usize);
     BLOCKS[height.clamp(1, BLOCKS.len()) - 1]
 }
 
@@ -95,7 +95,7 @@ fn marks(report: &Report) -> Vec<Vec<char>> {
 
 /// What the letters mean, of those that are there.
 fn legend(events: &[Event]) -> String {
-    let mut meanings: Vec<_> = events.iter().map(|Event { change, .. }| (change.letter(), change.word())).collect();
+    let mut meanings: Vec<_> = events.iter().map(|Event { change, .. }| (change.letter(), change.label())).collect();
     meanings.sort_unstable();
     meanings.dedup();
     meanings.iter().map(|(letter, word)| format!("{letter} {word}")).collect::<Vec<_>>().join("   ")
@@ -103,16 +103,16 @@ fn legend(events: &[Event]) -> String {
 
 fn lost(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let lost = &report.score.lost;
-    for lost in lost.iter().take(LOST_SHOWN) {
+    for lost in lost.iter().take(MAX_LISTED) {
         let (due, ended) = (lost.due.as_secs_f64(), lost.ended.as_secs_f64());
-        writeln!(f, "\n  lost: number {}, due at {due:.3} s, over at {ended:.3} s: {}", lost.number, lost.why)?;
+        writeln!(f, "\n  lost: number {}, due at {due:.3} s, over at {ended:.3} s: {}", lost.number, lost.reason)?;
         let provider = if lost.attempts.is_empty() { "nothing".to_owned() } else { lost.attempts.join(", then ") };
         writeln!(f, "    provider saw  {provider}")?;
         if let Some(gateway) = &lost.gateway {
             writeln!(f, "    gateway says  {gateway}")?;
         }
     }
-    match lost.len().saturating_sub(LOST_SHOWN) {
+    match lost.len().saturating_sub(MAX_LISTED) {
         0 => Ok(()),
         more => writeln!(f, "\n  and {more} more"),
     }

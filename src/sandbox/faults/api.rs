@@ -12,7 +12,7 @@ use http::Response;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::sandbox::api_response::{ApiResponse, Dialect};
+use crate::sandbox::api_response::{ApiResponse, ErrorFormat};
 use crate::sandbox::scripted_body::ScriptedBody;
 
 /// Small enough that the shortest answer takes several pieces.
@@ -55,10 +55,10 @@ impl ApiFault {
     }
 
     /// The first refusal among `faults`, in the dialect of the path.
-    pub(in crate::sandbox) fn refusal(faults: &[Self], dialect: Dialect) -> Option<ApiResponse> {
+    pub(in crate::sandbox) fn refusal(faults: &[Self], format: ErrorFormat) -> Option<ApiResponse> {
         faults.iter().find_map(|fault| match fault {
-            Self::Unauthorized => Some(dialect.unauthenticated()),
-            Self::BadRequest => Some(dialect.undecryptable()),
+            Self::Unauthorized => Some(format.unauthenticated()),
+            Self::BadRequest => Some(format.undecryptable()),
             Self::ResetBeforeHead | Self::ResetInBody | Self::SlowHead { .. } | Self::SlowBody { .. } => None,
         })
     }
@@ -66,11 +66,11 @@ impl ApiFault {
     /// Sends `answer` as `faults` let it.
     pub(in crate::sandbox) async fn deliver(
         faults: &[Self],
-        answer: ApiResponse,
+        response: ApiResponse,
         clock: &Clock,
     ) -> io::Result<Response<ScriptedBody>> {
-        let document = Bytes::from(answer.body.to_string());
-        let mut response = answer.into_response();
+        let document = Bytes::from(response.body.to_string());
+        let mut response = response.into_response();
         for fault in faults {
             match fault {
                 Self::Unauthorized | Self::BadRequest => {}
@@ -95,7 +95,7 @@ impl ApiFault {
 mod tests {
     use super::*;
     use crate::sandbox::Fault;
-    use crate::sandbox::testing::{Reply, TestSandbox};
+    use crate::sandbox::testing::{TestResponse, TestSandbox};
     use http::Method;
     use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,8 +109,8 @@ mod tests {
     }
 
     /// A call armed with `fault` once; then the same call, which succeeds.
-    async fn once(sandbox: &TestSandbox, fault: ApiFault, target: &str, body: Value) -> Reply {
-        sandbox.sandbox.arm_times(Fault::Api(fault), 1);
+    async fn once(sandbox: &TestSandbox, fault: ApiFault, target: &str, body: Value) -> TestResponse {
+        sandbox.handle.arm_times(Fault::Api(fault), 1);
         let reply = sandbox.post(target, &body).await;
         sandbox.post(target, &body).await.ok();
         reply
@@ -119,7 +119,7 @@ mod tests {
     /// What a raw connection reads before it ends, and how it ends. Deleting credentials shows
     /// whether the call was acted on.
     async fn delete(sandbox: &TestSandbox) -> (String, io::Result<usize>) {
-        let address = sandbox.sandbox.url().replace("http://", "");
+        let address = sandbox.handle.url().replace("http://", "");
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = sandbox.request(Method::DELETE, "/v0/bank/credentials").build().unwrap();
         let token = request.headers()["authorization"].to_str().unwrap();
@@ -149,11 +149,11 @@ mod tests {
     async fn a_good_body_is_refused_once_and_nothing_comes_of_it() {
         let sandbox = TestSandbox::start().await;
         let fault = Fault::Api(ApiFault::BadRequest);
-        sandbox.sandbox.arm_times(fault, 1);
+        sandbox.handle.arm_times(fault, 1);
         let path = "/v0/bank/credentials";
         let reply = sandbox.call(Method::DELETE, path, &first()).await;
         assert_eq!(reply.status, 400);
-        assert_eq!(sandbox.sandbox.received()[0].status, 400);
+        assert_eq!(sandbox.handle.received()[0].status, 400);
         sandbox.post(STATUS, &first()).await.ok();
         let reply = once(&sandbox, ApiFault::BadRequest, SEARCH, json!({ "query": {} })).await;
         assert_eq!(reply.json()["error"]["code"], "VALIDATION_ERROR");
@@ -162,18 +162,18 @@ mod tests {
     #[tokio::test]
     async fn the_connection_is_reset_before_the_head_though_the_call_was_acted_on() {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm_times(Fault::Api(ApiFault::ResetBeforeHead), 1);
+        sandbox.handle.arm_times(Fault::Api(ApiFault::ResetBeforeHead), 1);
         let (read, end) = delete(&sandbox).await;
         assert_eq!(read, "");
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(sandbox.sandbox.received()[0].status, 200);
+        assert_eq!(sandbox.handle.received()[0].status, 200);
         assert_eq!(sandbox.post(STATUS, &first()).await.status, 400);
     }
 
     #[tokio::test]
     async fn the_connection_is_reset_in_the_body_after_half_of_it() {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm_times(Fault::Api(ApiFault::ResetInBody), 1);
+        sandbox.handle.arm_times(Fault::Api(ApiFault::ResetInBody), 1);
         let (read, end) = delete(&sandbox).await;
         let whole = json!({ "message": "Successfully deleted" }).to_string();
         let (head, body) = read.split_once("\r\n\r\n").unwrap();
@@ -187,25 +187,25 @@ mod tests {
     async fn a_slow_head_comes_by_the_clock_and_the_call_was_acted_on_before() {
         let sandbox = TestSandbox::start().await;
         let fault = ApiFault::SlowHead { delay_ms: 60_000 };
-        sandbox.sandbox.arm(Fault::Api(fault));
+        sandbox.handle.arm(Fault::Api(fault));
         let body = first();
         let asking = sandbox.post(STATUS, &body);
-        let (reply, ran) = sandbox.running(Duration::from_secs(1), asking).await;
+        let (reply, ran) = sandbox.advance_clock_until(Duration::from_secs(1), asking).await;
         reply.ok();
         assert!(ran >= Duration::from_secs(60));
-        assert_eq!(sandbox.sandbox.received().len(), 1);
+        assert_eq!(sandbox.handle.received().len(), 1);
     }
 
     #[tokio::test]
     async fn a_slow_body_comes_by_the_clock_after_its_head() {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm(Fault::Api(ApiFault::SlowBody { pause_ms: 1000 }));
+        sandbox.handle.arm(Fault::Api(ApiFault::SlowBody { pause_ms: 1000 }));
         let request = sandbox.request(Method::GET, "/v0/platform/link");
         // The head comes although the clock stands.
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         let second = Duration::from_secs(1);
-        let (body, ran) = sandbox.running(second, response.bytes()).await;
+        let (body, ran) = sandbox.advance_clock_until(second, response.bytes()).await;
         let body = body.unwrap();
         serde_json::from_slice::<Value>(&body).unwrap();
         let pieces = u32::try_from(body.len().div_ceil(PIECE_BYTES)).unwrap();

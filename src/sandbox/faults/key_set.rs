@@ -53,7 +53,7 @@ impl KeySetFault {
     }
 
     /// In place of a 200 with `document`.
-    pub(in crate::sandbox) fn answer(&self, document: &Bytes, clock: &Clock) -> Response<ScriptedBody> {
+    pub(in crate::sandbox) fn to_response(&self, document: &Bytes, clock: &Clock) -> Response<ScriptedBody> {
         let json = "application/json";
         match self {
             Self::Html => {
@@ -105,15 +105,15 @@ fn typed(status: StatusCode, kind: &'static str, body: ScriptedBody) -> Response
 mod tests {
     use super::*;
     use crate::sandbox::Fault;
-    use crate::sandbox::testing::{Reply, TestSandbox, send};
+    use crate::sandbox::testing::{TestResponse, TestSandbox, send};
     use serde_json::Value;
 
-    async fn with(fault: KeySetFault) -> Reply {
+    async fn with(fault: KeySetFault) -> TestResponse {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm_times(Fault::KeySet(fault), 1);
+        sandbox.handle.arm_times(Fault::KeySet(fault), 1);
         let reply = sandbox.jwks().await;
         assert_eq!(sandbox.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
-        assert_eq!(sandbox.sandbox.jwks_fetches(), 2);
+        assert_eq!(sandbox.handle.jwks_fetches(), 2);
         reply
     }
 
@@ -136,7 +136,7 @@ mod tests {
     async fn a_truncated_answer_promises_more_than_it_sends() {
         let sandbox = TestSandbox::start().await;
         let whole = sandbox.jwks().await.body;
-        sandbox.sandbox.arm(Fault::KeySet(KeySetFault::Truncated));
+        sandbox.handle.arm(Fault::KeySet(KeySetFault::Truncated));
         let mut response = sandbox.http.get(sandbox.jwks_url()).send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.content_length(), Some(whole.len() as u64));
@@ -156,10 +156,10 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         let whole = sandbox.jwks().await.body;
         let fault = KeySetFault::SlowDrip { pause_ms: 1000 };
-        sandbox.sandbox.arm(Fault::KeySet(fault));
+        sandbox.handle.arm(Fault::KeySet(fault));
         let response = sandbox.http.get(sandbox.jwks_url()).send().await.unwrap();
         let second = Duration::from_secs(1);
-        let (body, ran) = sandbox.running(second, response.bytes()).await;
+        let (body, ran) = sandbox.advance_clock_until(second, response.bytes()).await;
         assert_eq!(body.unwrap(), whole);
         let pieces = u32::try_from(whole.len().div_ceil(DRIP_BYTES)).unwrap();
         assert!(ran >= second * pieces);
@@ -180,19 +180,19 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_leads_to_a_place_where_a_follower_shows() {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm(Fault::KeySet(KeySetFault::Redirect));
+        sandbox.handle.arm(Fault::KeySet(KeySetFault::Redirect));
         let reply = sandbox.jwks().await;
         assert_eq!(reply.status, 302);
-        let elsewhere = sandbox.sandbox.url() + reply.header("location");
+        let elsewhere = sandbox.handle.url() + reply.header("location");
         assert_eq!(send(sandbox.http.get(elsewhere)).await.status, 401);
-        assert_eq!(sandbox.sandbox.received()[0].target, "/elsewhere/jwks.json");
+        assert_eq!(sandbox.handle.received()[0].target, "/elsewhere/jwks.json");
     }
 
     #[tokio::test]
     async fn the_first_armed_counts() {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm(Fault::KeySet(KeySetFault::ServerError));
-        sandbox.sandbox.arm(Fault::KeySet(KeySetFault::Html));
+        sandbox.handle.arm(Fault::KeySet(KeySetFault::ServerError));
+        sandbox.handle.arm(Fault::KeySet(KeySetFault::Html));
         assert_eq!(sandbox.jwks().await.status, 500);
     }
 }

@@ -142,13 +142,13 @@ mod tests {
     use crate::sandbox::testing::TestSandbox;
 
     /// The set with `junk` armed, as published.
-    async fn published(sandbox: &TestSandbox, junk: MalformedKeys) -> Vec<Value> {
-        sandbox.sandbox.arm(Fault::Publish(junk));
+    async fn published(sandbox: &TestSandbox, malformed: MalformedKeys) -> Vec<Value> {
+        sandbox.handle.arm(Fault::Publish(malformed));
         let reply = sandbox.jwks().await;
         let etag = reply.header("etag").to_owned();
         let mut set = reply.ok();
-        assert_eq!(sandbox.jwks().await.header("etag"), etag, "{junk:?}");
-        sandbox.sandbox.disarm_all();
+        assert_eq!(sandbox.jwks().await.header("etag"), etag, "{malformed:?}");
+        sandbox.handle.disarm_all();
         serde_json::from_value(set["keys"].take()).unwrap()
     }
 
@@ -156,17 +156,17 @@ mod tests {
     async fn each_kind_of_junk_stands_before_the_real_key_and_is_what_it_says() {
         let sandbox = TestSandbox::start().await;
         let real = sandbox.jwks().await.ok()["keys"][0].take();
-        for junk in MalformedKeys::ALL {
-            let mut keys = published(&sandbox, junk).await;
-            assert_eq!(keys.pop().as_ref(), Some(&real), "{junk:?}");
+        for malformed in MalformedKeys::ALL {
+            let mut keys = published(&sandbox, malformed).await;
+            assert_eq!(keys.pop().as_ref(), Some(&real), "{malformed:?}");
             let usable = keys.iter().filter(|key| EncryptionKey::from_jwk(key).is_ok()).count();
-            let (entries, sound) = match junk {
+            let (entries, sound) = match malformed {
                 MalformedKeys::DuplicateKid => (2, 2),
                 MalformedKeys::NoKid => (1, 1),
                 MalformedKeys::ManyKeys => (200, 200),
                 _ => (1, 0),
             };
-            assert_eq!((keys.len(), usable), (entries, sound), "{junk:?}");
+            assert_eq!((keys.len(), usable), (entries, sound), "{malformed:?}");
         }
         assert_eq!(sandbox.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
     }
@@ -182,17 +182,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_sealed_for_the_key_without_a_kid_can_be_opened() {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm(Fault::Publish(MalformedKeys::NoKid));
+        sandbox.handle.arm(Fault::Publish(MalformedKeys::NoKid));
         let message = sandbox.seal(b"{}").await;
         sandbox.post_jose("/v0/bank/credentials/list", message).await.ok();
-        let received = sandbox.sandbox.received();
+        let received = sandbox.handle.received();
         assert_eq!(received[0].opened.as_ref().unwrap().kid, None);
     }
 
     #[tokio::test]
     async fn what_is_sealed_for_junk_is_refused() {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm(Fault::Publish(MalformedKeys::DuplicateKid));
+        sandbox.handle.arm(Fault::Publish(MalformedKeys::DuplicateKid));
         let message = sandbox.seal(b"{}").await;
         let reply = sandbox.post_jose("/v0/bank/credentials/list", message).await;
         assert_eq!(reply.status, 400);
@@ -201,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn the_huge_set_is_larger_than_two_mebibytes() {
         let sandbox = TestSandbox::start().await;
-        sandbox.sandbox.arm(Fault::Publish(MalformedKeys::Huge));
+        sandbox.handle.arm(Fault::Publish(MalformedKeys::Huge));
         assert!(sandbox.jwks().await.body.len() > HUGE);
     }
 }

@@ -44,11 +44,11 @@ impl Fault {
     /// One of each kind there is, with sample values.
     #[must_use]
     pub fn samples() -> Vec<Self> {
-        let junk = MalformedKeys::ALL.into_iter().map(Self::Publish);
+        let malformed = MalformedKeys::ALL.into_iter().map(Self::Publish);
         let key_set = KeySetFault::samples().into_iter().map(Self::KeySet);
         let token = TokenFault::samples().into_iter().map(Self::Token);
         let api = ApiFault::samples().into_iter().map(Self::Api);
-        junk.chain(key_set).chain(token).chain(api).collect()
+        malformed.chain(key_set).chain(token).chain(api).collect()
     }
 }
 
@@ -81,9 +81,9 @@ impl fmt::Display for Armed {
 
 /// The armed faults, in the order of arming.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Mutex<Vec<Armed>>);
+pub(super) struct ArmedFaults(Mutex<Vec<Armed>>);
 
-impl Faults {
+impl ArmedFaults {
     /// Arms a fault; one armed already begins anew. Zero times disarms it.
     pub(super) fn arm(&self, armed: Armed) {
         let mut all = lock(&self.0);
@@ -106,20 +106,20 @@ impl Faults {
     }
 
     /// What is wrong with the next answer to a request for the key set.
-    pub(super) fn of_key_set(&self) -> (Vec<MalformedKeys>, Vec<KeySetFault>) {
-        let junk = self.take(|fault| match fault {
-            Fault::Publish(junk) => Some(*junk),
+    pub(super) fn take_for_key_set(&self) -> (Vec<MalformedKeys>, Vec<KeySetFault>) {
+        let malformed = self.take(|fault| match fault {
+            Fault::Publish(malformed) => Some(*malformed),
             Fault::KeySet(_) | Fault::Token(_) | Fault::Api(_) => None,
         });
         let answers = self.take(|fault| match fault {
             Fault::KeySet(fault) => Some(fault.clone()),
             Fault::Publish(_) | Fault::Token(_) | Fault::Api(_) => None,
         });
-        (junk, answers)
+        (malformed, answers)
     }
 
     /// What is wrong with the next answer to a request for a token.
-    pub(super) fn of_token(&self) -> Vec<TokenFault> {
+    pub(super) fn take_for_token(&self) -> Vec<TokenFault> {
         self.take(|fault| match fault {
             Fault::Token(fault) => Some(fault.clone()),
             Fault::Publish(_) | Fault::KeySet(_) | Fault::Api(_) => None,
@@ -127,7 +127,7 @@ impl Faults {
     }
 
     /// What is wrong with the answer to the next call.
-    pub(super) fn of_call(&self) -> Vec<ApiFault> {
+    pub(super) fn take_for_call(&self) -> Vec<ApiFault> {
         self.take(|fault| match fault {
             Fault::Api(fault) => Some(fault.clone()),
             Fault::Publish(_) | Fault::KeySet(_) | Fault::Token(_) => None,
@@ -172,20 +172,20 @@ mod tests {
 
     #[test]
     fn a_fault_applies_as_often_as_armed_and_to_its_own_door() {
-        let faults = Faults::default();
+        let faults = ArmedFaults::default();
         let once = Fault::Api(ApiFault::Unauthorized);
         let always = Fault::Api(ApiFault::BadRequest);
         let arm = |fault: &Fault, times| faults.arm(Armed { fault: fault.clone(), times });
         arm(&once, Some(1));
         arm(&always, None);
-        assert!(faults.of_token().is_empty());
-        assert_eq!(faults.of_call(), [ApiFault::Unauthorized, ApiFault::BadRequest]);
-        assert_eq!(faults.of_call(), [ApiFault::BadRequest]);
+        assert!(faults.take_for_token().is_empty());
+        assert_eq!(faults.take_for_call(), [ApiFault::Unauthorized, ApiFault::BadRequest]);
+        assert_eq!(faults.take_for_call(), [ApiFault::BadRequest]);
         arm(&once, Some(2));
         arm(&once, Some(1));
         assert_eq!(faults.armed().len(), 2);
         faults.disarm(&always);
-        assert_eq!(faults.of_call(), [ApiFault::Unauthorized]);
+        assert_eq!(faults.take_for_call(), [ApiFault::Unauthorized]);
         arm(&once, Some(0));
         assert!(faults.armed().is_empty());
     }
@@ -194,7 +194,7 @@ mod tests {
     async fn faults_are_armed_listed_and_disarmed_at_the_management_door() {
         let sandbox = TestSandbox::start().await;
         let armed = async || sandbox.manage(Method::GET, "/faults").await.ok()["armed"].take();
-        assert!(sandbox.sandbox.banner().contains("Faults armed: none"));
+        assert!(sandbox.handle.banner().contains("Faults armed: none"));
         assert_eq!(armed().await, json!([]));
 
         let slow = json!({ "api": { "slow_head": { "delay_ms": 5 } } });
@@ -203,17 +203,17 @@ mod tests {
         sandbox.arm_by_http(&json!({ "fault": html, "times": 2 })).await.ok();
         let both = json!([{ "fault": slow, "times": null }, { "fault": html, "times": 2 }]);
         assert_eq!(armed().await, both);
-        assert_eq!(sandbox.sandbox.armed().len(), 2);
-        let banner = sandbox.sandbox.banner();
+        assert_eq!(sandbox.handle.armed().len(), 2);
+        let banner = sandbox.handle.banner();
         assert!(banner.contains(r#"{"key_set":"html"} for 2 more"#), "{banner}");
         assert!(banner.contains("until disarmed"));
         let index = sandbox.manage(Method::GET, "/").await.ok();
         assert_eq!(index["what"], banner);
 
-        sandbox.sandbox.disarm(&Fault::KeySet(KeySetFault::Html));
-        assert_eq!(sandbox.sandbox.armed().len(), 1);
+        sandbox.handle.disarm(&Fault::KeySet(KeySetFault::Html));
+        assert_eq!(sandbox.handle.armed().len(), 1);
         sandbox.manage(Method::DELETE, "/faults").await.ok();
-        assert!(sandbox.sandbox.armed().is_empty());
+        assert!(sandbox.handle.armed().is_empty());
     }
 
     #[tokio::test]
@@ -232,7 +232,7 @@ mod tests {
             assert_eq!(reply.status, 400, "{wrong}");
             assert!(reply.json()["error"].is_string());
         }
-        assert!(sandbox.sandbox.armed().is_empty());
+        assert!(sandbox.handle.armed().is_empty());
     }
 
     #[tokio::test]
@@ -243,8 +243,8 @@ mod tests {
         for fault in known {
             sandbox.arm_by_http(&json!({ "fault": fault, "times": 1 })).await.ok();
         }
-        assert_eq!(sandbox.sandbox.armed().len(), known.len());
-        sandbox.sandbox.disarm_all();
-        assert!(sandbox.sandbox.armed().is_empty());
+        assert_eq!(sandbox.handle.armed().len(), known.len());
+        sandbox.handle.disarm_all();
+        assert!(sandbox.handle.armed().is_empty());
     }
 }

@@ -108,8 +108,8 @@ impl TokenFault {
     }
 
     /// Changes what a granted request is answered.
-    pub(in crate::sandbox) fn distort(faults: &[Self], granted: &mut Value) {
-        let Some(members) = granted.as_object_mut() else {
+    pub(in crate::sandbox) fn distort(faults: &[Self], document: &mut Value) {
+        let Some(members) = document.as_object_mut() else {
             return;
         };
         for fault in faults {
@@ -141,12 +141,12 @@ impl TokenFault {
 mod tests {
     use super::*;
     use crate::sandbox::Fault;
-    use crate::sandbox::testing::{Reply, TestSandbox};
+    use crate::sandbox::testing::{TestResponse, TestSandbox};
 
-    async fn with(sandbox: &TestSandbox, fault: TokenFault) -> Reply {
-        sandbox.sandbox.arm_times(Fault::Token(fault), 1);
-        let reply = sandbox.ask_token(&sandbox.credentials()).await;
-        assert!(sandbox.ask_token(&sandbox.credentials()).await.ok()["access_token"].is_string());
+    async fn with(sandbox: &TestSandbox, fault: TokenFault) -> TestResponse {
+        sandbox.handle.arm_times(Fault::Token(fault), 1);
+        let reply = sandbox.request_token(&sandbox.credentials()).await;
+        assert!(sandbox.request_token(&sandbox.credentials()).await.ok()["access_token"].is_string());
         reply
     }
 
@@ -155,7 +155,7 @@ mod tests {
         let mut sandbox = TestSandbox::start().await;
         let fault = TokenFault::ShortLife { seconds: 2 };
         assert_eq!(with(&sandbox, fault.clone()).await.ok()["expires_in"], 2);
-        sandbox.sandbox.arm(Fault::Token(fault));
+        sandbox.handle.arm(Fault::Token(fault));
         sandbox.renew_token().await;
         sandbox.control.advance(Duration::from_secs(1));
         assert_eq!(sandbox.get("/v0/bank/available").await.status, 200);
@@ -194,10 +194,10 @@ mod tests {
     async fn a_slow_answer_comes_by_the_clock() {
         let sandbox = TestSandbox::start().await;
         let fault = TokenFault::Slow { delay_ms: 60_000 };
-        sandbox.sandbox.arm(Fault::Token(fault));
+        sandbox.handle.arm(Fault::Token(fault));
         let credentials = sandbox.credentials();
-        let asking = sandbox.ask_token(&credentials);
-        let (reply, ran) = sandbox.running(Duration::from_secs(1), asking).await;
+        let asking = sandbox.request_token(&credentials);
+        let (reply, ran) = sandbox.advance_clock_until(Duration::from_secs(1), asking).await;
         reply.ok();
         assert!(ran >= Duration::from_secs(60));
     }

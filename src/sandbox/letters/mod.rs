@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use self::search::Search;
-use crate::sandbox::api_response::{ApiResponse, invalid, letter_not_found};
+use crate::sandbox::api_response::{ApiResponse, letter_not_found, validation_error};
 
 /// Enough for any test, and a bound for one that creates letters in a loop: the oldest leaves.
 const MAX_LETTERS: usize = 10_000;
@@ -31,7 +31,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A step in a letter's life, by its documented name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Status {
+pub(super) enum LetterStatus {
     NewRequest,
     UsersDetail,
     Generated,
@@ -47,7 +47,7 @@ pub(super) enum Status {
     Revoked,
 }
 
-impl Status {
+impl LetterStatus {
     /// What discontinuing makes of it; nothing when it has ended already.
     fn discontinued(self) -> Option<Self> {
         match self {
@@ -70,7 +70,7 @@ impl Status {
 pub(super) struct Letter {
     pub(super) id: Uuid,
     pub(super) connector_id: String,
-    pub(super) status: Status,
+    pub(super) status: LetterStatus,
     pub(super) labels: Map<String, Value>,
     connection_id: Option<String>,
     pub(super) created_at: Timestamp,
@@ -94,16 +94,16 @@ impl Letter {
 
 /// All letters of the one customer, oldest first.
 pub(super) struct Letters {
-    kept: Vec<Letter>,
+    letters: Vec<Letter>,
 }
 
 impl Letters {
     pub(super) fn seeded(now: Timestamp) -> Self {
         Self {
-            kept: vec![Letter {
+            letters: vec![Letter {
                 id: CONNECTED,
                 connector_id: "sandbox-connector-1".to_owned(),
-                status: Status::Connected,
+                status: LetterStatus::Connected,
                 labels: Map::from_iter([("end_user_id".to_owned(), json!("customer-1"))]),
                 connection_id: Some("sandbox-connection-1".to_owned()),
                 created_at: whole_seconds(now),
@@ -113,47 +113,47 @@ impl Letters {
     }
 
     pub(super) fn create_signed(&mut self, body: &Value, now: Timestamp) -> ApiResponse {
-        let asked = match Signed::parse(body) {
+        let asked = match SignedLetter::parse(body) {
             Ok(asked) => asked,
-            Err(faults) => return invalid(&faults),
+            Err(errors) => return validation_error(&errors),
         };
-        if self.kept.len() >= MAX_LETTERS {
-            self.kept.remove(0);
+        if self.letters.len() >= MAX_LETTERS {
+            self.letters.remove(0);
         }
         let letter = Letter {
             id: Uuid::new_v4(),
             connector_id: asked.connector_id,
-            status: Status::Signed,
+            status: LetterStatus::Signed,
             labels: asked.labels,
             connection_id: None,
             created_at: whole_seconds(now),
             updated_at: whole_seconds(now),
         };
         let id = letter.id.to_string();
-        self.kept.push(letter);
+        self.letters.push(letter);
         ApiResponse::ok(json!({ "letter_id": id }))
     }
 
     pub(super) fn search(&self, body: &Value) -> ApiResponse {
         match Search::parse(body) {
-            Ok(search) => ApiResponse::ok(search.page_of(&self.kept)),
-            Err(faults) => invalid(&faults),
+            Ok(search) => ApiResponse::ok(search.page(&self.letters)),
+            Err(errors) => validation_error(&errors),
         }
     }
 
     pub(super) fn discontinue(&mut self, body: &Value, now: Timestamp) -> ApiResponse {
         let id = match body.get("letter_id") {
-            None | Some(Value::Null) => return invalid(&[("letter_id", "RequiredField")]),
+            None | Some(Value::Null) => return validation_error(&[("letter_id", "RequiredField")]),
             Some(id) => id.as_str().and_then(|text| Uuid::try_parse(text).ok()),
         };
         let Some(id) = id else {
-            return invalid(&[("letter_id", "InvalidValue")]);
+            return validation_error(&[("letter_id", "InvalidValue")]);
         };
-        let Some(letter) = self.kept.iter_mut().find(|letter| letter.id == id) else {
+        let Some(letter) = self.letters.iter_mut().find(|letter| letter.id == id) else {
             return letter_not_found();
         };
         let Some(status) = letter.status.discontinued() else {
-            return invalid(&[("letter_id", "InvalidStatus")]);
+            return validation_error(&[("letter_id", "InvalidStatus")]);
         };
         letter.status = status;
         letter.connection_id = None;
@@ -163,19 +163,19 @@ impl Letters {
 }
 
 /// The body of `create-signed`, as far as it is remembered.
-struct Signed {
+struct SignedLetter {
     connector_id: String,
     labels: Map<String, Value>,
 }
 
-impl Signed {
+impl SignedLetter {
     fn parse(body: &Value) -> Result<Self, Vec<(&'static str, &'static str)>> {
-        let mut faults = Vec::new();
-        let mut check = |field, required, good: &dyn Fn(&Value) -> bool| match body.get(field) {
-            None | Some(Value::Null) if required => faults.push((field, "RequiredField")),
+        let mut errors = Vec::new();
+        let mut check = |field, required, is_valid: &dyn Fn(&Value) -> bool| match body.get(field) {
+            None | Some(Value::Null) if required => errors.push((field, "RequiredField")),
             None | Some(Value::Null) => {}
-            Some(value) if good(value) => {}
-            Some(_) => faults.push((field, "InvalidValue")),
+            Some(value) if is_valid(value) => {}
+            Some(_) => errors.push((field, "InvalidValue")),
         };
         check("connector_id", true, &|value| value.as_str().is_some_and(|text| !text.is_empty()));
         check("data", true, &is_pdf);
@@ -185,10 +185,10 @@ impl Signed {
         let text = body.get("connector_id").and_then(Value::as_str);
         let labels = body.get("labels").and_then(Value::as_object);
         match text {
-            Some(connector_id) if faults.is_empty() => {
+            Some(connector_id) if errors.is_empty() => {
                 Ok(Self { connector_id: connector_id.to_owned(), labels: labels.cloned().unwrap_or_default() })
             }
-            _ => Err(faults),
+            _ => Err(errors),
         }
     }
 }
@@ -206,7 +206,7 @@ fn whole_seconds(moment: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{Reply, TestSandbox};
+    use crate::sandbox::testing::{TestResponse, TestSandbox};
 
     const CREATE: &str = "/letters/v1/create-signed";
     const SEARCH: &str = "/letters/v1/search-letters";
@@ -221,7 +221,7 @@ mod tests {
     }
 
     /// The field and error type of each detail, after checking the frame around them.
-    fn details(reply: &Reply) -> Vec<(String, String)> {
+    fn details(reply: &TestResponse) -> Vec<(String, String)> {
         let body = reply.json();
         assert_eq!(reply.status, 400);
         assert_eq!(body["success"], false);
@@ -334,7 +334,7 @@ mod tests {
         for _ in 0..MAX_LETTERS {
             assert_eq!(letters.create_signed(&signed(), now).status, 200);
         }
-        assert_eq!(letters.kept.len(), MAX_LETTERS);
-        assert!(letters.kept.iter().all(|letter| letter.id != CONNECTED));
+        assert_eq!(letters.letters.len(), MAX_LETTERS);
+        assert!(letters.letters.iter().all(|letter| letter.id != CONNECTED));
     }
 }

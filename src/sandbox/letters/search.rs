@@ -7,52 +7,52 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Letter, Status};
+use super::{Letter, LetterStatus};
 
 /// The documented default and maximum of `page_size`.
 const PAGE_SIZE: u64 = 20;
 const MAX_PAGE_SIZE: u64 = 100;
 
-type Faults = Vec<(&'static str, &'static str)>;
+type FieldErrors = Vec<(&'static str, &'static str)>;
 
 /// A search as asked for. A filter that is missing holds for every letter.
 #[derive(Debug)]
 pub(super) struct Search {
     connector_id_in: Option<Vec<String>>,
-    status_in: Option<Vec<Status>>,
+    status_in: Option<Vec<LetterStatus>>,
     id_in: Option<Vec<Uuid>>,
     labels: Option<Map<String, Value>>,
-    creation_date: Option<Range>,
-    last_update: Option<Range>,
+    creation_date: Option<DateRange>,
+    last_update: Option<DateRange>,
     page: u64,
     page_size: u64,
 }
 
 impl Search {
     /// Or each field that is missing or wrong.
-    pub(super) fn parse(body: &Value) -> Result<Self, Faults> {
+    pub(super) fn parse(body: &Value) -> Result<Self, FieldErrors> {
         let query = match body.get("query") {
             Some(Value::Object(query)) => query,
             None | Some(Value::Null) => return Err(vec![("query", "RequiredField")]),
             Some(_) => return Err(vec![("query", "InvalidValue")]),
         };
-        let mut faults = Faults::new();
+        let mut errors = FieldErrors::new();
         let search = Self {
-            connector_id_in: field(query, "connector_id_in", list, &mut faults),
-            status_in: field(query, "status_in", list, &mut faults),
-            id_in: field(query, "id_in", uuids, &mut faults),
-            labels: field(query, "labels", |value| value.as_object().cloned(), &mut faults),
-            creation_date: field(query, "creation_date", Range::parse, &mut faults),
-            last_update: field(query, "last_update", Range::parse, &mut faults),
-            page: number(body, "page", 1, u64::MAX, &mut faults),
-            page_size: number(body, "page_size", PAGE_SIZE, MAX_PAGE_SIZE, &mut faults),
+            connector_id_in: field(query, "connector_id_in", list, &mut errors),
+            status_in: field(query, "status_in", list, &mut errors),
+            id_in: field(query, "id_in", uuids, &mut errors),
+            labels: field(query, "labels", |value| value.as_object().cloned(), &mut errors),
+            creation_date: field(query, "creation_date", DateRange::parse, &mut errors),
+            last_update: field(query, "last_update", DateRange::parse, &mut errors),
+            page: number(body, "page", 1, u64::MAX, &mut errors),
+            page_size: number(body, "page_size", PAGE_SIZE, MAX_PAGE_SIZE, &mut errors),
         };
-        if faults.is_empty() { Ok(search) } else { Err(faults) }
+        if errors.is_empty() { Ok(search) } else { Err(errors) }
     }
 
     /// The page asked for; empty beyond the last.
-    pub(super) fn page_of(&self, letters: &[Letter]) -> Value {
-        let found: Vec<_> = letters.iter().filter(|letter| self.finds(letter)).collect();
+    pub(super) fn page(&self, letters: &[Letter]) -> Value {
+        let found: Vec<_> = letters.iter().filter(|letter| self.matches(letter)).collect();
         let total = found.len() as u64;
         let skipped = (self.page - 1).saturating_mul(self.page_size);
         let items: Vec<_> = found
@@ -70,33 +70,33 @@ impl Search {
         })
     }
 
-    fn finds(&self, letter: &Letter) -> bool {
-        holds(&self.connector_id_in, |ids| ids.contains(&letter.connector_id))
-            && holds(&self.status_in, |statuses| statuses.contains(&letter.status))
-            && holds(&self.id_in, |ids| ids.contains(&letter.id))
-            && holds(&self.labels, |labels| labels.iter().all(|(key, value)| letter.labels.get(key) == Some(value)))
-            && holds(&self.creation_date, |range| range.contains(letter.created_at))
-            && holds(&self.last_update, |range| range.contains(letter.updated_at))
+    fn matches(&self, letter: &Letter) -> bool {
+        passes(&self.connector_id_in, |ids| ids.contains(&letter.connector_id))
+            && passes(&self.status_in, |statuses| statuses.contains(&letter.status))
+            && passes(&self.id_in, |ids| ids.contains(&letter.id))
+            && passes(&self.labels, |labels| labels.iter().all(|(key, value)| letter.labels.get(key) == Some(value)))
+            && passes(&self.creation_date, |range| range.contains(letter.created_at))
+            && passes(&self.last_update, |range| range.contains(letter.updated_at))
     }
 }
 
-fn holds<T>(filter: &Option<T>, test: impl Fn(&T) -> bool) -> bool {
+fn passes<T>(filter: &Option<T>, test: impl Fn(&T) -> bool) -> bool {
     filter.as_ref().is_none_or(test)
 }
 
 /// Both ends belong to it; a date without an hour stands for its whole day, in UTC.
 #[derive(Debug, Default)]
-struct Range {
+struct DateRange {
     start: Option<Timestamp>,
     end: Option<Timestamp>,
 }
 
-impl Range {
+impl DateRange {
     fn parse(value: &Value) -> Option<Self> {
         let range = value.as_object()?;
-        let edge = |name: &str, of: fn(Span) -> Timestamp| match range.get(name) {
+        let edge = |name: &str, of: fn(DateSpan) -> Timestamp| match range.get(name) {
             None | Some(Value::Null) => Some(None),
-            Some(value) => Some(Some(of(Span::parse(value.as_str()?)?))),
+            Some(value) => Some(Some(of(DateSpan::parse(value.as_str()?)?))),
         };
         Some(Self { start: edge("start", |span| span.first)?, end: edge("end", |span| span.last)? })
     }
@@ -107,12 +107,12 @@ impl Range {
 }
 
 /// The first and the last moment that a date names.
-struct Span {
+struct DateSpan {
     first: Timestamp,
     last: Timestamp,
 }
 
-impl Span {
+impl DateSpan {
     /// An ISO 8601 date, or date and time; without an offset it is in UTC.
     fn parse(text: &str) -> Option<Self> {
         let moment = |first| Self { first, last: first };
@@ -132,23 +132,23 @@ fn field<T>(
     query: &Map<String, Value>,
     name: &'static str,
     parse: impl Fn(&Value) -> Option<T>,
-    faults: &mut Faults,
+    errors: &mut FieldErrors,
 ) -> Option<T> {
     let value = query.get(name).filter(|value| !value.is_null())?;
     let parsed = parse(value);
     if parsed.is_none() {
-        faults.push((name, "InvalidValue"));
+        errors.push((name, "InvalidValue"));
     }
     parsed
 }
 
-fn number(body: &Value, name: &'static str, default: u64, most: u64, faults: &mut Faults) -> u64 {
+fn number(body: &Value, name: &'static str, default: u64, most: u64, errors: &mut FieldErrors) -> u64 {
     match body.get(name) {
         None | Some(Value::Null) => default,
         Some(value) => match value.as_u64() {
             Some(number) if (1..=most).contains(&number) => number,
             _ => {
-                faults.push((name, "InvalidValue"));
+                errors.push((name, "InvalidValue"));
                 default
             }
         },
@@ -185,10 +185,10 @@ mod tests {
     }
 
     fn found(letters: &Letters, body: Value) -> Vec<String> {
-        let answer = letters.search(&body);
-        assert_eq!(answer.status, 200, "{body}");
+        let response = letters.search(&body);
+        assert_eq!(response.status, 200, "{body}");
         let connector = |letter: &Value| letter["connector_id"].as_str().unwrap().to_owned();
-        answer.body["items"].as_array().unwrap().iter().map(connector).collect()
+        response.body["items"].as_array().unwrap().iter().map(connector).collect()
     }
 
     fn query(query: Value) -> Value {
@@ -242,16 +242,16 @@ mod tests {
         for (member, value) in [("page", 2), ("page_size", 3), ("pages", 2), ("total", 4)] {
             assert_eq!(page(2)[member], value);
         }
-        let answer = letters.search(&query(json!({}))).body;
-        assert_eq!((&answer["page"], &answer["page_size"]), (&json!(1), &json!(20)));
+        let response = letters.search(&query(json!({}))).body;
+        assert_eq!((&response["page"], &response["page_size"]), (&json!(1), &json!(20)));
     }
 
     #[test]
     fn each_wrong_field_is_named() {
-        let faults = |body: Value| Search::parse(&body).unwrap_err();
-        assert_eq!(faults(json!({})), [("query", "RequiredField")]);
-        assert_eq!(faults(json!([])), [("query", "RequiredField")]);
-        assert_eq!(faults(json!({ "query": [] })), [("query", "InvalidValue")]);
+        let errors = |body: Value| Search::parse(&body).unwrap_err();
+        assert_eq!(errors(json!({})), [("query", "RequiredField")]);
+        assert_eq!(errors(json!([])), [("query", "RequiredField")]);
+        assert_eq!(errors(json!({ "query": [] })), [("query", "InvalidValue")]);
         let body = json!({
             "query": {
                 "connector_id_in": "one",
@@ -266,6 +266,6 @@ mod tests {
         });
         let fields =
             ["connector_id_in", "status_in", "id_in", "labels", "creation_date", "last_update", "page", "page_size"];
-        assert_eq!(faults(body), fields.map(|field| (field, "InvalidValue")));
+        assert_eq!(errors(body), fields.map(|field| (field, "InvalidValue")));
     }
 }

@@ -15,12 +15,12 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{LOST_SHOWN, Report};
+use super::{MAX_LISTED, Report};
 use crate::drill::timeline::Timeline;
 
 /// Characters of a text that are shown; with [`LOST_SHOWN`] and the bounds of a plan it keeps the
 /// page below 60 KB.
-const TEXT: usize = 200;
+const MAX_TEXT: usize = 200;
 
 /// As many colours as can be told apart; then they begin again.
 const COLOURS: usize = 6;
@@ -59,19 +59,19 @@ fn write_page(page: &mut String, report: &Report) -> fmt::Result {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
          <p class=\"dim\">{}, {}<br>gateway {}, provider {} (sandbox)</p>\n",
-        Escaped(&report.conditions()),
+        Escaped(&report.parameters()),
         Escaped(&report.at.strftime("%Y-%m-%d %H:%M UTC").to_string()),
         Escaped(&report.gateway),
         Escaped(&report.provider),
         title = Escaped(&title),
     )?;
-    let (word, why) = (report.verdict.word(), Escaped(report.verdict.why()));
-    writeln!(page, "<p class=\"verdict {word}\"><b>{word}</b> {why}</p>")?;
+    let (word, reason) = (report.verdict.label(), Escaped(report.verdict.reason()));
+    writeln!(page, "<p class=\"verdict {word}\"><b>{word}</b> {reason}</p>")?;
     page.push_str("<h2>Which key sealed how many requests</h2>\n<div class=\"wide\">\n");
-    Picture::new(report).write(page)?;
+    Chart::new(report).write(page)?;
     page.push_str("</div>\n<h2>Figures</h2>\n<table>\n");
-    for (what, much) in report.figures() {
-        writeln!(page, "<tr><th>{}</th><td>{}</td></tr>", Escaped(what), Escaped(&much))?;
+    for (what, value) in report.rows() {
+        writeln!(page, "<tr><th>{}</th><td>{}</td></tr>", Escaped(what), Escaped(&value))?;
     }
     page.push_str("</table>\n");
     write_lost(page, report)?;
@@ -90,14 +90,14 @@ fn write_lost(page: &mut String, report: &Report) -> fmt::Result {
         return Ok(());
     }
     page.push_str("<h2>Lost requests</h2>\n<table>\n<tr><th>due</th><th>why</th><th>provider saw</th><th>gateway says</th></tr>\n");
-    for lost in lost.iter().take(LOST_SHOWN) {
+    for lost in lost.iter().take(MAX_LISTED) {
         let (due, gateway) = (lost.due.as_secs_f64(), lost.gateway.as_deref().unwrap_or("not known"));
-        let (why, seen) = (Escaped(&lost.why), lost.attempts.join(", then "));
+        let (reason, seen) = (Escaped(&lost.reason), lost.attempts.join(", then "));
         let (seen, gateway) = (Escaped(&seen), Escaped(gateway));
-        writeln!(page, "<tr><td>{due:.3} s</td><td>{why}</td><td>{seen}</td><td>{gateway}</td></tr>")?;
+        writeln!(page, "<tr><td>{due:.3} s</td><td>{reason}</td><td>{seen}</td><td>{gateway}</td></tr>")?;
     }
     page.push_str("</table>\n");
-    match lost.len().saturating_sub(LOST_SHOWN) {
+    match lost.len().saturating_sub(MAX_LISTED) {
         0 => Ok(()),
         more => writeln!(page, "<p class=\"dim\">and {more} more</p>"),
     }
@@ -117,22 +117,22 @@ const BAND: f64 = 24.0;
 const GAP: f64 = 6.0;
 const AXIS: f64 = 24.0;
 
-struct Picture<'a> {
+struct Chart<'a> {
     report: &'a Report,
     timeline: &'a Timeline,
     /// Pixels for one request in the stack.
     unit: f64,
 }
 
-impl<'a> Picture<'a> {
+impl<'a> Chart<'a> {
     fn new(report: &'a Report) -> Self {
         let timeline = &report.timeline;
-        Self { report, timeline, unit: STACK / f64::from(timeline.highest().max(1)) }
+        Self { report, timeline, unit: STACK / f64::from(timeline.max_count().max(1)) }
     }
 
     fn write(&self, page: &mut String) -> fmt::Result {
         let bands_at = Self::stack_floor() + GAP * 2.0;
-        let floor = bands_at + self.timeline.bands.len() as f64 * (BAND + GAP);
+        let floor = bands_at + self.timeline.keys.len() as f64 * (BAND + GAP);
         let height = floor + AXIS;
         writeln!(
             page,
@@ -141,7 +141,7 @@ impl<'a> Picture<'a> {
         self.outages(page, floor)?;
         self.events(page, floor)?;
         self.stack(page)?;
-        for (index, band) in self.timeline.bands.iter().enumerate() {
+        for (index, band) in self.timeline.keys.iter().enumerate() {
             self.band(page, index, &band.kid, bands_at + index as f64 * (BAND + GAP))?;
         }
         self.axis(page, floor)?;
@@ -156,26 +156,26 @@ impl<'a> Picture<'a> {
     /// All keys, one on the other, and what was lost on top.
     fn stack(&self, page: &mut String) -> fmt::Result {
         let floor = Self::stack_floor();
-        let (end, highest) = (WIDTH - RIGHT, self.timeline.highest());
+        let (end, max_count) = (WIDTH - RIGHT, self.timeline.max_count());
         writeln!(page, "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{end}\" y2=\"{floor}\"/>")?;
         let (x, top) = (LEFT - 8.0, floor - STACK + 9.0);
         let per = self.timeline.bucket.as_secs_f64();
-        writeln!(page, "<text class=\"kid\" x=\"{x}\" y=\"{top}\" text-anchor=\"end\">{highest} requests</text>")?;
+        writeln!(page, "<text class=\"kid\" x=\"{x}\" y=\"{top}\" text-anchor=\"end\">{max_count} requests</text>")?;
         writeln!(page, "<text x=\"{x}\" y=\"{:.0}\" text-anchor=\"end\">in {per:.2} s</text>", top + 14.0)?;
         if !self.report.score.lost.is_empty() {
             let (y, lost) = (floor - 4.0, self.report.score.lost.len());
             writeln!(page, "<text class=\"lostlabel\" x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{lost} lost</text>")?;
         }
         let mut tops = vec![floor; self.timeline.columns()];
-        for (index, band) in self.timeline.bands.iter().enumerate() {
-            self.group(page, &format!("k{}", index % COLOURS), &band.counts, &mut tops, self.unit, 0.0)?;
+        for (index, band) in self.timeline.keys.iter().enumerate() {
+            self.bars(page, &format!("k{}", index % COLOURS), &band.counts, &mut tops, self.unit, 0.0)?;
         }
         // One lost request among many must be seen.
-        self.group(page, "lost", &self.timeline.lost, &mut tops, self.unit, 4.0)
+        self.bars(page, "lost", &self.timeline.lost, &mut tops, self.unit, 4.0)
     }
 
     fn band(&self, page: &mut String, index: usize, kid: &str, top: f64) -> fmt::Result {
-        let band = &self.timeline.bands[index];
+        let band = &self.timeline.keys[index];
         let (from, to) = (self.x(band.published), self.x(band.withdrawn));
         let (x, y) = (LEFT - 8.0, top + BAND - 8.0);
         // Kids are the provider's, and the margin is as wide as it is.
@@ -189,26 +189,26 @@ impl<'a> Picture<'a> {
             page,
             "<rect class=\"band\" x=\"{from:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{BAND}\" rx=\"2\"/>"
         )?;
-        let unit = (BAND - 3.0) / f64::from(self.timeline.highest().max(1));
+        let unit = (BAND - 3.0) / f64::from(self.timeline.max_count().max(1));
         let mut tops = vec![top + BAND; self.timeline.columns()];
-        self.group(page, &format!("k{}", index % COLOURS), &band.counts, &mut tops, unit, 1.5)
+        self.bars(page, &format!("k{}", index % COLOURS), &band.counts, &mut tops, unit, 1.5)
     }
 
     /// A bar for each bucket with something in it, as one path, standing on `tops` and raising
     /// them.
-    fn group(
+    fn bars(
         &self,
         page: &mut String,
         class: &str,
         counts: &[u32],
         tops: &mut [f64],
         unit: f64,
-        least: f64,
+        min_height: f64,
     ) -> fmt::Result {
         let width = (WIDTH - LEFT - RIGHT) / self.timeline.columns() as f64;
         let mut path = String::new();
         for (column, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let height = (f64::from(*count) * unit).max(least);
+            let height = (f64::from(*count) * unit).max(min_height);
             let (x, y) = (LEFT + width * column as f64, tops[column]);
             write!(path, "M{:.1} {y:.1}v-{height:.1}h{:.1}v{height:.1}z", x + 0.5, width - 1.0)?;
             tops[column] -= height;
@@ -218,14 +218,14 @@ impl<'a> Picture<'a> {
 
     /// A line for each event, and its word beside it in whichever of three lines has room.
     fn events(&self, page: &mut String, floor: f64) -> fmt::Result {
-        let mut taken = [f64::MIN; LABEL_LINES];
+        let mut occupied = [f64::MIN; LABEL_LINES];
         for event in &self.report.events {
-            let (x, word, what) = (self.x(event.at), event.change.word(), event.change.to_string());
+            let (x, word, what) = (self.x(event.at), event.change.label(), event.change.to_string());
             let width = LETTER * word.len() as f64;
             let is_at_the_edge = x + width > WIDTH;
             let (anchor, at, from) = if is_at_the_edge { ("end", x - 3.0, x - width) } else { ("start", x + 3.0, x) };
-            let line = (0..LABEL_LINES).find(|line| taken[*line] <= from).unwrap_or(LABEL_LINES - 1);
-            taken[line] = if is_at_the_edge { x } else { x + width + 8.0 };
+            let line = (0..LABEL_LINES).find(|line| occupied[*line] <= from).unwrap_or(LABEL_LINES - 1);
+            occupied[line] = if is_at_the_edge { x } else { x + width + 8.0 };
             let y = LABEL_LINE * (line + 1) as f64 - 3.0;
             let (seconds, what) = (event.at.as_secs_f64(), Escaped(&what));
             let top = y - 8.0;
@@ -242,19 +242,19 @@ impl<'a> Picture<'a> {
     fn outages(&self, page: &mut String, floor: f64) -> fmt::Result {
         let mut since = None;
         for event in &self.report.events {
-            match (event.change.word(), since) {
+            match (event.change.label(), since) {
                 ("down", None) => since = Some(event.at),
                 ("up", Some(from)) => {
-                    self.veil(page, from, event.at, floor)?;
+                    self.outage_area(page, from, event.at, floor)?;
                     since = None;
                 }
                 _ => {}
             }
         }
-        since.map_or(Ok(()), |from| self.veil(page, from, Duration::MAX, floor))
+        since.map_or(Ok(()), |from| self.outage_area(page, from, Duration::MAX, floor))
     }
 
-    fn veil(&self, page: &mut String, from: Duration, to: Duration, floor: f64) -> fmt::Result {
+    fn outage_area(&self, page: &mut String, from: Duration, to: Duration, floor: f64) -> fmt::Result {
         let (from, to, top) = (self.x(from), self.x(to), LABEL_LINE * LABEL_LINES as f64);
         let (width, height) = (to - from, floor - top);
         writeln!(page, "<rect class=\"down\" x=\"{from:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height:.1}\"/>")
@@ -282,7 +282,7 @@ struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars().take(TEXT) {
+        for c in self.0.chars().take(MAX_TEXT) {
             match c {
                 '&' => f.write_str("&amp;")?,
                 '<' => f.write_str("&lt;")?,
@@ -301,8 +301,8 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::super::tests::{failed, report};
     use crate::drill::events::Change;
-    use crate::drill::observations::Answered;
-    use crate::drill::testing::{answer, event, observations};
+    use crate::drill::observations::ReplyOutcome;
+    use crate::drill::testing::{event, observations, reply};
 
     #[test]
     fn the_page_has_title_verdict_table_and_picture() {
@@ -357,14 +357,14 @@ mod tests {
         let long = "a long word \"".repeat(100);
         for number in 0..60u64 {
             let change =
-                if number % 2 == 0 { Change::Cut(format!("sandbox-1a2b3c4d-{number}")) } else { Change::Broken };
+                if number % 2 == 0 { Change::Cut(format!("sandbox-1a2b3c4d-{number}")) } else { Change::OutageBegan };
             observations.events.push(event(number * 60, change));
-            for answered in 0..200 {
-                observations.answers.push(answer(
-                    100 + number * 200 + answered,
+            for outcome in 0..200 {
+                observations.replies.push(reply(
+                    100 + number * 200 + outcome,
                     0,
-                    answered * 20,
-                    Answered::Not(long.clone()),
+                    outcome * 20,
+                    ReplyOutcome::NoReply(long.clone()),
                 ));
             }
         }
