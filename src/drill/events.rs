@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::scenario::{Action, PlannedStep};
+use super::plan::{Action, PlannedStep};
 use crate::clock::Clock;
 use crate::sandbox::{Fault, Rotation, Sandbox, TokenFault};
 

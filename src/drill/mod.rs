@@ -35,6 +35,7 @@ mod events;
 mod load;
 mod monitor;
 mod observations;
+mod plan;
 mod quantiles;
 mod report;
 mod scenario;
@@ -56,9 +57,10 @@ use uuid::Uuid;
 
 pub use self::events::{Change, Event};
 pub use self::monitor::Progress;
+pub use self::plan::{Action, PlannedStep, plan};
 pub use self::quantiles::Quantiles;
 pub use self::report::{Report, Verdict};
-pub use self::scenario::{Action, PlannedStep, Scenario, plan};
+pub use self::scenario::Scenario;
 pub use self::score::{LostRequest, Score};
 pub use self::timeline::{KeyUsage, Timeline};
 

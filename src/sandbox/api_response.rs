@@ -111,13 +111,16 @@ impl ErrorFormat {
     }
 }
 
+/// The name of a field and the type of its error.
+pub(super) type FieldError = (&'static str, &'static str);
+
 /// A 400 in the dialect of `/v0/`.
 pub(super) fn bad_request(text: &str) -> ApiResponse {
     ErrorFormat::V0.error(StatusCode::BAD_REQUEST, "", text)
 }
 
 /// A 400 in the dialect of `/letters/`: each field with the type of its error.
-pub(super) fn validation_error(details: &[(&str, &str)]) -> ApiResponse {
+pub(super) fn validation_error(details: &[FieldError]) -> ApiResponse {
     let details: Vec<_> = details.iter().map(|(field, kind)| json!({ "field": field, "error_type": kind })).collect();
     ApiResponse {
         status: StatusCode::BAD_REQUEST,

@@ -15,7 +15,6 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Rotation;
 use super::faults::MalformedKeys;
 use super::scripted_body::ScriptedBody;
 use super::state::{SandboxState, lock};
@@ -27,6 +26,17 @@ pub(super) const PATH: &str = "/.well-known/jwks.json";
 /// Rotations that keep the old keys must not grow the set beyond what clients take (100 keys
 /// is a common limit): the oldest leaves first.
 const MAX_KEYS: usize = 16;
+
+/// What becomes of the older keys when a new one is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// They stay, behind the new one.
+    Overlap,
+    /// They stay for so long.
+    OverlapFor(Duration),
+    /// They are gone at once.
+    HardCut,
+}
 
 /// The keys held now, newest first.
 #[derive(Debug)]

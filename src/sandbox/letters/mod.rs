@@ -4,16 +4,16 @@
 //! test that reads it back sees what it wrote. One letter is `Connected` from the start, to be
 //! discontinued rather than cancelled.
 
+mod create_signed;
+mod letter;
 mod search;
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use self::create_signed::SignedLetter;
+use self::letter::{Letter, LetterStatus};
 use self::search::Search;
 use crate::sandbox::api_response::{ApiResponse, letter_not_found, validation_error};
 
@@ -22,75 +22,6 @@ const MAX_LETTERS: usize = 10_000;
 
 /// The letter that has a connection from the start.
 const CONNECTED: Uuid = Uuid::from_u128(0x5a4d_b0c5_0000_4000_8000_0000_0000_0001);
-
-/// Base64 with or without its padding: the documentation asks for neither.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// A step in a letter's life, by its documented name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum LetterStatus {
-    NewRequest,
-    UsersDetail,
-    Generated,
-    SentToUser,
-    Signed,
-    SentToCustodian,
-    AcceptedByCustodian,
-    ConnectionSetup,
-    WaitingForData,
-    Connected,
-    Cancelled,
-    Discontinued,
-    Revoked,
-}
-
-impl LetterStatus {
-    /// What discontinuing makes of it; nothing when it has ended already.
-    fn discontinued(self) -> Option<Self> {
-        match self {
-            Self::Connected => Some(Self::Discontinued),
-            Self::Cancelled | Self::Discontinued | Self::Revoked => None,
-            Self::NewRequest
-            | Self::UsersDetail
-            | Self::Generated
-            | Self::SentToUser
-            | Self::Signed
-            | Self::SentToCustodian
-            | Self::AcceptedByCustodian
-            | Self::ConnectionSetup
-            | Self::WaitingForData => Some(Self::Cancelled),
-        }
-    }
-}
-
-/// One letter, without its document.
-pub(super) struct Letter {
-    pub(super) id: Uuid,
-    pub(super) connector_id: String,
-    pub(super) status: LetterStatus,
-    pub(super) labels: Map<String, Value>,
-    connection_id: Option<String>,
-    pub(super) created_at: Timestamp,
-    pub(super) updated_at: Timestamp,
-}
-
-impl Letter {
-    pub(super) fn document(&self) -> Value {
-        json!({
-            "id": self.id.to_string(),
-            "connector_id": self.connector_id,
-            "status": self.status,
-            "labels": self.labels,
-            "connection_id": self.connection_id,
-            "observations": null,
-            "created_at": self.created_at.to_string(),
-            "updated_at": self.updated_at.to_string(),
-        })
-    }
-}
 
 /// All letters of the one customer, oldest first.
 pub(super) struct Letters {
@@ -162,42 +93,6 @@ impl Letters {
     }
 }
 
-/// The body of `create-signed`, as far as it is remembered.
-struct SignedLetter {
-    connector_id: String,
-    labels: Map<String, Value>,
-}
-
-impl SignedLetter {
-    fn parse(body: &Value) -> Result<Self, Vec<(&'static str, &'static str)>> {
-        let mut errors = Vec::new();
-        let mut check = |field, required, is_valid: &dyn Fn(&Value) -> bool| match body.get(field) {
-            None | Some(Value::Null) if required => errors.push((field, "RequiredField")),
-            None | Some(Value::Null) => {}
-            Some(value) if is_valid(value) => {}
-            Some(_) => errors.push((field, "InvalidValue")),
-        };
-        check("connector_id", true, &|value| value.as_str().is_some_and(|text| !text.is_empty()));
-        check("data", true, &is_pdf);
-        check("labels", false, &Value::is_object);
-        check("annex", false, &is_pdf);
-        check("contact_info", false, &Value::is_object);
-        let text = body.get("connector_id").and_then(Value::as_str);
-        let labels = body.get("labels").and_then(Value::as_object);
-        match text {
-            Some(connector_id) if errors.is_empty() => {
-                Ok(Self { connector_id: connector_id.to_owned(), labels: labels.cloned().unwrap_or_default() })
-            }
-            _ => Err(errors),
-        }
-    }
-}
-
-/// Base64 of something that begins like a PDF.
-fn is_pdf(value: &Value) -> bool {
-    value.as_str().and_then(|text| BASE64.decode(text).ok()).is_some_and(|document| document.starts_with(b"%PDF-"))
-}
-
 /// Documents show whole seconds; a filter with a date they showed must find them.
 fn whole_seconds(moment: Timestamp) -> Timestamp {
     Timestamp::from_second(moment.as_second()).unwrap_or(moment)
@@ -207,6 +102,7 @@ fn whole_seconds(moment: Timestamp) -> Timestamp {
 mod tests {
     use super::*;
     use crate::sandbox::testing::{TestResponse, TestSandbox};
+    use base64::Engine;
 
     const CREATE: &str = "/letters/v1/create-signed";
     const SEARCH: &str = "/letters/v1/search-letters";

@@ -7,13 +7,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Letter, LetterStatus};
+use super::letter::{Letter, LetterStatus};
+use crate::sandbox::api_response::FieldError;
 
 /// The documented default and maximum of `page_size`.
 const PAGE_SIZE: u64 = 20;
 const MAX_PAGE_SIZE: u64 = 100;
-
-type FieldErrors = Vec<(&'static str, &'static str)>;
 
 /// A search as asked for. A filter that is missing holds for every letter.
 #[derive(Debug)]
@@ -30,13 +29,13 @@ pub(super) struct Search {
 
 impl Search {
     /// Or each field that is missing or wrong.
-    pub(super) fn parse(body: &Value) -> Result<Self, FieldErrors> {
+    pub(super) fn parse(body: &Value) -> Result<Self, Vec<FieldError>> {
         let query = match body.get("query") {
             Some(Value::Object(query)) => query,
             None | Some(Value::Null) => return Err(vec![("query", "RequiredField")]),
             Some(_) => return Err(vec![("query", "InvalidValue")]),
         };
-        let mut errors = FieldErrors::new();
+        let mut errors = Vec::new();
         let search = Self {
             connector_id_in: field(query, "connector_id_in", list, &mut errors),
             status_in: field(query, "status_in", list, &mut errors),
@@ -132,7 +131,7 @@ fn field<T>(
     query: &Map<String, Value>,
     name: &'static str,
     parse: impl Fn(&Value) -> Option<T>,
-    errors: &mut FieldErrors,
+    errors: &mut Vec<FieldError>,
 ) -> Option<T> {
     let value = query.get(name).filter(|value| !value.is_null())?;
     let parsed = parse(value);
@@ -142,7 +141,7 @@ fn field<T>(
     parsed
 }
 
-fn number(body: &Value, name: &'static str, default: u64, most: u64, errors: &mut FieldErrors) -> u64 {
+fn number(body: &Value, name: &'static str, default: u64, most: u64, errors: &mut Vec<FieldError>) -> u64 {
     match body.get(name) {
         None | Some(Value::Null) => default,
         Some(value) => match value.as_u64() {

@@ -1,0 +1,69 @@
+//! One authorization letter and the steps of its life.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// A step in a letter's life, by its documented name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum LetterStatus {
+    NewRequest,
+    UsersDetail,
+    Generated,
+    SentToUser,
+    Signed,
+    SentToCustodian,
+    AcceptedByCustodian,
+    ConnectionSetup,
+    WaitingForData,
+    Connected,
+    Cancelled,
+    Discontinued,
+    Revoked,
+}
+
+impl LetterStatus {
+    /// What discontinuing makes of it; nothing when it has ended already.
+    pub(super) fn discontinued(self) -> Option<Self> {
+        match self {
+            Self::Connected => Some(Self::Discontinued),
+            Self::Cancelled | Self::Discontinued | Self::Revoked => None,
+            Self::NewRequest
+            | Self::UsersDetail
+            | Self::Generated
+            | Self::SentToUser
+            | Self::Signed
+            | Self::SentToCustodian
+            | Self::AcceptedByCustodian
+            | Self::ConnectionSetup
+            | Self::WaitingForData => Some(Self::Cancelled),
+        }
+    }
+}
+
+/// One letter, without its document.
+pub(super) struct Letter {
+    pub(super) id: Uuid,
+    pub(super) connector_id: String,
+    pub(super) status: LetterStatus,
+    pub(super) labels: Map<String, Value>,
+    pub(super) connection_id: Option<String>,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+impl Letter {
+    pub(super) fn document(&self) -> Value {
+        json!({
+            "id": self.id.to_string(),
+            "connector_id": self.connector_id,
+            "status": self.status,
+            "labels": self.labels,
+            "connection_id": self.connection_id,
+            "observations": null,
+            "created_at": self.created_at.to_string(),
+            "updated_at": self.updated_at.to_string(),
+        })
+    }
+}
