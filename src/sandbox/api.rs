@@ -1,8 +1,8 @@
-//! One call of the API: read, authenticate, open, act, record, answer.
+//! One API call: read, authenticate, open, dispatch, record, respond.
 //!
-//! The order is the provider's, as far as a client can tell: a bad token is refused before the
-//! body is looked at, an unreadable body before the path is. Every call is recorded, refused
-//! ones included, before its answer leaves.
+//! As far as a client can tell, this is the provider's order: an invalid token is refused before the body is
+//! opened, and an unreadable body before the path is examined. Every call is recorded before its response is
+//! sent, refused calls included.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,6 @@ use super::scripted_body::ScriptedBody;
 use super::state::{SandboxState, lock};
 use super::{flinks, key_set, routes, token};
 
-/// Whatever arrives at the provider's door.
 pub(super) async fn respond(
     state: Arc<SandboxState>,
     request: Request<Incoming>,
@@ -66,7 +65,7 @@ async fn authenticate_and_process(
         None if !state.is_authenticated(&head.headers) => return format.unauthenticated(),
         _ => {}
     }
-    // Opening costs an RSA operation, and a body may be 64 MiB of JSON.
+    // Opening costs an RSA operation, and a body can be 64 MiB of JSON.
     let worker_state = Arc::clone(state);
     let processed = tokio::task::spawn_blocking(move || open_and_dispatch(&worker_state, &head, &wire));
     match processed.await {
@@ -82,7 +81,7 @@ async fn authenticate_and_process(
             response
         }
         Err(error) => {
-            tracing::error!(%error, "sandbox: a call could not be handled");
+            tracing::error!(%error, "sandbox: an API call could not be handled");
             format.internal()
         }
     }
@@ -111,7 +110,7 @@ fn open_and_dispatch(
     (content, response)
 }
 
-/// A call without a body reads as `null`.
+/// Returns `null` for a call without a body.
 fn parse(plaintext: &[u8]) -> Result<Value, serde_json::Error> {
     if plaintext.is_empty() {
         return Ok(Value::Null);
@@ -139,19 +138,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_or_wrong_token_is_refused_in_the_dialect_of_the_path() {
+    async fn a_missing_or_wrong_token_is_refused_in_the_error_format_of_the_path() {
         let sandbox = TestSandbox::start().await;
         let without = |target| sandbox.http.post(sandbox.handle.url() + target);
         for wrong in [None, Some("Bearer made-up"), Some("Basic x"), Some("Bearer ")] {
-            let ask = async |target| match wrong {
+            let post = async |target| match wrong {
                 None => send(without(target)).await,
                 Some(value) => send(without(target).header(AUTHORIZATION, value)).await,
             };
-            let reply = ask(LIST).await;
+            let reply = post(LIST).await;
             assert_eq!(reply.status, 401, "{wrong:?}");
             assert_eq!(reply.header("www-authenticate"), "Bearer");
             assert!(reply.json()["error"].is_string());
-            let reply = ask(SEARCH).await;
+            let reply = post(SEARCH).await;
             assert_eq!(reply.status, 401);
             assert_eq!(letters_code(&reply), "UNAUTHENTICATED");
         }
@@ -159,9 +158,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sealed_body_and_a_plain_one_are_both_read_and_recorded_byte_for_byte() {
+    async fn a_sealed_body_and_a_plain_body_are_both_recorded_byte_for_byte() {
         let sandbox = TestSandbox::start().await;
-        // Spacing, order, an escaped letter and a long number: nothing may be rewritten.
+        // Spaces, member order, an escaped letter and a trailing zero must survive unchanged.
         let body = br#" { "credentials_token" :"sandbox-credentials-1", "z":1.10, "a":"\u00e9" } "#;
         let message = sandbox.seal(body).await;
         sandbox.post_jose(STATUS, message.clone()).await.ok();
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_with_any_part_changed_is_refused_in_the_dialect_of_the_path() {
+    async fn a_message_with_any_part_changed_is_refused_in_the_error_format_of_the_path() {
         let sandbox = TestSandbox::start().await;
         let message = sandbox.seal(b"{\"query\":{}}").await;
         let mut starts = vec![0];
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_no_message_or_no_json_is_refused() {
+    async fn a_body_that_is_not_a_jwe_or_not_json_is_refused() {
         let sandbox = TestSandbox::start().await;
         for message in [&b""[..], b"{}", b"a.b.c.d", b"....", b"\xff\xfe"] {
             assert_eq!(sandbox.post_jose(LIST, message.to_vec()).await.status, 400);
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_letter_of_twenty_mebibytes_arrives_sealed() {
+    async fn a_sealed_letter_of_20_mib_is_accepted() {
         use base64::Engine;
         let mut document = b"%PDF-1.7\n".to_vec();
         document.resize(20 * 1024 * 1024, 0xa5);

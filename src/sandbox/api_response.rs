@@ -1,9 +1,8 @@
-//! What the provider says, in its two dialects.
+//! The provider's JSON responses, in its two error formats.
 //!
-//! Everything under `/letters/` reports errors as
-//! `{"success": false, "error": {"code": ...}, "trace_id": ...}`, everything else as
-//! `{"error": "..."}`. Where the documentation names a code or a text, it is used; where it is
-//! silent (404, 413, 415) the format is kept and the words are ours.
+//! Paths under `/letters/` report errors as `{"success": false, "error": {"code": ...}, "trace_id": ...}`,
+//! all other paths as `{"error": "..."}`. The codes and texts are those of the documentation where it names
+//! them. For 404, 413 and 415 it names none: the format is the documented one, the text is the sandbox's.
 
 use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -12,7 +11,6 @@ use uuid::Uuid;
 
 use super::scripted_body::ScriptedBody;
 
-/// A status and a JSON document.
 #[derive(Debug)]
 pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
@@ -30,18 +28,17 @@ impl ApiResponse {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 9110 section 15.5.2: a 401 names the scheme it wants.
+            // RFC 9110 section 15.5.2: a 401 names the required scheme.
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
-            // The rest of the body is still on its way, and nobody is going to read it.
+            // The client is still sending the body, and the sandbox does not read the rest.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 }
 
-/// Which shape errors take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ErrorFormat {
     V0,
@@ -111,15 +108,15 @@ impl ErrorFormat {
     }
 }
 
-/// The name of a field and the type of its error.
+/// The name of a field and the type of its error, as in the `details` of a letters error.
 pub(super) type FieldError = (&'static str, &'static str);
 
-/// A 400 in the dialect of `/v0/`.
+/// A 400 in the format of `/v0/`.
 pub(super) fn bad_request(text: &str) -> ApiResponse {
     ErrorFormat::V0.error(StatusCode::BAD_REQUEST, "", text)
 }
 
-/// A 400 in the dialect of `/letters/`: each field with the type of its error.
+/// A 400 in the format of `/letters/`, with the type of error for each field.
 pub(super) fn validation_error(details: &[FieldError]) -> ApiResponse {
     let details: Vec<_> = details.iter().map(|(field, kind)| json!({ "field": field, "error_type": kind })).collect();
     ApiResponse {
@@ -128,7 +125,7 @@ pub(super) fn validation_error(details: &[FieldError]) -> ApiResponse {
     }
 }
 
-/// The 404 for a letter that nobody has created.
+/// The documented 404 for a letter that does not exist.
 pub(super) fn letter_not_found() -> ApiResponse {
     ApiResponse {
         status: StatusCode::NOT_FOUND,

@@ -1,27 +1,27 @@
-//! Credentials: an end user's access to a bank, by its `credentials_token`.
+//! The customer's bank credentials: an end user's access to a bank, identified by its `credentials_token`.
 //!
-//! What takes the provider minutes (the first extraction) has happened at once here: new
-//! credentials are never pending. A forced flow waits for a user who never comes, so its token
-//! stays in the status.
+//! The real provider needs minutes for the first extraction. Here it is complete at once, so new credentials
+//! are never pending. A forced flow waits for an end user, and none exists, so the token of the flow stays in
+//! the status.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// The banks: id, name, VAT number, and whether each login asks for a second factor.
+/// The banks: id, name, VAT number, and whether each login needs a second factor.
 const BANKS: [(&str, &str, &str, bool); 3] = [
     ("sandbox-bank-1", "First Sandbox Bank", "X00000001", false),
     ("sandbox-bank-2", "Second Sandbox Bank", "X00000002", true),
     ("sandbox-bank-3", "Third Sandbox Bank", "X00000003", false),
 ];
 
-/// The bank that a link's credentials belong to.
+/// The bank of the credentials that a link code is exchanged for.
 const LINKED_BANK: &str = "sandbox-bank-3";
 
-/// Enough for any test, and a bound for one that redeems codes in a loop.
+/// The limit on credentials, for a client that redeems codes in a loop.
 const MAX_CREDENTIALS: usize = 10_000;
 
-/// All credentials of the one customer.
+/// All credentials of the sandbox's only customer.
 pub(super) struct BankCredentials {
     all: Vec<BankCredential>,
 }
@@ -55,7 +55,7 @@ impl ForcedFlow {
     }
 }
 
-/// The banks a customer may connect to.
+/// The list of banks.
 pub(super) fn banks() -> Value {
     BANKS
         .iter()
@@ -73,7 +73,7 @@ impl BankCredentials {
         Self { all: vec![credential(1, "sandbox-bank-1"), credential(2, "sandbox-bank-2")] }
     }
 
-    /// The `credentials_token` of new credentials.
+    /// Adds credentials and returns their `credentials_token`.
     pub(super) fn add(&mut self, external_id: Option<String>, now: Timestamp) -> String {
         if self.all.len() >= MAX_CREDENTIALS {
             self.all.remove(0);
@@ -109,7 +109,7 @@ impl BankCredentials {
         json!({ "items": items })
     }
 
-    /// Starts a flow and returns its token, as the answer's only member.
+    /// Starts a flow. Returns a document with the token of the flow.
     pub(super) fn force(&mut self, token: &str, force: ForcedFlow) -> Option<Value> {
         let credential = self.all.iter_mut().find(|credential| credential.token == token)?;
         let (member, flow_token) = match force {
@@ -122,7 +122,7 @@ impl BankCredentials {
         Some(json!({ member: token }))
     }
 
-    /// False when there was nothing to delete.
+    /// Returns false if there are no such credentials.
     pub(super) fn delete(&mut self, token: &str) -> bool {
         let before = self.all.len();
         self.all.retain(|credential| credential.token != token);
@@ -163,7 +163,7 @@ impl BankCredential {
     }
 }
 
-/// The same flag for every kind of data.
+/// A document with the same flag for every kind of data.
 fn extraction(flag: bool) -> Value {
     json!({
         "product": {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_forced_flow_answers_its_token_and_shows_it_in_the_status() {
+    async fn a_forced_flow_returns_its_token_and_shows_it_in_the_status() {
         let sandbox = TestSandbox::start().await;
         for token in ["sca", "reset", "transaction"] {
             let mut body = first();
@@ -235,7 +235,7 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         for reply in [
             sandbox.post("/v0/bank/credentials/list", &json!({})).await,
-            // The documentation names no body.
+            // The documentation names no request body.
             crate::sandbox::testing::send(sandbox.request(Method::POST, "/v0/bank/credentials/list")).await,
         ] {
             let items = reply.ok()["items"].take();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deleted_credentials_are_gone_and_answered_as_if_they_had_never_been() {
+    async fn deleted_credentials_are_refused_like_unknown_ones() {
         let sandbox = TestSandbox::start().await;
         let path = "/v0/bank/credentials";
         let delete = async || sandbox.call(Method::DELETE, path, &first()).await;
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_names_no_credentials_is_refused() {
+    async fn a_body_without_credentials_token_is_refused() {
         let sandbox = TestSandbox::start().await;
         for body in [json!({}), json!({ "credentials_token": 1 }), json!([]), json!(null)] {
             let reply = sandbox.post(STATUS, &body).await;
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_banks_are_listed_in_the_documented_shape() {
+    async fn the_banks_are_listed_in_the_documented_format() {
         let sandbox = TestSandbox::start().await;
         let banks = sandbox.get("/v0/bank/available").await.ok();
         assert_eq!(banks.as_array().unwrap().len(), BANKS.len());
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_do_not_grow_without_end() {
+    fn the_number_of_credentials_is_limited() {
         let now = Timestamp::UNIX_EPOCH;
         let mut credentials = BankCredentials::seeded(now);
         for _ in 0..MAX_CREDENTIALS {

@@ -1,9 +1,8 @@
-//! From the bytes of a request to what the provider reads.
+//! Reads a request body and opens it.
 //!
-//! A body is read whole, in bounded space and time, and then either opened (`application/jose`)
-//! or taken as it came (`application/json`): the provider accepts both on every path. Opening
-//! goes through [`crate::jose::open`] alone, which checks the authentication tag before it
-//! decrypts.
+//! A body is read completely, within limits of size and time. `application/jose` is then opened;
+//! `application/json` is taken unchanged. The documentation allows both on every path. Opening uses
+//! [`crate::jose::open`] alone, which checks the authentication tag before it decrypts.
 
 use std::time::Duration;
 
@@ -17,19 +16,19 @@ use super::api_response::{ApiResponse, ErrorFormat};
 use super::received::OpenedBody;
 use crate::jose::{self, DecryptionKey, OpenError};
 
-/// A letter's document is Base64 inside JSON inside a JWE, each a third larger than its content:
-/// this takes a 35 MiB PDF. A real provider refuses earlier.
+/// Large enough for a letter with a PDF of 35 MiB: the document is Base64 inside JSON, and the JSON is Base64
+/// inside a JWE, and each Base64 adds a third. The real provider's limit is not documented, and is probably
+/// lower.
 pub(super) const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// For the whole body: 64 MiB at 10 Mbit/s. hyper itself would wait for ever.
+/// Enough for 64 MiB at 10 Mbit/s. hyper has no deadline of its own for bodies.
 pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why a body was not read to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReadError {
     TooLarge,
     TooSlow,
-    /// The client left, or its framing broke.
+    /// The client disconnected, or the framing was invalid.
     Incomplete,
 }
 
@@ -43,7 +42,7 @@ impl ReadError {
     }
 }
 
-/// All of `body`, at most `limit` bytes. A declared length over the limit is refused before
+/// Returns the whole body, at most `limit` bytes. A declared length above the limit is refused before
 /// anything is read.
 pub(super) async fn read<B>(body: B, limit: usize, deadline: Duration) -> Result<Bytes, ReadError>
 where
@@ -62,7 +61,7 @@ where
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ReadError::Incomplete)?;
-        // Trailers carry nothing the provider documents.
+        // Flanks documents no trailers.
         let Ok(piece) = frame.into_data() else {
             continue;
         };
@@ -74,16 +73,15 @@ where
     Ok(whole.freeze())
 }
 
-/// What the provider reads in a body.
+/// A body after opening.
 #[derive(Debug, Default)]
 pub(super) struct RequestBody {
-    /// Empty when there was no body.
+    /// Empty if the request had no body.
     pub(super) plaintext: Bytes,
-    /// When it came sealed.
+    /// Set if the body was `application/jose`.
     pub(super) opened: Option<OpenedBody>,
 }
 
-/// Why a body says nothing to the provider.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ContentError {
     MediaType,
@@ -99,8 +97,8 @@ impl ContentError {
     }
 }
 
-/// Opens `wire` as its `Content-Type` says. A request without a body needs none. Costs an RSA
-/// operation: not for the threads of the runtime.
+/// Opens `wire` according to its `Content-Type`, which a request without a body may omit. Costs an RSA
+/// operation: call it outside the async worker threads.
 pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) -> Result<RequestBody, ContentError> {
     match media_type(headers).as_deref() {
         Some("application/jose") => {
@@ -116,7 +114,7 @@ pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) ->
     }
 }
 
-/// Lower-case and without parameters; nothing when the header is missing, doubled or not text.
+/// The media type in lower case, without parameters. `None` if the header is missing, repeated or not ASCII.
 fn media_type(headers: &HeaderMap) -> Option<String> {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -143,26 +141,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_grows_past_the_limit_without_saying_so_is_refused() {
+    async fn a_body_that_exceeds_the_limit_without_declaring_it_is_refused() {
         let pieces = [60, 60].map(|length| BodyStep::Send(Bytes::from(vec![7; length])));
         let body = ScriptedBody::new(crate::clock::Clock::system(), 0, pieces);
         assert_eq!(read(body, 100, DEADLINE).await.unwrap_err(), ReadError::TooLarge);
     }
 
     #[tokio::test]
-    async fn a_body_that_stalls_or_breaks_off_is_told_apart() {
-        let (clock, _hands) = crate::clock::Clock::manual();
+    async fn a_stalled_body_and_an_incomplete_body_give_different_errors() {
+        let (clock, _control) = crate::clock::Clock::manual();
         let first = BodyStep::Send(Bytes::from_static(b"{"));
         let stalled = ScriptedBody::new(clock.clone(), 2, [first.clone(), BodyStep::Wait(DEADLINE)]);
-        let brief = Duration::from_millis(1);
-        assert_eq!(read(stalled, 100, brief).await.unwrap_err(), ReadError::TooSlow);
+        let short = Duration::from_millis(1);
+        assert_eq!(read(stalled, 100, short).await.unwrap_err(), ReadError::TooSlow);
         let broken = BodyStep::Fail(io::ErrorKind::UnexpectedEof);
         let broken = ScriptedBody::new(clock, 2, [first, broken]);
         assert_eq!(read(broken, 100, DEADLINE).await.unwrap_err(), ReadError::Incomplete);
     }
 
     #[test]
-    fn a_content_type_may_carry_parameters_but_not_a_twin() {
+    fn a_content_type_may_have_parameters_but_must_not_be_repeated() {
         let with = |lines: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
@@ -171,8 +169,8 @@ mod tests {
             open(&headers, &Bytes::from_static(b"{}"), &[]).map(|content| content.plaintext)
         };
         assert_eq!(with(&["application/JSON; charset=utf-8"]).unwrap(), "{}");
-        let twins = ["application/json", "application/json"];
-        assert_eq!(with(&twins).unwrap_err(), ContentError::MediaType);
+        let repeated = ["application/json", "application/json"];
+        assert_eq!(with(&repeated).unwrap_err(), ContentError::MediaType);
         assert_eq!(with(&["text/plain"]).unwrap_err(), ContentError::MediaType);
         assert_eq!(with(&[]).unwrap_err(), ContentError::MediaType);
     }

@@ -1,18 +1,18 @@
-//! The second provider: Flinks, as far as a gateway to it can be tried.
+//! The second provider, Flinks, as far as a test of the gateway needs it.
 //!
-//! It takes no JWE. Its token request has a `scope`, its answer no `token_type`, and beside tokens
-//! it knows three kinds of fixed keys, each for other products. One endpoint of each kind is
-//! played here, beside the first provider's on the same door:
+//! Flinks accepts no JWE. Its token request has a `scope`, its token response has no `token_type`, and it has
+//! three kinds of fixed keys for its other products. The sandbox has one endpoint for each kind of
+//! credential, at the same address as the first provider:
 //!
-//! | endpoint | wants |
+//! | endpoint | required credential |
 //! |---|---|
 //! | `GET /api/fdx/5/accounts` | `Authorization: Bearer` with a token from `POST /Token` |
 //! | `GET /v3/{customer}/BankingServices/GetNightlyRefreshStatus` | `Authorization: Bearer` with a fixed key |
 //! | `POST /v2/pay/sessions/initiate` | `x-api-key` with a fixed key |
 //! | `POST /v3/{customer}/BankingServices/Authorize` | `flinks-auth-key` with a fixed key |
 //!
-//! The documentation answers a bad token with 400 in one place and with 401 in another; here it is
-//! 401, by which a client can tell it from a bad request.
+//! The documentation says 400 for an invalid token in one place and 401 in another. The sandbox responds with
+//! 401, which a client can distinguish from an invalid request.
 
 use std::sync::Mutex;
 
@@ -27,36 +27,35 @@ use super::state::{SandboxState, lock};
 use super::token::{self, IssuedTokens};
 use crate::secret::Secret;
 
-/// Where its tokens come from.
+/// The path of its token endpoint.
 pub(super) const TOKEN_PATH: &str = "/Token";
 
 const CLIENT_ID: &str = "sandbox-flinks-client";
 
-/// The one scope that its documentation names.
+/// The only scope that its documentation names.
 const SCOPE: &str = "client:admin";
 
-/// What opens the second provider's endpoints, made up at each start. `Debug` does not show it.
+/// The credentials for the second provider's endpoints, random in each run. `Debug` omits the secrets.
 #[derive(Clone, Debug)]
 pub struct FlinksKeys {
-    /// The client of its token endpoint.
+    /// The `client_id` for its token endpoint.
     pub client_id: String,
-    /// That client's secret.
+    /// The secret of that client.
     pub client_secret: Secret,
-    /// The fixed key behind `Authorization: Bearer`.
+    /// The fixed key for `Authorization: Bearer`.
     pub bearer: Secret,
-    /// The fixed key in `x-api-key`.
+    /// The fixed key for `x-api-key`.
     pub api_key: Secret,
-    /// The fixed key in `flinks-auth-key`.
+    /// The fixed key for `flinks-auth-key`.
     pub auth_key: Secret,
 }
 
-/// What the second provider knows.
 pub(super) struct Flinks {
     pub(super) keys: FlinksKeys,
     pub(super) tokens: Mutex<IssuedTokens>,
 }
 
-/// An endpoint that is played, by what it wants to see.
+/// The endpoints of the second provider, except its token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FlinksEndpoint {
     Accounts,
@@ -80,7 +79,7 @@ impl Flinks {
 }
 
 impl FlinksEndpoint {
-    /// The endpoint at this path, whatever the method.
+    /// Returns the endpoint at this path, for any method.
     pub(super) fn at(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match segments[..] {
@@ -92,7 +91,7 @@ impl FlinksEndpoint {
         }
     }
 
-    /// Whether the request shows what this endpoint wants.
+    /// Whether the request carries the credential that this endpoint requires.
     pub(super) fn authenticates(self, state: &SandboxState, headers: &HeaderMap) -> bool {
         let Flinks { keys, tokens } = &state.flinks;
         let has_key = |name: &str, key: &Secret| {
@@ -118,9 +117,9 @@ impl FlinksEndpoint {
         ApiResponse { status: StatusCode::UNAUTHORIZED, body }
     }
 
-    /// What it answers to an authenticated call.
-    pub(super) fn respond(self, method: &Method, uri: &Uri, body_read: &RequestBody, body: &Value) -> ApiResponse {
-        if body_read.opened.is_some() {
+    /// Responds to an authenticated call.
+    pub(super) fn respond(self, method: &Method, uri: &Uri, request_body: &RequestBody, body: &Value) -> ApiResponse {
+        if request_body.opened.is_some() {
             return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
         }
         let customer = uri.path().split('/').nth(2).unwrap_or_default();
@@ -147,7 +146,7 @@ impl FlinksEndpoint {
     }
 }
 
-/// What a token request is answered.
+/// Decides on a token request.
 pub(super) fn grant(state: &SandboxState, request: &Value, faults: &[TokenFault]) -> ApiResponse {
     let Flinks { keys, tokens } = &state.flinks;
     let text = |field| request.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_comes_without_a_type_and_opens_the_accounts_until_it_is_revoked() {
+    async fn a_token_has_no_type_and_is_accepted_until_it_is_revoked() {
         let sandbox = TestSandbox::start().await;
         let document = token(&sandbox, |_| {}).await.ok();
         assert!(document.get("token_type").is_none());
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_fixed_key_opens_its_own_endpoint_and_no_other() {
+    async fn each_fixed_key_is_accepted_at_its_own_endpoint_only() {
         let sandbox = TestSandbox::start().await;
         let keys = sandbox.handle.flinks().clone();
         let bearer = format!("Bearer {}", keys.bearer.expose());
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_takes_no_jwe() {
+    async fn a_jwe_body_is_refused() {
         let sandbox = TestSandbox::start().await;
         let keys = sandbox.handle.flinks();
         let request =

@@ -1,10 +1,10 @@
-//! Who may use the management door.
+//! Keeps web pages away from the management interface.
 //!
-//! It hands out private keys and the plaintext of every call, so a web page that happens to be
-//! open on the same machine must not get through. A page reaches a loopback port in two ways: by
-//! a cross-origin request, which bears an `Origin`, or by a name of its own that resolves to
-//! 127.0.0.1 (DNS rebinding), which shows in `Host`. Both are refused; command-line clients and
-//! test suites send neither.
+//! The interface returns private keys and the plaintext of every call, so a web page that is open in a
+//! browser on the same machine must not reach it. A page can reach a loopback port in two ways. A
+//! cross-origin request carries `Origin`. A host name of the page's own that resolves to 127.0.0.1 (DNS
+//! rebinding) appears in `Host`. Requests with either sign are refused. Command-line clients and test suites
+//! send neither.
 
 use std::net::IpAddr;
 
@@ -12,27 +12,27 @@ use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
 
-/// Refuses what only a browser would send, with the reason.
+/// Refuses requests that only a browser sends. The error is the text of the refusal.
 pub(super) fn admit(headers: &HeaderMap, bound: IpAddr) -> Result<(), &'static str> {
     if headers.contains_key(ORIGIN) {
-        return Err("requests with an Origin are refused: this addresses is not for web pages");
+        return Err("requests with an Origin header are refused: the management interface is not for web pages");
     }
-    let mut lines = headers.get_all(HOST).iter();
-    let (Some(host), None) = (lines.next(), lines.next()) else {
-        return Err("exactly one Host is required");
+    let mut values = headers.get_all(HOST).iter();
+    let (Some(host), None) = (values.next(), values.next()) else {
+        return Err("exactly one Host header is required");
     };
     let authority = host.to_str().ok().and_then(|host| host.parse().ok());
-    if authority.is_some_and(|authority| is_ours(&authority, bound)) {
+    if authority.is_some_and(|authority| is_accepted(&authority, bound)) {
         Ok(())
     } else {
-        Err("Host must be localhost, a loopback address or the address this addresses is bound to: \
-             another name may be a web page's (DNS rebinding)")
+        Err("Host must be localhost, a loopback address or the address that the management interface is bound to: \
+             any other name could belong to a web page (DNS rebinding)")
     }
 }
 
-/// A name cannot be told from a rebound one, an address cannot be rebound. A door bound to all
-/// addresses answers to each of them.
-fn is_ours(authority: &Authority, bound: IpAddr) -> bool {
+/// Accepts addresses, which cannot be rebound, but no name except `localhost`. An interface bound to all
+/// addresses accepts every address.
+fn is_accepted(authority: &Authority, bound: IpAddr) -> bool {
     let host = authority.host().trim_matches(['[', ']']);
     match host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback() || ip == bound || bound.is_unspecified(),
@@ -46,7 +46,7 @@ mod tests {
     use crate::sandbox::testing::{TestSandbox, send};
 
     #[tokio::test]
-    async fn a_web_page_gets_neither_in_nor_a_rotation_done() {
+    async fn a_web_page_can_neither_read_keys_nor_rotate_them() {
         let sandbox = TestSandbox::start().await;
         let url = sandbox.handle.management_url();
         let port = url.rsplit(':').next().unwrap();
@@ -66,11 +66,11 @@ mod tests {
     }
 
     #[test]
-    fn a_door_bound_elsewhere_answers_to_its_own_address() {
-        let ours = |host: &str, bound: &str| is_ours(&host.parse().unwrap(), bound.parse().unwrap());
-        assert!(ours("192.0.2.7:9000", "192.0.2.7"));
-        assert!(!ours("192.0.2.8:9000", "192.0.2.7"));
-        assert!(ours("192.0.2.8", "0.0.0.0") && ours("[2001:db8::1]:1", "::"));
-        assert!(!ours("sandbox.internal", "0.0.0.0"));
+    fn an_interface_bound_to_another_address_accepts_that_address() {
+        let accepted = |host: &str, bound: &str| is_accepted(&host.parse().unwrap(), bound.parse().unwrap());
+        assert!(accepted("192.0.2.7:9000", "192.0.2.7"));
+        assert!(!accepted("192.0.2.8:9000", "192.0.2.7"));
+        assert!(accepted("192.0.2.8", "0.0.0.0") && accepted("[2001:db8::1]:1", "::"));
+        assert!(!accepted("sandbox.internal", "0.0.0.0"));
     }
 }

@@ -1,7 +1,7 @@
-//! The provider's keys, and the JWK Set that publishes them.
+//! The provider's keys, and the endpoint that publishes them as a JWK Set.
 //!
-//! Every published key can open a message at that moment, and nothing else can: a key that is
-//! rotated away, retired or past its overlap is gone at once, private half included.
+//! Each published key can open messages at that moment, and no other key can. A key that is rotated out,
+//! retired or past its overlap is removed at once, together with its private members.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,28 +20,28 @@ use super::scripted_body::ScriptedBody;
 use super::state::{SandboxState, lock};
 use crate::jose::DecryptionKey;
 
-/// Where the documentation says the set is.
+/// The documented path of the key set.
 pub(super) const PATH: &str = "/.well-known/jwks.json";
 
-/// Rotations that keep the old keys must not grow the set beyond what clients take (100 keys
-/// is a common limit): the oldest leaves first.
+/// The limit on published keys, because clients often accept at most 100. Beyond it, a rotation that keeps
+/// the older keys removes the oldest.
 const MAX_KEYS: usize = 16;
 
-/// What becomes of the older keys when a new one is published.
+/// What happens to the older keys when a new key is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// They stay, behind the new one.
+    /// They stay published, after the new key.
     Overlap,
-    /// They stay for so long.
+    /// They stay published for this time.
     OverlapFor(Duration),
-    /// They are gone at once.
+    /// They are removed at once.
     HardCut,
 }
 
-/// The keys held now, newest first.
+/// The published keys, newest first.
 #[derive(Debug)]
 pub(super) struct DecryptionKeys {
-    /// Different in each run, so that a kid of an earlier run is never taken for ours.
+    /// Different in each run, so that a `kid` of an earlier run never matches.
     prefix: String,
     generated: u64,
     keys: Vec<ExpiringKey>,
@@ -50,7 +50,7 @@ pub(super) struct DecryptionKeys {
 #[derive(Debug)]
 struct ExpiringKey {
     key: DecryptionKey,
-    /// When its overlap with a newer key ends.
+    /// The end of the overlap with a newer key.
     expires: Option<Instant>,
 }
 
@@ -60,13 +60,12 @@ impl DecryptionKeys {
         Self { prefix: format!("sandbox-{}", run.get(..8).unwrap_or(&run)), generated: 0, keys: Vec::new() }
     }
 
-    /// The kid for the key made next.
     pub(super) fn next_kid(&mut self) -> String {
         self.generated += 1;
         format!("{}-{}", self.prefix, self.generated)
     }
 
-    /// Puts `key` first in the set, and deals with the older ones as `rotation` says.
+    /// Publishes `key` as the first of the set, and treats the older keys as `rotation` says.
     pub(super) fn rotate(&mut self, key: DecryptionKey, rotation: Rotation, now: Instant) {
         match rotation {
             Rotation::Overlap => {}
@@ -82,14 +81,14 @@ impl DecryptionKeys {
         self.keys.truncate(MAX_KEYS);
     }
 
-    /// Takes the key with this kid out of the set; false when there is none.
+    /// Removes the key with this `kid`. Returns false if there is none.
     pub(super) fn retire(&mut self, kid: &str) -> bool {
         let before = self.keys.len();
         self.keys.retain(|entry| entry.key.kid() != Some(kid));
         self.keys.len() < before
     }
 
-    /// The keys that open messages now, newest first.
+    /// Drops the expired keys and returns the others, newest first.
     pub(super) fn keys(&mut self, now: Instant) -> Vec<DecryptionKey> {
         self.keys.retain(|entry| entry.expires.is_none_or(|expires| now < expires));
         self.keys.iter().map(|entry| entry.key.clone()).collect()
@@ -103,7 +102,7 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// Makes a key and publishes it; its kid. Without one, the set stays as it is.
+/// Generates a key, publishes it and returns its `kid`. On failure the set is unchanged.
 pub(super) async fn rotate(state: &SandboxState, rotation: Rotation) -> io::Result<String> {
     let kid = lock(&state.keys).next_kid();
     let key = generate(kid.clone()).await?;
@@ -112,8 +111,8 @@ pub(super) async fn rotate(state: &SandboxState, rotation: Rotation) -> io::Resu
     Ok(kid)
 }
 
-/// A new RSA-2048 key, made where it does not hold up the runtime: it takes tens of
-/// milliseconds, now and then a second.
+/// Generates an RSA-2048 key outside the async worker threads. It takes tens of milliseconds, sometimes a
+/// second.
 async fn generate(kid: String) -> io::Result<DecryptionKey> {
     tokio::task::spawn_blocking(move || DecryptionKey::generate(&kid))
         .await
@@ -121,19 +120,18 @@ async fn generate(kid: String) -> io::Result<DecryptionKey> {
         .map_err(io::Error::other)
 }
 
-/// The JWK Set (RFC 7517 section 5) of `keys` with their private halves.
+/// The JWK Set (RFC 7517 section 5) of `keys` with private members.
 pub(super) fn private_jwks(keys: &[DecryptionKey]) -> Value {
     json!({ "keys": keys.iter().map(DecryptionKey::to_private_jwk).collect::<Vec<_>>() })
 }
 
-/// The JWK Set of `keys`, newest first, behind `junk`.
+/// The JWK Set of `keys`, newest first, after the entries of `malformed`.
 fn public_jwks(keys: &[DecryptionKey], malformed: &[MalformedKeys]) -> Value {
     let real: Vec<_> = keys.iter().map(DecryptionKey::to_public_jwk).collect();
     let entries = malformed.iter().flat_map(|malformed| malformed.entries(real.first()));
     json!({ "keys": entries.chain(real.iter().cloned()).collect::<Vec<_>>() })
 }
 
-/// Answers a request for the set.
 pub(super) fn respond(state: &SandboxState, method: &Method, headers: &HeaderMap) -> Response<ScriptedBody> {
     if method != Method::GET && method != Method::HEAD {
         let mut response = Response::new(ScriptedBody::whole(""));
@@ -171,14 +169,14 @@ fn insert_validators(headers: &mut HeaderMap, max_age: Duration, etag: &str) {
     }
 }
 
-/// A strong validator (RFC 9110 section 8.8.3): other bytes, other tag.
+/// A strong validator (RFC 9110 section 8.8.3): different bytes have a different tag.
 fn etag(document: &[u8]) -> String {
     let digest = digest::digest(&digest::SHA256, document);
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref()))
 }
 
-/// Whether any `If-None-Match` line names `etag` or `*`, by the weak comparison of RFC 9110
-/// section 13.1.2.
+/// Whether an `If-None-Match` header contains `etag` or `*`, by the weak comparison of RFC 9110 section
+/// 13.1.2.
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_set_says_how_long_it_is_fresh_and_what_it_is() {
+    async fn the_set_has_a_content_type_a_lifetime_and_an_etag() {
         let sandbox = TestSandbox::start().await;
         let reply = sandbox.jwks().await;
         assert_eq!(reply.header("content-type"), "application/json");
@@ -214,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unchanged_set_is_not_sent_again_and_a_changed_one_is() {
+    async fn a_conditional_request_gets_304_for_an_unchanged_set_and_200_for_a_changed_one() {
         let sandbox = TestSandbox::start().await;
         let etag = sandbox.jwks().await.header("etag").to_owned();
         for known in [etag.clone(), format!("\"other\", W/{etag}"), "*".to_owned()] {
@@ -233,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_set_is_read_only() {
+    async fn the_set_allows_only_get_and_head() {
         let sandbox = TestSandbox::start().await;
         let reply = send(sandbox.http.post(sandbox.jwks_url())).await;
         assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "GET, HEAD"));
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rotation_puts_the_new_key_first_and_deals_with_the_old_one_as_told() {
+    async fn a_rotation_publishes_the_new_key_first_and_treats_the_older_keys_as_requested() {
         let sandbox = TestSandbox::start().await;
         let first = kids(sandbox.jwks().await).remove(0);
         let second = sandbox.handle.rotate(Rotation::Overlap).await.unwrap();
@@ -266,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_left_the_set_opens_nothing_and_the_refusal_names_it() {
+    async fn a_withdrawn_key_opens_no_message_and_the_recorded_call_names_it() {
         let sandbox = TestSandbox::start().await;
         let message = sandbox.seal(b"{}").await;
         let path = "/v0/bank/credentials/list";
@@ -281,10 +279,10 @@ mod tests {
     }
 
     #[test]
-    fn rotations_that_keep_the_old_keys_do_not_grow_the_set_without_end() {
-        let key = DecryptionKey::generate("made-once").unwrap();
+    fn rotations_that_keep_the_older_keys_do_not_exceed_the_limit() {
+        let key = DecryptionKey::generate("test-key").unwrap();
         let mut set = DecryptionKeys::new();
-        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        #[expect(clippy::disallowed_methods, reason = "the test needs any instant")]
         let now = Instant::now();
         for _ in 0..MAX_KEYS + 3 {
             set.rotate(key.clone(), Rotation::Overlap, now);

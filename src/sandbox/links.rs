@@ -1,22 +1,21 @@
-//! Link codes: what an end user's visit to a link leaves behind, exchanged once for a
+//! Link codes. Each results from an end user's visit to a link, and can be exchanged once for a
 //! `credentials_token`.
 
 use serde_json::{Map, Value, json};
 
-/// The one pending code of a new sandbox, and the link it came through.
+/// The only pending code of a new sandbox, and its link.
 const CODE: &str = "sandbox-link-code-1";
 const LINK: &str = "sandbox-link-1";
 
-/// The codes not used yet.
+/// The codes that are not used yet.
 pub(super) struct Links {
     pending: Vec<LinkCode>,
 }
 
-/// One visit.
 pub(super) struct LinkCode {
     pub(super) code: String,
     pub(super) link_token: String,
-    /// The parameters added to the link; `alias` becomes the credentials' `external_id`.
+    /// The parameters of the link. `alias` becomes the `external_id` of the credentials.
     pub(super) extra: Map<String, Value>,
 }
 
@@ -26,11 +25,11 @@ impl Links {
         Self { pending: vec![LinkCode { code: CODE.to_owned(), link_token: LINK.to_owned(), extra }] }
     }
 
-    /// The pending codes, all or those of one link.
+    /// Lists the pending codes, all or those of one link.
     pub(super) fn list(&self, link_token: Option<&str>) -> Value {
         self.pending
             .iter()
-            .filter(|pending| link_token.is_none_or(|wanted| wanted == pending.link_token))
+            .filter(|pending| link_token.is_none_or(|link| link == pending.link_token))
             .map(|pending| {
                 json!({
                     "code": pending.code,
@@ -41,7 +40,7 @@ impl Links {
             .collect()
     }
 
-    /// Uses a code up; nothing when it is unknown or was used before.
+    /// Removes and returns a code. `None` if it is unknown or was used before.
     pub(super) fn redeem(&mut self, code: &str) -> Option<LinkCode> {
         let index = self.pending.iter().position(|pending| pending.code == code)?;
         Some(self.pending.remove(index))
@@ -70,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_code_is_exchanged_once_for_credentials_that_then_exist() {
+    async fn a_code_is_exchanged_once_for_new_credentials() {
         let sandbox = TestSandbox::start().await;
         let body = json!({ "code": "sandbox-link-code-1" });
         let exchange = async || sandbox.post(PATH, &body).await;
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_or_missing_code_is_refused_and_uses_nothing_up() {
+    async fn an_unknown_or_missing_code_is_refused_and_no_code_is_used() {
         let sandbox = TestSandbox::start().await;
         for body in [json!({ "code": "made-up" }), json!({}), json!({ "code": 1 })] {
             assert_eq!(sandbox.post(PATH, &body).await.status, 400);

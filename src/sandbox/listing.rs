@@ -1,4 +1,4 @@
-//! The record of calls as a JSON document.
+//! The recorded calls as a JSON document.
 
 use std::sync::Arc;
 
@@ -14,32 +14,32 @@ use super::management::error_response;
 use super::received::Received;
 use super::state::{SandboxState, lock};
 
-/// Every recorded call, oldest first, without its `Authorization`.
+/// Lists the recorded calls, oldest first, without their `Authorization`.
 ///
-/// Encoding and hashing a full record takes a second: not for the threads of the runtime.
+/// Encoding and hashing a full log takes about a second, so it runs outside the async worker threads.
 pub(super) async fn list(state: &Arc<SandboxState>) -> ApiResponse {
     let (calls, total) = {
-        let record = lock(&state.received);
-        (record.calls(), record.total())
+        let log = lock(&state.received);
+        (log.calls(), log.total())
     };
     let listed = tokio::task::spawn_blocking(move || {
         json!({
             "total": total,
             "kept": calls.len(),
-            "requests": calls.iter().map(entry).collect::<Vec<_>>(),
+            "requests": calls.iter().map(call_as_json).collect::<Vec<_>>(),
         })
     });
     match listed.await {
         Ok(list) => ApiResponse::ok(list),
         Err(error) => {
-            tracing::error!(%error, "sandbox: the record could not be listed");
-            error_response(StatusCode::INTERNAL_SERVER_ERROR, "the record could not be listed")
+            tracing::error!(%error, "sandbox: the recorded calls could not be listed");
+            error_response(StatusCode::INTERNAL_SERVER_ERROR, "the recorded calls could not be listed")
         }
     }
 }
 
-fn entry(call: &Received) -> Value {
-    // Header values are bytes; the few that are not ASCII are shown as best they can be.
+fn call_as_json(call: &Received) -> Value {
+    // Bytes that are not UTF-8 are shown as the replacement character.
     let headers: Vec<_> = call
         .headers
         .iter()
@@ -76,7 +76,7 @@ mod tests {
     use http::Method;
 
     #[tokio::test]
-    async fn what_was_received_is_listed_without_its_token_and_can_be_fetched_and_forgotten() {
+    async fn received_calls_are_listed_without_their_token_and_can_be_fetched_and_deleted() {
         let sandbox = TestSandbox::start().await;
         let sealed = br#"{"credentials_token":"sandbox-credentials-1"}"#;
         let message = sandbox.seal(sealed).await;
@@ -104,7 +104,7 @@ mod tests {
         let headers = call["headers"].as_array().unwrap();
         assert!(headers.contains(&json!(["content-type", "application/jose"])));
 
-        let body = async |which| sandbox.manage(Method::GET, &format!("/received/{which}/body")).await;
+        let body = async |number| sandbox.manage(Method::GET, &format!("/received/{number}/body")).await;
         let first = body("1").await;
         assert_eq!(first.header("content-type"), "application/octet-stream");
         assert_eq!(first.body, sealed);

@@ -1,4 +1,4 @@
-//! The second door: the verbs of [`Sandbox`](super::Sandbox) over HTTP, for people and for test
+//! The management interface: the methods of [`Sandbox`](super::Sandbox) over HTTP, for people and for test
 //! suites in other languages.
 
 use std::io;
@@ -20,36 +20,37 @@ use super::scripted_body::ScriptedBody;
 use super::state::{SandboxState, lock};
 use super::{host_check, key_set, listing, routes};
 
-/// What the door does, as `GET /` lists it.
+/// The operations and their descriptions, as `GET /` lists them.
 const VERBS: [(&str, &str); 12] = [
     ("GET /", "this list"),
     (
         "POST /rotate?overlap=true|false|SECONDS",
-        "a new key, first in the set; the old ones stay (true, the default), go at once (false), or go after SECONDS",
+        "publish a new key, first in the set; the older keys stay (true, the default), are removed at once (false) or after SECONDS",
     ),
-    ("POST /retire?kid=KID", "take one key out of the set, at once"),
-    ("POST /revoke-tokens", "no token issued so far is good any more"),
-    ("GET /keys/private", "the JWK Set with private halves"),
+    ("POST /retire?kid=KID", "remove one key from the set at once"),
+    ("POST /revoke-tokens", "revoke all tokens issued so far"),
+    ("GET /keys/private", "the JWK Set with private members"),
     ("GET /received", "the recorded calls, oldest first"),
-    ("GET /received/last/body", "what the provider read in the last call, as bytes"),
-    ("GET /received/N/body", "the same for call number N"),
-    ("DELETE /received", "forget the recorded calls"),
-    ("GET /faults", "the armed faults, and a sample of each there is"),
-    ("POST /faults", "arm a fault: {\"fault\": SAMPLE, \"times\": N}; without times, until disarmed"),
+    ("GET /received/last/body", "the body of the last call after opening, as bytes"),
+    ("GET /received/N/body", "the body of call number N after opening, as bytes"),
+    ("DELETE /received", "delete the recorded calls"),
+    ("GET /faults", "the armed faults, and a sample of each fault"),
+    (
+        "POST /faults",
+        "arm a fault for N requests: {\"fault\": SAMPLE, \"times\": N}; without times, until it is disarmed",
+    ),
     ("DELETE /faults", "disarm all faults"),
 ];
 
-/// One fault as JSON.
+/// The size limit of a fault as JSON.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Who is at the door, and where it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addresses {
     pub(super) provider: SocketAddr,
     pub(super) management: SocketAddr,
 }
 
-/// Whatever arrives at the management door.
 pub(super) async fn respond(
     state: Arc<SandboxState>,
     addresses: Addresses,
@@ -75,16 +76,17 @@ async fn dispatch(
         ("POST", "/rotate") => {
             let rotation = rotation(routes::parameter(uri, "overlap").as_deref())?;
             let kid = key_set::rotate(state, rotation).await.map_err(|error| {
-                tracing::error!(%error, "sandbox: no new key");
-                error_response(StatusCode::INTERNAL_SERVER_ERROR, "no new key could be made")
+                tracing::error!(%error, "sandbox: a new key could not be generated");
+                error_response(StatusCode::INTERNAL_SERVER_ERROR, "a new key could not be generated")
             })?;
             ApiResponse::ok(json!({ "kid": kid }))
         }
         ("POST", "/retire") => {
-            let kid =
-                routes::parameter(uri, "kid").ok_or_else(|| error_response(StatusCode::BAD_REQUEST, "which kid?"))?;
+            let kid = routes::parameter(uri, "kid").ok_or_else(|| {
+                error_response(StatusCode::BAD_REQUEST, "parameter kid is missing: POST /retire?kid=KID")
+            })?;
             if !lock(&state.keys).retire(&kid) {
-                return Err(error_response(StatusCode::NOT_FOUND, "no key has this kid"));
+                return Err(error_response(StatusCode::NOT_FOUND, "no published key has this kid"));
             }
             ApiResponse::ok(json!({ "retired": kid }))
         }
@@ -129,19 +131,21 @@ fn index(state: &SandboxState, addresses: Addresses) -> ApiResponse {
     }))
 }
 
-/// What a person should read first.
 pub(super) fn banner(state: &SandboxState) -> String {
     let armed: Vec<_> = state.faults.armed().iter().map(Armed::to_string).collect();
     let armed = if armed.is_empty() { "none".to_owned() } else { armed.join(", ") };
     format!(
-        "This is a sandbox and not real: keys, tokens and data are made up and gone when it \
-         stops. Faults armed: {armed}."
+        "This is a sandbox, not a real provider: its keys, tokens and data are made up, and lost \
+         when it stops. Faults armed: {armed}."
     )
 }
 
 async fn arm(state: &SandboxState, body: Incoming) -> Result<ApiResponse, ApiResponse> {
     let Ok(body) = body::read(body, MAX_BODY, BODY_DEADLINE).await else {
-        return Err(error_response(StatusCode::BAD_REQUEST, "the body was not read"));
+        return Err(error_response(
+            StatusCode::BAD_REQUEST,
+            "the request body is larger than 64 KiB or did not arrive completely",
+        ));
     };
     let armed: Armed =
         serde_json::from_slice(&body).map_err(|error| error_response(StatusCode::BAD_REQUEST, &error.to_string()))?;
@@ -157,7 +161,7 @@ fn rotation(overlap: Option<&str>) -> Result<Rotation, ApiResponse> {
         Some(seconds) => match seconds.parse() {
             Ok(seconds) => Ok(Rotation::OverlapFor(Duration::from_secs(seconds))),
             Err(_) => {
-                Err(error_response(StatusCode::BAD_REQUEST, "overlap must be true, false or a number of seconds"))
+                Err(error_response(StatusCode::BAD_REQUEST, "overlap must be true, false or a whole number of seconds"))
             }
         },
     }
@@ -165,9 +169,9 @@ fn rotation(overlap: Option<&str>) -> Result<Rotation, ApiResponse> {
 
 /// `/received/last/body` or `/received/N/body`.
 fn received_body(state: &SandboxState, path: &str) -> Option<Bytes> {
-    let which = path.strip_prefix("/received/")?.strip_suffix("/body")?;
+    let call_number = path.strip_prefix("/received/")?.strip_suffix("/body")?;
     let record = lock(&state.received);
-    let call = match which {
+    let call = match call_number {
         "last" => record.last(),
         number => record.numbered(number.parse().ok()?),
     };
@@ -182,10 +186,9 @@ fn octet_stream(bytes: Bytes) -> Response<ScriptedBody> {
 }
 
 fn not_found() -> ApiResponse {
-    error_response(StatusCode::NOT_FOUND, "no such verb or call: GET / lists the verbs")
+    error_response(StatusCode::NOT_FOUND, "no such operation or recorded call; GET / lists the operations")
 }
 
-/// An error of the management door.
 pub(super) fn error_response(status: StatusCode, message: &str) -> ApiResponse {
     ApiResponse { status, body: json!({ "error": message }) }
 }
@@ -197,11 +200,11 @@ mod tests {
     use crate::sandbox::testing::TestSandbox;
 
     #[tokio::test]
-    async fn the_door_says_what_it_is_and_lists_its_verbs() {
+    async fn the_index_says_that_the_sandbox_is_not_real_and_lists_the_operations() {
         let sandbox = TestSandbox::start().await;
         let index = sandbox.manage(Method::GET, "/").await.ok();
-        assert!(index["what"].as_str().unwrap().contains("not real"));
-        assert!(sandbox.handle.banner().contains("not real"));
+        assert!(index["what"].as_str().unwrap().contains("not a real provider"));
+        assert!(sandbox.handle.banner().contains("not a real provider"));
         assert_eq!(index["provider"], sandbox.handle.url());
         assert_eq!(index["management"], sandbox.handle.management_url());
         assert_eq!((&index["jwks_fetches"], &index["token_requests"]), (&json!(0), &json!(1)));
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_listed_verb_exists() {
+    async fn every_listed_operation_exists() {
         let sandbox = TestSandbox::start().await;
         sandbox.get("/v0/bank/available").await.ok();
         for (verb, _) in VERBS {
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rotation_is_told_what_to_do_with_the_old_keys() {
+    async fn the_overlap_parameter_decides_how_long_the_older_keys_stay() {
         let sandbox = TestSandbox::start().await;
         let published = async || sandbox.jwks().await.ok()["keys"].as_array().unwrap().len();
         for (overlap, keys) in [("", 2), ("?overlap=true", 3), ("?overlap=60", 4)] {
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_private_key_set_opens_what_was_sealed_for_the_public_one() {
+    async fn the_private_key_set_opens_a_message_sealed_for_the_public_set() {
         let sandbox = TestSandbox::start().await;
         let message = sandbox.seal(b"{\"a\":1}").await;
         let set = sandbox.manage(Method::GET, "/keys/private").await.ok();
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_are_revoked_from_here() {
+    async fn revoke_tokens_makes_issued_tokens_invalid() {
         let sandbox = TestSandbox::start().await;
         sandbox.manage(Method::POST, "/revoke-tokens").await.ok();
         assert_eq!(sandbox.get("/v0/bank/available").await.status, 401);

@@ -1,40 +1,43 @@
-//! A small Flanks that is not real: for tests, demonstrations and drills, without the provider,
-//! its data, or a network.
+//! A fake Flanks for tests, demonstrations and drills. It needs no account, no real data and no network.
 //!
-//! It publishes keys and rotates them, issues tokens that expire, opens what it is sent, keeps a
-//! record of it, and answers as the documentation says from a state in memory. Keys are made
-//! afresh in each run and nothing is kept: what was sealed for one run can be opened by no other.
-//! Both doors, the provider's and the one for managing it, are on loopback unless told otherwise.
+//! The sandbox publishes keys and rotates them, issues tokens that expire, opens the messages it receives,
+//! records each call, and responds as the Flanks documentation says, from state in memory. It makes new keys
+//! in each run and stores nothing: a message sealed for one run cannot be opened in another. The provider's
+//! API and the management interface each have their own listener, on loopback by default.
 //!
-//! It shares [`jose`](crate::jose) with the gateway and nothing else: not the key cache, not the
-//! token holder, not the HTTP client. A fake built from its client's parts agrees with it where
-//! both are wrong. What it takes from `jose` is opening, which the gateway never does, and which
-//! messages made by other implementations hold to the standard.
+//! It shares only [`jose`](crate::jose) with the gateway: not the key cache, not the token cache, not the
+//! HTTP client. A fake built from its client's code would hide the client's mistakes. From `jose` it uses the
+//! opening of messages, which the gateway itself never does. Messages made by other implementations test that
+//! code against the standard.
 //!
-//! Rejected: TLS, since a sandbox certificate would have to be trusted by whoever is tested; and
-//! delays or failures by default (pebble's way), since a test suite wants its faults where it put
-//! them.
+//! Rejected: TLS, because each client under test would have to trust the sandbox's certificate. Also
+//! rejected: delays and failures by default (as in Pebble, the ACME test server), because a test suite
+//! decides itself where faults occur.
 //!
 //! In another project's tests:
 //!
-//! ```no_run
+//! ```
 //! use jwe_gateway::sandbox::{Fault, Options, Rotation, Sandbox, TokenFault};
 //!
-//! # async fn test() -> std::io::Result<()> {
+//! # fn main() -> std::io::Result<()> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
 //! let provider = Sandbox::start(Options::default()).await?;
+//! assert!(provider.url().starts_with("http://127.0.0.1:"));
 //!
 //! // Point the client under test at `provider.url()`, with `provider.client_id()` and
-//! // `provider.client_secret()`, and let it send. Then:
-//! let sent = provider.received();
-//! assert_eq!(sent[0].target, "/v0/bank/credentials/status");
-//! assert_eq!(sent[0].plaintext, r#"{"credentials_token":"sandbox-credentials-1"}"#);
-//! assert!(sent[0].opened.is_some(), "it must not travel in clear");
+//! // `provider.client_secret()`, and let it send. Then examine what arrived:
+//! for call in provider.received() {
+//!     assert!(call.opened.is_some(), "{} arrived as plaintext", call.target);
+//! }
 //!
-//! // Withdraw the key it knows, and let its next token request fail: does its next call succeed?
+//! // Withdraw the key that the client knows, and let its next token request fail.
+//! // Its next call must still succeed.
 //! provider.rotate(Rotation::HardCut).await?;
 //! provider.arm_times(Fault::Token(TokenFault::ServerError), 1);
 //! provider.revoke_tokens();
+//! assert_eq!(provider.armed().len(), 1);
 //! # Ok(())
+//! # })
 //! # }
 //! ```
 
@@ -85,7 +88,7 @@ pub use self::received::{OpenedBody, Received};
 
 const CLIENT_ID: &str = "sandbox-client";
 
-/// A running sandbox. Dropping it stops it and ends its connections.
+/// A running sandbox. Dropping it stops both listeners and closes their connections.
 pub struct Sandbox {
     state: Arc<SandboxState>,
     addresses: Addresses,
@@ -94,10 +97,10 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Binds both doors, makes the first key and begins to answer.
+    /// Binds both listeners, generates the first key and starts to serve.
     ///
     /// # Errors
-    /// When an address cannot be bound, which the error names, or no key can be made.
+    /// If an address cannot be bound (the error names the address), or if the key cannot be generated.
     pub async fn start(options: Options) -> io::Result<Self> {
         let provider = bind(options.address).await?;
         let management = bind(options.management).await?;
@@ -113,92 +116,92 @@ impl Sandbox {
 
         let (alive, running) = watch::channel(());
         let alive = Arc::new(alive);
-        let api = Arc::clone(&state);
-        let verbs = Arc::clone(&state);
+        let api_state = Arc::clone(&state);
+        let management_state = Arc::clone(&state);
         let listeners = [
-            server::spawn(provider, Arc::clone(&alive), move |request| api::respond(Arc::clone(&api), request)),
+            server::spawn(provider, Arc::clone(&alive), move |request| api::respond(Arc::clone(&api_state), request)),
             server::spawn(management, alive, move |request| {
-                management::respond(Arc::clone(&verbs), addresses, request)
+                management::respond(Arc::clone(&management_state), addresses, request)
             }),
         ];
         Ok(Self { state, addresses, listeners, running })
     }
 
-    /// The provider's base URL: `http://127.0.0.1:PORT`.
+    /// The base URL of the provider's API: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.addresses.provider)
     }
 
-    /// The management door's base URL.
+    /// The base URL of the management interface.
     #[must_use]
     pub fn management_url(&self) -> String {
         format!("http://{}", self.addresses.management)
     }
 
-    /// The client that gets tokens.
+    /// The `client_id` that token requests must use.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.state.client_id
     }
 
-    /// Its secret, in clear: it is worth nothing elsewhere.
+    /// The secret of that client, as text: it is valid in this sandbox only.
     #[must_use]
     pub fn client_secret(&self) -> &str {
         self.state.client_secret.expose()
     }
 
-    /// What opens the second provider's endpoints: see [`FlinksKeys`].
+    /// The credentials of the second provider, Flinks: see [`FlinksKeys`].
     #[must_use]
     pub fn flinks(&self) -> &FlinksKeys {
         &self.state.flinks.keys
     }
 
-    /// The recorded calls of the API, oldest first: the latest 20,000 or 256 MiB, whichever is
-    /// less. Requests for keys and tokens are not among them.
+    /// The recorded API calls, oldest first: the latest 20,000 or the latest 256 MiB, whichever is less.
+    /// Requests for the key set and for tokens are not recorded.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         lock(&self.state.received).calls()
     }
 
-    /// Calls of the API since the start, recorded or not.
+    /// The number of API calls since the start, including calls that are no longer recorded.
     #[must_use]
     pub fn received_total(&self) -> u64 {
         lock(&self.state.received).total()
     }
 
-    /// Forgets the recorded calls.
+    /// Deletes the recorded calls. Numbering continues.
     pub fn forget_received(&self) {
         lock(&self.state.received).clear();
     }
 
-    /// Requests for the key set, those answered 304 included.
+    /// The number of requests for the key set, including those answered with 304.
     #[must_use]
     pub fn jwks_fetches(&self) -> u64 {
         self.state.jwks_fetches()
     }
 
-    /// Requests for a token, refused ones included.
+    /// The number of requests for a token, including refused ones.
     #[must_use]
     pub fn token_requests(&self) -> u64 {
         self.state.token_requests()
     }
 
-    /// Publishes a new key, first in the set; returns its kid.
+    /// Publishes a new key as the first of the set and returns its `kid`.
     ///
     /// # Errors
-    /// When no key can be made; the set is then as it was.
+    /// If the key cannot be generated. The set is then unchanged.
     pub async fn rotate(&self, rotation: Rotation) -> io::Result<String> {
         key_set::rotate(&self.state, rotation).await
     }
 
-    /// Takes one key out of the set, at once; false when no key has this kid. The set may become
+    /// Removes one key from the set at once. Returns false if no key has this `kid`. The set may become
     /// empty.
     pub fn retire(&self, kid: &str) -> bool {
         lock(&self.state.keys).retire(kid)
     }
 
-    /// No token issued so far is good any more.
+    /// Revokes all tokens issued so far, those of the second provider included.
     pub fn revoke_tokens(&self) {
         self.state.revoke_tokens();
     }
@@ -208,13 +211,13 @@ impl Sandbox {
         self.state.faults.arm(Armed { fault, times: None });
     }
 
-    /// Arms a fault for so many requests of its door.
+    /// Arms a fault for the next `times` requests that it applies to. Zero disarms it.
     pub fn arm_times(&self, fault: Fault, times: u32) {
         let times = Some(times);
         self.state.faults.arm(Armed { fault, times });
     }
 
-    /// Disarms this fault, if it is armed.
+    /// Disarms this fault. Does nothing if it is not armed.
     pub fn disarm(&self, fault: &Fault) {
         self.state.faults.disarm(fault);
     }
@@ -230,20 +233,20 @@ impl Sandbox {
         self.state.faults.armed()
     }
 
-    /// The JWK Set with its private halves (RFC 7517 section 5), for opening what was sealed for
-    /// it.
+    /// The JWK Set with private members (RFC 7517 section 5). It opens the messages that were sealed for this
+    /// sandbox.
     #[must_use]
     pub fn private_jwks(&self) -> Value {
         key_set::private_jwks(&self.state.keys())
     }
 
-    /// What a person should read first: that it is not real, and which faults are armed.
+    /// A sentence for people: that the sandbox is not real, and which faults are armed.
     #[must_use]
     pub fn banner(&self) -> String {
         management::banner(&self.state)
     }
 
-    /// Returns when both listeners have ended, which they do when the runtime shuts down.
+    /// Waits until both listeners have ended. They end when the runtime shuts down.
     pub async fn run(&self) {
         let mut running = self.running.clone();
         while running.changed().await.is_ok() {}
@@ -268,8 +271,8 @@ impl fmt::Debug for Sandbox {
 }
 
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
-    TcpListener::bind(address).await.map_err(named)
+    let with_address = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+    TcpListener::bind(address).await.map_err(with_address)
 }
 
 fn random_secret() -> String {

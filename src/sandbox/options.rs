@@ -1,4 +1,4 @@
-//! How a sandbox is started.
+//! The options of a sandbox.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// As documented by the provider.
+/// As the Flanks documentation says.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Long enough that a client which ignores it is not noticed by load alone, short enough that a
-/// rotation is not missed for long by one that heeds it.
+/// Long enough that a test notices a client which fetches the set for each request, short enough that a
+/// client which respects it soon learns of a rotation.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-/// How a sandbox is started. `Debug` does not show the secret.
+/// The options of [`Sandbox::start`](super::Sandbox::start). `Debug` omits the secret.
 #[derive(Clone)]
 pub struct Options {
-    /// The provider's door. Default: a free port on 127.0.0.1.
+    /// The address of the provider's API. Default: a free port on 127.0.0.1.
     pub address: SocketAddr,
-    /// The management door. Default: a free port on 127.0.0.1.
+    /// The address of the management interface. Default: a free port on 127.0.0.1.
     pub management: SocketAddr,
-    /// The one client there is. Default: `sandbox-client`.
+    /// The `client_id` of the only client. Default: `sandbox-client`.
     pub client_id: Option<String>,
-    /// Its secret. Default: random.
+    /// The secret of that client. Default: random.
     pub client_secret: Option<String>,
-    /// Life of an access token. Default: 1 hour.
+    /// The lifetime of an access token. Default: 1 hour.
     pub token_lifetime: Duration,
-    /// `Cache-Control: max-age` of the key set, in whole seconds. Default: 5 minutes.
+    /// `Cache-Control: max-age` of the key set, rounded down to whole seconds. Default: 5 minutes.
     pub max_age: Duration,
-    /// What tokens, overlaps and dates go by. Default: the machine's clock.
+    /// The clock for token lifetimes, overlaps of keys, delays and dates. Default: the system clock.
     pub clock: Clock,
 }
 

@@ -1,10 +1,10 @@
-//! The data that was extracted: one account and one portfolio for each credentials, and nothing
-//! else. Made up, the same for everybody, so that a caller has something to parse.
+//! The extracted data: one account and one portfolio for all credentials, so that a client has something to
+//! parse. All other lists are empty.
 
 use serde_json::{Value, json};
 
-/// The document of a data endpoint, by the rest of its path after `/v0/bank/credentials/`;
-/// nothing when the documentation knows no such endpoint.
+/// Returns the document of a data endpoint. `kind` is the path after `/v0/bank/credentials/`. `None` means
+/// that the documentation has no such endpoint.
 pub(super) fn document(kind: &str) -> Option<Value> {
     match kind {
         "account" => Some(json!([account()])),

@@ -1,8 +1,8 @@
-//! The record of what the provider was sent.
+//! The calls that the provider received.
 //!
-//! Bodies are kept byte for byte, so that a test can compare them with what it sent, and the
-//! record is bounded, so that a sandbox left running under load does not grow without end: the
-//! oldest calls leave first, and their number still counts.
+//! Bodies are kept byte for byte, so that a test can compare them with the bytes it sent. The log is bounded,
+//! so that a sandbox under continuous load does not exhaust memory. The oldest calls are dropped first; the
+//! total still counts them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,51 +13,51 @@ use http::{HeaderMap, Method, StatusCode, request};
 
 use crate::jose::OpenError;
 
-/// A minute of load at a few hundred requests a second, each of some KiB.
+/// A minute of load at about 300 requests per second, with bodies of some KiB.
 const MAX_CALLS: usize = 20_000;
 
-/// Two of the largest bodies, each as it came and opened.
+/// Two of the largest bodies, each kept as received and as opened.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// One call of the API. Key set and token requests are counted, not recorded.
+/// One API call. Requests for the key set and for tokens are counted, not recorded.
 ///
-/// `Debug` shows sizes in place of bodies and header values.
+/// `Debug` shows sizes in place of bodies, and the names of headers without their values.
 #[derive(Clone)]
 pub struct Received {
-    /// Counts the calls since the sandbox started, from 1.
+    /// The number of the call since the sandbox started, from 1.
     pub number: u64,
-    /// The method.
+    /// The method of the request.
     pub method: Method,
-    /// Path and query as received.
+    /// The path and query as received.
     pub target: String,
-    /// As received; credentials are marked sensitive.
+    /// The headers as received. Those that hold credentials are marked as sensitive.
     pub headers: HeaderMap,
-    /// What was answered.
+    /// The status of the response.
     pub status: StatusCode,
-    /// The body as received: compact JWE or JSON. Empty when it could not be read to its end.
+    /// The body as received: a compact JWE or JSON. Empty if the body did not arrive completely.
     pub wire: Bytes,
-    /// When it was `application/jose` and could be opened.
+    /// Set if the body was `application/jose` and could be opened.
     pub opened: Option<OpenedBody>,
-    /// When it was `application/jose` and could not be opened: why.
+    /// Set if the body was `application/jose` and could not be opened: the reason.
     pub unopened: Option<OpenError>,
-    /// What the provider read: the opened body, or plain JSON as it came. Empty when the call
-    /// was refused before its body was looked at (401, 413, 415).
+    /// The body after opening, or plain JSON as received. Empty if the body was refused before it was opened
+    /// (401, 413, 415) or could not be opened.
     pub plaintext: Bytes,
 }
 
-/// What an opened message said about itself.
+/// The properties of an opened message.
 #[derive(Clone, Debug)]
 pub struct OpenedBody {
-    /// The protected header as JSON text, in clear (RFC 7516 section 4).
+    /// The protected header as JSON text (RFC 7516 section 4).
     pub header: String,
-    /// The key it was sealed for, by its own word.
+    /// The `kid` in the protected header.
     pub kid: Option<String>,
-    /// Length in bytes of each of the five parts (RFC 7516 section 7.1), in their encoded form.
+    /// The length in bytes of each of the five encoded parts (RFC 7516 section 7.1).
     pub parts: [usize; 5],
 }
 
 impl Received {
-    /// A call whose answer is not known yet.
+    /// A call without a body or a status yet.
     pub(super) fn from_head(head: &request::Parts) -> Self {
         let mut headers = head.headers.clone();
         for (name, value) in headers.iter_mut() {
@@ -76,8 +76,8 @@ impl Received {
         }
     }
 
-    /// The key it was sealed for: by its own word when it was opened, and when it was not because
-    /// no such key is in the set.
+    /// The `kid` that the message names, if it was opened, or if it was not opened because no published key
+    /// has this `kid`.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         match (&self.opened, &self.unopened) {
@@ -87,7 +87,7 @@ impl Received {
         }
     }
 
-    /// Plain JSON shares its memory with `wire`.
+    /// A plain body shares its memory with `wire`.
     fn bytes(&self) -> usize {
         self.wire.len() + self.opened.as_ref().map_or(0, |_| self.plaintext.len())
     }
@@ -110,7 +110,7 @@ impl fmt::Debug for Received {
     }
 }
 
-/// The latest calls, within bounds.
+/// The latest calls, within [`MAX_CALLS`] and [`MAX_BYTES`].
 #[derive(Debug, Default)]
 pub(super) struct CallLog {
     calls: VecDeque<Received>,
@@ -124,13 +124,12 @@ impl CallLog {
         call.number = self.total;
         self.bytes += call.bytes();
         self.calls.push_back(call);
-        // The newest stays, whatever its size.
+        // The newest call is kept even if it alone exceeds the limit.
         while self.calls.len() > 1 && (self.calls.len() > MAX_CALLS || self.bytes > MAX_BYTES) {
             self.drop_oldest();
         }
     }
 
-    /// Oldest first.
     pub(super) fn calls(&self) -> Vec<Received> {
         self.calls.iter().cloned().collect()
     }
@@ -145,12 +144,12 @@ impl CallLog {
         self.calls.get(index)
     }
 
-    /// Calls since the start, kept or not.
+    /// The number of calls since the start, including dropped and deleted ones.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Forgets the calls; numbering goes on.
+    /// Deletes the calls. Numbering continues.
     pub(super) fn clear(&mut self) {
         self.calls.clear();
         self.bytes = 0;
@@ -180,49 +179,49 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_calls_leave_first_and_still_count() {
-        let mut record = CallLog::default();
+    fn the_oldest_calls_are_dropped_first_and_still_count() {
+        let mut log = CallLog::default();
         for _ in 0..MAX_CALLS + 5 {
-            record.push(call(1));
+            log.push(call(1));
         }
-        assert_eq!(record.calls().len(), MAX_CALLS);
-        assert_eq!(record.total(), MAX_CALLS as u64 + 5);
-        assert!(record.numbered(5).is_none());
-        assert_eq!(record.numbered(6).unwrap().number, 6);
-        assert_eq!(record.last().unwrap().number, record.total());
-        assert!(record.numbered(record.total() + 1).is_none());
+        assert_eq!(log.calls().len(), MAX_CALLS);
+        assert_eq!(log.total(), MAX_CALLS as u64 + 5);
+        assert!(log.numbered(5).is_none());
+        assert_eq!(log.numbered(6).unwrap().number, 6);
+        assert_eq!(log.last().unwrap().number, log.total());
+        assert!(log.numbered(log.total() + 1).is_none());
     }
 
     #[test]
-    fn the_record_is_bounded_in_bytes_but_keeps_the_newest_whatever_its_size() {
-        let mut record = CallLog::default();
-        record.push(call(1000));
-        record.push(call(MAX_BYTES - 999));
-        assert_eq!(record.calls().len(), 1);
-        assert_eq!(record.last().unwrap().number, 2);
-        record.push(call(MAX_BYTES + 1));
-        assert_eq!(record.last().unwrap().number, 3);
-        assert_eq!(record.calls().len(), 1);
-        record.push(call(10));
-        assert_eq!(record.calls().len(), 1);
-        assert_eq!(record.bytes, 10);
+    fn the_log_is_bounded_in_bytes_but_always_keeps_the_newest_call() {
+        let mut log = CallLog::default();
+        log.push(call(1000));
+        log.push(call(MAX_BYTES - 999));
+        assert_eq!(log.calls().len(), 1);
+        assert_eq!(log.last().unwrap().number, 2);
+        log.push(call(MAX_BYTES + 1));
+        assert_eq!(log.last().unwrap().number, 3);
+        assert_eq!(log.calls().len(), 1);
+        log.push(call(10));
+        assert_eq!(log.calls().len(), 1);
+        assert_eq!(log.bytes, 10);
     }
 
     #[test]
-    fn numbering_goes_on_after_the_record_was_cleared() {
-        let mut record = CallLog::default();
-        record.push(call(1));
-        record.clear();
-        assert!(record.last().is_none());
-        record.push(call(1));
-        assert_eq!(record.last().unwrap().number, 2);
+    fn numbering_continues_after_the_log_was_cleared() {
+        let mut log = CallLog::default();
+        log.push(call(1));
+        log.clear();
+        assert!(log.last().is_none());
+        log.push(call(1));
+        assert_eq!(log.last().unwrap().number, 2);
     }
 
     #[test]
-    fn debug_shows_no_body_token_query_or_header_value() {
-        let mut shown = call(0);
-        shown.plaintext = Bytes::from_static(b"canary-body");
-        assert!(!format!("{shown:?}").contains("canary"));
-        assert!(!format!("{:?}", shown.headers).contains("canary-token"));
+    fn debug_output_omits_bodies_tokens_queries_and_header_values() {
+        let mut received = call(0);
+        received.plaintext = Bytes::from_static(b"canary-body");
+        assert!(!format!("{received:?}").contains("canary"));
+        assert!(!format!("{:?}", received.headers).contains("canary-token"));
     }
 }

@@ -1,4 +1,4 @@
-//! Which answer belongs to which method and path.
+//! The documented response for each method and path.
 
 use http::{Method, Uri};
 use jiff::Timestamp;
@@ -10,7 +10,6 @@ use super::bank_credentials::{self, ForcedFlow};
 use super::products;
 use super::state::ApiState;
 
-/// What the documentation says about a method and a path.
 pub(super) fn dispatch(api: &mut ApiState, now: Timestamp, method: &Method, uri: &Uri, body: &Value) -> ApiResponse {
     let path = uri.path();
     match (method.as_str(), path) {
@@ -43,7 +42,7 @@ pub(super) fn dispatch(api: &mut ApiState, now: Timestamp, method: &Method, uri:
     }
 }
 
-/// A data endpoint's document. The documentation spells one of them `credencial`.
+/// Returns the document of a data endpoint. The documentation spells one of these paths with `credencial`.
 fn data_document(path: &str) -> Option<Value> {
     if path == "/v0/bank/credencial/mifid/raw" {
         return products::document("mifid/raw");
@@ -51,7 +50,7 @@ fn data_document(path: &str) -> Option<Value> {
     products::document(path.strip_prefix("/v0/bank/credentials/")?)
 }
 
-/// Runs `act` on the `credentials_token` of the body; the documented 400 when there are no such
+/// Runs `act` with the `credentials_token` of the body. Returns the documented 400 if there are no such
 /// credentials.
 fn with_credentials(
     api: &mut ApiState,
@@ -76,7 +75,7 @@ fn force(api: &mut ApiState, body: &Value) -> ApiResponse {
     with_credentials(api, body, |api, token| api.credentials.force(token, flow))
 }
 
-/// `all` takes one token or a list of them.
+/// `credentials/all` takes one token or a list of tokens.
 fn all_products(api: &mut ApiState, body: &Value, document: Value) -> ApiResponse {
     let Some(Value::Array(tokens)) = body.get("credentials_token") else {
         return with_credentials(api, body, |api, token| api.credentials.exist(token).then_some(document));
@@ -102,7 +101,7 @@ fn redeem(api: &mut ApiState, now: Timestamp, body: &Value) -> ApiResponse {
     }))
 }
 
-/// The first query parameter of this name, decoded.
+/// Returns the first query parameter of this name, decoded.
 pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
     form_urlencoded::parse(uri.query()?.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
@@ -117,7 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[tokio::test]
-    async fn what_is_not_documented_is_a_404_in_the_dialect_of_the_path() {
+    async fn an_undocumented_path_or_method_is_a_404_in_the_error_format_of_the_path() {
         let sandbox = TestSandbox::start().await;
         for (method, target) in [
             (Method::GET, "/v0/bank/credentials/list"),
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_data_endpoint_answers_for_known_credentials_only() {
+    async fn every_data_endpoint_responds_only_for_known_credentials() {
         let sandbox = TestSandbox::start().await;
         let known = json!({ "credentials_token": "sandbox-credentials-1" });
         let unknown = json!({ "credentials_token": "made-up" });
@@ -183,7 +182,7 @@ mod tests {
         ("POST", "/letters/v1/discontinue-letter"),
     ];
 
-    /// Members that mean something, with values that mostly do not.
+    /// Objects with member names that the API knows and arbitrary values.
     fn bodies() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -225,7 +224,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_makes_a_call_fail_in_an_undocumented_way(body in bodies()) {
+        fn every_body_gets_a_documented_status(body in bodies()) {
             let now = Timestamp::UNIX_EPOCH;
             let mut api = ApiState {
                 credentials: BankCredentials::seeded(now),

@@ -1,8 +1,8 @@
-//! The body of an answer, as a short script.
+//! A response body that follows a script.
 //!
-//! Most answers are one piece. A provider in trouble sends half of one, or a byte a second, or
-//! promises more than it sends: those are scripts too, so there is one body type and the faults
-//! need nothing special from the server.
+//! Most responses are one piece. With a fault, the body can be cut, sent a few bytes at a time, or shorter
+//! than declared. All of these are scripts, so there is one body type and the server needs no code for
+//! faults.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -16,49 +16,47 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::clock::Clock;
 
-/// Before a body is cut off: what was handed over is not on the wire yet, and failing at once
-/// would discard it. By the machine's clock, since it is for the kernel and not for a test.
+/// The pause before a body is cut. The bytes before it are not on the wire yet, and an immediate failure
+/// would discard them. This uses the system clock, because the kernel needs the time and not the test.
 const FLUSH_TIME: Duration = Duration::from_millis(20);
 
-/// One act of a body.
 #[derive(Clone, Debug)]
 pub(super) enum BodyStep {
     Send(Bytes),
     Wait(Duration),
-    /// Ends the connection: `ConnectionReset` with a TCP reset, anything else with a close.
+    /// Ends the connection: `ConnectionReset` with a TCP reset, any other kind with a close.
     Fail(io::ErrorKind),
 }
 
-/// A body that plays its steps and then ends.
+/// A body that performs its steps and then ends.
 pub(super) struct ScriptedBody {
     clock: Clock,
     steps: VecDeque<BodyStep>,
-    /// Bytes still promised to the reader; becomes the `Content-Length`.
+    /// The declared bytes that are not sent yet. hyper reads the `Content-Length` from it.
     declared: u64,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl ScriptedBody {
-    /// All of `bytes` at once.
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let declared = bytes.len() as u64;
         Self::new(Clock::system(), declared, [BodyStep::Send(bytes)])
     }
 
-    /// `steps` in order, under a promise of `promised` bytes that they need not keep.
+    /// Performs `steps` in order. They need not send `declared` bytes.
     pub(super) fn new(clock: Clock, declared: u64, steps: impl IntoIterator<Item = BodyStep>) -> Self {
         Self { clock, steps: steps.into_iter().collect(), declared, waiting: None }
     }
 
-    /// Half of `bytes` under a promise of all, then `end`.
+    /// Declares all of `bytes`, sends half of them, then fails with `end`.
     pub(super) fn cut(bytes: &Bytes, end: io::ErrorKind) -> Self {
         let half = bytes.slice(..bytes.len() / 2);
         let steps = [BodyStep::Send(half), BodyStep::Wait(FLUSH_TIME), BodyStep::Fail(end)];
         Self::new(Clock::system(), bytes.len() as u64, steps)
     }
 
-    /// All of `bytes` in pieces of `size`, with a pause before each.
+    /// Sends `bytes` in pieces of `size`, with a pause before each.
     pub(super) fn in_pieces(clock: Clock, bytes: &Bytes, size: usize, pause: Duration) -> Self {
         let steps =
             bytes.chunks(size).flat_map(|piece| [BodyStep::Wait(pause), BodyStep::Send(bytes.slice_ref(piece))]);

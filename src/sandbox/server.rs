@@ -1,9 +1,9 @@
-//! Sockets: accepting, and one HTTP/1.1 conversation.
+//! Accepts connections and serves HTTP/1.1 on them.
 //!
-//! hyper watches the clock over a request head only when it is given a timer, and ends the
-//! conversation of a client that half-closes unless told otherwise; both are set here. An
-//! answer that fails with [`io::ErrorKind::ConnectionReset`] leaves as a TCP reset instead of an
-//! orderly close, because the two look different to a client and both happen.
+//! hyper limits the time for a request head only if it has a timer, and by default closes the connection of a
+//! client that half-closes. Both are set here. A response that fails with [`io::ErrorKind::ConnectionReset`]
+//! ends the connection with a TCP reset instead of an orderly close: clients see a difference, and both occur
+//! in practice.
 
 use std::error::Error;
 use std::future::Future;
@@ -22,19 +22,19 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::scripted_body::ScriptedBody;
 
-/// How long a request head may take, and how long a kept connection may idle: longer than
-/// clients keep theirs (a few seconds is usual), so that we rarely close one as it is reused.
+/// The time limit for a request head, and for the idle time of a kept-alive connection. Clients usually close
+/// idle connections after a few seconds, so the sandbox rarely closes one that the client is about to use.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Above the thousand at once that a load test opens: beyond it a connection waits in the listen
-/// queue until an idle one is closed, which looks like a provider that hangs.
+/// More than the thousand connections of a load test. Further connections wait in the listen queue until
+/// another connection closes, and look to the client like a provider that does not respond.
 const MAX_CONNECTIONS: usize = 4096;
 
-/// After a failed `accept` (as a rule: no file descriptor left), so that the loop does not spin.
+/// The pause after a failed `accept`, usually because no file descriptor is left. Without it the loop would
+/// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `listener` in a task of its own until that is aborted, which also ends its
-/// connections. `running` is held as long.
+/// Serves `listener` in a new task. Aborting the task also ends its connections and drops `running`.
 pub(super) fn spawn<A, F>(listener: TcpListener, running: Arc<watch::Sender<()>>, response: A) -> AbortHandle
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Unpin + 'static,
@@ -74,11 +74,11 @@ where
     let Err(error) = (&mut connection).await else {
         return;
     };
-    tracing::debug!(%error, "sandbox: a connection ended early");
+    tracing::debug!(%error, "sandbox: a connection ended with an error");
     if is_reset(&error) {
         let stream = connection.into_parts().io.into_inner();
         if let Err(error) = stream.set_zero_linger() {
-            tracing::warn!(%error, "sandbox: a reset leaves as an orderly close");
+            tracing::warn!(%error, "sandbox: cannot send a TCP reset; the connection is closed normally");
         }
     }
 }
@@ -92,7 +92,7 @@ fn is_reset(error: &hyper::Error) -> bool {
 
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "sandbox: a connection's task failed");
+        tracing::error!(%error, "sandbox: the task of a connection panicked");
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
         TcpStream::connect(address).await.unwrap()
     }
 
-    /// Sends `request` and reads until the other side closes.
+    /// Sends `request` and reads until the server closes the connection.
     async fn exchange(sandbox: &TestSandbox, request: &str) -> String {
         let mut stream = connect(sandbox).await;
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_serves_many_requests_and_closes_when_asked() {
+    async fn a_connection_serves_several_requests_and_closes_on_request() {
         let sandbox = TestSandbox::start().await;
         let get = "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n";
         let three = format!("{get}\r\n{get}\r\n{get}Connection: close\r\n\r\n");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_half_closes_gets_its_answer() {
+    async fn a_client_that_half_closes_gets_its_response() {
         let sandbox = TestSandbox::start().await;
         let mut stream = connect(&sandbox).await;
         stream.write_all(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_declared_length_over_the_limit_is_refused_unread_and_the_connection_closed() {
+    async fn a_declared_length_over_the_limit_is_refused_unread_and_the_connection_is_closed() {
         let sandbox = TestSandbox::start().await;
         let request = "POST /v0/x HTTP/1.1\r\nHost: x\r\nContent-Length: 67108865\r\n\r\n";
         let response = exchange(&sandbox, request).await.to_lowercase();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nonsense_is_answered_or_cut_and_the_next_request_succeeds() {
+    async fn an_invalid_request_is_refused_or_disconnected_and_the_next_request_succeeds() {
         let sandbox = TestSandbox::start().await;
         let host = "Host: x\r\n";
         for request in [
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_cut_off_in_its_body_is_recorded_as_incomplete() {
+    async fn a_call_with_an_incomplete_body_is_recorded_with_status_400() {
         let sandbox = TestSandbox::start().await;
         let mut stream = connect(&sandbox).await;
         let request = "POST /v0/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{";
@@ -194,7 +194,7 @@ mod tests {
         let ended = async { while running.changed().await.is_ok() {} };
         tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
         let mut rest = Vec::new();
-        // Closed or reset, but not left hanging.
+        // The connection is closed or reset, but does not stay open.
         let _end = idle.read_to_end(&mut rest).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What both doors share.
+//! The state that the provider's API and the management interface share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::jose::DecryptionKey;
 use crate::secret::Secret;
 
-/// The whole provider. Locks are held for the length of a look-up, never across an `await`, and
-/// never two at a time.
+/// The state of the provider. A lock is held for one look-up or change, never across an `await`, and never
+/// together with another lock.
 pub(super) struct SandboxState {
     pub(super) client_id: String,
     pub(super) client_secret: Secret,
@@ -39,7 +39,7 @@ pub(super) struct SandboxState {
     token_requests: AtomicU64,
 }
 
-/// What the API's calls read and change.
+/// The data that API calls read and change.
 pub(super) struct ApiState {
     pub(super) credentials: BankCredentials,
     pub(super) links: Links,
@@ -78,13 +78,13 @@ impl SandboxState {
         }
     }
 
-    /// The date and hour that documents bear: those of the start, moved on by the clock.
+    /// The time for dates in documents: the wall-clock time of the start plus the time that `clock` has
+    /// advanced since.
     pub(super) fn timestamp(&self) -> Timestamp {
         let elapsed = self.clock.now().saturating_duration_since(self.started);
         self.started_at.checked_add(elapsed).unwrap_or(self.started_at)
     }
 
-    /// The keys that open messages now.
     pub(super) fn keys(&self) -> Vec<DecryptionKey> {
         lock(&self.keys).keys(self.clock.now())
     }
@@ -93,13 +93,12 @@ impl SandboxState {
         lock(&self.tokens).issue(lifetime, self.clock.now())
     }
 
-    /// No token issued so far is good any more, of either provider.
+    /// Revokes all tokens of both providers.
     pub(super) fn revoke_tokens(&self) {
         lock(&self.tokens).revoke_all();
         lock(&self.flinks.tokens).revoke_all();
     }
 
-    /// Whether the request bears a token that is good now.
     pub(super) fn is_authenticated(&self, headers: &HeaderMap) -> bool {
         let now = self.clock.now();
         token::bearer(headers).is_some_and(|token| lock(&self.tokens).is_valid(token, now))
@@ -122,8 +121,7 @@ impl SandboxState {
     }
 }
 
-/// A poisoned lock means that another thread panicked between two statements; what it guards
-/// here is always whole.
+/// Ignores poisoning: no panic can leave a change under these locks half done.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A sandbox under test, spoken to over its sockets.
+//! A sandbox and an HTTP client for the unit tests of this module.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::jose::{EncryptionKey, Plaintext, seal};
 
 const TICK: Duration = Duration::from_millis(1);
 
-/// A running sandbox and a client with a token in hand.
+/// A running sandbox, and a client with a valid token.
 pub(super) struct TestSandbox {
     pub(super) handle: Sandbox,
     pub(super) http: reqwest::Client,
@@ -21,7 +21,7 @@ pub(super) struct TestSandbox {
     token: String,
 }
 
-/// An answer, read whole.
+/// A response, read completely.
 #[derive(Debug)]
 pub(super) struct TestResponse {
     pub(super) status: StatusCode,
@@ -34,7 +34,7 @@ impl TestResponse {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The document of a 200.
+    /// The JSON document of a response that must have status 200.
     pub(super) fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         self.json()
@@ -50,7 +50,7 @@ impl TestSandbox {
         Self::start_with(Options::default()).await
     }
 
-    /// On a manual clock, whatever `options` says.
+    /// Starts with a manual clock in place of the one in `options`.
     pub(super) async fn start_with(options: Options) -> Self {
         let (clock, control) = Clock::manual();
         let handle = Sandbox::start(Options { clock, ..options }).await.unwrap();
@@ -64,7 +64,7 @@ impl TestSandbox {
         self.token = reply["access_token"].as_str().unwrap().to_owned();
     }
 
-    /// A request for a token that is good.
+    /// The body of a valid token request.
     pub(super) fn credentials(&self) -> Value {
         json!({
             "client_id": self.handle.client_id(),
@@ -79,7 +79,7 @@ impl TestSandbox {
         send(request.body(body.to_string())).await
     }
 
-    /// A request of the API with a good token, to be added to.
+    /// An API request with a valid token, without a body.
     pub(super) fn request(&self, method: Method, target: &str) -> reqwest::RequestBuilder {
         self.http.request(method, self.handle.url() + target).header(AUTHORIZATION, format!("Bearer {}", self.token))
     }
@@ -88,7 +88,7 @@ impl TestSandbox {
         send(self.request(Method::GET, target)).await
     }
 
-    /// A call with a plain JSON body.
+    /// Calls the API with a plain JSON body.
     pub(super) async fn call(&self, method: Method, target: &str, body: &Value) -> TestResponse {
         let request = self.request(method, target);
         let request = request.header(CONTENT_TYPE, "application/json");
@@ -99,7 +99,7 @@ impl TestSandbox {
         self.call(Method::POST, target, body).await
     }
 
-    /// A call with a sealed body, as it goes over the wire.
+    /// Calls the API with a body that is already sealed.
     pub(super) async fn post_jose(&self, target: &str, message: Vec<u8>) -> TestResponse {
         let request = self.request(Method::POST, target);
         let request = request.header(CONTENT_TYPE, "application/jose");
@@ -114,7 +114,7 @@ impl TestSandbox {
         self.handle.url() + "/.well-known/jwks.json"
     }
 
-    /// `body` sealed for the first key of the published set.
+    /// Seals `body` with the first key of the published set.
     pub(super) async fn seal(&self, body: &[u8]) -> Vec<u8> {
         let set = self.jwks().await.ok();
         let key = EncryptionKey::from_jwk(&set["keys"][0]).unwrap();
@@ -122,22 +122,23 @@ impl TestSandbox {
         seal(&plaintext, &key).unwrap().into_bytes().unwrap()
     }
 
-    /// Waits for `answer` while the clock runs at `step` a tick; also how far it ran.
+    /// Waits for `response` and advances the clock by `step` every [`TICK`]. Also returns how far the clock
+    /// was advanced.
     pub(super) async fn advance_clock_until<T>(
         &self,
         step: Duration,
         response: impl Future<Output = T>,
     ) -> (T, Duration) {
         let mut response = pin!(response);
-        let mut ran = Duration::ZERO;
+        let mut advanced = Duration::ZERO;
         loop {
             tokio::select! {
                 biased;
-                response = &mut response => return (response, ran),
-                // Real time, for the sockets: the sandbox begins to wait when a request arrives.
+                response = &mut response => return (response, advanced),
+                // System time: the sandbox begins to wait on the manual clock only when the request arrives.
                 () = tokio::time::sleep(TICK) => {
                     self.control.advance(step);
-                    ran += step;
+                    advanced += step;
                 }
             }
         }
@@ -162,9 +163,9 @@ pub(super) async fn send(request: reqwest::RequestBuilder) -> TestResponse {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the sandbox is tested without the gateway's client, on purpose")]
+#[expect(clippy::disallowed_methods, reason = "the sandbox must be tested without the gateway's client")]
 fn client() -> reqwest::Client {
-    // An error means that another test installed it first.
+    // Fails if another test has installed the provider before.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }

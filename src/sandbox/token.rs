@@ -1,7 +1,7 @@
-//! Access tokens: issuing, knowing, revoking.
+//! Access tokens of the first provider, and the handling of token requests for both.
 //!
-//! A token is random and says nothing; whether it is good is looked up. Its life is measured on
-//! the sandbox's clock.
+//! A token is a random string without content, so the sandbox looks up whether it is valid. Lifetimes are
+//! measured with the sandbox's clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,29 +20,28 @@ use super::faults::TokenFault;
 use super::scripted_body::ScriptedBody;
 use super::state::SandboxState;
 
-/// Where the documentation says tokens come from.
+/// The documented path of the token endpoint.
 pub(super) const PATH: &str = "/v0/token";
 
-/// Three short texts, or those sealed.
+/// A token request is three short strings, possibly sealed.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Far more than are alive at once in any test; a client that asks in a loop must not fill
-/// memory. The oldest stop being good.
+/// The limit on valid tokens, so that a client that requests tokens in a loop cannot exhaust memory. No test
+/// needs as many at once. Beyond the limit, the oldest tokens become invalid.
 const MAX_TOKENS: usize = 10_000;
 
-/// The tokens that are good, with the end of their life.
+/// The valid tokens and their expiry.
 #[derive(Default)]
 pub(super) struct IssuedTokens {
-    /// A life too long for the clock has no end.
+    /// `None` if the lifetime is longer than the clock can represent.
     expiries: HashMap<String, Option<Instant>>,
-    /// In the order of issue.
+    /// In order of issue.
     issued: VecDeque<String>,
 }
 
 impl IssuedTokens {
-    /// A new token, good for `lifetime` from `now`.
     pub(super) fn issue(&mut self, lifetime: Duration, now: Instant) -> String {
-        // 244 random bits, from the operating system's generator.
+        // 244 random bits from the operating system.
         let [a, b] = [Uuid::new_v4(), Uuid::new_v4()];
         let token = format!("sandbox-{}{}", a.simple(), b.simple());
         self.expiries.insert(token.clone(), now.checked_add(lifetime));
@@ -66,8 +65,8 @@ impl IssuedTokens {
     }
 }
 
-/// The token of an `Authorization: Bearer` header (RFC 6750 section 2.1), when there is exactly
-/// one. The scheme's case does not matter (RFC 9110 section 11.1).
+/// Returns the token of the `Authorization: Bearer` header (RFC 6750 section 2.1) if there is exactly one
+/// such header. The scheme is case-insensitive (RFC 9110 section 11.1).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let (line, None) = (lines.next()?, lines.next()) else {
@@ -77,10 +76,9 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// What a provider says to a token request that could be read.
+/// Decides on a token request that was read, opened and parsed.
 pub(super) type TokenHandler = fn(&SandboxState, &Value, &[TokenFault]) -> ApiResponse;
 
-/// Answers a request for a token.
 pub(super) async fn respond(
     state: Arc<SandboxState>,
     request: Request<Incoming>,
@@ -92,7 +90,7 @@ pub(super) async fn respond(
     }
     state.count_token_request();
     let faults = state.faults.take_for_token();
-    // Read even if it is going to be refused: a client reads no answer before it has sent.
+    // The body is read even for a refusal, because many clients read the response only after sending.
     let wire = body::read(body, MAX_BODY, BODY_DEADLINE).await;
     TokenFault::delay(&faults, &state.clock).await;
     match (wire, TokenFault::refusal(&faults)) {
@@ -161,7 +159,7 @@ mod tests {
     use http::header::CONTENT_TYPE;
 
     #[tokio::test]
-    async fn good_credentials_get_a_token_in_the_documented_shape() {
+    async fn valid_credentials_get_a_token_in_the_documented_format() {
         let sandbox = TestSandbox::start().await;
         let reply = sandbox.request_token(&sandbox.credentials()).await;
         assert_eq!(reply.header("content-type"), "application/json");
@@ -170,13 +168,13 @@ mod tests {
         assert_eq!(reply["token_type"], "Bearer");
         assert!(reply["scope"].is_string());
         assert!(reply["access_token"].as_str().unwrap().len() >= 64);
-        // The bench asked for one when it started.
+        // `TestSandbox` requested the first one when it started.
         assert_eq!(sandbox.handle.token_requests(), 2);
         assert!(sandbox.handle.received().is_empty());
     }
 
     #[tokio::test]
-    async fn bad_credentials_are_told_apart_from_malformed_requests() {
+    async fn wrong_credentials_and_malformed_requests_get_different_statuses() {
         let sandbox = TestSandbox::start().await;
         let with = |field: &str, value: Value| {
             let mut body = sandbox.credentials();
@@ -185,7 +183,7 @@ mod tests {
         };
         let cases = [
             (with("client_secret", json!("wrong")), 401),
-            (with("client_id", json!("nobody")), 403),
+            (with("client_id", json!("unknown")), 403),
             (with("client_id", json!(7)), 400),
             (with("client_secret", Value::Null), 400),
             (with("grant_type", json!("password")), 400),
@@ -200,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_request_must_be_small_json_by_post() {
+    async fn a_token_request_must_be_a_small_json_post() {
         let sandbox = TestSandbox::start().await;
         let url = sandbox.handle.url() + PATH;
         let post = |kind: &'static str, body: String| {
@@ -216,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_request_may_be_sealed_like_any_other() {
+    async fn a_token_request_may_be_sealed() {
         let sandbox = TestSandbox::start().await;
         let message = sandbox.seal(sandbox.credentials().to_string().as_bytes()).await;
         let reply = sandbox.post_jose(PATH, message).await.ok();
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_good_until_its_life_ends() {
+    async fn a_token_is_valid_until_it_expires() {
         let mut sandbox =
             TestSandbox::start_with(Options { token_lifetime: Duration::from_secs(10), ..Options::default() }).await;
         sandbox.control.advance(Duration::from_secs(9));
@@ -236,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_revoked_token_is_refused_and_a_new_one_is_not() {
+    async fn a_revoked_token_is_refused_and_a_new_token_is_accepted() {
         let mut sandbox = TestSandbox::start().await;
         sandbox.handle.revoke_tokens();
         assert_eq!(sandbox.get("/v0/bank/available").await.status, 401);
@@ -245,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn credentials_can_be_chosen_and_are_otherwise_made_up_each_time() {
+    async fn the_client_secret_can_be_chosen_and_is_otherwise_random() {
         let chosen = Sandbox::start(Options {
             client_id: Some("me".to_owned()),
             client_secret: Some("canary".to_owned()),
@@ -259,21 +257,21 @@ mod tests {
     }
 
     #[test]
-    fn options_do_not_show_the_secret() {
+    fn debug_output_of_options_omits_the_secret() {
         let options = Options { client_secret: Some("canary".to_owned()), ..Options::default() };
         assert!(!format!("{options:?}").contains("canary"));
     }
 
     #[test]
-    fn the_oldest_token_stops_being_good_when_there_are_too_many() {
+    fn the_oldest_token_becomes_invalid_when_there_are_too_many() {
         let mut tokens = IssuedTokens::default();
-        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        #[expect(clippy::disallowed_methods, reason = "the test needs any instant")]
         let now = Instant::now();
-        let life = Duration::from_secs(60);
-        let first = tokens.issue(life, now);
-        let second = tokens.issue(life, now);
+        let lifetime = Duration::from_secs(60);
+        let first = tokens.issue(lifetime, now);
+        let second = tokens.issue(lifetime, now);
         for _ in 2..=MAX_TOKENS {
-            tokens.issue(life, now);
+            tokens.issue(lifetime, now);
         }
         assert!(!tokens.is_valid(&first, now));
         assert!(tokens.is_valid(&second, now));
@@ -281,16 +279,16 @@ mod tests {
     }
 
     #[test]
-    fn a_life_too_long_for_the_clock_does_not_end() {
+    fn a_lifetime_too_long_for_the_clock_never_ends() {
         let mut tokens = IssuedTokens::default();
-        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        #[expect(clippy::disallowed_methods, reason = "the test needs any instant")]
         let now = Instant::now();
         let token = tokens.issue(Duration::MAX, now);
         assert!(tokens.is_valid(&token, now + Duration::from_secs(3600)));
     }
 
     #[test]
-    fn a_bearer_header_is_read_as_the_standard_says() {
+    fn exactly_one_bearer_header_is_accepted() {
         let with = |lines: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for line in lines {

@@ -1,8 +1,8 @@
-//! Answers to a call that leave the caller in doubt.
+//! Faults in the response to an API call, which leave the client in doubt.
 //!
-//! `unauthorized` and `bad_request` refuse a call before anything came of it. The others act on it
-//! first and spoil the answer then: a client that repeats such a call does it twice, and the
-//! record shows both.
+//! `unauthorized` and `bad_request` refuse a call before it has an effect. With the other faults the call
+//! takes effect and its response is lost or slow. A client that then repeats the call performs it twice, and
+//! the recorded calls show both.
 
 use std::io;
 use std::time::Duration;
@@ -15,29 +15,29 @@ use crate::clock::Clock;
 use crate::sandbox::api_response::{ApiResponse, ErrorFormat};
 use crate::sandbox::scripted_body::ScriptedBody;
 
-/// Small enough that the shortest answer takes several pieces.
+/// Small enough that the shortest response body is sent in several pieces.
 const PIECE_BYTES: usize = 8;
 
-/// What goes wrong. Several may be armed together.
+/// A fault in the response to an API call. Several can be armed together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ApiFault {
-    /// 401, whatever the token, which stays good.
+    /// 401 for any token. The token stays valid.
     Unauthorized,
-    /// 400 as for a body that cannot be opened, whatever the body.
+    /// 400 as for a body that cannot be opened, for any body.
     BadRequest,
-    /// A TCP reset in place of an answer.
+    /// A TCP reset in place of the response.
     ResetBeforeHead,
     /// The head and half of the body, then a TCP reset.
     ResetInBody,
-    /// The head takes its time.
+    /// The response head is delayed.
     SlowHead {
-        /// In milliseconds.
+        /// The delay in milliseconds.
         delay_ms: u64,
     },
-    /// The body comes in pieces of 8 bytes.
+    /// The body is sent in pieces of 8 bytes.
     SlowBody {
-        /// Before each piece, in milliseconds.
+        /// The pause before each piece, in milliseconds.
         pause_ms: u64,
     },
 }
@@ -54,7 +54,7 @@ impl ApiFault {
         ]
     }
 
-    /// The first refusal among `faults`, in the dialect of the path.
+    /// The refusal of the first fault that has one, in the format of the path.
     pub(in crate::sandbox) fn refusal(faults: &[Self], format: ErrorFormat) -> Option<ApiResponse> {
         faults.iter().find_map(|fault| match fault {
             Self::Unauthorized => Some(format.unauthenticated()),
@@ -63,7 +63,7 @@ impl ApiFault {
         })
     }
 
-    /// Sends `answer` as `faults` let it.
+    /// Turns `response` into what `faults` leave of it.
     pub(in crate::sandbox) async fn deliver(
         faults: &[Self],
         response: ApiResponse,
@@ -108,7 +108,7 @@ mod tests {
         json!({ "credentials_token": "sandbox-credentials-1" })
     }
 
-    /// A call armed with `fault` once; then the same call, which succeeds.
+    /// Calls once with `fault` armed, then again without it, which must succeed.
     async fn once(sandbox: &TestSandbox, fault: ApiFault, target: &str, body: Value) -> TestResponse {
         sandbox.handle.arm_times(Fault::Api(fault), 1);
         let reply = sandbox.post(target, &body).await;
@@ -116,8 +116,8 @@ mod tests {
         reply
     }
 
-    /// What a raw connection reads before it ends, and how it ends. Deleting credentials shows
-    /// whether the call was acted on.
+    /// Deletes credentials over a raw connection. Returns what the connection delivered and how it ended.
+    /// Whether the credentials still exist shows whether the call took effect.
     async fn delete(sandbox: &TestSandbox) -> (String, io::Result<usize>) {
         let address = sandbox.handle.url().replace("http://", "");
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_good_token_is_refused_once_in_the_dialect_of_the_path() {
+    async fn a_valid_token_is_refused_once_in_the_error_format_of_the_path() {
         let sandbox = TestSandbox::start().await;
         let reply = once(&sandbox, ApiFault::Unauthorized, STATUS, first()).await;
         assert_eq!(reply.status, 401);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_good_body_is_refused_once_and_nothing_comes_of_it() {
+    async fn a_valid_body_is_refused_once_without_effect() {
         let sandbox = TestSandbox::start().await;
         let fault = Fault::Api(ApiFault::BadRequest);
         sandbox.handle.arm_times(fault, 1);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_connection_is_reset_before_the_head_though_the_call_was_acted_on() {
+    async fn a_reset_before_the_head_follows_a_call_that_took_effect() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm_times(Fault::Api(ApiFault::ResetBeforeHead), 1);
         let (read, end) = delete(&sandbox).await;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_connection_is_reset_in_the_body_after_half_of_it() {
+    async fn a_reset_in_the_body_follows_half_of_the_body() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm_times(Fault::Api(ApiFault::ResetInBody), 1);
         let (read, end) = delete(&sandbox).await;
@@ -184,31 +184,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_head_comes_by_the_clock_and_the_call_was_acted_on_before() {
+    async fn a_slow_head_is_delayed_by_the_clock_after_the_call_took_effect() {
         let sandbox = TestSandbox::start().await;
         let fault = ApiFault::SlowHead { delay_ms: 60_000 };
         sandbox.handle.arm(Fault::Api(fault));
         let body = first();
-        let asking = sandbox.post(STATUS, &body);
-        let (reply, ran) = sandbox.advance_clock_until(Duration::from_secs(1), asking).await;
+        let request = sandbox.post(STATUS, &body);
+        let (reply, advanced) = sandbox.advance_clock_until(Duration::from_secs(1), request).await;
         reply.ok();
-        assert!(ran >= Duration::from_secs(60));
+        assert!(advanced >= Duration::from_secs(60));
         assert_eq!(sandbox.handle.received().len(), 1);
     }
 
     #[tokio::test]
-    async fn a_slow_body_comes_by_the_clock_after_its_head() {
+    async fn a_slow_body_is_sent_by_the_clock_after_an_immediate_head() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm(Fault::Api(ApiFault::SlowBody { pause_ms: 1000 }));
         let request = sandbox.request(Method::GET, "/v0/platform/link");
-        // The head comes although the clock stands.
+        // The head arrives although the clock does not advance.
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         let second = Duration::from_secs(1);
-        let (body, ran) = sandbox.advance_clock_until(second, response.bytes()).await;
+        let (body, advanced) = sandbox.advance_clock_until(second, response.bytes()).await;
         let body = body.unwrap();
         serde_json::from_slice::<Value>(&body).unwrap();
         let pieces = u32::try_from(body.len().div_ceil(PIECE_BYTES)).unwrap();
-        assert!(ran >= second * pieces);
+        assert!(advanced >= second * pieces);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers to a request for the key set that are not the key set.
+//! Faults in the response with the key set.
 
 use std::io;
 use std::time::Duration;
@@ -11,31 +11,31 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::sandbox::scripted_body::ScriptedBody;
 
-/// Small enough that a key set takes dozens of pieces.
+/// Small enough that a key set is sent in dozens of pieces.
 const DRIP_BYTES: usize = 16;
 
-/// What goes wrong with the answer. When several are armed, the first armed counts.
+/// A fault in the response with the key set. If several are armed, the one armed first applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum KeySetFault {
-    /// 200 with a web page, as a captive portal or a misrouted host sends.
+    /// 200 with a web page, as from a captive portal or a wrong host.
     Html,
-    /// 200 with the first half of the document, as if that were all.
+    /// 200 with the first half of the document, declared as complete.
     HalfDocument,
-    /// 200 with the length of the whole document, closed after half of it.
+    /// 200 that declares the length of the whole document and closes the connection after half of it.
     Truncated,
     /// 200 with the document in pieces of 16 bytes.
     SlowDrip {
-        /// Before each piece, in milliseconds.
+        /// The pause before each piece, in milliseconds.
         pause_ms: u64,
     },
     /// 500.
     ServerError,
-    /// 304 without an `ETag`, whether or not the request was conditional (RFC 9110 section
-    /// 15.4.5 allows it only then).
+    /// 304 without an `ETag`, even if the request was not conditional. RFC 9110 section 15.4.5 allows 304
+    /// only for conditional requests.
     NotModified,
-    /// 302 to `/elsewhere/jwks.json` on the same host. A client that follows it is refused there,
-    /// and recorded among the calls.
+    /// 302 to `/elsewhere/jwks.json` on the same host. A client that follows it is refused there with 401,
+    /// and the request appears among the recorded calls.
     Redirect,
 }
 
@@ -52,7 +52,7 @@ impl KeySetFault {
         ]
     }
 
-    /// In place of a 200 with `document`.
+    /// Returns the response that replaces a 200 with `document`.
     pub(in crate::sandbox) fn to_response(&self, document: &Bytes, clock: &Clock) -> Response<ScriptedBody> {
         let json = "application/json";
         match self {
@@ -118,14 +118,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_web_page_comes_in_place_of_the_set() {
+    async fn html_replaces_the_set_with_a_web_page() {
         let reply = with(KeySetFault::Html).await;
         assert_eq!((reply.status.as_u16(), reply.header("content-type")), (200, "text/html"));
         assert!(reply.body.starts_with(b"<!doctype html>"));
     }
 
     #[tokio::test]
-    async fn half_the_document_comes_as_if_it_were_all() {
+    async fn half_document_sends_half_as_if_it_were_complete() {
         let reply = with(KeySetFault::HalfDocument).await;
         assert_eq!(reply.status, 200);
         assert!(reply.body.starts_with(b"{\"keys\":["));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_truncated_answer_promises_more_than_it_sends() {
+    async fn truncated_declares_more_than_it_sends() {
         let sandbox = TestSandbox::start().await;
         let whole = sandbox.jwks().await.body;
         sandbox.handle.arm(Fault::KeySet(KeySetFault::Truncated));
@@ -152,33 +152,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_set_drips_by_the_clock_and_is_whole_in_the_end() {
+    async fn slow_drip_sends_the_whole_set_slowly_by_the_clock() {
         let sandbox = TestSandbox::start().await;
         let whole = sandbox.jwks().await.body;
         let fault = KeySetFault::SlowDrip { pause_ms: 1000 };
         sandbox.handle.arm(Fault::KeySet(fault));
         let response = sandbox.http.get(sandbox.jwks_url()).send().await.unwrap();
         let second = Duration::from_secs(1);
-        let (body, ran) = sandbox.advance_clock_until(second, response.bytes()).await;
+        let (body, advanced) = sandbox.advance_clock_until(second, response.bytes()).await;
         assert_eq!(body.unwrap(), whole);
         let pieces = u32::try_from(whole.len().div_ceil(DRIP_BYTES)).unwrap();
-        assert!(ran >= second * pieces);
+        assert!(advanced >= second * pieces);
     }
 
     #[tokio::test]
-    async fn the_endpoint_fails() {
+    async fn server_error_responds_with_500() {
         assert_eq!(with(KeySetFault::ServerError).await.status, 500);
     }
 
     #[tokio::test]
-    async fn not_modified_comes_without_having_been_asked_for() {
+    async fn not_modified_responds_with_304_to_an_unconditional_request() {
         let reply = with(KeySetFault::NotModified).await;
         assert_eq!(reply.status, 304);
         assert_eq!(reply.header("etag"), "");
     }
 
     #[tokio::test]
-    async fn a_redirect_leads_to_a_place_where_a_follower_shows() {
+    async fn a_client_that_follows_the_redirect_appears_in_the_recorded_calls() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm(Fault::KeySet(KeySetFault::Redirect));
         let reply = sandbox.jwks().await;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_armed_counts() {
+    async fn the_fault_armed_first_applies() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm(Fault::KeySet(KeySetFault::ServerError));
         sandbox.handle.arm(Fault::KeySet(KeySetFault::Html));

@@ -1,52 +1,53 @@
-//! Entries that a JWK Set should not have, before those it should.
+//! Malformed or unsuitable entries in the JWK Set, before the valid ones.
 //!
-//! They come first, so that a client which takes the first key, or the one that looks newest,
-//! without a check seals for one of them; nobody holds their private halves, and the call is
-//! refused. They look the same in each answer, so the set's `ETag` holds.
+//! These entries come first. A client that takes the first key without a check, or the one that looks newest,
+//! seals for one of them. Their private keys do not exist, so such a call is refused. The entries are the
+//! same in each response, so the `ETag` of the set stays the same.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Twice what clients commonly take.
+/// Twice the number of keys that clients commonly accept.
 const MANY: u64 = 200;
 
-/// Twice what clients commonly read.
+/// Twice the size that clients commonly accept.
 const HUGE: usize = 2 * 1024 * 1024;
 
 const BITS: usize = 2048;
 
-/// What is published beside the real keys.
+/// A kind of malformed or unsuitable entry in the key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MalformedKeys {
     /// An elliptic-curve key (RFC 7518 section 6.2).
     EcKey,
-    /// An RSA key for signatures: `use` is `sig`, `alg` is `RS256`.
+    /// An RSA key for signatures: `use` is `sig` and `alg` is `RS256`.
     SignatureKey,
-    /// An RSA key of 1024 bits; RFC 7518 section 4.3 asks for 2048.
+    /// An RSA key of 1024 bits. RFC 7518 section 4.3 requires at least 2048.
     Bits1024,
-    /// An RSA key whose public exponent is even.
+    /// An RSA key with an even public exponent.
     EvenExponent,
-    /// An RSA key whose public exponent is 1: it "encrypts" to the padded plaintext itself.
+    /// An RSA key with the public exponent 1, which leaves the padded plaintext unencrypted.
     ExponentOne,
     /// `null` in place of a key.
     NullEntry,
-    /// Two different keys under one kid (RFC 7517 section 4.5 says they should differ).
+    /// Two different keys with one `kid`. RFC 7517 section 4.5 says that different keys should have different
+    /// ones.
     DuplicateKid,
-    /// The newest real key once more, without its kid. What is sealed for it can be opened.
+    /// The newest valid key again, without its `kid`. A message sealed for it can be opened.
     NoKid,
-    /// A key with a private member. The value is made up; a client cannot know.
+    /// A key with a private member. The value is random, which a client cannot detect.
     PrivateMembers,
-    /// 200 sound keys.
+    /// 200 well-formed keys.
     ManyKeys,
-    /// 2 MiB in a member that nobody knows.
+    /// An entry with an unknown key type and a member of 2 MiB.
     Huge,
 }
 
 impl MalformedKeys {
-    /// All there is.
+    /// All kinds.
     pub const ALL: [Self; 11] = [
         Self::EcKey,
         Self::SignatureKey,
@@ -61,7 +62,7 @@ impl MalformedKeys {
         Self::Huge,
     ];
 
-    /// Its entries, beside `newest`, the first of the real ones.
+    /// The entries of this kind. `newest` is the first of the valid keys.
     pub(in crate::sandbox) fn entries(self, newest: Option<&Value>) -> Vec<Value> {
         match self {
             Self::EcKey => vec![json!({
@@ -98,7 +99,7 @@ impl MalformedKeys {
     }
 }
 
-/// A public RSA key that nobody has the private half of, with `members` added or replaced.
+/// A public RSA key without a known private key. `members` are added to it or replace its own.
 fn rsa(name: &str, seed: u64, bits: usize, members: &Value) -> Value {
     let mut key = json!({
         "kty": "RSA",
@@ -114,7 +115,7 @@ fn rsa(name: &str, seed: u64, bits: usize, members: &Value) -> Value {
     key
 }
 
-/// An odd number of exactly `bits` bits, the same for the same seed, as base64url.
+/// An odd number of exactly `bits` bits as base64url. The same seed gives the same number.
 fn number(seed: u64, bits: usize) -> String {
     let mut bytes = vec![0; bits / 8];
     fastrand::Rng::with_seed(seed).fill(&mut bytes);
@@ -141,7 +142,7 @@ mod tests {
     use crate::sandbox::Fault;
     use crate::sandbox::testing::TestSandbox;
 
-    /// The set with `junk` armed, as published.
+    /// The published keys while `malformed` is armed.
     async fn published(sandbox: &TestSandbox, malformed: MalformedKeys) -> Vec<Value> {
         sandbox.handle.arm(Fault::Publish(malformed));
         let reply = sandbox.jwks().await;
@@ -153,26 +154,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_kind_of_junk_stands_before_the_real_key_and_is_what_it_says() {
+    async fn each_kind_of_malformed_entry_precedes_the_valid_key() {
         let sandbox = TestSandbox::start().await;
-        let real = sandbox.jwks().await.ok()["keys"][0].take();
+        let valid = sandbox.jwks().await.ok()["keys"][0].take();
         for malformed in MalformedKeys::ALL {
             let mut keys = published(&sandbox, malformed).await;
-            assert_eq!(keys.pop().as_ref(), Some(&real), "{malformed:?}");
+            assert_eq!(keys.pop().as_ref(), Some(&valid), "{malformed:?}");
             let usable = keys.iter().filter(|key| EncryptionKey::from_jwk(key).is_ok()).count();
-            let (entries, sound) = match malformed {
+            let (entries, usable_expected) = match malformed {
                 MalformedKeys::DuplicateKid => (2, 2),
                 MalformedKeys::NoKid => (1, 1),
                 MalformedKeys::ManyKeys => (200, 200),
                 _ => (1, 0),
             };
-            assert_eq!((keys.len(), usable), (entries, sound), "{malformed:?}");
+            assert_eq!((keys.len(), usable), (entries, usable_expected), "{malformed:?}");
         }
         assert_eq!(sandbox.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
     }
 
     #[tokio::test]
-    async fn a_duplicate_kid_stands_on_two_different_keys() {
+    async fn duplicate_kid_publishes_two_different_keys() {
         let sandbox = TestSandbox::start().await;
         let keys = published(&sandbox, MalformedKeys::DuplicateKid).await;
         assert_eq!(keys[0]["kid"], keys[1]["kid"]);
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_sealed_for_the_key_without_a_kid_can_be_opened() {
+    async fn a_message_sealed_for_the_key_without_a_kid_can_be_opened() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm(Fault::Publish(MalformedKeys::NoKid));
         let message = sandbox.seal(b"{}").await;
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_sealed_for_junk_is_refused() {
+    async fn a_message_sealed_for_a_malformed_entry_is_refused() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm(Fault::Publish(MalformedKeys::DuplicateKid));
         let message = sandbox.seal(b"{}").await;
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_huge_set_is_larger_than_two_mebibytes() {
+    async fn the_huge_set_is_larger_than_2_mib() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm(Fault::Publish(MalformedKeys::Huge));
         assert!(sandbox.jwks().await.body.len() > HUGE);

@@ -1,12 +1,11 @@
-//! Faults on demand: what a provider does on its bad days.
+//! Faults that a test arms on demand.
 //!
-//! A fault is armed for so many requests of its door or until it is disarmed, and then applies to
-//! each request that reaches that door: the key set's, the token endpoint's, or the API's. Several
-//! may be armed at once. Waits go by the sandbox's clock.
+//! A fault is armed for a number of requests or until it is disarmed. It then applies to every request of its
+//! kind: for the key set, for a token, or to the API. Several faults can be armed at once. Delays use the
+//! sandbox's clock.
 //!
-//! Not faults but things a provider may do at any time, and so verbs of
-//! [`Sandbox`](super::Sandbox): rotating with an overlap or as a hard cut, retiring a key, revoking
-//! tokens.
+//! Some things are not faults, because a provider may do them at any time: a rotation with or without an
+//! overlap, the removal of a key, the revocation of tokens. These are methods of [`Sandbox`](super::Sandbox).
 
 mod api;
 mod key_set;
@@ -25,23 +24,23 @@ pub use self::key_set::KeySetFault;
 pub use self::malformed_keys::MalformedKeys;
 pub use self::token::TokenFault;
 
-/// Something that goes wrong. As JSON, `{"api": "unauthorized"}` or
-/// `{"token": {"slow": {"delay_ms": 500}}}`; `Display` shows the same.
+/// A fault of the provider. Its JSON form is for example `{"api": "unauthorized"}` or `{"token": {"slow":
+/// {"delay_ms": 500}}}`; `Display` writes the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// Entries in the key set that should not be there, before those that should.
+    /// Malformed entries in the key set, before the valid ones.
     Publish(MalformedKeys),
-    /// The answer to a request for the key set.
+    /// A fault in the response to a request for the key set.
     KeySet(KeySetFault),
-    /// The answer to a request for a token.
+    /// A fault in the response to a request for a token.
     Token(TokenFault),
-    /// The answer to a call of the API.
+    /// A fault in the response to an API call.
     Api(ApiFault),
 }
 
 impl Fault {
-    /// One of each kind there is, with sample values.
+    /// One sample of each fault.
     #[must_use]
     pub fn samples() -> Vec<Self> {
         let malformed = MalformedKeys::ALL.into_iter().map(Self::Publish);
@@ -59,13 +58,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault that is armed.
+/// A fault and the number of requests that it still applies to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Armed {
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
-    /// For how many more requests of its door; `None` (or left out, as JSON) until disarmed.
+    /// The number of further requests that the fault applies to. `None` (in JSON: null or absent) means until
+    /// it is disarmed.
     #[serde(default)]
     pub times: Option<u32>,
 }
@@ -79,12 +79,13 @@ impl fmt::Display for Armed {
     }
 }
 
-/// The armed faults, in the order of arming.
+/// The armed faults, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct ArmedFaults(Mutex<Vec<Armed>>);
 
 impl ArmedFaults {
-    /// Arms a fault; one armed already begins anew. Zero times disarms it.
+    /// Arms a fault. If the same fault is armed already, the new number replaces the old one. Zero disarms
+    /// it.
     pub(super) fn arm(&self, armed: Armed) {
         let mut all = lock(&self.0);
         all.retain(|other| other.fault != armed.fault);
@@ -105,20 +106,20 @@ impl ArmedFaults {
         lock(&self.0).clone()
     }
 
-    /// What is wrong with the next answer to a request for the key set.
+    /// The faults for the next response with the key set.
     pub(super) fn take_for_key_set(&self) -> (Vec<MalformedKeys>, Vec<KeySetFault>) {
         let malformed = self.take(|fault| match fault {
             Fault::Publish(malformed) => Some(*malformed),
             Fault::KeySet(_) | Fault::Token(_) | Fault::Api(_) => None,
         });
-        let answers = self.take(|fault| match fault {
+        let responses = self.take(|fault| match fault {
             Fault::KeySet(fault) => Some(fault.clone()),
             Fault::Publish(_) | Fault::Token(_) | Fault::Api(_) => None,
         });
-        (malformed, answers)
+        (malformed, responses)
     }
 
-    /// What is wrong with the next answer to a request for a token.
+    /// The faults for the next token response.
     pub(super) fn take_for_token(&self) -> Vec<TokenFault> {
         self.take(|fault| match fault {
             Fault::Token(fault) => Some(fault.clone()),
@@ -126,7 +127,7 @@ impl ArmedFaults {
         })
     }
 
-    /// What is wrong with the answer to the next call.
+    /// The faults for the next API call.
     pub(super) fn take_for_call(&self) -> Vec<ApiFault> {
         self.take(|fault| match fault {
             Fault::Api(fault) => Some(fault.clone()),
@@ -134,13 +135,13 @@ impl ArmedFaults {
         })
     }
 
-    fn take<T>(&self, pick: impl Fn(&Fault) -> Option<T>) -> Vec<T> {
-        let mut taken = Vec::new();
+    fn take<T>(&self, select: impl Fn(&Fault) -> Option<T>) -> Vec<T> {
+        let mut selected = Vec::new();
         lock(&self.0).retain_mut(|armed| {
-            let Some(fault) = pick(&armed.fault) else {
+            let Some(fault) = select(&armed.fault) else {
                 return true;
             };
-            taken.push(fault);
+            selected.push(fault);
             match &mut armed.times {
                 None => true,
                 Some(times) => {
@@ -149,7 +150,7 @@ impl ArmedFaults {
                 }
             }
         });
-        taken
+        selected
     }
 }
 
@@ -161,7 +162,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn every_fault_is_read_back_from_its_json() {
+    fn every_fault_survives_a_round_trip_through_json() {
         let samples = Fault::samples();
         assert!(samples.len() > 30);
         for fault in samples {
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_applies_as_often_as_armed_and_to_its_own_door() {
+    fn a_fault_applies_to_the_armed_number_of_requests_of_its_own_kind() {
         let faults = ArmedFaults::default();
         let once = Fault::Api(ApiFault::Unauthorized);
         let always = Fault::Api(ApiFault::BadRequest);
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn faults_are_armed_listed_and_disarmed_at_the_management_door() {
+    async fn faults_are_armed_listed_and_disarmed_through_the_management_interface() {
         let sandbox = TestSandbox::start().await;
         let armed = async || sandbox.manage(Method::GET, "/faults").await.ok()["armed"].take();
         assert!(sandbox.handle.banner().contains("Faults armed: none"));
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fault_that_is_not_known_is_refused_and_arms_nothing() {
+    async fn an_unknown_fault_is_refused_and_arms_nothing() {
         let sandbox = TestSandbox::start().await;
         for wrong in [
             json!({ "fault": { "api": "made_up" } }),
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_door_lists_a_sample_of_every_fault_and_takes_each_of_them() {
+    async fn the_management_interface_lists_a_sample_of_every_fault_and_accepts_each() {
         let sandbox = TestSandbox::start().await;
         let known = sandbox.manage(Method::GET, "/faults").await.ok()["samples"].take();
         let known = known.as_array().unwrap();

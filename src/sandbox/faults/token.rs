@@ -1,4 +1,4 @@
-//! Answers to a request for a token that a client must not trust, or must wait for.
+//! Faults in the token response.
 
 use std::time::Duration;
 
@@ -11,39 +11,40 @@ use crate::clock::Clock;
 use crate::sandbox::api_response::ApiResponse;
 use crate::sandbox::scripted_body::ScriptedBody;
 
-/// What goes wrong. Several may be armed together: a slow answer with a short life, say.
+/// A fault in the token response. Several can be armed together, for example a slow response with a short
+/// lifetime.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TokenFault {
-    /// The token lives only so long, and says so.
+    /// The token expires after this time, and `expires_in` says so.
     ShortLife {
-        /// Its life in seconds.
+        /// The lifetime in seconds.
         seconds: u64,
     },
-    /// `expires_in` is this value (`"3600"`, `0`, `-1`, `1e12`, `"soon"`), whatever the token's
-    /// life.
+    /// `expires_in` has this value (for example `"3600"`, `0`, `-1`, `1e12`, `"soon"`). The lifetime of the
+    /// token is unchanged.
     ExpiresIn {
-        /// Any JSON.
+        /// Any JSON value.
         value: Value,
     },
-    /// There is no `expires_in`.
+    /// The response has no `expires_in`.
     NoExpiresIn,
-    /// The token has a line break and a header of the attacker's in it.
+    /// The token contains a line break followed by another header, as in a header injection.
     NewlineInToken,
-    /// 200 without a token.
+    /// 200 without `access_token`.
     NoToken,
-    /// 401, as if the secret were wrong.
+    /// 401, as for a wrong secret.
     RefuseCredentials,
     /// 429 with `Retry-After`.
     TooManyRequests {
-        /// Its value in seconds.
+        /// The value of `Retry-After` in seconds.
         retry_after: u64,
     },
     /// 500.
     ServerError,
-    /// The answer takes its time.
+    /// The response is delayed.
     Slow {
-        /// In milliseconds, before the head.
+        /// The delay before the response head, in milliseconds.
         delay_ms: u64,
     },
 }
@@ -63,7 +64,7 @@ impl TokenFault {
         ]
     }
 
-    /// Waits as long as `faults` say together.
+    /// Waits for the sum of the delays in `faults`.
     pub(in crate::sandbox) async fn delay(faults: &[Self], clock: &Clock) {
         for fault in faults {
             if let Self::Slow { delay_ms } = fault {
@@ -72,7 +73,7 @@ impl TokenFault {
         }
     }
 
-    /// The first refusal among `faults`.
+    /// The refusal of the first fault that has one.
     pub(in crate::sandbox) fn refusal(faults: &[Self]) -> Option<Response<ScriptedBody>> {
         let error = |status, text: &str| {
             let body = json!({ "error": text });
@@ -99,15 +100,15 @@ impl TokenFault {
         })
     }
 
-    /// The life of the token to be issued.
-    pub(in crate::sandbox) fn lifetime(faults: &[Self], usual: Duration) -> Duration {
-        faults.iter().fold(usual, |lifetime, fault| match fault {
+    /// The lifetime of the token to be issued.
+    pub(in crate::sandbox) fn lifetime(faults: &[Self], default: Duration) -> Duration {
+        faults.iter().fold(default, |lifetime, fault| match fault {
             Self::ShortLife { seconds } => Duration::from_secs(*seconds),
             _ => lifetime,
         })
     }
 
-    /// Changes what a granted request is answered.
+    /// Changes the document of a successful token response.
     pub(in crate::sandbox) fn distort(faults: &[Self], document: &mut Value) {
         let Some(members) = document.as_object_mut() else {
             return;
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_short_lived_token_says_so_and_is() {
+    async fn a_short_lifetime_is_declared_and_enforced() {
         let mut sandbox = TestSandbox::start().await;
         let fault = TokenFault::ShortLife { seconds: 2 };
         assert_eq!(with(&sandbox, fault.clone()).await.ok()["expires_in"], 2);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn expires_in_is_whatever_was_asked_for_or_missing() {
+    async fn expires_in_has_the_armed_value_or_is_missing() {
         let sandbox = TestSandbox::start().await;
         for value in [json!("3600"), json!(0), json!(-1), json!(1e12), json!("soon"), json!(null)] {
             let fault = TokenFault::ExpiresIn { value: value.clone() };
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_has_a_line_break_or_is_missing() {
+    async fn a_token_contains_a_line_break_or_is_missing() {
         let sandbox = TestSandbox::start().await;
         let token = with(&sandbox, TokenFault::NewlineInToken).await.ok()["access_token"].take();
         assert!(token.as_str().unwrap().contains("\r\n"));
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn good_credentials_are_refused_put_off_or_met_by_a_failure() {
+    async fn valid_credentials_get_401_429_or_500() {
         let sandbox = TestSandbox::start().await;
         assert_eq!(with(&sandbox, TokenFault::RefuseCredentials).await.status, 401);
         assert_eq!(with(&sandbox, TokenFault::ServerError).await.status, 500);
@@ -191,14 +192,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_answer_comes_by_the_clock() {
+    async fn a_slow_response_is_delayed_by_the_clock() {
         let sandbox = TestSandbox::start().await;
         let fault = TokenFault::Slow { delay_ms: 60_000 };
         sandbox.handle.arm(Fault::Token(fault));
         let credentials = sandbox.credentials();
-        let asking = sandbox.request_token(&credentials);
-        let (reply, ran) = sandbox.advance_clock_until(Duration::from_secs(1), asking).await;
+        let request = sandbox.request_token(&credentials);
+        let (reply, advanced) = sandbox.advance_clock_until(Duration::from_secs(1), request).await;
         reply.ok();
-        assert!(ran >= Duration::from_secs(60));
+        assert!(advanced >= Duration::from_secs(60));
     }
 }

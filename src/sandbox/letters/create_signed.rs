@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 
 use crate::sandbox::api_response::FieldError;
 
-/// Base64 with or without its padding: the documentation asks for neither.
+/// Base64 with or without padding, because the documentation does not say which.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The body of `create-signed`, as far as it is remembered.
+/// The members of the request that the sandbox keeps.
 pub(super) struct SignedLetter {
     pub(super) connector_id: String,
     pub(super) labels: Map<String, Value>,
@@ -44,7 +44,7 @@ impl SignedLetter {
     }
 }
 
-/// Base64 of something that begins like a PDF.
+/// Whether the value is Base64 of data that begins like a PDF.
 fn is_pdf(value: &Value) -> bool {
     value.as_str().and_then(|text| BASE64.decode(text).ok()).is_some_and(|document| document.starts_with(b"%PDF-"))
 }

@@ -1,11 +1,11 @@
-//! One authorization letter and the steps of its life.
+//! One authorization letter and its status.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-/// A step in a letter's life, by its documented name.
+/// The status of a letter, by its documented name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum LetterStatus {
     NewRequest,
@@ -24,7 +24,7 @@ pub(super) enum LetterStatus {
 }
 
 impl LetterStatus {
-    /// What discontinuing makes of it; nothing when it has ended already.
+    /// The status after the letter is discontinued, or `None` if it has ended already.
     pub(super) fn discontinued(self) -> Option<Self> {
         match self {
             Self::Connected => Some(Self::Discontinued),
@@ -42,7 +42,7 @@ impl LetterStatus {
     }
 }
 
-/// One letter, without its document.
+/// A letter without its PDF document.
 pub(super) struct Letter {
     pub(super) id: Uuid,
     pub(super) connector_id: String,

@@ -1,8 +1,8 @@
-//! Authorization letters: created signed, found, discontinued.
+//! Authorization letters: create, search, discontinue.
 //!
-//! Letters do not move through their life by themselves: one created here stays `Signed`, so a
-//! test that reads it back sees what it wrote. One letter is `Connected` from the start, to be
-//! discontinued rather than cancelled.
+//! A letter never changes its status by itself. A letter created here stays `Signed`, so a test reads back
+//! what it wrote. One letter is `Connected` from the start: a test can discontinue it, whereas a `Signed`
+//! letter is cancelled.
 
 mod create_signed;
 mod letter;
@@ -17,13 +17,13 @@ use self::letter::{Letter, LetterStatus};
 use self::search::Search;
 use crate::sandbox::api_response::{ApiResponse, letter_not_found, validation_error};
 
-/// Enough for any test, and a bound for one that creates letters in a loop: the oldest leaves.
+/// The limit on letters, for a client that creates them in a loop. The oldest is dropped.
 const MAX_LETTERS: usize = 10_000;
 
-/// The letter that has a connection from the start.
+/// The id of the letter that is connected from the start.
 const CONNECTED: Uuid = Uuid::from_u128(0x5a4d_b0c5_0000_4000_8000_0000_0000_0001);
 
-/// All letters of the one customer, oldest first.
+/// All letters of the sandbox's only customer, oldest first.
 pub(super) struct Letters {
     letters: Vec<Letter>,
 }
@@ -44,8 +44,8 @@ impl Letters {
     }
 
     pub(super) fn create_signed(&mut self, body: &Value, now: Timestamp) -> ApiResponse {
-        let asked = match SignedLetter::parse(body) {
-            Ok(asked) => asked,
+        let signed_letter = match SignedLetter::parse(body) {
+            Ok(signed_letter) => signed_letter,
             Err(errors) => return validation_error(&errors),
         };
         if self.letters.len() >= MAX_LETTERS {
@@ -53,9 +53,9 @@ impl Letters {
         }
         let letter = Letter {
             id: Uuid::new_v4(),
-            connector_id: asked.connector_id,
+            connector_id: signed_letter.connector_id,
             status: LetterStatus::Signed,
-            labels: asked.labels,
+            labels: signed_letter.labels,
             connection_id: None,
             created_at: whole_seconds(now),
             updated_at: whole_seconds(now),
@@ -93,7 +93,7 @@ impl Letters {
     }
 }
 
-/// Documents show whole seconds; a filter with a date they showed must find them.
+/// Documents show whole seconds, and a filter with such a date must match the letter.
 fn whole_seconds(moment: Timestamp) -> Timestamp {
     Timestamp::from_second(moment.as_second()).unwrap_or(moment)
 }
@@ -116,7 +116,7 @@ mod tests {
         json!({ "connector_id": "connector", "data": pdf(), "labels": { "end_user_id": "U1" } })
     }
 
-    /// The field and error type of each detail, after checking the frame around them.
+    /// The field and error type of each detail, after a check of the other members.
     fn details(reply: &TestResponse) -> Vec<(String, String)> {
         let body = reply.json();
         assert_eq!(reply.status, 400);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_letter_is_created_found_discontinued_and_then_refused() {
+    async fn a_letter_is_created_found_and_discontinued_only_once() {
         let sandbox = TestSandbox::start().await;
         let created = sandbox.post(CREATE, &signed()).await.ok();
         let id = created["letter_id"].as_str().unwrap();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connected_letter_is_discontinued_rather_than_cancelled() {
+    async fn a_connected_letter_becomes_discontinued_not_cancelled() {
         let sandbox = TestSandbox::start().await;
         let connected = json!({ "query": { "status_in": ["Connected"] } });
         let found = sandbox.post(SEARCH, &connected).await.ok();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_missing_or_wrong_field_of_a_letter_is_named() {
+    async fn each_missing_or_invalid_field_of_a_letter_is_reported() {
         let sandbox = TestSandbox::start().await;
         let reply = sandbox.post(CREATE, &json!({})).await;
         let missing = [fault("connector_id", "RequiredField"), fault("data", "RequiredField")];
@@ -200,16 +200,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_letter_with_everything_optional_is_created() {
+    async fn a_letter_with_all_optional_fields_is_created() {
         let sandbox = TestSandbox::start().await;
         let mut body = signed();
         body["annex"] = json!(pdf().trim_end_matches('='));
-        body["contact_info"] = json!({ "banker_email": "nobody@example.invalid" });
+        body["contact_info"] = json!({ "banker_email": "banker@example.invalid" });
         sandbox.post(CREATE, &body).await.ok();
     }
 
     #[tokio::test]
-    async fn an_unknown_letter_is_a_404_and_a_malformed_id_is_not() {
+    async fn an_unknown_letter_is_a_404_and_a_malformed_id_is_a_400() {
         let sandbox = TestSandbox::start().await;
         let reply = sandbox.post(DISCONTINUE, &json!({ "letter_id": Uuid::new_v4().to_string() })).await;
         assert_eq!(reply.status, 404);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_do_not_grow_without_end() {
+    fn the_number_of_letters_is_limited() {
         let now = Timestamp::UNIX_EPOCH;
         let mut letters = Letters::seeded(now);
         for _ in 0..MAX_LETTERS {

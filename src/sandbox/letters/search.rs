@@ -1,4 +1,4 @@
-//! `search-letters`: filters, all of which must hold, and pages.
+//! `search-letters`: a letter is found if it matches all filters; the result is returned in pages.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -14,7 +14,7 @@ use crate::sandbox::api_response::FieldError;
 const PAGE_SIZE: u64 = 20;
 const MAX_PAGE_SIZE: u64 = 100;
 
-/// A search as asked for. A filter that is missing holds for every letter.
+/// A search request. A filter that is absent matches every letter.
 #[derive(Debug)]
 pub(super) struct Search {
     connector_id_in: Option<Vec<String>>,
@@ -28,7 +28,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Or each field that is missing or wrong.
+    /// Returns each field that is missing or invalid as an error.
     pub(super) fn parse(body: &Value) -> Result<Self, Vec<FieldError>> {
         let query = match body.get("query") {
             Some(Value::Object(query)) => query,
@@ -49,7 +49,7 @@ impl Search {
         if errors.is_empty() { Ok(search) } else { Err(errors) }
     }
 
-    /// The page asked for; empty beyond the last.
+    /// The requested page. It is empty if it lies beyond the last page.
     pub(super) fn page(&self, letters: &[Letter]) -> Value {
         let found: Vec<_> = letters.iter().filter(|letter| self.matches(letter)).collect();
         let total = found.len() as u64;
@@ -83,7 +83,7 @@ fn passes<T>(filter: &Option<T>, test: impl Fn(&T) -> bool) -> bool {
     filter.as_ref().is_none_or(test)
 }
 
-/// Both ends belong to it; a date without an hour stands for its whole day, in UTC.
+/// A range of dates, both ends included. A date without a time stands for the whole day in UTC.
 #[derive(Debug, Default)]
 struct DateRange {
     start: Option<Timestamp>,
@@ -105,14 +105,14 @@ impl DateRange {
     }
 }
 
-/// The first and the last moment that a date names.
+/// The first and the last instant of a date, or twice the same instant.
 struct DateSpan {
     first: Timestamp,
     last: Timestamp,
 }
 
 impl DateSpan {
-    /// An ISO 8601 date, or date and time; without an offset it is in UTC.
+    /// Parses an ISO 8601 date, or date and time. Without an offset it is in UTC.
     fn parse(text: &str) -> Option<Self> {
         let moment = |first| Self { first, last: first };
         let utc = |local: DateTime| TimeZone::UTC.to_timestamp(local).ok();
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::sandbox::letters::Letters;
 
-    /// Three letters, one a day, beside the one that is there from the start.
+    /// Three letters, one per day, and the letter that exists from the start.
     fn letters() -> Letters {
         let day = |day| Timestamp::from_second(86_400 * day).unwrap();
         let mut letters = Letters::seeded(day(0));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_narrow_and_combine() {
+    fn filters_can_be_combined() {
         let letters = letters();
         let all = found(&letters, query(json!({})));
         assert_eq!(all.len(), 4);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_moments_or_whole_days_and_both_ends_count() {
+    fn dates_are_instants_or_whole_days_and_ranges_include_both_ends() {
         let letters = letters();
         let created = |range: Value| found(&letters, query(json!({ "creation_date": range })));
         let from_second = json!({ "start": "1970-01-03T00:00:00Z" });
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_one_another_and_end() {
+    fn pages_continue_the_result_and_are_empty_after_its_end() {
         let letters = letters();
         let page = |page: u64| {
             let body = json!({ "query": {}, "page": page, "page_size": 3 });
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_field_is_named() {
+    fn each_missing_or_invalid_field_is_reported() {
         let errors = |body: Value| Search::parse(&body).unwrap_err();
         assert_eq!(errors(json!({})), [("query", "RequiredField")]);
         assert_eq!(errors(json!([])), [("query", "RequiredField")]);
