@@ -1,13 +1,13 @@
-//! What the rooms' own tests share: a server on loopback, and a client for it.
+//! Test helpers for all modules: a mock server and a client on loopback.
 
 use std::ops::Deref;
 
 use wiremock::MockServer;
 
-/// wiremock's server, dropped on a thread of its own.
+/// A wiremock server that is dropped in a thread of its own.
 ///
-/// Its drop blocks on one of tokio's locks. On a task that has spent its cooperative budget the
-/// lock is never ready, and the drop spins for ever; a test with a thousand callers met it.
+/// Its `drop` blocks on a tokio lock. In a task that has used up its cooperative budget the lock is never
+/// ready, and `drop` spins forever. This happened in a test with a thousand callers.
 pub(crate) struct Server(Option<MockServer>);
 
 impl Server {
@@ -20,7 +20,7 @@ impl Deref for Server {
     type Target = MockServer;
 
     fn deref(&self) -> &MockServer {
-        self.0.as_ref().expect("there until it is dropped")
+        self.0.as_ref().expect("the server exists until drop")
     }
 }
 
@@ -28,14 +28,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         let server = self.0.take();
         let dropped = std::thread::spawn(move || drop(server)).join();
-        assert!(dropped.is_ok() || std::thread::panicking(), "the server's expectations hold");
+        assert!(dropped.is_ok() || std::thread::panicking(), "an expectation of the mock server failed");
     }
 }
 
-/// A client like the one that `upstream` makes, for loopback.
-#[expect(clippy::disallowed_methods, reason = "a client for loopback; the real one is handed in")]
+/// A client with the settings of the gateway's upstream client, for loopback.
+#[expect(clippy::disallowed_methods, reason = "tests need a client for loopback; production code is given one")]
 pub(crate) fn client() -> reqwest::Client {
-    // Another test may have installed it before.
+    // Fails if another test has installed the provider before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let roots = rustls::RootCertStore::empty();
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

@@ -1,4 +1,4 @@
-//! What the provider did, and when.
+//! Performs a plan on the sandbox and records the events with their times.
 
 use std::fmt;
 use std::io;
@@ -9,38 +9,39 @@ use super::plan::{Action, PlannedStep};
 use crate::clock::Clock;
 use crate::sandbox::{Fault, Rotation, Sandbox, TokenFault};
 
-/// Making a key takes tens of milliseconds, now and then a second. What was planned apart must not
-/// fall together because of it: a cut within an outage would lose requests by the plan's fault.
+/// The minimum gap between two events that the plan has at different times. Generating a key takes tens of
+/// milliseconds, sometimes a second. Without the gap, a delayed event could coincide with the next one, and a
+/// hard cut within an outage would lose requests by the plan's fault.
 const MIN_GAP: Duration = Duration::from_millis(500);
 
-/// Something the provider did.
+/// An event: what the provider did, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When it was done, since the first request was due.
+    /// The time since the first request was due.
     pub at: Duration,
-    /// What.
+    /// What the provider did.
     pub change: Change,
 }
 
 /// What the provider did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Published this key; the older ones stayed.
+    /// Published this key; the older keys stayed.
     Rotated(String),
-    /// Took this key out.
+    /// Removed this key.
     Retired(String),
-    /// Published this key and took the older ones out.
+    /// Published this key and removed the older keys.
     Cut(String),
-    /// Its key set and token endpoints failed from now on.
+    /// The key set and token endpoints began to fail.
     OutageBegan,
-    /// They answered again.
+    /// The key set and token endpoints work again.
     OutageEnded,
     /// Revoked all tokens.
     Revoked,
 }
 
 impl Change {
-    /// The key that was published.
+    /// The `kid` of the published key, if this change publishes one.
     #[must_use]
     pub fn published(&self) -> Option<&str> {
         match self {
@@ -49,7 +50,7 @@ impl Change {
         }
     }
 
-    /// One word, for a mark on a time line.
+    /// One word for the change: the label in charts and the member `change` of the JSON report.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -62,7 +63,7 @@ impl Change {
         }
     }
 
-    /// One letter, for a mark in a terminal.
+    /// One letter for the change, for the chart in a terminal.
     #[must_use]
     pub fn letter(&self) -> char {
         match self {
@@ -79,9 +80,9 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rotated(kid) => write!(f, "new key {kid}, the older one stays"),
-            Self::Retired(kid) => write!(f, "key {kid} taken out"),
-            Self::Cut(kid) => write!(f, "hard cut: new key {kid}, the older ones gone"),
+            Self::Rotated(kid) => write!(f, "new key {kid} published, older keys stay"),
+            Self::Retired(kid) => write!(f, "key {kid} removed"),
+            Self::Cut(kid) => write!(f, "hard cut: new key {kid} published, older keys removed"),
             Self::OutageBegan => f.write_str("key set and token endpoints down"),
             Self::OutageEnded => f.write_str("key set and token endpoints up again"),
             Self::Revoked => f.write_str("all tokens revoked"),
@@ -89,7 +90,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Does to the sandbox what a plan says, and writes down what was done.
+/// Performs a plan and records the events.
 pub(super) struct Executor<'a> {
     sandbox: &'a Sandbox,
     clock: &'a Clock,
@@ -105,32 +106,32 @@ impl<'a> Executor<'a> {
         Self { sandbox, clock, started, first_kid, events: Mutex::default() }
     }
 
-    /// The key that was published before the first step.
+    /// The `kid` that was published previous the first event.
     pub(super) fn first_kid(&self) -> &str {
         &self.first_kid
     }
 
-    /// Whether the endpoints fail now.
+    /// Whether an outage is in progress.
     pub(super) fn is_broken(&self) -> bool {
         let events = self.lock_events();
         let last = events.iter().rev().find(|event| matches!(event.change, Change::OutageBegan | Change::OutageEnded));
         last.is_some_and(|event| event.change == Change::OutageBegan)
     }
 
-    /// What was done so far.
+    /// The events so far.
     pub(super) fn events(&self) -> Vec<Event> {
         self.lock_events().clone()
     }
 
-    /// Does each step at its moment, or as soon after it as the step before allows.
+    /// Performs each step at its time, or as soon after it as the previous step allows.
     pub(super) async fn run(&self, plan: &[PlannedStep]) -> io::Result<()> {
-        let mut before = Duration::ZERO;
+        let mut previous = Duration::ZERO;
         let mut done = self.started;
         for step in plan {
-            let gap = (step.at - before).min(MIN_GAP);
+            let gap = (step.at - previous).min(MIN_GAP);
             self.clock.sleep_until((self.started + step.at).max(done + gap)).await;
             self.perform(&step.action).await?;
-            before = step.at;
+            previous = step.at;
             done = self.clock.now();
         }
         Ok(())
@@ -171,12 +172,12 @@ impl<'a> Executor<'a> {
     }
 
     fn lock_events(&self) -> MutexGuard<'_, Vec<Event>> {
-        // A poisoned lock only means that another thread panicked between two notes.
+        // A panic in another thread cannot leave the list incomplete, because a change is one push.
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The published keys, newest first.
+/// The published kids, newest first.
 fn kids(sandbox: &Sandbox) -> Vec<String> {
     let jwks = sandbox.private_jwks();
     let keys = jwks["keys"].as_array().into_iter().flatten();
@@ -190,7 +191,7 @@ mod tests {
     use crate::sandbox::Options;
 
     #[tokio::test]
-    async fn a_plan_is_performed_in_order_and_written_down() {
+    async fn a_plan_is_performed_in_order_and_its_events_are_recorded() {
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         let (clock, control) = Clock::manual();
         let executor = Executor::new(&sandbox, &clock, clock.now());

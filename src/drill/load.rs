@@ -1,4 +1,4 @@
-//! Callers that send at a steady rate, whatever comes back.
+//! Sends requests at a steady rate, independent of the replies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,17 +12,17 @@ use url::Url;
 use super::observations::{ClientReply, ReplyOutcome};
 use crate::clock::Clock;
 
-/// Reads an account's state; the sandbox knows it from the start and it changes nothing.
+/// Reads the status of credentials that the sandbox has from the start. The call changes nothing.
 const PATH: &str = "/v0/bank/credentials/status";
 
-/// Requests at once. At the default rate three seconds of a gateway that answers nothing; then
-/// the load waits too, and the latencies say so, since they are counted from when a request was due.
+/// The limit on concurrent requests. At the default rate it is reached when a gateway has not replied for
+/// three seconds. Then the load waits too, which the latencies show, because they count from the time when a
+/// request was due.
 const MAX_IN_FLIGHT: usize = 512;
 
-/// A caller's patience. Beyond it the request is lost, whatever comes later.
+/// The time limit for a reply. After it the request is lost, even if a reply follows.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The callers.
 pub(super) struct Load {
     client: reqwest::Client,
     url: Url,
@@ -31,7 +31,6 @@ pub(super) struct Load {
     counters: Arc<LoadCounters>,
 }
 
-/// How it goes.
 #[derive(Debug, Default)]
 pub(super) struct LoadCounters {
     sent: AtomicU64,
@@ -43,7 +42,7 @@ impl LoadCounters {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Answers other than 200, and requests without one.
+    /// Replies with a status other than 200, and requests without a reply.
     pub(super) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
@@ -58,8 +57,8 @@ impl Load {
         Arc::clone(&self.counters)
     }
 
-    /// Sends `rate` requests a second for `duration`, each when it is due, and returns when the
-    /// last one is over. Each answer goes to `tell`.
+    /// Sends `rate` requests per second for `duration`, each when it is due, and returns when the last one
+    /// has ended. Each result goes to `sender`.
     pub(super) async fn run(
         self,
         rate: u32,
@@ -76,13 +75,13 @@ impl Load {
                 break;
             }
             load.clock.sleep_until(started + due).await;
-            // Nobody closes the semaphore.
+            // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
             let (load, sender) = (Arc::clone(&load), sender.clone());
             callers.spawn(async move {
                 let outcome = load.send(number).await;
                 let ended = load.clock.now() - started;
-                // The drill that no longer listens has been given up.
+                // A closed channel means that the drill was cancelled.
                 let _ = sender.send(ClientReply { number, due, ended, outcome });
                 drop(permit);
             });
@@ -96,13 +95,13 @@ impl Load {
         let request =
             self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").timeout(REQUEST_TIMEOUT);
         let request = request.header("x-request-id", request_id(&self.run_id, number)).body(body(&self.run_id, number));
-        let whole = async {
+        let exchange = async {
             let reply = request.send().await?;
             let status = reply.status();
             reply.bytes().await?;
             Ok::<_, reqwest::Error>(status)
         };
-        let outcome = match whole.await {
+        let outcome = match exchange.await {
             Ok(status) => ReplyOutcome::Status(status.as_u16()),
             Err(error) => ReplyOutcome::NoReply(describe(error)),
         };
@@ -113,36 +112,36 @@ impl Load {
     }
 }
 
-/// When the request with this number is to be sent.
+/// Returns when the request with this number is due.
 fn due(number: u64, rate: u32) -> Duration {
     let rate = u64::from(rate);
     Duration::from_secs(number / rate) + Duration::from_nanos(number % rate * 1_000_000_000 / rate)
 }
 
-/// What the callers ask for.
+/// The URL of the load's requests.
 pub(super) fn endpoint_url(gateway: &Url) -> Url {
     let mut url = gateway.clone();
     url.set_path(&format!("{}{PATH}", gateway.path().trim_end_matches('/')));
     url
 }
 
-/// The body of one request. Its number is what the two sides are joined by.
+/// The body of one request. The number in it identifies the request on both sides.
 pub(super) fn body(run: &str, number: u64) -> String {
     format!(r#"{{"credentials_token":"sandbox-credentials-1","drill":"{run}","number":{number}}}"#)
 }
 
-/// The name of one request, by which also an attempt that the provider could not open is known,
-/// where the gateway passes it on.
+/// The request id of one request. If the gateway forwards it, it identifies also an attempt that the provider
+/// could not open.
 pub(super) fn request_id(run: &str, number: u64) -> String {
     format!("drill-{run}-{number}")
 }
 
-/// The number in a request's name.
+/// Returns the number in a request id.
 pub(super) fn parse_request_id(run: &str, request_id: &str) -> Option<u64> {
     request_id.strip_prefix("drill-")?.strip_prefix(run)?.strip_prefix('-')?.parse().ok()
 }
 
-/// reqwest's own words with those of the causes, and without the URL.
+/// The error and its causes, without the URL.
 pub(super) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_known_by_its_name() {
+    fn a_request_number_is_parsed_from_its_request_id() {
         assert_eq!(parse_request_id("ab12", &request_id("ab12", 7)), Some(7));
         for other in ["drill-ab12", "drill-ab1-7", "drill-ab12-x", "0198-ab12-7"] {
             assert_eq!(parse_request_id("ab12", other), None, "{other}");
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateways_own_path_comes_first() {
+    fn the_path_of_the_gateway_url_is_kept_as_a_prefix() {
         let at = |gateway: &str| endpoint_url(&gateway.parse().unwrap()).to_string();
         assert_eq!(at("http://h:1"), "http://h:1/v0/bank/credentials/status");
         assert_eq!(at("http://h:1/flanks/"), "http://h:1/flanks/v0/bank/credentials/status");

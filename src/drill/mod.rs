@@ -1,35 +1,55 @@
-//! Rotations under load, with a verdict.
+//! Key rotations under load, with a verdict.
 //!
-//! A drill is a sandbox, a gateway in front of it, callers that send at a steady rate, and a plan
-//! of what the provider does meanwhile: rotate, cut, revoke, fail. When it is over, what the
-//! callers were answered is held against what the provider opened, request by request.
+//! A drill starts a sandbox and a gateway in front of it, sends requests through the gateway at a steady
+//! rate, and performs a plan of provider events: rotations, hard cuts, revocations, outages. At the end it
+//! compares, request by request, what the clients received with what the provider opened.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use jwe_gateway::clock::Clock;
+//! use jwe_gateway::drill::{Config, Drill, DrillError, RATE, Scenario, Target};
+//!
+//! # async fn example() -> Result<(), DrillError> {
+//! let config = Config {
+//!     scenario: Scenario::HardCut,
+//!     rate: RATE,
+//!     duration: Duration::from_secs(20),
+//!     seed: 1,
+//!     target: Target::InProcess,
+//! };
+//! let report = Drill::start(config, Clock::system()).await?.run(|_progress| {}).await?;
+//! assert!(report.verdict.is_pass(), "{report}");
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # What counts as lost
 //!
-//! A request whose final answer is not the provider's 200, or whose body the provider did not
-//! open and find, byte for byte, exactly as it was sent. Each body bears a number, and the number
-//! is what joins the two sides, so a gateway that answers 200 by itself loses every request. A
-//! body that the provider accepted twice is a duplicate; it fails the drill as a loss does.
+//! A request is lost if its final reply is not the provider's 200, or if the provider did not open exactly
+//! the body that was sent. Each body contains a number, and the drill matches both sides by this number. A
+//! gateway that responds with 200 by itself therefore loses every request. A body that the provider accepted
+//! twice is a duplicate. Duplicates fail the drill as losses do.
 //!
-//! # What is measured, and by whom
+//! # Where each measurement comes from
 //!
-//! | figure | taken from |
+//! | measurement | source |
 //! |---|---|
-//! | answers, latency | the callers: from the moment a request was due, so a stalled gateway cannot hide by slowing the load down |
-//! | openings, kids, refusals | the provider's record |
-//! | resealed, resent | the gateway's own access record; not known of another's gateway |
-//! | adoption of a key | the provider's record says under which key, the caller's clock says when the answer was there |
+//! | replies, latency | the clients: from the time when a request was due, so that a stalled gateway cannot hide by slowing the load down |
+//! | opened bodies, kids, refusals | the sandbox's recorded calls |
+//! | resealed, resent | the gateway's access log; not known for an external gateway |
+//! | adoption of a key | the key from the sandbox's recorded calls, the time from the client's reply |
 //!
-//! # What is not asked of a gateway
+//! # What a plan never contains
 //!
-//! What nobody can do: learn a new key or token while the endpoint that gives it out fails. A plan
-//! holds no cut and no revocation during an outage.
+//! A hard cut or a revocation during an outage. No gateway can learn a new key or token while the endpoint
+//! that provides it fails.
 //!
 //! # Rejected
 //!
-//! - Closed-loop load (the next request after the last answer): in a stall it sends nothing and so
-//!   sees nothing of it.
-//! - A second process for the load: its clock would have to be held against the provider's.
+//! - Closed-loop load, where the next request follows the previous reply: during a stall it sends nothing, so
+//!   it does not measure the stall.
+//! - A second process for the load: its clock would have to be synchronised with the sandbox's.
 
 mod events;
 mod load;
@@ -74,81 +94,83 @@ use crate::clock::Clock;
 use crate::sandbox::Sandbox;
 use crate::upstream::{Connector, ConnectorError};
 
-/// Requests a second, unless told otherwise: above the hundred that the promise names, and a
-/// fraction of what two cores seal and open.
+/// The default number of requests per second. The product promises no loss at 100; two cores can seal and
+/// open many more than 150.
 pub const RATE: u32 = 150;
 
-/// More would measure the sandbox, which opens each message beside the gateway on one machine.
+/// The highest rate. Beyond it the drill would measure the sandbox, which opens each message on the same
+/// machine.
 pub const MAX_RATE: u32 = 2000;
 
-/// Everything is kept until the verdict; ten minutes at the highest rate are a few hundred MiB.
+/// The longest duration. All observations stay in memory: ten minutes at the highest rate need a few hundred
+/// MiB.
 pub const MAX_DURATION: Duration = Duration::from_secs(10 * 60);
 
-/// A look at both sides, and a redrawn line of progress.
+/// The interval between two updates of the progress line.
 const MONITOR_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The gateway writes its record just after the caller has the answer; this is far more than that.
+/// The gateway writes its access record just after the reply, so two seconds are ample.
 const RECORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is to be drilled.
+/// The parameters of a drill.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What happens.
+    /// The events that the provider performs.
     pub scenario: Scenario,
-    /// Requests a second; brought within 1 and [`MAX_RATE`].
+    /// Requests per second, limited to the range from 1 to [`MAX_RATE`].
     pub rate: u32,
-    /// For how long they are sent; brought below [`MAX_DURATION`].
+    /// The time during which requests are sent, limited to [`MAX_DURATION`].
     pub duration: Duration,
-    /// The same seed gives the same plan.
+    /// The seed of the plan. The same seed gives the same plan.
     pub seed: u64,
-    /// Who is drilled.
+    /// The gateway under test.
     pub target: Target,
 }
 
-/// Who is drilled.
+/// The gateway under test.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// This gateway, in this process.
+    /// This crate's gateway, in the same process.
     InProcess,
-    /// Any sealing client that takes plain JSON over HTTP.
+    /// An external gateway: any sealing client that accepts plain JSON over HTTP.
     External {
-        /// Where it listens.
+        /// The URL of the gateway.
         gateway: Url,
-        /// Where the sandbox waits for it.
+        /// The address of the sandbox.
         listen: SocketAddr,
-        /// The sandbox's management door.
+        /// The address of the sandbox's management interface.
         management: SocketAddr,
     },
 }
 
-/// Why there is no verdict.
+/// The reason why a drill ended without a verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum DrillError {
-    /// The sandbox has no address, or no key.
+    /// The sandbox could not bind an address or generate a key.
     #[error("sandbox: {0}")]
     Sandbox(#[from] io::Error),
-    /// The gateway cannot be built.
+    /// The gateway could not be built.
     #[error(transparent)]
     Gateway(#[from] BuildError),
-    /// There is no HTTP client.
+    /// The HTTP client could not be built.
     #[error(transparent)]
     Client(#[from] ConnectorError),
-    /// The gateway did not take a request in time.
-    #[error("{gateway} cannot be reached within {} s: {reason}", .within.as_secs())]
+    /// The external gateway did not reply in time.
+    #[error("{gateway} did not reply within {} s: {reason}", .within.as_secs())]
     Unreachable {
-        /// Its address.
+        /// The URL of the gateway.
         gateway: String,
-        /// How long it was tried.
+        /// The time limit.
         within: Duration,
-        /// The last answer, or why there was none.
+        /// The error of the last attempt.
         reason: String,
     },
-    /// The gateway in this process ended by itself.
-    #[error("the gateway ended during the drill")]
+    /// The gateway in this process ended before the drill.
+    #[error("the gateway in this process ended during the drill")]
     GatewayEnded,
 }
 
-/// A sandbox and a gateway, ready for the first request.
+/// A sandbox and a gateway that are ready for the first request.
 pub struct Drill {
     config: Config,
     clock: Clock,
@@ -161,10 +183,10 @@ pub struct Drill {
 }
 
 impl Drill {
-    /// Starts the sandbox, and the gateway unless it is another's.
+    /// Starts the sandbox, and the gateway unless it is external.
     ///
     /// # Errors
-    /// When one of the two cannot start.
+    /// If the sandbox, the gateway or the HTTP client cannot be started: see [`DrillError`].
     pub async fn start(config: Config, clock: Clock) -> Result<Self, DrillError> {
         let (rate, duration) = (config.rate.clamp(1, MAX_RATE), config.duration.min(MAX_DURATION));
         let config = Config { rate, duration, ..config };
@@ -174,13 +196,13 @@ impl Drill {
         Ok(Self { config, clock, run_id, sandbox, gateway, app, gateway_records, client })
     }
 
-    /// The provider of this drill.
+    /// The sandbox of this drill.
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
 
-    /// What is about to happen, and for another's gateway how to point it at the sandbox.
+    /// A text for people: what the drill will do, and how to point an external gateway at the sandbox.
     #[must_use]
     pub fn greeting(&self) -> String {
         let Config { scenario, rate, duration, seed, .. } = &self.config;
@@ -194,25 +216,26 @@ impl Drill {
         if self.app.is_none() {
             let (url, id, secret) = (self.sandbox.url(), self.sandbox.client_id(), self.sandbox.client_secret());
             text += &format!(
-                "\npoint the gateway at the sandbox, for instance:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run \
-                 --upstream {url} --client-id {id}\n\nwaiting for it at most {} s\n",
+                "\npoint the gateway at the sandbox, for example:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run \
+                 --upstream {url} --client-id {id}\n\nwaiting at most {} s for its first reply\n",
                 target::REACH_TIMEOUT.as_secs()
             );
         }
         text
     }
 
-    /// Waits for the gateway, runs the plan under load, and judges. `progress` is told several
-    /// times a second how it goes.
+    /// Waits for the gateway, performs the plan under load, and returns the report. Calls `progress` several
+    /// times per second.
     ///
     /// # Errors
-    /// When there is nothing to judge: see [`DrillError`].
+    /// If the gateway does not reply in time or ends during the drill, or if the sandbox cannot generate a
+    /// key: see [`DrillError`].
     pub async fn run(mut self, progress: impl FnMut(&Progress)) -> Result<Report, DrillError> {
         let app = self.app.take();
         let is_own = app.is_some();
         let serving = async {
             match app {
-                // However it ended: nobody asked it to.
+                // Any end is a failure, because nothing requested a shutdown.
                 Some(app) => drop(app.run(std::future::pending::<Shutdown>()).await),
                 None => std::future::pending().await,
             }
@@ -235,20 +258,20 @@ impl Drill {
         let plan = plan(config.scenario, config.duration, config.seed);
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let mut work = std::pin::pin!(async {
-            let mut loading = std::pin::pin!(load.run(config.rate, config.duration, started, sender));
+            let mut load_run = std::pin::pin!(load.run(config.rate, config.duration, started, sender));
             tokio::select! {
-                // What is still planned when the load is over would fall on nobody.
-                () = &mut loading => {}
-                performed = executor.run(&plan) => {
-                    performed?;
-                    loading.await;
+                // Events after the end of the load would affect no request.
+                () = &mut load_run => {}
+                plan_result = executor.run(&plan) => {
+                    plan_result?;
+                    load_run.await;
                 }
             }
             Ok::<_, DrillError>(clock.now() - started)
         });
         let took = loop {
             tokio::select! {
-                worked = &mut work => break worked?,
+                result = &mut work => break result?,
                 () = clock.sleep(MONITOR_INTERVAL) => progress(&monitor.update(&counters, config.duration, &executor)),
             }
         };
@@ -273,7 +296,7 @@ impl Drill {
     }
 }
 
-/// The gateway's records of `answers` requests.
+/// Returns the access records of `replies` requests.
 async fn last_records(
     gateway_records: &mut mpsc::UnboundedReceiver<GatewayRecord>,
     replies: usize,
@@ -288,7 +311,7 @@ async fn last_records(
             }
         }
     };
-    // A request that never reached the gateway has no record; the tally says so.
+    // A request that never reached the gateway has no record; the score reports it.
     tokio::select! {
         () = all => {}
         () = clock.sleep(RECORDS_TIMEOUT) => {}

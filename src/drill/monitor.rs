@@ -1,5 +1,5 @@
-//! A look at the provider, several times a second: for the progress line, and because its record
-//! keeps only the latest calls.
+//! Reads the sandbox several times per second, for the progress line, and because the sandbox keeps only the
+//! latest calls.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,29 +10,29 @@ use super::observations::ProviderCall;
 use crate::clock::Clock;
 use crate::sandbox::Sandbox;
 
-/// Between two readings: each copies the whole record, which holds ten seconds of the highest rate.
+/// The interval between two readings of the recorded calls. Each reading copies all of them; at the highest
+/// rate the sandbox keeps ten seconds.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How a drill goes.
+/// The progress of a drill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Since the first request was due.
+    /// The time since the first request was due.
     pub elapsed: Duration,
-    /// For how long requests are sent.
+    /// The time during which requests are sent.
     pub duration: Duration,
-    /// Requests sent.
+    /// The number of requests sent.
     pub sent: u64,
-    /// Answers other than 200, and requests without one.
+    /// The number of replies other than 200 and of requests without a reply.
     pub failed: u64,
-    /// The key of the last message the provider opened.
+    /// The `kid` of the last message that the provider opened.
     pub kid: Option<String>,
-    /// Since somebody fetched the key set, as seen by the provider.
+    /// The time since the key set was last requested without a fault, as seen by the provider.
     pub key_set_age: Option<Duration>,
-    /// Whether the key set and token endpoints fail now.
+    /// Whether an outage of the key set and token endpoints is in progress.
     pub is_broken: bool,
 }
 
-/// Reads the provider's record as it grows.
 pub(super) struct Monitor<'a> {
     sandbox: &'a Sandbox,
     run_id: Arc<str>,
@@ -49,7 +49,7 @@ pub(super) struct Monitor<'a> {
 }
 
 impl<'a> Monitor<'a> {
-    /// From now on: what the provider received before is not looked at.
+    /// Ignores the calls that the provider received before.
     pub(super) fn new(sandbox: &'a Sandbox, run_id: Arc<str>, clock: Clock, started: Instant) -> Self {
         let fetches = sandbox.jwks_fetches();
         Self {
@@ -90,7 +90,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// All calls since the beginning, and how many of them left the record unread.
+    /// Returns all calls since the start, and how many of them the sandbox dropped before they were read.
     pub(super) fn into_calls(mut self) -> (Vec<ProviderCall>, u64) {
         self.read_new_calls();
         (self.calls, self.unread_calls)
@@ -98,8 +98,8 @@ impl<'a> Monitor<'a> {
 
     fn read_new_calls(&mut self) {
         let received = self.sandbox.received();
-        let known = received.partition_point(|call| call.number <= self.read);
-        for received in &received[known..] {
+        let first_new = received.partition_point(|call| call.number <= self.read);
+        for received in &received[first_new..] {
             self.unread_calls += received.number - self.read - 1;
             self.read = received.number;
             if let Some(call) = ProviderCall::of(received, &self.run_id) {

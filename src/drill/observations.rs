@@ -1,4 +1,4 @@
-//! What is known when the load is over: of each request from up to three sides.
+//! The observations of a drill: of each request from up to three sides.
 
 use std::time::Duration;
 
@@ -10,102 +10,96 @@ use crate::gateway::request::request_id::X_REQUEST_ID;
 use crate::jose::OpenError;
 use crate::sandbox::Received;
 
-/// Everything the verdict is made of.
 #[derive(Clone, Debug)]
 pub(super) struct Observations {
-    /// From the first request's moment to the last one's answer.
+    /// The time from the first request being due to the end of the last one.
     pub(super) took: Duration,
-    /// The key that was published before the first event.
+    /// The `kid` that was published before the first event.
     pub(super) first_kid: String,
-    /// What the provider did.
     pub(super) events: Vec<Event>,
-    /// What the callers saw.
     pub(super) replies: Vec<ClientReply>,
-    /// What the provider saw.
     pub(super) calls: Vec<ProviderCall>,
-    /// Calls that left the provider's record before they were read.
+    /// The number of calls that the sandbox dropped before they were read.
     pub(super) unread_calls: u64,
-    /// What the gateway says; nothing when it is another's.
+    /// `None` for an external gateway.
     pub(super) gateway_records: Option<Vec<super::target::GatewayRecord>>,
-    /// Requests for the key set since the start, failed ones included.
+    /// Since the sandbox started, failed requests included.
     pub(super) key_set_fetches: u64,
-    /// Requests for a token since the start, failed ones included.
+    /// Since the sandbox started, failed requests included.
     pub(super) token_requests: u64,
 }
 
-/// One request as its caller saw it.
+/// One request as its client saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ClientReply {
     /// Counts from 0.
     pub(super) number: u64,
-    /// When it should have been sent.
+    /// The time when it was due.
     pub(super) due: Duration,
-    /// When the answer was there, or was given up.
+    /// The time of the complete reply or of the error.
     pub(super) ended: Duration,
-    /// What came back.
     pub(super) outcome: ReplyOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReplyOutcome {
-    /// An answer with this status, read to its end.
+    /// A complete reply with this status.
     Status(u16),
-    /// No whole answer, and why.
+    /// No complete reply, for this reason.
     NoReply(String),
 }
 
-/// One call as the provider saw it.
+/// One call as the provider recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProviderCall {
-    /// Which request it was for; not known of a body that could not be read, unless the gateway
-    /// passes on the request's name.
+    /// The number of the request. Not known if the body could not be opened, unless the gateway forwards the
+    /// request id.
     pub(super) number: Option<u64>,
-    /// What the provider answered.
+    /// The status of the response.
     pub(super) status: u16,
-    /// The key it was sealed for.
+    /// The `kid` that it was sealed for.
     pub(super) kid: Option<String>,
-    /// What became of the body.
     pub(super) body: BodyCheck,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyCheck {
-    /// Opened, and byte for byte what was sent.
+    /// Opened, and byte for byte the body that was sent.
     Intact,
-    /// Opened, and something else.
+    /// Opened, but not the body that was sent.
     Altered,
-    /// It came in clear.
+    /// Received as plaintext.
     Clear,
-    /// Sealed with a key that is not, or no longer, published.
+    /// Sealed with a key that is not published, or no longer published.
     UnknownKey,
-    /// Not opened for another reason, or not looked at.
+    /// Not opened for another reason.
     Unopened,
 }
 
 impl ProviderCall {
-    /// What a recorded call says about a request of `run`; none when it is not one of them.
+    /// Returns `None` if the call is not part of this drill.
     pub(super) fn of(received: &Received, run: &str) -> Option<Self> {
-        let named =
+        let number_in_header =
             received.headers.get(X_REQUEST_ID).and_then(|name| load::parse_request_id(run, name.to_str().ok()?));
-        let inside = number_in_body(&received.plaintext, run);
-        let body = match (&received.opened, &received.unopened, inside) {
+        let number_in_plaintext = number_in_body(&received.plaintext, run);
+        let body = match (&received.opened, &received.unopened, number_in_plaintext) {
             (_, Some(OpenError::UnknownKey(_)), _) => BodyCheck::UnknownKey,
             (Some(_), _, Some(number)) if received.plaintext == load::body(run, number) => BodyCheck::Intact,
             (Some(_), _, _) => BodyCheck::Altered,
             (None, None, Some(_)) => BodyCheck::Clear,
             _ => BodyCheck::Unopened,
         };
-        // A body that was refused unread says nothing, and without a name it may be anyone's.
-        let is_ours = inside.or(named).is_some() || body == BodyCheck::UnknownKey;
+        // A refused body without a request id could belong to any client.
+        let is_ours = number_in_plaintext.or(number_in_header).is_some() || body == BodyCheck::UnknownKey;
         is_ours.then(|| Self {
-            number: inside.or(named),
+            number: number_in_plaintext.or(number_in_header),
             status: received.status.as_u16(),
             kid: received.kid().map(str::to_owned),
             body,
         })
     }
 
-    /// Whether the provider did what was asked.
+    /// Whether the provider performed the request.
     pub(super) fn is_accepted(&self) -> bool {
         self.status == 200 && matches!(self.body, BodyCheck::Intact | BodyCheck::Altered | BodyCheck::Clear)
     }
@@ -115,8 +109,8 @@ impl std::fmt::Display for ProviderCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let body = match self.body {
             BodyCheck::Intact => "opened",
-            BodyCheck::Altered => "opened, not what was sent",
-            BodyCheck::Clear => "in clear",
+            BodyCheck::Altered => "opened, not the body that was sent",
+            BodyCheck::Clear => "plaintext",
             BodyCheck::UnknownKey => "key not published",
             BodyCheck::Unopened => "not opened",
         };

@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-/// Median, 99th percentile and maximum of some times.
+/// The median, 99th percentile and maximum of a list of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantiles {
-    /// How many there were, at least one.
+    /// The number of times, at least one.
     pub count: usize,
-    /// Half of them were at most this.
+    /// The median: half of the times are at most this long.
     pub p50: Duration,
-    /// 99 of a hundred were at most this.
+    /// The 99th percentile: 99 % of the times are at most this long.
     pub p99: Duration,
-    /// All of them were at most this.
+    /// The longest time.
     pub max: Duration,
 }
 
 impl Quantiles {
-    /// By nearest rank, so each is a time that was measured. None of none.
+    /// Calculates the quantiles by nearest rank, so that each is a measured time. Returns `None` for an empty
+    /// list.
     #[must_use]
     pub fn of(mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
@@ -35,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_times_that_were_measured() {
+    fn each_quantile_is_one_of_the_measured_times() {
         assert_eq!(of([]), None);
         assert_eq!(of([7]), Some([1, 7, 7, 7]));
         assert_eq!(of([3, 1, 2]), Some([3, 2, 3, 3]));

@@ -4,23 +4,23 @@ use std::fmt;
 
 use clap::ValueEnum;
 
-/// What kind of bad day it is.
+/// The kind of events in a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// The provider rotates and takes the older key out later
+    /// The provider rotates, and removes the older key later
     Overlap,
-    /// The provider rotates and takes the older key out at once, eight times
+    /// The provider rotates and removes the older key at once, eight times
     HardCut,
-    /// The key set and token endpoints fail for most of the time
+    /// The key set and token endpoints fail during most of the drill
     JwksOutage,
-    /// The provider revokes all tokens, every few seconds
+    /// The provider revokes all tokens every few seconds
     TokenRevoked,
-    /// All of these at random moments
+    /// All of these events at random times
     Storm,
 }
 
 impl Scenario {
-    /// As on the command line.
+    /// The name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -32,20 +32,20 @@ impl Scenario {
         }
     }
 
-    /// In a few words.
+    /// A short description.
     #[must_use]
     pub fn description(self) -> &'static str {
         match self {
             Self::Overlap => "rotations with an overlap",
             Self::HardCut => "rotations without an overlap",
-            Self::JwksOutage => "key set and token endpoints down, good ones in hand",
+            Self::JwksOutage => "key set and token endpoints down while the gateway has a valid key and token",
             Self::TokenRevoked => "all tokens revoked",
-            Self::Storm => "rotations, cuts, outages and revocations at random moments",
+            Self::Storm => "rotations, hard cuts, outages and revocations at random times",
         }
     }
 
-    /// Whether the gateway must see changes of the key set without being refused first. Then the
-    /// set's lifetime is as short as the drill is.
+    /// Whether the gateway must notice changes of the key set without a refusal from the provider. Then the
+    /// drill shortens the lifetime of the key set.
     pub(super) fn needs_refreshes(self) -> bool {
         match self {
             Self::Overlap | Self::JwksOutage | Self::Storm => true,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_command_line() {
+    fn scenario_names_match_the_command_line() {
         for scenario in Scenario::value_variants() {
             assert_eq!(scenario.to_possible_value().unwrap().get_name(), scenario.name());
         }

@@ -1,4 +1,4 @@
-//! What callers were answered, held against what the provider opened.
+//! Compares what the clients received with what the provider opened.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,61 +7,60 @@ use super::events::{Change, Event};
 use super::observations::{BodyCheck, ClientReply, Observations, ProviderCall, ReplyOutcome};
 use super::quantiles::Quantiles;
 
-/// How long after an event a request counts as hit by it; an outage counts from its beginning to
-/// this long after its end. The gateway's budget lets a refused request wait a second at most.
+/// The time after an event during which requests count as affected by it. An outage counts from its begin
+/// until this long after its end. The gateway delays a refused request by at most a second, hence one second.
 const EVENT_EFFECT: Duration = Duration::from_secs(1);
 
-/// The figures of a drill.
+/// The results of a drill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Score {
-    /// Requests sent.
+    /// The number of requests sent.
     pub requests: usize,
-    /// Those that did not get through, in order.
+    /// The lost requests, in order of their numbers.
     pub lost: Vec<LostRequest>,
-    /// Requests that the provider accepted more than once.
+    /// The number of requests that the provider accepted more than once.
     pub duplicated: usize,
-    /// Requests sealed again after a 400; not known of another's gateway.
+    /// The number of requests that the gateway sealed again after a 400. `None` for an external gateway.
     pub resealed: Option<usize>,
-    /// Requests sent again after a 401; not known of another's gateway.
+    /// The number of requests that the gateway sent again after a 401. `None` for an external gateway.
     pub resent: Option<usize>,
-    /// Attempts that the provider refused because their key was not published.
+    /// The number of attempts that the provider refused because their key was not published.
     pub sealed_with_retired_key: usize,
-    /// Keys published during the drill.
+    /// The number of keys published during the drill.
     pub published: usize,
-    /// From the publication of each key to the first answer to a request opened under it, for the
-    /// keys that were used.
+    /// The time from the publication of each key to the first reply to a request opened with it, for the keys
+    /// that were used.
     pub adoption: Option<Quantiles>,
-    /// From due to answered, away from events.
+    /// The latency from due to replied, for requests that no event affected.
     pub latency_normal: Option<Quantiles>,
-    /// The same within a second after an event, or during an outage.
+    /// The latency from due to replied, for requests during an outage or within a second after an event.
     pub latency_during_faults: Option<Quantiles>,
-    /// Requests for the key set since the start.
+    /// The number of requests for the key set since the sandbox started.
     pub key_set_fetches: u64,
-    /// Requests for a token since the start.
+    /// The number of requests for a token since the sandbox started.
     pub token_requests: u64,
-    /// Calls that could not be looked at, because the provider's record is bounded.
+    /// The number of calls that the sandbox dropped before the drill read them.
     pub unread_calls: u64,
 }
 
-/// A request that did not get through.
+/// A lost request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostRequest {
-    /// Its number, as in its body.
+    /// Its number in the body.
     pub number: u64,
-    /// When it should have been sent.
+    /// The time when it was due.
     pub due: Duration,
-    /// When its caller knew.
+    /// The time when its client had a reply or an error.
     pub ended: Duration,
-    /// Why it counts as lost.
+    /// The reason why it counts as lost.
     pub reason: String,
-    /// What the provider saw of it, attempt by attempt.
+    /// What the provider recorded of each attempt.
     pub attempts: Vec<String>,
-    /// What the gateway recorded; not known of another's.
+    /// What the gateway recorded. `None` for an external gateway.
     pub gateway: Option<String>,
 }
 
 impl Score {
-    /// The figures that follow from `evidence`.
     pub(super) fn of(observations: &Observations) -> Self {
         let attempts = by_number(&observations.calls);
         let gateway_records = observations.gateway_records.as_ref();
@@ -108,7 +107,7 @@ impl Score {
     }
 }
 
-/// Each request that got through, when its answer was there, and the key it was opened with.
+/// Returns, for each request that was opened intact, the time of its reply and the `kid` it was opened with.
 pub(super) fn opened_requests(observations: &Observations) -> impl Iterator<Item = (Duration, &str)> {
     let ended: HashMap<u64, Duration> = observations.replies.iter().map(|reply| (reply.number, reply.ended)).collect();
     let opened = observations.calls.iter().filter(|call| call.status == 200 && call.body == BodyCheck::Intact);
@@ -131,19 +130,19 @@ fn accepted<'a>(calls: &'a [&ProviderCall]) -> impl Iterator<Item = &'a Provider
 
 fn loss_reason(reply: &ClientReply, calls: &[&ProviderCall]) -> Option<String> {
     match &reply.outcome {
-        ReplyOutcome::NoReply(reason) => return Some(format!("no answer: {reason}")),
+        ReplyOutcome::NoReply(reason) => return Some(format!("no reply: {reason}")),
         ReplyOutcome::Status(200) => {}
-        ReplyOutcome::Status(status) => return Some(format!("answered {status}")),
+        ReplyOutcome::Status(status) => return Some(format!("reply had status {status}")),
     }
     match accepted(calls).next().map(|call| call.body) {
         Some(BodyCheck::Intact) => None,
-        Some(BodyCheck::Clear) => Some("it came to the provider in clear".to_owned()),
-        Some(_) => Some("the provider opened something else".to_owned()),
-        None => Some("answered 200, but the provider never had it".to_owned()),
+        Some(BodyCheck::Clear) => Some("the provider received it as plaintext".to_owned()),
+        Some(_) => Some("the provider opened a different body".to_owned()),
+        None => Some("reply had status 200, but the provider never received the request".to_owned()),
     }
 }
 
-/// How long each published key that was used had waited for its first use.
+/// Returns, for each published key that was used, the time from its publication to its first use.
 fn adoption(observations: &Observations) -> Vec<Duration> {
     let mut first_use: HashMap<&str, Duration> = HashMap::new();
     for (ended, kid) in opened_requests(observations) {
@@ -154,7 +153,7 @@ fn adoption(observations: &Observations) -> Vec<Duration> {
     published.filter_map(|(at, kid)| Some(first_use.get(kid)?.saturating_sub(at))).collect()
 }
 
-/// The times of the requests away from events, and of those hit by one.
+/// Returns the latencies of the requests that no event affected, and of those that an event affected.
 fn latencies(replies: &[ClientReply], events: &[Event]) -> (Vec<Duration>, Vec<Duration>) {
     let periods = disturbed_periods(events);
     let (outside, inside): (Vec<_>, Vec<_>) = replies
@@ -185,7 +184,7 @@ mod tests {
     use crate::drill::testing::{call, event, ms, observations, reply};
 
     #[test]
-    fn a_request_answered_and_opened_once_is_not_lost() {
+    fn a_request_with_a_200_that_was_opened_once_is_not_lost() {
         let score = Score::of(&observations());
         assert_eq!((score.requests, score.lost.len(), score.duplicated), (4, 0, 0));
         assert_eq!((score.resealed, score.resent, score.sealed_with_retired_key), (Some(1), Some(0), 1));
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_lost_for_each_of_these_reasons_and_its_trace_is_kept() {
+    fn each_kind_of_loss_has_its_reason_and_its_trace() {
         let mut observations = observations();
         observations.replies.extend([
             reply(10, 0, 1, ReplyOutcome::Status(502)),
@@ -214,12 +213,12 @@ mod tests {
         assert_eq!(
             reasons,
             [
-                (10, "answered 502"),
-                (11, "no answer: connection closed"),
-                (12, "answered 200, but the provider never had it"),
-                (13, "the provider opened something else"),
-                (14, "it came to the provider in clear"),
-                (15, "answered 200, but the provider never had it"),
+                (10, "reply had status 502"),
+                (11, "no reply: connection closed"),
+                (12, "reply had status 200, but the provider never received the request"),
+                (13, "the provider opened a different body"),
+                (14, "the provider received it as plaintext"),
+                (15, "reply had status 200, but the provider never received the request"),
             ]
         );
         assert_eq!(score.lost[5].attempts, ["400 key not published a"]);
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_accepted_twice_is_a_duplicate_and_a_refused_attempt_is_not() {
+    fn a_request_accepted_twice_is_a_duplicate_but_a_refused_attempt_is_not() {
         let mut observations = observations();
         observations.calls.push(call(0, 200, "a", BodyCheck::Intact));
         observations.calls.push(call(1, 401, "a", BodyCheck::Unopened));
@@ -235,24 +234,24 @@ mod tests {
     }
 
     #[test]
-    fn adoption_runs_from_publication_to_the_first_answer_under_the_key() {
+    fn adoption_is_the_time_from_publication_to_the_first_reply_with_the_key() {
         let mut observations = observations();
-        let adopted = Score::of(&observations).adoption.unwrap();
-        assert_eq!((adopted.count, adopted.max), (1, ms(130)));
+        let adoption = Score::of(&observations).adoption.unwrap();
+        assert_eq!((adoption.count, adoption.max), (1, ms(130)));
         observations.events.push(event(3000, Change::Cut("never used".into())));
         let score = Score::of(&observations);
         assert_eq!((score.published, score.adoption.unwrap().count), (2, 1));
     }
 
     #[test]
-    fn latency_counts_from_due_and_tells_calm_from_trouble() {
+    fn latency_counts_from_due_and_is_split_by_events() {
         let score = Score::of(&observations());
         assert_eq!(score.latency_normal.unwrap().count, 2);
         assert_eq!(score.latency_during_faults.unwrap().max, ms(140));
     }
 
     #[test]
-    fn an_outage_is_trouble_from_its_beginning_to_a_second_after_its_end() {
+    fn an_outage_affects_requests_until_a_second_after_its_end() {
         let events = [event(1000, Change::OutageBegan), event(5000, Change::OutageEnded)];
         let at = |at| reply(0, at, at + 1, ReplyOutcome::Status(200));
         let is_disturbed = |at| !latencies(&[at], &events).1.is_empty();
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn of_anothers_gateway_its_own_figures_are_not_known() {
+    fn resealed_and_resent_are_not_known_for_an_external_gateway() {
         let mut observations = observations();
         observations.gateway_records = None;
         let score = Score::of(&observations);

@@ -1,4 +1,4 @@
-//! The sandbox, and who is drilled against it.
+//! Starts the sandbox and the gateway under test.
 
 use std::io;
 use std::sync::Arc;
@@ -15,47 +15,46 @@ use crate::gateway::access_log::Record;
 use crate::sandbox::{Options, Sandbox};
 use crate::secret::{Secret, SecretSource};
 
-/// How long another's gateway may take to be there, started by hand if need be.
+/// The time limit for the first reply of an external gateway, which a person may have to start.
 pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Between two looks whether it is there.
+/// The pause between two attempts to reach the gateway.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Of the key set, where the gateway must see changes by itself: a drill of twenty seconds stands
-/// for hours, so its five minutes are two seconds.
+/// The `max-age` of the key set in scenarios where the gateway must notice changes by itself. A drill of
+/// twenty seconds stands for hours of operation, so two seconds stand for the usual five minutes.
 const SHORT_MAX_AGE: Duration = Duration::from_secs(2);
 
-/// A token outlives the drill by this. It is renewed at half to three quarters of its life, so
-/// within an outage that takes most of the drill, and is good to the end without.
+/// The token lifetime exceeds the drill by this. Then the gateway renews its token at half to three quarters
+/// of the drill, within a long outage, but the old token stays valid until the end.
 const TOKEN_OUTLIVES: Duration = Duration::from_secs(5);
 
-/// Made up once and for all, so that a gateway can be set up before the sandbox is there. Worth
-/// nothing elsewhere.
+/// A fixed secret, so that an external gateway can be configured before the sandbox runs. It is valid in this
+/// sandbox only.
 const EXTERNAL_SECRET: &str = "drill-secret";
 
-/// One request as the gateway in this process recorded it.
+/// One request as recorded by the gateway in this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GatewayRecord {
-    /// Which one.
+    /// The number in the request's body.
     pub(super) number: u64,
-    /// Whether it was sealed again after the provider's refusal of the key.
+    /// Whether the gateway sealed it again because the provider refused the key.
     pub(super) resealed: bool,
-    /// Whether it was sent again after the provider's refusal of the token.
+    /// Whether the gateway sent it again because the provider refused the token.
     pub(super) resent: bool,
-    /// How it looked to the gateway, for a trace.
+    /// A summary of the access record.
     pub(super) trace: String,
 }
 
-/// Everything around the load.
+/// The sandbox and the gateway, running.
 pub(super) struct RunningTarget {
     pub(super) sandbox: Sandbox,
     pub(super) gateway: Url,
-    /// Not when the gateway is another's.
+    /// `None` for an external gateway.
     pub(super) app: Option<App>,
     pub(super) gateway_records: mpsc::UnboundedReceiver<GatewayRecord>,
 }
 
-/// Starts what there is to start.
 pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Result<RunningTarget, DrillError> {
     let (sender, gateway_records) = mpsc::unbounded_channel();
     let mut options = Options { clock: clock.clone(), ..Options::default() };
@@ -74,7 +73,7 @@ pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Res
     let run = Arc::clone(run);
     let observer = Arc::new(move |record: &Record| {
         if let Some(number) = load::parse_request_id(&run, record.request_id.as_str()) {
-            // The drill that no longer listens has been given up.
+            // A closed channel means that the drill was cancelled.
             let _ = sender.send(GatewayRecord::of(number, record));
         }
     });
@@ -84,26 +83,26 @@ pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Res
     Ok(RunningTarget { sandbox, gateway: parsed(&gateway)?, app: Some(app), gateway_records })
 }
 
-/// Waits until the gateway gives the provider's 200; when that takes too long, until it gave any
-/// answer at all, since what is wrong with it is then the drill's to say.
+/// Waits until the gateway relays a 200 from the provider. After the time limit any other reply is enough:
+/// the drill then reports the gateway's fault.
 pub(super) async fn wait_until_reachable(
     client: &reqwest::Client,
     gateway: &Url,
     clock: &Clock,
 ) -> Result<(), DrillError> {
     let deadline = clock.now() + REACH_TIMEOUT;
-    let mut last = None;
+    let mut last_error = None;
     while clock.now() < deadline {
         let probe =
             client.post(load::endpoint_url(gateway)).header(CONTENT_TYPE, "application/json").timeout(REACH_TIMEOUT);
         match probe.body(r#"{"credentials_token":"sandbox-credentials-1"}"#).send().await {
             Ok(reply) if reply.status() == 200 => return Ok(()),
-            Ok(_) => last = None,
-            Err(error) => last = Some(load::describe(error)),
+            Ok(_) => last_error = None,
+            Err(error) => last_error = Some(load::describe(error)),
         }
         clock.sleep(POLL_INTERVAL).await;
     }
-    match last {
+    match last_error {
         None => Ok(()),
         Some(reason) => Err(DrillError::Unreachable { gateway: gateway.to_string(), within: REACH_TIMEOUT, reason }),
     }
@@ -114,7 +113,7 @@ impl GatewayRecord {
         let reply = match (record.refusal, record.status) {
             (Some(code), _) => format!("refused: {}", code.row().code),
             (None, Some(status)) => format!("relayed {}", status.as_u16()),
-            (None, None) => "no answer".to_owned(),
+            (None, None) => "no reply".to_owned(),
         };
         let Record { attempts, resealed, resent, duration, outcome, .. } = record;
         let trace = format!(
@@ -126,8 +125,8 @@ impl GatewayRecord {
     }
 }
 
-/// The gateway as it is by default, but for where it listens and how short a key set's life may
-/// be.
+/// The default configuration of the gateway, except that its minimum lifetime of a key set is as short as the
+/// drill needs.
 fn for_sandbox(sandbox: &Sandbox) -> io::Result<crate::config::Config> {
     let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
     let url = parsed(&sandbox.url())?;

@@ -1,4 +1,4 @@
-//! A small drill that went well, for the tests of this room.
+//! The observations of a small drill without losses, for the unit tests of this module.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) fn event(at: u64, change: Change) -> Event {
     Event { at: ms(at), change }
 }
 
-/// Four requests, one of them sealed again after a cut from `a` to `b` at two seconds.
+/// Four requests. One of them is sealed again after a hard cut from key `a` to key `b` at two seconds.
 pub(super) fn observations() -> Observations {
     let record =
         |number| GatewayRecord { number, resealed: number == 2, resent: false, trace: "relayed 200".to_owned() };

@@ -1,4 +1,4 @@
-//! Which key sealed how many requests, over time.
+//! The number of requests sealed with each key, over time.
 
 use std::time::Duration;
 
@@ -6,38 +6,37 @@ use super::events::{Change, Event};
 use super::observations::Observations;
 use super::score::{self, Score};
 
-/// As many columns as fit beside a kid on a terminal of 80.
+/// The number of columns that fit beside a `kid` on a terminal of 80 columns.
 const BUCKETS: usize = 58;
 
-/// Counts by key and time.
+/// The number of requests by key and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
-    /// Length of one bucket.
+    /// The length of one bucket.
     pub bucket: Duration,
-    /// One for each key, in the order of their publication.
+    /// The keys in the order of their publication.
     pub keys: Vec<KeyUsage>,
-    /// Lost requests in each bucket.
+    /// The number of lost requests in each bucket.
     pub lost: Vec<u32>,
 }
 
-/// One key over time.
+/// The use of one key over time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyUsage {
-    /// Its kid.
+    /// The `kid` of the key.
     pub kid: String,
-    /// When it was published.
+    /// The time of its publication.
     pub published: Duration,
-    /// When it was taken out; the end of the drill when it was not.
+    /// The time of its removal, or the end of the drill.
     pub withdrawn: Duration,
-    /// Requests opened under it in each bucket, by the time of their answer.
+    /// The number of requests opened with it in each bucket, by the time of their reply.
     pub counts: Vec<u32>,
 }
 
 impl Timeline {
-    /// The time line of `evidence`.
     pub(super) fn of(observations: &Observations, score: &Score) -> Self {
         let end = observations.took.max(Duration::from_millis(1));
-        // Rounded up, so that the last moment lies in the last bucket.
+        // Rounded up, so that the end lies in the last bucket.
         let bucket = Duration::from_nanos((end.as_nanos() as u64).div_ceil(BUCKETS as u64) + 1);
         let mut timeline =
             Self { bucket, keys: key_lifetimes(&observations.first_kid, &observations.events, end), lost: empty() };
@@ -52,26 +51,27 @@ impl Timeline {
         timeline
     }
 
-    /// The bucket of a moment.
+    /// The index of the bucket that contains a time.
     #[must_use]
     pub fn column(&self, at: Duration) -> usize {
         usize::try_from(at.as_nanos() / self.bucket.as_nanos().max(1)).map_or(BUCKETS - 1, |at| at.min(BUCKETS - 1))
     }
 
-    /// Buckets there are.
+    /// The number of buckets.
     #[must_use]
     pub fn columns(&self) -> usize {
         self.lost.len()
     }
 
-    /// The most that any bucket holds, over all keys and lost ones together.
+    /// The highest number of requests in one bucket: all keys and the lost requests together.
     #[must_use]
     pub fn max_count(&self) -> u32 {
         let sum = |column: usize| self.keys.iter().map(|usage| usage.counts[column]).sum::<u32>() + self.lost[column];
         (0..self.columns()).map(sum).max().unwrap_or(0)
     }
 
-    /// The band of a key; of one that nobody published, a new one over the whole time.
+    /// Returns the entry of a key. For a key that the sandbox did not publish, adds an entry over the whole
+    /// time.
     fn usage(&mut self, kid: &str, end: Duration) -> &mut KeyUsage {
         let index = self.keys.iter().position(|usage| usage.kid == kid).unwrap_or_else(|| {
             self.keys.push(KeyUsage::new(kid, Duration::ZERO, end));
@@ -91,7 +91,7 @@ fn empty() -> Vec<u32> {
     vec![0; BUCKETS]
 }
 
-/// From when to when each key was published.
+/// Returns each key with the time of its publication and removal.
 fn key_lifetimes(first_kid: &str, events: &[Event], end: Duration) -> Vec<KeyUsage> {
     let mut keys = vec![KeyUsage::new(first_kid, Duration::ZERO, end)];
     for Event { at, change } in events {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_is_in_one_bucket_of_its_key() {
+    fn every_request_is_counted_in_one_bucket_of_its_key() {
         let mut observations = observations();
         observations.replies.push(reply(9, 3990, 4000, ReplyOutcome::Status(502)));
         let timeline = timeline(&observations);
@@ -129,12 +129,12 @@ mod tests {
         assert_eq!(sums, [2, 2]);
         assert_eq!(timeline.keys[0].counts[0], 1);
         assert_eq!(timeline.keys[1].counts[timeline.column(ms(2130))], 1);
-        assert_eq!(timeline.lost[BUCKETS - 1], 1, "the last moment lies in the last bucket");
+        assert_eq!(timeline.lost[BUCKETS - 1], 1, "the end lies in the last bucket");
         assert_eq!(timeline.max_count(), 1);
     }
 
     #[test]
-    fn a_key_lives_from_its_publication_until_it_is_taken_out() {
+    fn a_key_is_published_until_it_is_removed() {
         let events = [
             event(1000, Change::Rotated("b".into())),
             event(2000, Change::Retired("a".into())),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_nobody_published_has_a_band_too() {
+    fn a_key_that_was_not_published_has_an_entry() {
         let mut observations = observations();
         observations.events.clear();
         let kids: Vec<_> = timeline(&observations).keys.into_iter().map(|usage| usage.kid).collect();

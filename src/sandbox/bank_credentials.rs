@@ -110,16 +110,16 @@ impl BankCredentials {
     }
 
     /// Starts a flow. Returns a document with the token of the flow.
-    pub(super) fn force(&mut self, token: &str, force: ForcedFlow) -> Option<Value> {
+    pub(super) fn force(&mut self, token: &str, flow: ForcedFlow) -> Option<Value> {
         let credential = self.all.iter_mut().find(|credential| credential.token == token)?;
-        let (member, flow_token) = match force {
+        let (member, flow_token) = match flow {
             ForcedFlow::Sca => ("sca_token", &mut credential.sca_token),
             ForcedFlow::Reset => ("reset_token", &mut credential.reset_token),
             ForcedFlow::Transaction => ("transaction_token", &mut credential.transaction_token),
         };
-        let token = format!("sandbox-{}", Uuid::new_v4().simple());
-        *flow_token = Some(token.clone());
-        Some(json!({ member: token }))
+        let new_token = format!("sandbox-{}", Uuid::new_v4().simple());
+        *flow_token = Some(new_token.clone());
+        Some(json!({ member: new_token }))
     }
 
     /// Returns false if there are no such credentials.
@@ -215,11 +215,11 @@ mod tests {
     #[tokio::test]
     async fn a_forced_flow_returns_its_token_and_shows_it_in_the_status() {
         let sandbox = TestSandbox::start().await;
-        for token in ["sca", "reset", "transaction"] {
+        for flow in ["sca", "reset", "transaction"] {
             let mut body = first();
-            body["force"] = json!(token);
+            body["force"] = json!(flow);
             let response = sandbox.call(Method::PUT, STATUS, &body).await.ok();
-            let member = format!("{token}_token");
+            let member = format!("{flow}_token");
             assert_eq!(response.as_object().unwrap().len(), 1);
             assert!(response[&member].is_string());
             let status = sandbox.post(STATUS, &first()).await.ok();

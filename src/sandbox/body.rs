@@ -116,11 +116,11 @@ pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) ->
 
 /// The media type in lower case, without parameters. `None` if the header is missing, repeated or not ASCII.
 fn media_type(headers: &HeaderMap) -> Option<String> {
-    let mut lines = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
         return None;
     };
-    let essence = line.to_str().ok()?.split(';').next()?;
+    let essence = value.to_str().ok()?.split(';').next()?;
     Some(essence.trim().to_ascii_lowercase())
 }
 
@@ -161,10 +161,10 @@ mod tests {
 
     #[test]
     fn a_content_type_may_have_parameters_but_must_not_be_repeated() {
-        let with = |lines: &[&'static str]| {
+        let with = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(CONTENT_TYPE, http::HeaderValue::from_static(line));
+            for value in values {
+                headers.append(CONTENT_TYPE, http::HeaderValue::from_static(value));
             }
             open(&headers, &Bytes::from_static(b"{}"), &[]).map(|content| content.plaintext)
         };

@@ -95,8 +95,8 @@ impl FlinksEndpoint {
     pub(super) fn authenticates(self, state: &SandboxState, headers: &HeaderMap) -> bool {
         let Flinks { keys, tokens } = &state.flinks;
         let has_key = |name: &str, key: &Secret| {
-            let mut lines = headers.get_all(name).iter();
-            matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes() == key.expose().as_bytes())
+            let mut values = headers.get_all(name).iter();
+            matches!((values.next(), values.next()), (Some(value), None) if value.as_bytes() == key.expose().as_bytes())
         };
         match self {
             Self::Accounts => {

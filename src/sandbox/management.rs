@@ -170,10 +170,10 @@ fn rotation(overlap: Option<&str>) -> Result<Rotation, ApiResponse> {
 /// `/received/last/body` or `/received/N/body`.
 fn received_body(state: &SandboxState, path: &str) -> Option<Bytes> {
     let call_number = path.strip_prefix("/received/")?.strip_suffix("/body")?;
-    let record = lock(&state.received);
+    let log = lock(&state.received);
     let call = match call_number {
-        "last" => record.last(),
-        number => record.numbered(number.parse().ok()?),
+        "last" => log.last(),
+        number => log.numbered(number.parse().ok()?),
     };
     call.map(|call| call.plaintext.clone())
 }

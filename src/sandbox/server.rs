@@ -35,7 +35,7 @@ const MAX_CONNECTIONS: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `listener` in a new task. Aborting the task also ends its connections and drops `running`.
-pub(super) fn spawn<A, F>(listener: TcpListener, running: Arc<watch::Sender<()>>, response: A) -> AbortHandle
+pub(super) fn spawn<A, F>(listener: TcpListener, running: Arc<watch::Sender<()>>, respond: A) -> AbortHandle
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Unpin + 'static,
     F: Future<Output = io::Result<Response<ScriptedBody>>> + Send + 'static,
@@ -48,7 +48,7 @@ where
                 Some(ended) = connections.join_next() => report_panic(ended),
                 accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(serve_connection(stream, response.clone()));
+                        connections.spawn(serve_connection(stream, respond.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "sandbox: cannot accept a connection");
@@ -61,7 +61,7 @@ where
     accepting.abort_handle()
 }
 
-async fn serve_connection<A, F>(stream: TcpStream, response: A)
+async fn serve_connection<A, F>(stream: TcpStream, respond: A)
 where
     A: Fn(Request<Incoming>) -> F + Unpin,
     F: Future<Output = io::Result<Response<ScriptedBody>>>,
@@ -70,7 +70,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service_fn(response));
+        .serve_connection(TokioIo::new(stream), service_fn(respond));
     let Err(error) = (&mut connection).await else {
         return;
     };

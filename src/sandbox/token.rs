@@ -68,11 +68,11 @@ impl IssuedTokens {
 /// Returns the token of the `Authorization: Bearer` header (RFC 6750 section 2.1) if there is exactly one
 /// such header. The scheme is case-insensitive (RFC 9110 section 11.1).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let (line, None) = (lines.next()?, lines.next()) else {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else {
         return None;
     };
-    let (scheme, token) = line.to_str().ok()?.split_once(' ')?;
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
@@ -107,13 +107,13 @@ async fn open_and_grant(
     faults: Vec<TokenFault>,
     handler: TokenHandler,
 ) -> ApiResponse {
-    let decided = tokio::task::spawn_blocking(move || {
+    let processed = tokio::task::spawn_blocking(move || {
         let content =
             body::open(&head.headers, &wire, &state.keys()).map_err(|error| error.to_response(ErrorFormat::V0))?;
         let request = serde_json::from_slice(&content.plaintext).map_err(|_not_json| ErrorFormat::V0.not_json())?;
         Ok(handler(&state, &request, &faults))
     });
-    match decided.await {
+    match processed.await {
         Ok(Ok(response) | Err(response)) => response,
         Err(error) => {
             tracing::error!(%error, "sandbox: a token request could not be handled");
@@ -289,10 +289,10 @@ mod tests {
 
     #[test]
     fn exactly_one_bearer_header_is_accepted() {
-        let with = |lines: &[&'static str]| {
+        let with = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(AUTHORIZATION, http::HeaderValue::from_static(line));
+            for value in values {
+                headers.append(AUTHORIZATION, http::HeaderValue::from_static(value));
             }
             bearer(&headers).map(str::to_owned)
         };

@@ -1,4 +1,4 @@
-//! Drills that pass, and drills that must not.
+//! Drills that must pass and drills that must fail.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_short_hard_cut_drill_loses_nothing_and_leaves_its_reports() {
+fn a_short_hard_cut_drill_loses_no_request_and_writes_its_reports() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (html, json) = (path("report.html"), path("report.json"));
@@ -33,12 +33,12 @@ fn a_short_hard_cut_drill_loses_nothing_and_leaves_its_reports() {
     assert_eq!((&report["title"], &report["verdict"]), (&"jwe-gateway drill: hard-cut".into(), &"PASS".into()));
     let count = |name: &str| report[name].as_u64().unwrap();
     assert_eq!((count("requests"), count("lost"), count("duplicated")), (450, 0, 0));
-    // Five are planned; a busy machine is slow to make keys.
+    // Five are planned, but a busy machine generates keys slowly.
     assert!(count("keys_published") >= 3, "{printed}");
-    assert!(count("resealed") >= 3, "a cut is met by a message under the old key: {printed}");
+    assert!(count("resealed") >= 3, "after a hard cut, a request is sealed with the old key: {printed}");
     assert_eq!(count("resealed"), count("sealed_with_a_retired_key"));
 
-    let verdict = format!("450 requests through {} hard cuts: none lost, none duplicated", count("keys_published"));
+    let verdict = format!("450 requests, {} hard cuts: none lost, none duplicated", count("keys_published"));
     assert_eq!(report["why"], verdict);
     assert!(printed.ends_with(&format!("\nPASS  {verdict}\n")), "{printed}");
     let page = std::fs::read_to_string(html).unwrap();
@@ -47,21 +47,25 @@ fn a_short_hard_cut_drill_loses_nothing_and_leaves_its_reports() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_that_answers_without_forwarding_fails_the_drill() {
-    let liar = MockServer::start().await;
-    Mock::given(matchers::any()).respond_with(ResponseTemplate::new(200)).mount(&liar).await;
+async fn a_gateway_that_replies_without_forwarding_fails_the_drill() {
+    let fake_gateway = MockServer::start().await;
+    Mock::given(matchers::any()).respond_with(ResponseTemplate::new(200)).mount(&fake_gateway).await;
     let any_port = "127.0.0.1:0";
-    let command = ["drill", "--scenario", "hard-cut", "--duration", "1s", "--rate", "20", "--gateway", &liar.uri()];
+    let command =
+        ["drill", "--scenario", "hard-cut", "--duration", "1s", "--rate", "20", "--gateway", &fake_gateway.uri()];
     let output = run(&[&command[..], &["--listen", any_port, "--management", any_port]].concat(), b"");
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{printed}{}", text(&output.stderr));
-    assert!(printed.contains("FAIL  the provider received nothing; is the gateway's upstream http://127.0.0.1:"));
+    assert!(
+        printed
+            .contains("FAIL  the provider received no request; check that the gateway's upstream is http://127.0.0.1:")
+    );
     assert!(printed.contains("  lost                        20\n"), "{printed}");
-    assert!(printed.contains("answered 200, but the provider never had it"), "{printed}");
+    assert!(printed.contains("reply had status 200, but the provider never received the request"), "{printed}");
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_found_before_the_drill() {
+fn a_report_path_that_cannot_be_written_fails_before_the_drill() {
     let output = run(&["drill", "--scenario", "hard-cut", "--report", "/nowhere/report.html"], b"");
     assert_eq!(output.status.code(), Some(69));
     assert!(text(&output.stderr).contains("/nowhere/report.html"));
@@ -69,28 +73,27 @@ fn a_report_that_cannot_be_written_is_found_before_the_drill() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn anothers_gateway_passes_when_it_seals() {
-    let report = drill_behind_a_door(|_| {}).await;
+async fn an_external_gateway_passes_when_it_seals() {
+    let report = drill_as_external_gateway(|_| {}).await;
     assert!(report.verdict.is_pass(), "{report}");
     assert!(report.score.sealed_with_retired_key >= 1, "{report}");
-    assert_eq!(report.score.resealed, None, "only the gateway could tell");
+    assert_eq!(report.score.resealed, None, "an external gateway does not report it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn anothers_gateway_fails_when_it_refuses() {
-    // Enough for the question whether it is there.
-    let report = drill_behind_a_door(|config| config.gateway.limits.max_body = 60).await;
+async fn an_external_gateway_fails_when_it_refuses() {
+    // Large enough for the probe that waits for the gateway, too small for the requests of the load.
+    let report = drill_as_external_gateway(|config| config.gateway.limits.max_body = 60).await;
     assert!(!report.verdict.is_pass(), "{report}");
     assert_eq!((report.score.requests, report.score.lost.len()), (100, 100), "{report}");
-    assert_eq!(report.score.lost[0].reason, "answered 413");
+    assert_eq!(report.score.lost[0].reason, "reply had status 413");
 }
 
-/// Drills a gateway of this crate as if it were another's: all the drill knows of it is its
-/// address.
-async fn drill_behind_a_door(change: impl FnOnce(&mut jwe_gateway::config::Config)) -> Report {
+/// Drills a gateway of this crate as an external gateway: the drill knows only its address.
+async fn drill_as_external_gateway(change: impl FnOnce(&mut jwe_gateway::config::Config)) -> Report {
     let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let door = TcpListener::bind(any_port).await.unwrap();
-    let gateway = format!("http://{}", door.local_addr().unwrap()).parse().unwrap();
+    let relay = TcpListener::bind(any_port).await.unwrap();
+    let gateway = format!("http://{}", relay.local_addr().unwrap()).parse().unwrap();
     let drill = Drill::start(
         Config {
             scenario: Scenario::HardCut,
@@ -106,14 +109,14 @@ async fn drill_behind_a_door(change: impl FnOnce(&mut jwe_gateway::config::Confi
     let mut config = config(drill.sandbox());
     change(&mut config);
     let app = App::build(config, Dependencies::default()).await.unwrap();
-    let inside = app.address().unwrap().tcp().unwrap();
+    let gateway_address = app.address().unwrap().tcp().unwrap();
     let mut running = JoinSet::new();
     running.spawn(async { app.run(std::future::pending()).await.unwrap() });
     running.spawn(async move {
         loop {
-            let (mut outer, _) = door.accept().await.unwrap();
-            let mut inner = TcpStream::connect(inside).await.unwrap();
-            // Either side may leave as it likes.
+            let (mut outer, _) = relay.accept().await.unwrap();
+            let mut inner = TcpStream::connect(gateway_address).await.unwrap();
+            // Either side may close the connection at any time.
             tokio::spawn(async move { copy_bidirectional(&mut outer, &mut inner).await });
         }
     });

@@ -1,8 +1,8 @@
-//! What a provider does during a drill, and when: a list made beforehand from a seed.
+//! The plan of a drill: what the provider does, and when.
 //!
-//! A plan holds what a gateway can survive and a provider may do. Not in it, because nobody can
-//! survive it: a cut or a revocation while the endpoint that gives out the next key or token
-//! fails.
+//! A plan is made in advance from a seed. It contains only events that a provider may cause and a gateway can
+//! survive. It never contains a hard cut or a revocation during an outage, because no gateway can get the
+//! next key or token then.
 
 mod storm;
 
@@ -11,56 +11,57 @@ use std::time::Duration;
 use super::scenario::Scenario;
 use crate::sandbox::KeySetFault;
 
-/// So many, whatever the duration: the report stays readable.
+/// The number of hard cuts for any duration, so that the report stays readable.
 const HARD_CUTS: u32 = 8;
 
-/// A gateway may fetch five key sets in a burst and then one a second; a plan of cuts that come
-/// faster would measure the gateway's budget, not its recovery.
+/// The minimum interval between hard cuts. The gateway fetches at most five key sets in a burst and then one
+/// per second after refusals, so faster cuts would measure this limit and not the recovery.
 const CUT_INTERVAL: Duration = Duration::from_millis(600);
 
-/// With an overlap each; fewer than cuts, as each takes its time.
+/// The number of rotations with overlap: fewer than hard cuts, because each overlap takes time.
 const ROTATIONS: u32 = 4;
 
-/// How much of the time between two rotations the older key stays.
+/// The overlap, as a fraction of the interval between two rotations.
 const OVERLAP: f64 = 0.6;
 
-/// The gateway replaces no more than one refused token in four seconds for long, lest a call that
-/// is never allowed become an attack on the token endpoint.
+/// The minimum interval between revocations. In the long run the gateway replaces at most one refused token
+/// in four seconds, so that a call which is always refused does not overload the token endpoint.
 const REVOCATION_INTERVAL: Duration = Duration::from_millis(4_500);
 
-/// Where an outage lies in its scenario: calm before, and an end that is seen.
+/// Begin and end of the outage, as fractions of the duration. The time before it is for comparison, and the
+/// end must lie within the drill.
 const OUTAGE: (f64, f64) = (0.1, 0.9);
 
-/// Before the first event, and after the last one: traffic to compare with.
+/// The time before the first event and after the last one, for comparison.
 const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
-/// What the provider does at one moment.
+/// What the provider does, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
-    /// Since the first request was due.
+    /// The time since the first request was due.
     pub at: Duration,
-    /// What.
+    /// What the provider does.
     pub action: Action,
 }
 
-/// Something the provider does.
+/// An action of the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Publishes a key; the older ones stay.
+    /// Publishes a new key; the older keys stay.
     Rotate,
-    /// Takes out every key but the newest.
+    /// Removes every key except the newest.
     Retire,
-    /// Publishes a key and takes the older ones out in the same moment.
+    /// Publishes a new key and removes the older keys at the same moment.
     HardCut,
-    /// The key set is answered like this from now on, and the token endpoint with a 500.
+    /// The key set endpoint fails in this way from now on, and the token endpoint responds with 500.
     BeginOutage(KeySetFault),
-    /// Both endpoints answer again.
+    /// Both endpoints work again.
     EndOutage,
-    /// No token issued so far is good any more.
+    /// Revokes all tokens issued so far.
     Revoke,
 }
 
-/// The steps of `scenario`, in order, within `duration`. The same seed gives the same plan.
+/// Returns the steps of `scenario` in order, within `duration`. The same seed gives the same plan.
 #[must_use]
 pub fn plan(scenario: Scenario, duration: Duration, seed: u64) -> Vec<PlannedStep> {
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -82,7 +83,7 @@ fn step(at: Duration, action: Action) -> PlannedStep {
     PlannedStep { at, action }
 }
 
-/// Each rotation early in its share of the time, so that the older key's end lies in it too.
+/// Places each rotation early in its share of the duration, so that the overlap ends within the share.
 fn overlap(duration: Duration) -> Vec<PlannedStep> {
     let share = duration / ROTATIONS;
     let rotation = |index| {
@@ -99,8 +100,8 @@ fn hard_cut(duration: Duration) -> Vec<PlannedStep> {
 
 fn token_revoked(duration: Duration) -> Vec<PlannedStep> {
     let first = QUIET_PERIOD.min(duration / 4);
-    let moments = std::iter::successors(Some(first), |at| Some(*at + REVOCATION_INTERVAL));
-    moments.take_while(|at| *at < duration).map(|at| step(at, Action::Revoke)).collect()
+    let times = std::iter::successors(Some(first), |at| Some(*at + REVOCATION_INTERVAL));
+    times.take_while(|at| *at < duration).map(|at| step(at, Action::Revoke)).collect()
 }
 
 fn key_set_fault(rng: &mut fastrand::Rng) -> KeySetFault {
@@ -120,20 +121,20 @@ mod tests {
     }
 
     #[test]
-    fn a_hard_cut_drill_has_eight_cuts_and_a_short_one_as_many_as_fit() {
+    fn a_hard_cut_plan_has_eight_cuts_and_a_short_one_has_fewer() {
         let cuts = |seconds: f64| count(&plan(Scenario::HardCut, SECONDS.mul_f64(seconds), 1), &Action::HardCut);
         assert_eq!([cuts(0.5), cuts(2.0), cuts(5.0), cuts(20.0), cuts(600.0)], [1, 3, 8, 8, 8]);
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_plan_and_another_another() {
+    fn the_same_seed_gives_the_same_plan_and_another_seed_a_different_one() {
         let storm = |seed| plan(Scenario::Storm, SECONDS * 20, seed);
         assert_eq!(storm(1), storm(1));
         assert_ne!(storm(1), storm(2));
     }
 
     #[test]
-    fn a_storm_has_something_of_everything() {
+    fn a_storm_has_events_of_every_kind() {
         for seed in 0..50 {
             let steps = plan(Scenario::Storm, SECONDS * 20, seed);
             assert!(count(&steps, &Action::HardCut) >= 2, "{steps:?}");
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn no_plan_asks_for_the_impossible() {
+    fn no_plan_has_a_cut_or_a_revocation_during_an_outage() {
         for scenario in Scenario::value_variants() {
             for (seconds, seed) in (1..=60).flat_map(|seconds| (0..20).map(move |seed| (seconds, seed))) {
                 let steps = plan(*scenario, SECONDS * seconds, seed);
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_storm_has_no_more_events_than_a_page_can_show() {
+    fn the_longest_storm_has_fewer_than_60_events() {
         for seed in 0..20 {
             assert!(plan(Scenario::Storm, SECONDS * 600, seed).len() < 60);
         }

@@ -1,34 +1,34 @@
-//! The plan of a storm: events of every kind at random moments.
+//! The plan of a storm: events of every kind at random times.
 
 use std::time::Duration;
 
 use super::{Action, PlannedStep, QUIET_PERIOD, REVOCATION_INTERVAL, key_set_fault, step};
 
-/// A storm of this length is as dense as it gets; a longer one stretches, so that its report
+/// Up to this duration, a storm has its full density. In a longer storm the gaps grow, so that the report
 /// stays readable.
-const STORM: Duration = Duration::from_secs(30);
+const FULL_DENSITY: Duration = Duration::from_secs(30);
 
-/// Between two episodes of a storm.
-const STORM_GAP: (Duration, Duration) = (Duration::from_millis(600), Duration::from_millis(1600));
+/// The range of the gap between two episodes.
+const GAP: (Duration, Duration) = (Duration::from_millis(600), Duration::from_millis(1600));
 
-/// Length of an overlap or an outage within a storm.
-const STORM_EPISODE: (Duration, Duration) = (Duration::from_millis(1200), Duration::from_secs(3));
+/// The range of the length of an overlap or an outage.
+const EPISODE_LENGTH: (Duration, Duration) = (Duration::from_millis(1200), Duration::from_secs(3));
 
-/// One episode after the other, drawn from a shuffled deck; when the deck is empty, a new one.
+/// Plays the episodes one after another, in random order. When all have been played, they are shuffled again.
 pub(super) fn plan(duration: Duration, rng: &mut fastrand::Rng) -> Vec<PlannedStep> {
-    let pace = (duration.as_secs_f64() / STORM.as_secs_f64()).max(1.0);
+    let stretch = (duration.as_secs_f64() / FULL_DENSITY.as_secs_f64()).max(1.0);
     let end = duration.saturating_sub(QUIET_PERIOD).max(duration / 2);
     let mut storm = Storm { steps: Vec::new(), at: QUIET_PERIOD.min(duration / 4), next_revocation: Duration::ZERO };
-    let mut deck = Vec::new();
+    let mut remaining = Vec::new();
     while storm.at < end {
-        if deck.is_empty() {
-            deck.extend(Episode::DECK);
-            rng.shuffle(&mut deck);
+        if remaining.is_empty() {
+            remaining.extend(Episode::ALL);
+            rng.shuffle(&mut remaining);
         }
-        if let Some(episode) = deck.pop() {
+        if let Some(episode) = remaining.pop() {
             storm.play(episode, rng);
         }
-        storm.at += between(rng, STORM_GAP).mul_f64(pace);
+        storm.at += between(rng, GAP).mul_f64(stretch);
     }
     storm.steps
 }
@@ -39,13 +39,13 @@ enum Episode {
     Overlap,
     Outage,
     Revocation,
-    /// Key and token in the same moment.
+    /// Key and token become invalid at the same moment.
     CutAndRevocation,
 }
 
 impl Episode {
-    /// Cuts are what the drill is about.
-    const DECK: [Self; 6] =
+    /// Hard cuts are twice in the list, because the drill is mainly about them.
+    const ALL: [Self; 6] =
         [Self::HardCut, Self::HardCut, Self::Overlap, Self::Outage, Self::Revocation, Self::CutAndRevocation];
 }
 
@@ -66,12 +66,12 @@ impl Storm {
             }
             Episode::Overlap => {
                 self.push(Action::Rotate);
-                self.at += between(rng, STORM_EPISODE);
+                self.at += between(rng, EPISODE_LENGTH);
                 self.push(Action::Retire);
             }
             Episode::Outage => {
                 self.push(Action::BeginOutage(key_set_fault(rng)));
-                let length = between(rng, STORM_EPISODE);
+                let length = between(rng, EPISODE_LENGTH);
                 let rotates = rng.bool();
                 self.at += length / 2;
                 if rotates {
@@ -80,7 +80,7 @@ impl Storm {
                 self.at += length / 2;
                 self.push(Action::EndOutage);
                 if rotates {
-                    self.at += STORM_GAP.0;
+                    self.at += GAP.0;
                     self.push(Action::Retire);
                 }
             }

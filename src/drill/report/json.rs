@@ -1,5 +1,5 @@
-//! The report for machines. Times are milliseconds; `version` changes when a member changes its
-//! meaning or goes.
+//! The report as JSON. Times are in milliseconds. `version` increases when a member is removed or changes its
+//! meaning.
 
 use std::time::Duration;
 
@@ -46,11 +46,11 @@ pub(super) fn document(report: &Report) -> Value {
         "events": report.events.iter().map(event).collect::<Vec<_>>(),
         "timeline": {
             "bucket_ms": ms(report.timeline.bucket),
-            "keys": report.timeline.keys.iter().map(|band| json!({
-                "kid": band.kid,
-                "published_ms": ms(band.published),
-                "withdrawn_ms": ms(band.withdrawn),
-                "requests": band.counts,
+            "keys": report.timeline.keys.iter().map(|usage| json!({
+                "kid": usage.kid,
+                "published_ms": ms(usage.published),
+                "withdrawn_ms": ms(usage.withdrawn),
+                "requests": usage.counts,
             })).collect::<Vec<_>>(),
             "lost": report.timeline.lost,
         },
@@ -66,7 +66,7 @@ fn quantiles(quantiles: Quantiles) -> Value {
     json!({ "count": count, "p50_ms": ms(p50), "p99_ms": ms(p99), "max_ms": ms(max) })
 }
 
-/// To the microsecond.
+/// Milliseconds, rounded to the microsecond.
 fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -78,7 +78,7 @@ mod tests {
     use crate::drill::testing::observations;
 
     #[test]
-    fn the_document_says_what_the_table_says() {
+    fn the_document_has_the_values_of_the_table() {
         let document = document(&report(&observations()));
         assert_eq!(document["version"], 1);
         assert_eq!(document["title"], "jwe-gateway drill: hard-cut");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_told_with_its_trace() {
+    fn a_lost_request_is_listed_with_its_trace() {
         let document = document(&failed());
         assert_eq!((&document["verdict"], &document["lost"]), (&json!("FAIL"), &json!(1)));
         assert_eq!(document["lost_requests"][0]["number"], 9);

@@ -1,4 +1,4 @@
-//! The outcome of a drill, and the three ways to show it.
+//! The report of a drill, and its three formats.
 
 mod html;
 mod json;
@@ -15,47 +15,48 @@ use super::score::Score;
 use super::timeline::Timeline;
 use super::{Config, Scenario};
 
-/// Lost requests that are told of one by one; a gateway that loses one in two needs no list.
+/// The number of lost requests that are listed one by one. A gateway that loses more has a fault that these
+/// show.
 const MAX_LISTED: usize = 20;
 
-/// What came of a drill. `Display` is the terminal's view of it.
+/// The report of a drill. `Display` writes it for a terminal.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What happened.
+    /// The scenario.
     pub scenario: Scenario,
-    /// Requests a second, as asked for.
+    /// The requested number of requests per second.
     pub rate: u32,
-    /// For how long, as asked for.
+    /// The requested duration.
     pub duration: Duration,
-    /// What the plan was made from.
+    /// The seed of the plan.
     pub seed: u64,
-    /// Who was drilled.
+    /// The URL of the gateway.
     pub gateway: String,
-    /// Where the sandbox was.
+    /// The URL of the sandbox.
     pub provider: String,
-    /// When it was over.
+    /// The time of the end of the drill.
     pub at: Timestamp,
-    /// What the provider did.
+    /// The events, in order.
     pub events: Vec<Event>,
-    /// The figures.
+    /// The results.
     pub score: Score,
-    /// Which key sealed what, when.
+    /// The number of requests sealed with each key, over time.
     pub timeline: Timeline,
-    /// The outcome.
+    /// Whether the gateway passed.
     pub verdict: Verdict,
 }
 
-/// Whether the gateway passed, and why or why not.
+/// Whether the gateway passed, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing was lost or done twice.
+    /// No request was lost or duplicated.
     Pass(String),
-    /// Something was, or nothing could be seen.
+    /// A request was lost or duplicated, or the drill could not observe enough.
     Fail(String),
 }
 
 impl Verdict {
-    /// Whether it is a pass.
+    /// Whether the gateway passed.
     #[must_use]
     pub fn is_pass(&self) -> bool {
         matches!(self, Self::Pass(_))
@@ -90,13 +91,13 @@ impl Report {
         }
     }
 
-    /// As a page that needs nothing but itself.
+    /// The report as one HTML page without external resources.
     #[must_use]
     pub fn to_html(&self) -> String {
         html::page(self)
     }
 
-    /// As JSON, version 1.
+    /// The report as JSON, version 1.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         json::document(self)
@@ -111,22 +112,22 @@ impl Report {
         format!("{rate} requests/s for {} s, seed {seed}", duration.as_secs_f64())
     }
 
-    /// The table: what, and how much.
+    /// The rows of the table: label and value.
     fn rows(&self) -> Vec<(&'static str, String)> {
         let score = &self.score;
         let known = |count: Option<usize>| count.map_or_else(|| "not known".to_owned(), |count| count.to_string());
-        let adopted = score.adoption.map_or(0, |adoption| adoption.count);
+        let keys_used = score.adoption.map_or(0, |adoption| adoption.count);
         vec![
             ("requests", score.requests.to_string()),
             ("lost", score.lost.len().to_string()),
             ("duplicated", score.duplicated.to_string()),
-            ("resealed, after a 400", known(score.resealed)),
-            ("resent, after a 401", known(score.resent)),
+            ("resealed after a 400", known(score.resealed)),
+            ("resent after a 401", known(score.resent)),
             ("sealed with a retired key", score.sealed_with_retired_key.to_string()),
-            ("keys adopted", format!("{adopted} of {} published", score.published)),
-            ("rotation to adoption", quantiles(score.adoption)),
-            ("latency, calm", quantiles(score.latency_normal)),
-            ("latency, during faults", quantiles(score.latency_during_faults)),
+            ("keys used", format!("{keys_used} of {} published", score.published)),
+            ("publication to first use", quantiles(score.adoption)),
+            ("latency without faults", quantiles(score.latency_normal)),
+            ("latency during faults", quantiles(score.latency_during_faults)),
             ("key set requests", score.key_set_fetches.to_string()),
             ("token requests", score.token_requests.to_string()),
         ]
@@ -137,15 +138,19 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
     let count = |wanted: fn(&Change) -> bool| events.iter().filter(|event| wanted(&event.change)).count();
     let Score { requests, lost, duplicated, unread_calls, .. } = score;
     if *unread_calls > 0 {
-        return Verdict::Fail(format!("{unread_calls} calls left the provider's record unread; try a lower rate"));
+        return Verdict::Fail(format!(
+            "the sandbox dropped {unread_calls} calls before the drill read them; use a lower rate"
+        ));
     }
     if *requests > 0 && nothing_arrived {
-        return Verdict::Fail(format!("the provider received nothing; is the gateway's upstream {provider}?"));
+        return Verdict::Fail(format!(
+            "the provider received no request; check that the gateway's upstream is {provider}"
+        ));
     }
     if let Some(first) = lost.first() {
         let (number, at) = (lost.len(), first.due.as_secs_f64());
         return Verdict::Fail(format!(
-            "{number} of {requests} requests lost, the first at {at:.2} s: {}",
+            "{number} of {requests} requests were lost, the first at {at:.2} s: {}",
             first.reason
         ));
     }
@@ -153,18 +158,18 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
         return Verdict::Fail(format!("{duplicated} of {requests} requests were accepted more than once"));
     }
     if *requests == 0 || events.is_empty() {
-        return Verdict::Fail("nothing happened; try a longer duration".to_owned());
+        return Verdict::Fail("no event occurred; use a longer duration".to_owned());
     }
     let cuts = count(|change| matches!(change, Change::Cut(_)));
-    let adopted = score.adoption.map_or(0, |adoption| adoption.count);
-    // The last one may come as the load ends.
-    if adopted + 1 < cuts {
-        return Verdict::Fail(format!(
-            "{adopted} keys used after {cuts} hard cuts: some met no request; try a higher rate"
-        ));
+    let keys_used = score.adoption.map_or(0, |adoption| adoption.count);
+    // The last key may be published just before the load ends.
+    if keys_used + 1 < cuts {
+        return Verdict::Fail(format!("only {keys_used} keys were used after {cuts} hard cuts; use a higher rate"));
     }
     if count(|change| matches!(change, Change::OutageBegan)) > 0 && score.key_set_fetches < 2 {
-        return Verdict::Fail("nobody asked for keys during the outage; try a longer duration".to_owned());
+        return Verdict::Fail(
+            "the gateway did not request the key set during the outage; use a longer duration".to_owned(),
+        );
     }
     let kinds: [(&str, usize); 4] = [
         ("rotation", count(|change| matches!(change, Change::Rotated(_)))),
@@ -172,12 +177,12 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
         ("outage", count(|change| matches!(change, Change::OutageBegan))),
         ("revocation", count(|change| matches!(change, Change::Revoked))),
     ];
-    let survived: Vec<_> = kinds
+    let events_by_kind: Vec<_> = kinds
         .iter()
         .filter(|(_, count)| *count > 0)
         .map(|(kind, count)| format!("{count} {kind}{}", if *count == 1 { "" } else { "s" }))
         .collect();
-    Verdict::Pass(format!("{requests} requests through {}: none lost, none duplicated", survived.join(", ")))
+    Verdict::Pass(format!("{requests} requests, {}: none lost, none duplicated", events_by_kind.join(", ")))
 }
 
 fn quantiles(quantiles: Option<Quantiles>) -> String {
@@ -219,13 +224,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_verdict_says_what_was_survived() {
-        let expected = Verdict::Pass("4 requests through 1 hard cut: none lost, none duplicated".into());
+    fn a_pass_counts_the_requests_and_the_events() {
+        let expected = Verdict::Pass("4 requests, 1 hard cut: none lost, none duplicated".into());
         assert_eq!(report(&observations()).verdict, expected);
     }
 
     #[test]
-    fn the_verdict_says_why_not() {
+    fn a_fail_gives_its_reason() {
         let verdict = |change: fn(&mut Observations)| {
             let mut observations = observations();
             change(&mut observations);
@@ -234,15 +239,15 @@ pub(super) mod tests {
             verdict.reason().to_owned()
         };
         let lost = verdict(|observations| observations.replies[1].outcome = ReplyOutcome::Status(502));
-        assert_eq!(lost, "1 of 4 requests lost, the first at 0.50 s: answered 502");
-        let twice = verdict(|observations| observations.calls.push(observations.calls[0].clone()));
-        assert_eq!(twice, "1 of 4 requests were accepted more than once");
+        assert_eq!(lost, "1 of 4 requests were lost, the first at 0.50 s: reply had status 502");
+        let duplicated = verdict(|observations| observations.calls.push(observations.calls[0].clone()));
+        assert_eq!(duplicated, "1 of 4 requests were accepted more than once");
         assert!(
             verdict(|observations| observations.calls.clear())
-                .contains("is the gateway's upstream http://127.0.0.1:2?")
+                .contains("check that the gateway's upstream is http://127.0.0.1:2")
         );
-        assert!(verdict(|observations| observations.events.clear()).contains("nothing happened"));
-        assert!(verdict(|observations| observations.unread_calls = 1).contains("1 calls left"));
+        assert!(verdict(|observations| observations.events.clear()).contains("no event occurred"));
+        assert!(verdict(|observations| observations.unread_calls = 1).contains("dropped 1 calls"));
         assert!(failed().verdict.reason().contains("script"));
     }
 }

@@ -1,4 +1,4 @@
-//! The report on a terminal of 80 columns, without colour: it is as often read in a log.
+//! The report for a terminal of 80 columns. It has no colours, because it is often read in a log.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use super::Report;
 use crate::drill::events::Event;
 use crate::drill::timeline::{KeyUsage, Timeline};
 
-/// Wide enough for a kid of the sandbox.
+/// Wide enough for a `kid` of the sandbox.
 const LABEL: usize = 20;
 
-/// Lost requests with their trace: the verdict must stay in sight. The other reports have more.
+/// The number of lost requests with their trace. The verdict must stay visible; the other formats list more.
 const MAX_LISTED: usize = 5;
 
-/// Eight heights of a bar.
+/// The eight heights of a bar.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 impl fmt::Display for Report {
@@ -31,8 +31,8 @@ impl fmt::Display for Report {
 fn timeline(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let timeline = &report.timeline;
     let max_count = timeline.max_count();
-    for band in &timeline.keys {
-        row(f, &band.kid, (0..timeline.columns()).map(|column| cell(timeline, band, column, max_count)))?;
+    for usage in &timeline.keys {
+        row(f, &usage.kid, (0..timeline.columns()).map(|column| cell(timeline, usage, column, max_count)))?;
     }
     if !report.score.lost.is_empty() {
         row(f, "LOST", timeline.lost.iter().map(|count| if *count > 0 { block(*count, max_count) } else { ' ' }))?;
@@ -42,13 +42,13 @@ fn timeline(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
         row(f, if index == 0 { "events" } else { "" }, marks.into_iter())?;
     }
     let second = timeline.bucket.as_secs_f64();
-    writeln!(f, "\n  a column is {second:.2} s, a full block {max_count} requests; · published, not used")?;
+    writeln!(f, "\n  a column is {second:.2} s, a full block is {max_count} requests, · is published and not used")?;
     writeln!(f, "  {}", legend(&report.events))
 }
 
-fn cell(timeline: &Timeline, band: &KeyUsage, column: usize, max_count: u32) -> char {
-    let is_published = timeline.column(band.published) <= column && column <= timeline.column(band.withdrawn);
-    match band.counts[column] {
+fn cell(timeline: &Timeline, usage: &KeyUsage, column: usize, max_count: u32) -> char {
+    let is_published = timeline.column(usage.published) <= column && column <= timeline.column(usage.withdrawn);
+    match usage.counts[column] {
         0 if is_published => '·',
         0 => ' ',
         count => block(count, max_count),
@@ -66,7 +66,7 @@ fn row(f: &mut fmt::Formatter<'_>, label: &str, cells: impl Iterator<Item = char
     writeln!(f, "{}", format!("{label:>LABEL$} {cells}").trim_end())
 }
 
-/// Five moments, each at its column.
+/// Five times, each at its column.
 fn axis(f: &mut fmt::Formatter<'_>, timeline: &Timeline) -> fmt::Result {
     let mut line = String::new();
     for column in (0..timeline.columns()).step_by(timeline.columns() / 5) {
@@ -79,7 +79,7 @@ fn axis(f: &mut fmt::Formatter<'_>, timeline: &Timeline) -> fmt::Result {
     row(f, "", line.chars())
 }
 
-/// A letter for each event at its column; where several meet, the later ones a line below.
+/// A letter for each event at its column. Events in the same column are written below each other.
 fn marks(report: &Report) -> Vec<Vec<char>> {
     let mut lines: Vec<Vec<char>> = Vec::new();
     for event in &report.events {
@@ -93,7 +93,7 @@ fn marks(report: &Report) -> Vec<Vec<char>> {
     lines
 }
 
-/// What the letters mean, of those that are there.
+/// The meaning of each letter in use.
 fn legend(events: &[Event]) -> String {
     let mut meanings: Vec<_> = events.iter().map(|Event { change, .. }| (change.letter(), change.label())).collect();
     meanings.sort_unstable();
@@ -105,11 +105,11 @@ fn lost(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let lost = &report.score.lost;
     for lost in lost.iter().take(MAX_LISTED) {
         let (due, ended) = (lost.due.as_secs_f64(), lost.ended.as_secs_f64());
-        writeln!(f, "\n  lost: number {}, due at {due:.3} s, over at {ended:.3} s: {}", lost.number, lost.reason)?;
+        writeln!(f, "\n  lost: number {}, due at {due:.3} s, ended at {ended:.3} s: {}", lost.number, lost.reason)?;
         let provider = if lost.attempts.is_empty() { "nothing".to_owned() } else { lost.attempts.join(", then ") };
-        writeln!(f, "    provider saw  {provider}")?;
+        writeln!(f, "    provider recorded  {provider}")?;
         if let Some(gateway) = &lost.gateway {
-            writeln!(f, "    gateway says  {gateway}")?;
+            writeln!(f, "    gateway recorded   {gateway}")?;
         }
     }
     match lost.len().saturating_sub(MAX_LISTED) {
@@ -126,7 +126,7 @@ mod tests {
     use crate::drill::testing::{event, observations};
 
     #[test]
-    fn a_person_sees_one_key_take_over_from_the_other() {
+    fn the_chart_shows_one_key_replace_the_other() {
         let mut observations = observations();
         observations.events.push(event(2000, Change::Revoked));
         let text = report(&observations).to_string();
@@ -140,23 +140,23 @@ mod tests {
                 "              events                             C",
                 "                                                 T",
                 "",
-                "  a column is 0.07 s, a full block 1 requests; · published, not used",
+                "  a column is 0.07 s, a full block is 1 requests, · is published and not used",
             ],
             "{text}"
         );
     }
 
     #[test]
-    fn the_table_and_the_verdict_are_there() {
+    fn the_text_has_the_table_and_the_verdict() {
         let text = report(&observations()).to_string();
         for line in [
             "jwe-gateway drill: hard-cut, 1 requests/s for 4 s, seed 1",
             "  requests                    4",
             "  lost                        0",
-            "  keys adopted                1 of 1 published",
-            "  rotation to adoption        p50 130 ms, p99 130 ms, max 130 ms",
-            "  latency, calm               p50 5.0 ms, p99 5.0 ms, max 5.0 ms",
-            "PASS  4 requests through 1 hard cut: none lost, none duplicated",
+            "  keys used                   1 of 1 published",
+            "  publication to first use    p50 130 ms, p99 130 ms, max 130 ms",
+            "  latency without faults      p50 5.0 ms, p99 5.0 ms, max 5.0 ms",
+            "PASS  4 requests, 1 hard cut: none lost, none duplicated",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} in\n{text}");
         }
@@ -166,12 +166,12 @@ mod tests {
     fn a_lost_request_has_a_row_and_a_trace() {
         let text = failed().to_string();
         assert!(text.contains("                LOST "), "{text}");
-        assert!(text.contains("lost: number 9, due at 3.000 s, over at 3.001 s: no answer: "), "{text}");
-        assert!(text.contains("provider saw  nothing\n    gateway says  no record"), "{text}");
+        assert!(text.contains("lost: number 9, due at 3.000 s, ended at 3.001 s: no reply: "), "{text}");
+        assert!(text.contains("provider recorded  nothing\n    gateway recorded   no record"), "{text}");
     }
 
     #[test]
-    fn the_height_of_a_bar_is_its_share_of_the_highest() {
+    fn the_height_of_a_bar_is_proportional_to_the_highest_count() {
         assert_eq!([1, 50, 99, 100].map(|count| block(count, 100)), ['▁', '▄', '█', '█']);
     }
 }

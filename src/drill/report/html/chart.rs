@@ -1,4 +1,4 @@
-//! The chart of the HTML report: which key sealed how many requests, over time.
+//! The chart of the HTML report: requests sealed with each key, over time.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -7,17 +7,17 @@ use super::escape::Escaped;
 use crate::drill::report::Report;
 use crate::drill::timeline::Timeline;
 
-/// As many colours as can be told apart; then they begin again.
+/// The number of colours that can be distinguished. Further keys repeat them.
 const COLOURS: usize = 6;
 
-/// Units of the drawing; the page scales it.
+/// Units of the SVG; the page scales it.
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 150.0;
 const RIGHT: f64 = 12.0;
-/// Three lines of event labels, so that neighbours do not overlap.
+/// Event labels use three lines, so that neighbours do not overlap.
 const LABEL_LINES: usize = 3;
 const LABEL_LINE: f64 = 13.0;
-/// Width of a letter of a label, about.
+/// The approximate width of a letter in a label.
 const LETTER: f64 = 6.0;
 const STACK: f64 = 110.0;
 const BAND: f64 = 24.0;
@@ -27,7 +27,7 @@ const AXIS: f64 = 24.0;
 pub(super) struct Chart<'a> {
     report: &'a Report,
     timeline: &'a Timeline,
-    /// Pixels for one request in the stack.
+    /// The height of one request in the stack.
     unit: f64,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Chart<'a> {
         LABEL_LINES as f64 * LABEL_LINE + 4.0 + STACK
     }
 
-    /// All keys, one on the other, and what was lost on top.
+    /// The requests of all keys, stacked, with the lost requests on top.
     fn stack(&self, page: &mut String) -> fmt::Result {
         let floor = Self::stack_floor();
         let (end, max_count) = (WIDTH - RIGHT, self.timeline.max_count());
@@ -77,7 +77,7 @@ impl<'a> Chart<'a> {
         for (index, band) in self.timeline.keys.iter().enumerate() {
             self.bars(page, &format!("k{}", index % COLOURS), &band.counts, &mut tops, self.unit, 0.0)?;
         }
-        // One lost request among many must be seen.
+        // A single lost request must be visible.
         self.bars(page, "lost", &self.timeline.lost, &mut tops, self.unit, 4.0)
     }
 
@@ -85,7 +85,7 @@ impl<'a> Chart<'a> {
         let band = &self.timeline.keys[index];
         let (from, to) = (self.x(band.published), self.x(band.withdrawn));
         let (x, y) = (LEFT - 8.0, top + BAND - 8.0);
-        // Kids are the provider's, and the margin is as wide as it is.
+        // The provider chooses the kids, so their length is limited to the margin.
         let (name, whole) = (Escaped(&kid.chars().take(22).collect::<String>()).to_string(), Escaped(kid));
         writeln!(
             page,
@@ -101,8 +101,7 @@ impl<'a> Chart<'a> {
         self.bars(page, &format!("k{}", index % COLOURS), &band.counts, &mut tops, unit, 1.5)
     }
 
-    /// A bar for each bucket with something in it, as one path, standing on `tops` and raising
-    /// them.
+    /// One path with a bar for each bucket that is not empty. The bars begin at `tops` and raise it.
     fn bars(
         &self,
         page: &mut String,
@@ -123,7 +122,7 @@ impl<'a> Chart<'a> {
         if path.is_empty() { Ok(()) } else { writeln!(page, "<path class=\"{class}\" d=\"{path}\"/>") }
     }
 
-    /// A line for each event, and its word beside it in whichever of three lines has room.
+    /// A vertical line for each event, with its label in the first of the three lines that has space.
     fn events(&self, page: &mut String, floor: f64) -> fmt::Result {
         let mut occupied = [f64::MIN; LABEL_LINES];
         for event in &self.report.events {
@@ -145,7 +144,7 @@ impl<'a> Chart<'a> {
         Ok(())
     }
 
-    /// A veil over the time in which the endpoints failed.
+    /// A shaded area for each outage.
     fn outages(&self, page: &mut String, floor: f64) -> fmt::Result {
         let mut since = None;
         for event in &self.report.events {

@@ -1,12 +1,12 @@
-//! Text that others choose, made safe for HTML.
+//! Escapes text from other programs for HTML.
 
 use std::fmt::{self, Write};
 
-/// Characters of a text that are shown; with [`LOST_SHOWN`] and the bounds of a plan it keeps the
-/// page below 60 KB.
+/// The number of characters that are shown of a text. With [`MAX_LISTED`](super::super::MAX_LISTED) and the
+/// limits of a plan it keeps the page below 60 KB.
 const MAX_TEXT: usize = 200;
 
-/// A text that can stand in HTML, as content or in quotes.
+/// A text that is safe as content or as a quoted attribute.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {

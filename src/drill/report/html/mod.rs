@@ -1,12 +1,12 @@
-//! The report as one page: no script, no file beside it, nothing loaded.
+//! The report as one HTML page: no script, no other file, no external resource.
 //!
-//! Its content security policy allows one style sheet, by its hash, and nothing else, so that even
-//! a mistake in escaping could run nothing. Texts come from kids, URLs and error messages, which
-//! others choose: everything is escaped at the place where it is put into the page.
+//! Its content security policy allows one style sheet, identified by its hash, and nothing else. Even a
+//! mistake in the escaping could therefore run no script. Kids, URLs and error messages come from other
+//! programs, so every text is escaped where it is inserted into the page.
 //!
-//! The picture: above, the requests of each moment, stacked by key, lost ones on top in red; below
-//! it a band for each key, light while it was published, with the requests sealed under it. Rows
-//! and columns are the terminal's.
+//! The chart shows at the top the requests in each bucket of time, stacked by key, with lost requests in red.
+//! Below it, each key has a band for the time while it was published, with the requests sealed with it. Keys
+//! and buckets are the same as in the terminal's report.
 
 mod chart;
 mod escape;
@@ -39,7 +39,7 @@ svg .kid{fill:var(--fg)}.band{fill:var(--band)}.axis{stroke:var(--line)}.event{s
 
 pub(super) fn page(report: &Report) -> String {
     let mut page = String::new();
-    // A String takes everything.
+    // Writing to a String cannot fail.
     let _ = write_page(&mut page, report);
     page
 }
@@ -63,9 +63,9 @@ fn write_page(page: &mut String, report: &Report) -> fmt::Result {
     )?;
     let (word, reason) = (report.verdict.label(), Escaped(report.verdict.reason()));
     writeln!(page, "<p class=\"verdict {word}\"><b>{word}</b> {reason}</p>")?;
-    page.push_str("<h2>Which key sealed how many requests</h2>\n<div class=\"wide\">\n");
+    page.push_str("<h2>Requests sealed with each key</h2>\n<div class=\"wide\">\n");
     Chart::new(report).write(page)?;
-    page.push_str("</div>\n<h2>Figures</h2>\n<table>\n");
+    page.push_str("</div>\n<h2>Results</h2>\n<table>\n");
     for (what, value) in report.rows() {
         writeln!(page, "<tr><th>{}</th><td>{}</td></tr>", Escaped(what), Escaped(&value))?;
     }
@@ -85,7 +85,7 @@ fn write_lost(page: &mut String, report: &Report) -> fmt::Result {
     if lost.is_empty() {
         return Ok(());
     }
-    page.push_str("<h2>Lost requests</h2>\n<table>\n<tr><th>due</th><th>why</th><th>provider saw</th><th>gateway says</th></tr>\n");
+    page.push_str("<h2>Lost requests</h2>\n<table>\n<tr><th>due</th><th>reason</th><th>provider recorded</th><th>gateway recorded</th></tr>\n");
     for lost in lost.iter().take(MAX_LISTED) {
         let (due, gateway) = (lost.due.as_secs_f64(), lost.gateway.as_deref().unwrap_or("not known"));
         let (reason, seen) = (Escaped(&lost.reason), lost.attempts.join(", then "));
@@ -107,12 +107,12 @@ mod tests {
     use crate::drill::testing::{event, observations, reply};
 
     #[test]
-    fn the_page_has_title_verdict_table_and_picture() {
+    fn the_page_has_a_title_a_verdict_a_table_and_a_chart() {
         let page = report(&observations()).to_html();
         for part in [
             "<!doctype html>",
             "<title>jwe-gateway drill: hard-cut</title>",
-            "<p class=\"verdict PASS\"><b>PASS</b> 4 requests through 1 hard cut",
+            "<p class=\"verdict PASS\"><b>PASS</b> 4 requests, 1 hard cut",
             "<tr><th>lost</th><td>0</td></tr>",
             "<svg ",
             "class=\"k0\"",
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_loads_and_runs_nothing() {
+    fn the_page_loads_no_resource_and_runs_no_script() {
         let page = failed().to_html();
         for forbidden in ["<script", "http-equiv=\"refresh", "src=", "href=", "@import", "url(", " style=", "onload"] {
             assert!(!page.contains(forbidden), "{forbidden}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_cannot_become_markup() {
+    fn external_texts_are_escaped() {
         let page = failed().to_html();
         assert!(page.contains("&lt;script&gt;alert(&quot;&amp;&#39;&quot;)&lt;/script&gt;"));
         let mut observations = observations();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_requests_are_drawn_in_red_and_listed() {
+    fn lost_requests_are_in_the_chart_and_in_a_table() {
         let page = failed().to_html();
         assert!(page.contains("<path class=\"lost\""));
         assert!(page.contains("1 lost</text>"));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_page_stays_small() {
+    fn the_largest_page_is_below_60_kb() {
         let mut observations = observations();
         let long = "a long word \"".repeat(100);
         for number in 0..60u64 {
