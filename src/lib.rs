@@ -33,7 +33,8 @@
 //! | [`drill`] | rotates keys under load, and gives a verdict |
 //!
 //! Leaf modules that all others may use: [`clock`] (time and random spread), [`error_chain`] (an error
-//! with its causes as one text), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`secret`].
+//! with its causes as one text), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`secret`],
+//! [`watched_files`] (values that are reloaded when their files change).
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
@@ -60,3 +61,4 @@ mod telemetry;
 #[cfg(test)]
 mod testing;
 mod upstream;
+mod watched_files;

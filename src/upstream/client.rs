@@ -25,7 +25,8 @@ use super::identity::ClientCertResolver;
 use super::proxy::with_port;
 use super::{BadIdentity, Config, Proxy};
 use crate::clock::Clock;
-use crate::pem::{BadPem, PemFile};
+use crate::pem::{self, BadPem};
+use crate::watched_files;
 
 /// How long an idle connection stays in the pool. This is shorter than the idle timeout of the usual
 /// servers and load balancers (60 s and more), so that the gateway closes first and no request is
@@ -99,7 +100,7 @@ impl Connector {
     /// Re-reads the files of the client certificate when they change. Never returns.
     pub async fn run_refresh(self, clock: Clock) {
         match self.client_certificate {
-            Some(resolver) => resolver.0.run_refresh(clock).await,
+            Some(resolver) => watched_files::run_refresh(&[resolver.0], &clock).await,
             None => std::future::pending().await,
         }
     }
@@ -200,8 +201,7 @@ pub enum ConnectorError {
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), ConnectorError> {
-    let certificates = PemFile::read(path).and_then(|file| file.certificates()).map_err(ConnectorError::CaFile)?;
-    for certificate in certificates {
+    for certificate in pem::read_certificates(path).map_err(ConnectorError::CaFile)? {
         roots.add(certificate).map_err(|cause| ConnectorError::NotCertificate { path: path.to_owned(), cause })?;
     }
     Ok(())

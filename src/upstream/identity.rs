@@ -13,7 +13,8 @@ use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 
-use crate::pem::{BadPem, FileContents, Loader, Reloaded};
+use crate::pem::{self, BadPem};
+use crate::watched_files::{FileContents, Loader, Reloaded, UnreadableFile};
 
 /// A client certificate and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +28,12 @@ pub struct Identity {
 /// Why an [`Identity`] cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadIdentity {
-    /// A file cannot be read or has no certificate or key.
+    /// A file has no certificate or key.
     #[error(transparent)]
     Pem(#[from] BadPem),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableFile),
     /// The private key does not belong to the certificate, or its type is not supported.
     #[error("{}: {cause}", path.display())]
     Unusable {
@@ -71,17 +75,17 @@ impl ResolvesClientCert for ClientCertResolver {
 
 impl Loader for Files {
     type Output = Arc<CertifiedKey>;
-    type Fault = BadIdentity;
+    type Error = BadIdentity;
 
     fn files(&self) -> Vec<&Path> {
         vec![&self.identity.certificate, &self.identity.private_key]
     }
 
-    fn make(&self, contents: &FileContents) -> Result<Arc<CertifiedKey>, BadIdentity> {
+    fn load(&self, contents: &FileContents) -> Result<Arc<CertifiedKey>, BadIdentity> {
         let Identity { certificate, private_key } = &self.identity;
         let (certificate, key) = (contents.of(certificate)?, contents.of(private_key)?);
-        let made = CertifiedKey::from_der(certificate.certificates()?, key.private_key()?, &self.provider);
-        made.map(Arc::new).map_err(|cause| BadIdentity::Unusable { path: certificate.path().to_owned(), cause })
+        let certified = CertifiedKey::from_der(pem::certificates(certificate)?, pem::private_key(key)?, &self.provider);
+        certified.map(Arc::new).map_err(|cause| BadIdentity::Unusable { path: certificate.path().to_owned(), cause })
     }
 
     fn name(&self) -> &str {
@@ -101,6 +105,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::watched_files;
 
     fn pair(directory: &Path) -> Identity {
         let made = rcgen::generate_simple_self_signed(vec!["client.test".to_owned()]).unwrap();
@@ -117,7 +122,8 @@ mod tests {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let resolver = ClientCertResolver::new(files.clone(), provider).unwrap();
         let (clock, control) = Clock::manual();
-        let refresh = tokio::spawn(Arc::clone(&resolver.0).run_refresh(clock));
+        let watched = [Arc::clone(&resolver.0)];
+        let refresh = tokio::spawn(async move { watched_files::run_refresh(&watched, &clock).await });
         let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
         let certificate = || resolver.resolve(&[], &schemes).unwrap().cert[0].clone();
         let wait_until = async |condition: &dyn Fn() -> bool| {
@@ -132,10 +138,10 @@ mod tests {
         let first = certificate();
         let other = rcgen::generate_simple_self_signed(vec!["client.test".to_owned()]).unwrap();
         std::fs::write(&files.certificate, other.cert.pem()).unwrap();
-        wait_until(&|| resolver.0.refused() == 1).await;
+        wait_until(&|| resolver.0.failed_states() == 1).await;
         assert_eq!(certificate(), first);
         std::fs::write(&files.private_key, other.signing_key.serialize_pem()).unwrap();
-        wait_until(&|| resolver.0.taken() == 1).await;
+        wait_until(&|| resolver.0.reloads() == 1).await;
         assert_eq!(certificate(), *other.cert.der());
         assert!(
             resolver.resolve(&[], &[SignatureScheme::RSA_PKCS1_SHA256]).is_none(),

@@ -5,19 +5,20 @@ use std::fs;
 use std::path::Path;
 
 /// Each room, and the rooms it may use.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("error_chain", &[]),
     ("path_prefix", &[]),
     ("clock", &[]),
     ("secret", &[]),
-    ("pem", &["clock"]),
+    ("watched_files", &["clock"]),
+    ("pem", &["watched_files"]),
     ("telemetry", &[]),
     ("admin", &[]),
     ("keys", &["jose", "rate_limit", "error_chain", "clock", "secret"]),
     ("credentials", &["error_chain", "clock", "secret"]),
-    ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret"]),
+    ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "watched_files"]),
     (
         "gateway",
         &[
@@ -31,6 +32,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "path_prefix",
             "pem",
             "secret",
+            "watched_files",
         ],
     ),
     ("sandbox", &["jose", "clock", "secret"]),

@@ -158,7 +158,7 @@ async fn no_log_line_holds_a_callers_key_or_a_token_of_the_gateways_own() {
     running.signal("TERM");
     let (code, printed) = running.end();
     assert_eq!(code, Some(0));
-    assert!(printed.contains("would be refused if it were enforced"), "{printed}");
+    assert!(printed.contains("dry run: enforce = true would refuse this request"), "{printed}");
     let records: Vec<&str> = printed.lines().filter(|line| line.contains("\"outcome\"")).collect();
     // A token, and one request each by the key and by the token.
     assert_eq!(records.iter().filter(|line| line.contains("\"caller\":\"a\"")).count(), 3, "{records:?}");

@@ -107,14 +107,14 @@ fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
             "caller[1].name: another [[caller]] has a key in common",
         ),
         (vec![caller("a", &key("broken"))], "line 1 is not the SHA-256 of a key"),
-        (vec![caller("a", &key("nothing"))], "cannot be read: entity not found"),
+        (vec![caller("a", &key("nothing"))], "cannot be read: no such file"),
         (vec![caller("a", "certificate = \"x\"")], "caller.certificate: no caller can show one"),
         (vec![caller("a", &format!("{}\nallow = [\"/v0\"]", key("a")))], "a rule is a method and a path, such as"),
         (vec![caller("a", &format!("{}\nallow = \"GET /\"", key("a")))], "caller.allow: expected an array"),
         (
             vec![caller("a", &format!("{}\nallow = [\"GET /\", \"GET a\", \"* /**/b\"]", key("a")))],
-            "caller.allow: \"GET a\": the path begins with /, and has no empty or dot segments, no escapes and no query: it \
-             is compared decoded; \"* /**/b\": * stands for a whole segment",
+            "caller.allow: \"GET a\": the path must begin with /, without empty or dot segments, escapes or a query; it \
+             is compared decoded; \"* /**/b\": * must be a whole segment",
         ),
         (vec![caller("a", &format!("{}\nconcurrent = 0", key("a")))], "caller.concurrent: must be above zero"),
         (vec![caller("a", &format!("{}\nrate = 1", key("a")))], "caller.rate: unknown key"),

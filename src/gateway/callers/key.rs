@@ -1,23 +1,23 @@
-//! Callers' keys: kept as digests, compared in constant time.
+//! Callers' keys: stored as digests, compared in constant time.
 //!
-//! A file holds the SHA-256 of a key and not the key, so whoever reads it cannot send. No salt and no
-//! slow hash: these are for passwords that people choose. A key is at least 128 random bits,
-//! which no dictionary holds and no search finds.
+//! A key file holds the SHA-256 of a key, not the key. A reader of the file therefore cannot send requests.
+//! There is no salt and no slow hash: those protect passwords that people choose. A key has at least 128
+//! random bits, so no dictionary contains it and no search finds it.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::watched_files::{FileContent, UnreadableFile};
 
 /// The SHA-256 of a key.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// Of this key.
+    /// Returns the digest of `key`.
     #[must_use]
     pub fn of(key: &str) -> Self {
         let mut bytes = [0; 32];
@@ -25,13 +25,13 @@ impl KeyDigest {
         Self(bytes)
     }
 
-    /// Whether the two are the same, in constant time.
+    /// Returns whether the two digests are equal. Takes the same time for all digests.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 
-    /// As a key file holds it.
+    /// Returns the digest in hex, as a key file holds it.
     #[must_use]
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -41,7 +41,7 @@ impl KeyDigest {
         &self.0
     }
 
-    /// As `sha256sum` writes it: 64 hex digits, and perhaps the name of a file behind them.
+    /// Parses the format of `sha256sum`: 64 hex digits, optionally followed by a file name.
     fn parse(line: &str) -> Option<Self> {
         let (hex, _file) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         if hex.len() != 64 || !hex.is_ascii() {
@@ -51,7 +51,7 @@ impl KeyDigest {
         for (index, byte) in bytes.iter_mut().enumerate() {
             *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
         }
-        // `from_str_radix` takes a sign.
+        // `from_str_radix` accepts a sign.
         (!hex.contains('+')).then_some(Self(bytes))
     }
 }
@@ -62,64 +62,57 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// Where a caller's digests are.
+/// Where a caller's digests come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// One a line; blank lines and lines that begin with `#` are none. Read again when it changes. A
-    /// file of comments alone shuts its caller out; one of nothing at all may be half written.
+    /// A file with one digest per line. Blank lines and lines that begin with `#` are skipped. The gateway
+    /// reads the file again when it changes. A file with comments but no digest locks the caller out. An
+    /// empty file is an error: another program may still be writing it.
     File(PathBuf),
-    /// By value, from an embedding program.
+    /// The digests themselves, from an embedding program.
     Digests(Vec<KeyDigest>),
 }
 
 impl KeySource {
-    /// The digests as they are now.
+    /// Returns the digests as they are now.
     ///
     /// # Errors
-    /// When the file cannot be read, holds nothing, or a line that is no digest.
+    /// If the file cannot be read, is empty, or has a line that is not a digest.
     pub fn read(&self) -> Result<Vec<KeyDigest>, BadKeyFile> {
-        let path = match self {
-            Self::Digests(digests) => return Ok(digests.clone()),
-            Self::File(path) => path,
-        };
-        let fault = |cause| BadKeyFile { path: path.clone(), cause };
-        let text = fs::read_to_string(path).map_err(|error| fault(Cause::Io(error.kind())))?;
-        let (mut digests, mut is_commented) = (Vec::new(), false);
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            is_commented |= line.starts_with('#');
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            digests.push(KeyDigest::parse(line).ok_or_else(|| fault(Cause::Line(index + 1)))?);
-        }
-        if digests.is_empty() && !is_commented { Err(fault(Cause::Empty)) } else { Ok(digests) }
-    }
-
-    pub(super) fn file(&self) -> Option<&Path> {
         match self {
-            Self::File(path) => Some(path),
-            Self::Digests(_) => None,
+            Self::Digests(digests) => Ok(digests.clone()),
+            Self::File(path) => parse(&FileContent::read(path)?),
         }
     }
 }
 
-/// A file of digests that cannot be used. Never repeats what stands there: it may be a key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {cause}", path.display())]
-pub struct BadKeyFile {
-    path: PathBuf,
-    cause: Cause,
+/// The digests of a key file.
+pub(super) fn parse(file: &FileContent) -> Result<Vec<KeyDigest>, BadKeyFile> {
+    let path = || file.path().to_owned();
+    let text = std::str::from_utf8(file.bytes()).map_err(|_| BadKeyFile::NotText(path()))?;
+    let (mut digests, mut has_comment) = (Vec::new(), false);
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        has_comment |= line.starts_with('#');
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        digests.push(KeyDigest::parse(line).ok_or_else(|| BadKeyFile::NotDigest { path: path(), line: index + 1 })?);
+    }
+    if digests.is_empty() && !has_comment { Err(BadKeyFile::Empty(path())) } else { Ok(digests) }
 }
 
+/// A key file that cannot be used. The text never repeats a line of the file: it may be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Cause {
-    #[error("cannot be read: {0}")]
-    Io(io::ErrorKind),
-    #[error("line {0} is not the SHA-256 of a key in hex (64 digits)")]
-    Line(usize),
-    #[error("is empty (a line `# nobody` would shut the caller out)")]
-    Empty,
+pub enum BadKeyFile {
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableFile),
+    #[error("{}: is not UTF-8 text", .0.display())]
+    NotText(PathBuf),
+    #[error("{}: line {line} is not the SHA-256 of a key in hex (64 digits)", path.display())]
+    NotDigest { path: PathBuf, line: usize },
+    #[error("{}: is empty; to lock the caller out, write a comment line (`# no keys`)", .0.display())]
+    Empty(PathBuf),
 }
 
 #[cfg(test)]
@@ -128,27 +121,27 @@ mod tests {
 
     const HEX: &str = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08";
 
-    fn read(content: &str) -> Result<Vec<KeyDigest>, BadKeyFile> {
+    fn read(content: impl AsRef<[u8]>) -> Result<Vec<KeyDigest>, BadKeyFile> {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), content).unwrap();
+        std::fs::write(file.path(), content).unwrap();
         KeySource::File(file.path().to_owned()).read()
     }
 
     #[test]
-    fn a_file_holds_one_digest_a_line_as_sha256sum_writes_it() {
+    fn a_key_file_has_one_digest_per_line_in_the_format_of_sha256sum() {
         let lower = HEX.to_lowercase();
-        let digests = read(&format!("# of the old key\n\n{HEX}\r\n  {lower}  -\n")).unwrap();
+        let digests = read(format!("# the old key\n\n{HEX}\r\n  {lower}  -\n")).unwrap();
         assert_eq!(digests, [KeyDigest::of("test"), KeyDigest::of("test")]);
         assert!(digests[0].is(&KeyDigest::of("test")) && !digests[0].is(&KeyDigest::of("Test")));
     }
 
     #[test]
-    fn a_file_of_comments_alone_holds_no_key() {
-        assert_eq!(read("# nobody\n").unwrap(), []);
+    fn a_key_file_with_only_comments_has_no_keys() {
+        assert_eq!(read("# no keys\n").unwrap(), []);
     }
 
     #[test]
-    fn what_is_no_digest_is_told_by_its_line_and_never_repeated() {
+    fn an_error_names_the_line_and_does_not_repeat_it() {
         for (content, message) in [
             ("", "is empty"),
             (" \n\n", "is empty"),
@@ -158,9 +151,11 @@ mod tests {
             (&format!("+f{}", &HEX[2..]), "line 1 is not"),
             (&format!("ü{}", &HEX[2..]), "line 1 is not"),
         ] {
-            let fault = read(content).unwrap_err().to_string();
-            assert!(fault.contains(message) && !fault.contains("canary"), "{content}: {fault}");
+            let error = read(content).unwrap_err().to_string();
+            assert!(error.contains(message) && !error.contains("canary"), "{content}: {error}");
         }
-        assert!(KeySource::File("/nowhere".into()).read().unwrap_err().to_string().contains("/nowhere"));
+        assert!(read(b"\xff").unwrap_err().to_string().contains("is not UTF-8"));
+        let missing = KeySource::File("/nowhere".into()).read().unwrap_err().to_string();
+        assert_eq!(missing, "/nowhere: cannot be read: no such file");
     }
 }

@@ -1,10 +1,10 @@
-//! What a caller may ask for: a method and a pattern of paths.
+//! A rule of a caller: a method and a pattern of paths.
 //!
-//! A path is judged as the provider may read it: its segments are decoded, once. What is left of an
-//! escape then, or a slash that was escaped, could be read in two ways, so no pattern but a last `**`
-//! takes it: a caller that may send to `/credentials/*` does not get to `/credentials/x%2Fdelete` by it.
-//! Dot segments, empty segments and backslashes never come this far. Case matters, as it does in
-//! URLs, and so does a slash at the end.
+//! The hard case is a path that the gateway and the provider read differently. The segments of a path are
+//! decoded once before they are compared. If a decoded segment still has an escape or a slash, the provider
+//! may read it in two ways, and only a trailing `**` matches it. A caller that may send to `/credentials/*`
+//! therefore cannot reach `/credentials/x%2Fdelete`. Dot segments, empty segments and backslashes are refused
+//! earlier. Paths are case-sensitive, and a trailing slash counts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,8 +15,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::gateway::request::target;
 
-/// `POST /v0/bank/credentials/*`: a method, or `*` for any, and a path. In the path `*` stands for one
-/// segment, and `**` at its end for one or more.
+/// A rule such as `POST /v0/bank/credentials/*`: a method, or `*` for any, and a path. In the path, `*`
+/// stands for one segment, and a trailing `**` for one or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     method: Option<Method>,
@@ -27,49 +27,47 @@ pub struct Rule {
 enum Segment {
     Literal(String),
     Any,
-    Rest,
+    Tail,
 }
 
-/// Why a rule is none.
+/// Why a text is not a rule. Each error says what is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRule {
-    /// Not two words.
+    /// The text is not two words.
     #[error("a rule is a method and a path, such as \"POST /v0/bank/credentials/*\"")]
     Form,
-    /// A method that is never forwarded.
-    #[error("the method is one of {}, or * for any", target::METHODS)]
+    /// The gateway never forwards this method.
+    #[error("the method must be one of {}, or * for any", target::METHODS)]
     Method,
-    /// The path cannot be that of a request that is forwarded.
-    #[error(
-        "the path begins with /, and has no empty or dot segments, no escapes and no query: it is compared decoded"
-    )]
+    /// The gateway forwards no request with such a path.
+    #[error("the path must begin with /, without empty or dot segments, escapes or a query; it is compared decoded")]
     Path,
-    /// A star among other characters, or two before the end.
-    #[error("* stands for a whole segment, and ** only at the end")]
+    /// A star is part of a segment, or two stars are not at the end.
+    #[error("* must be a whole segment, and ** must be the last segment")]
     Star,
 }
 
 impl Rule {
-    /// Whether `method` and `path`, as it came, are what the rule is about.
+    /// Returns whether the rule allows a request with `method` and `path`, as the caller sent it.
     #[must_use]
     pub fn matches(&self, method: &Method, path: &str) -> bool {
         if self.method.as_ref().is_some_and(|own| own != method) {
             return false;
         }
         let Some(path) = path.strip_prefix('/') else { return false };
-        let mut came = path.split('/');
+        let mut remaining = path.split('/');
         for segment in &self.segments {
-            let matches = match (segment, came.next()) {
-                (Segment::Rest, rest) => return rest.is_some(),
+            let matches = match (segment, remaining.next()) {
+                (Segment::Tail, next) => return next.is_some(),
                 (_, None) => false,
-                (Segment::Literal(own), Some(came)) => decoded(came) == own.as_bytes(),
-                (Segment::Any, Some(came)) => is_plain(&decoded(came)),
+                (Segment::Literal(own), Some(next)) => decoded(next) == own.as_bytes(),
+                (Segment::Any, Some(next)) => is_unambiguous(&decoded(next)),
             };
             if !matches {
                 return false;
             }
         }
-        came.next().is_none()
+        remaining.next().is_none()
     }
 }
 
@@ -88,7 +86,7 @@ impl FromStr for Rule {
         let segments: Vec<&str> = path.strip_prefix('/').ok_or(BadRule::Path)?.split('/').collect();
         let last = segments.len() - 1;
         let segments = segments.into_iter().enumerate().map(|(index, segment)| match segment {
-            "**" if index == last => Ok(Segment::Rest),
+            "**" if index == last => Ok(Segment::Tail),
             "*" => Ok(Segment::Any),
             "" if index == last => Ok(Segment::Literal(String::new())),
             "" | "." | ".." => Err(BadRule::Path),
@@ -108,7 +106,7 @@ impl fmt::Display for Rule {
         self.segments.iter().try_for_each(|segment| match segment {
             Segment::Literal(text) => write!(f, "/{text}"),
             Segment::Any => f.write_str("/*"),
-            Segment::Rest => f.write_str("/**"),
+            Segment::Tail => f.write_str("/**"),
         })
     }
 }
@@ -117,8 +115,8 @@ fn decoded(segment: &str) -> Cow<'_, [u8]> {
     percent_decode_str(segment).into()
 }
 
-/// One segment to every reader, and not the empty one.
-fn is_plain(segment: &[u8]) -> bool {
+/// Whether every server reads this as one segment that is not empty.
+fn is_unambiguous(segment: &[u8]) -> bool {
     !segment.is_empty() && !segment.iter().any(|byte| matches!(byte, b'/' | b'%' | b'\\'))
 }
 
@@ -134,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_takes_its_method_and_its_path_and_nothing_else() {
+    fn a_rule_matches_its_method_and_path_and_nothing_else() {
         let rule = "POST /v0/bank/credentials/*";
         for request in ["POST /v0/bank/credentials/status", "POST /v0/b%61nk/credentials/a%20b"] {
             assert!(matches(rule, request), "{request}");
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn two_stars_take_whatever_is_below() {
+    fn two_stars_match_one_or_more_segments() {
         for request in ["GET /v0/a", "DELETE /v0/a/b/c", "GET /v0/a%2Fb", "GET /v0/"] {
             assert!(matches("* /v0/**", request), "{request}");
         }
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_says_what_one_looks_like() {
+    fn an_invalid_rule_is_refused_with_its_reason() {
         for (text, fault) in [
             ("/v0", BadRule::Form),
             ("", BadRule::Form),
@@ -194,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_star_takes_is_one_segment_however_it_is_spelt(segment in "[a-z0-9%./\\\\]{0,8}") {
+        fn a_star_matches_only_what_every_server_reads_as_one_segment(segment in "[a-z0-9%./\\\\]{0,8}") {
             let path = format!("/v0/{segment}/x");
             if "* /v0/*/x".parse::<Rule>().unwrap().matches(&Method::GET, &path) {
                 let once = percent_decode_str(&path).decode_utf8_lossy().into_owned();

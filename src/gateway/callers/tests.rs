@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method};
 
@@ -19,7 +21,7 @@ fn manual(config: Config) -> (Caller, Callers, ClockControl) {
     (caller, callers, control)
 }
 
-fn asked<'a>(method: &'a Method, path: &'a str) -> CallerRequest<'a> {
+fn request<'a>(method: &'a Method, path: &'a str) -> CallerRequest<'a> {
     CallerRequest { method, path, request_id: "id" }
 }
 
@@ -32,9 +34,9 @@ fn name_of(callers: &Callers, headers: &HeaderMap, peer: &Peer) -> Option<String
 }
 
 #[test]
-fn without_callers_everyone_is_served_and_with_callers_nobody_unknown() {
-    let nobody = HeaderMap::new();
-    assert!(callers(Vec::new()).identify(&nobody, &Peer::default()).unwrap().is_none());
+fn without_callers_any_request_is_served_and_with_callers_only_authenticated_ones() {
+    let no_headers = HeaderMap::new();
+    assert!(callers(Vec::new()).identify(&no_headers, &Peer::default()).unwrap().is_none());
     let callers = callers(vec![with_key("a", "key-a"), with_key("b", "key-b")]);
     let name = |value| name_of(&callers, &authorization(value), &Peer::default());
     assert_eq!(name("Bearer key-a").as_deref(), Some("a"));
@@ -45,11 +47,11 @@ fn without_callers_everyone_is_served_and_with_callers_nobody_unknown() {
     let mut twice = authorization("Bearer key-a");
     twice.append(AUTHORIZATION, HeaderValue::from_static("Bearer key-a"));
     assert_eq!(name_of(&callers, &twice, &Peer::default()), None);
-    assert_eq!(name_of(&callers, &nobody, &Peer::default()), None);
+    assert_eq!(name_of(&callers, &no_headers, &Peer::default()), None);
 }
 
 #[test]
-fn a_certificate_names_its_caller_unless_an_authorization_says_otherwise() {
+fn a_certificate_authenticates_its_caller_unless_there_is_an_authorization_field() {
     let by_certificate = Config { certificate: Some("spiffe://x/a".into()), ..Config::new("a") };
     let callers = callers(vec![by_certificate, with_key("b", "key-b")]);
     let peer = Peer::certified(vec!["other.test".into(), "spiffe://x/a".into()]);
@@ -59,11 +61,11 @@ fn a_certificate_names_its_caller_unless_an_authorization_says_otherwise() {
     assert_eq!(name_of(&callers, &HeaderMap::new(), &Peer::certified(vec!["SPIFFE://x/a".into()])), None);
 }
 
-#[test]
-fn a_token_of_ours_is_its_callers_and_ends_with_the_key() {
+#[tokio::test]
+async fn a_token_authenticates_its_caller_until_its_key_is_removed() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let write = |hex: &str| std::fs::write(file.path(), hex).unwrap();
-    // Of "one" and of "two".
+    // The digests of "one" and of "two".
     let one = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
     let two = "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3";
     write(one);
@@ -78,80 +80,107 @@ fn a_token_of_ours_is_its_callers_and_ends_with_the_key() {
     let headers = HeaderMap::from_iter([(AUTHORIZATION, credential)]);
     assert_eq!(name_of(&callers, &headers, &Peer::default()).as_deref(), Some("a"));
 
-    // A second key is added, then the first taken away.
-    let state = &callers.0.callers[0];
+    // A second key is added, then the first is removed.
+    let key_file = callers.0.callers[0].keys.file().unwrap();
     write(&format!("{one}\n{two}\n"));
-    assert_eq!(callers.0.reload(state), Ok(true));
+    key_file.poll().await;
+    assert_eq!(key_file.reloads(), 1);
     assert!(name_of(&callers, &headers, &Peer::default()).is_some());
     assert!(callers.token("a", "two").is_ok());
     write(two);
-    assert_eq!(callers.0.reload(state), Ok(true));
+    key_file.poll().await;
     assert_eq!(name_of(&callers, &headers, &Peer::default()), None);
-    assert_eq!(callers.0.reload(state), Ok(false));
+    key_file.poll().await;
+    assert_eq!((key_file.reloads(), key_file.failed_polls()), (2, 0));
 }
 
-#[test]
-fn a_key_file_that_breaks_leaves_the_last_good_keys_in_force() {
+#[tokio::test]
+async fn an_unusable_key_file_leaves_the_last_good_keys_in_use() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed").unwrap();
     let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
     let callers = callers(vec![a]);
     std::fs::write(file.path(), "7692c3ad3540").unwrap();
-    assert!(callers.0.reload(&callers.0.callers[0]).is_err());
+    let key_file = callers.0.callers[0].keys.file().unwrap();
+    key_file.poll().await;
     assert_eq!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).as_deref(), Some("a"));
     assert_eq!(callers.snapshot()[0].reloads_failed, 1);
     std::fs::write(file.path(), "").unwrap();
-    assert!(callers.0.reload(&callers.0.callers[0]).is_err());
+    key_file.poll().await;
+    assert_eq!(callers.snapshot()[0].reloads_failed, 2);
+    key_file.poll().await;
+    assert_eq!(callers.snapshot()[0].reloads_failed, 3, "each failed read counts");
     assert!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).is_some());
 }
 
-#[test]
-fn a_key_file_of_comments_shuts_its_caller_out_and_its_tokens_with_it() {
+#[tokio::test]
+async fn a_key_file_with_only_comments_locks_out_the_caller_and_its_tokens() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), KeyDigest::of("one").hex()).unwrap();
     let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
     let callers = callers(vec![a]);
     let (_, token) = callers.token("a", "one").unwrap();
     std::fs::write(file.path(), "# left the company\n").unwrap();
-    assert_eq!(callers.0.reload(&callers.0.callers[0]), Ok(true));
+    callers.0.callers[0].keys.file().unwrap().poll().await;
     for presented in ["one", &token] {
-        let line = HeaderValue::try_from(format!("Bearer {presented}")).unwrap();
-        assert_eq!(name_of(&callers, &HeaderMap::from_iter([(AUTHORIZATION, line)]), &Peer::default()), None);
+        let field = HeaderValue::try_from(format!("Bearer {presented}")).unwrap();
+        assert_eq!(name_of(&callers, &HeaderMap::from_iter([(AUTHORIZATION, field)]), &Peer::default()), None);
     }
 }
 
 #[tokio::test]
-async fn changed_key_files_are_read_again_by_the_clock() {
+async fn a_reloaded_key_of_another_caller_is_refused_until_that_caller_gives_it_up() {
+    let files = [tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap()];
+    let write = |index: usize, key: &str| std::fs::write(files[index].path(), KeyDigest::of(key).hex()).unwrap();
+    let config = |index: usize, name: &str| {
+        write(index, name);
+        Config { keys: Some(KeySource::File(files[index].path().to_owned())), ..Config::new(name) }
+    };
+    let callers = callers(vec![config(0, "a"), config(1, "b")]);
+    let poll = async |index: usize| callers.0.callers[index].keys.file().unwrap().poll().await;
+    let owner = |key: &'static str| name_of(&callers, &authorization(key), &Peer::default());
+    write(0, "b");
+    poll(0).await;
+    assert_eq!((owner("Bearer a").as_deref(), owner("Bearer b").as_deref()), (Some("a"), Some("b")));
+    write(1, "c");
+    poll(1).await;
+    poll(0).await;
+    assert_eq!((owner("Bearer b").as_deref(), owner("Bearer c").as_deref()), (Some("a"), Some("b")));
+    assert_eq!(owner("Bearer a"), None);
+}
+
+#[tokio::test]
+async fn changed_key_files_are_loaded_when_the_clock_says_so() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed").unwrap();
     let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
     let (clock, control) = Clock::manual();
     let callers = Callers::new(vec![a], TokenKey::random().unwrap(), clock).unwrap();
-    let keeper = tokio::spawn(callers.clone().run_refresh());
+    let refresh = tokio::spawn(callers.clone().run_refresh());
     std::fs::write(file.path(), "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3").unwrap();
-    let read = async {
+    let reload = async {
         while name_of(&callers, &authorization("Bearer two"), &Peer::default()).is_none() {
-            control.advance(POLL);
+            control.advance(watched_files::POLL_INTERVAL);
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), reload).await.unwrap();
     assert_eq!(name_of(&callers, &authorization("Bearer one"), &Peer::default()), None);
-    keeper.abort();
+    refresh.abort();
 }
 
 #[test]
-fn two_callers_with_one_key_could_not_be_told_apart() {
+fn two_callers_with_the_same_key_are_refused() {
     let configs = vec![with_key("a", "key"), with_key("b", "key")];
     let fault = Callers::new(configs, TokenKey::random().unwrap(), Clock::system()).unwrap_err();
     assert_eq!(fault.to_string(), "callers a and b have a key in common");
 }
 
 #[test]
-fn a_caller_gets_its_rate_and_its_places_and_no_more() {
+fn a_caller_gets_its_rate_and_its_permits_and_no_more() {
     let config = Config { requests_per_second: Some(2), concurrent: Some(3), ..with_key("a", "key") };
     let (caller, callers, control) = manual(config);
-    let admit = || caller.admit(&asked(&Method::GET, "/"));
+    let admit = || caller.admit(&request(&Method::GET, "/"));
     let first = admit().unwrap();
     let _second = admit().unwrap();
     let wait = Duration::from_millis(500);
@@ -168,14 +197,14 @@ fn a_caller_gets_its_rate_and_its_places_and_no_more() {
 }
 
 #[test]
-fn what_is_not_enforced_is_counted_and_let_through() {
+fn with_enforce_off_violations_are_counted_and_pass() {
     let allow = Some(vec!["GET /v0/*".parse().unwrap()]);
     let config = Config { allow, enforce: false, concurrent: Some(0), ..with_key("a", "key") };
-    let (caller, callers, _hands) = manual(config.clone());
-    assert!(caller.admit(&asked(&Method::POST, "/v0/x")).is_ok());
-    assert!(caller.admit(&asked(&Method::GET, "/v0/x")).is_ok());
+    let (caller, callers, _control) = manual(config.clone());
+    assert!(caller.admit(&request(&Method::POST, "/v0/x")).is_ok());
+    assert!(caller.admit(&request(&Method::GET, "/v0/x")).is_ok());
     let snapshot = &callers.snapshot()[0];
-    assert_eq!((snapshot.enforced, snapshot.forbidden, snapshot.too_many), (false, 1, 2), "each reason by itself");
-    let (caller, _callers, _hands) = manual(Config { enforce: true, ..config });
-    assert_eq!(caller.admit(&asked(&Method::POST, "/v0/x")).unwrap_err(), Denied::Forbidden);
+    assert_eq!((snapshot.enforced, snapshot.forbidden, snapshot.too_many), (false, 1, 2), "each reason has a counter");
+    let (caller, _callers, _control) = manual(Config { enforce: true, ..config });
+    assert_eq!(caller.admit(&request(&Method::POST, "/v0/x")).unwrap_err(), Denied::Forbidden);
 }

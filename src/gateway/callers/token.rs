@@ -1,12 +1,13 @@
-//! Credentials of the gateway's own, for callers that ask for one as they would ask the provider.
+//! The tokens that the gateway issues at an emulated token endpoint.
 //!
-//! A token says nothing to who holds it. It is bound to its caller and to the key it was got with:
-//! when the key is taken from the file, its tokens end with it.
+//! A token is opaque to the caller. It is bound to the caller and to the key that it was issued for: when
+//! the key is removed from the key file, its tokens are no longer valid.
 //!
-//! Rejected: a table of tokens given out. It would have to be bounded, shared among replicas and
-//! kept over restarts. Instead a token carries its expiry under a MAC (HMAC-SHA-256) whose key is random
-//! in each process, or read from a file that replicas share. Rejected, too: MACs under the callers'
-//! digests, which would make the files of digests worth stealing.
+//! A token carries its expiry under a MAC (HMAC-SHA-256). The key of the MAC is random in each process, or
+//! is read from a file that replicas share.
+//!
+//! Rejected: a table of issued tokens. It would have to be bounded, shared by replicas and kept over
+//! restarts. Also rejected: the callers' digests as MAC keys. The key files would then be worth stealing.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -18,37 +19,37 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use super::key::KeyDigest;
 use crate::secret::Secret;
 
-/// What every token begins with, so that it is told from a key, and by scanners for leaked secrets.
-/// All characters of a token may stand behind `Bearer` (RFC 6750 section 2.1).
+/// The prefix of every token. It distinguishes a token from a key, and scanners for leaked secrets can find
+/// it. A token has only characters that RFC 6750 section 2.1 allows after `Bearer`.
 const PREFIX: &str = "jgw_";
 
-/// As long as the provider's own: clients are written for that.
+/// The lifetime of Flanks' own tokens: clients are written for that.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The least bytes of a shared secret.
+/// The minimum length of a shared secret, in bytes.
 const MIN_SECRET: usize = 16;
 
 const EXPIRY: usize = 8;
 const MAC: usize = 32;
 
-/// What tokens are made and known with.
+/// Issues and verifies tokens.
 #[derive(Clone)]
 pub(crate) struct TokenKey(hmac::Key);
 
 impl TokenKey {
-    /// Known to this process alone.
+    /// A random key. Tokens are then valid in this process only.
     ///
     /// # Errors
-    /// When the system has no random numbers to give.
+    /// If the operating system's random number generator fails.
     pub(crate) fn random() -> Result<Self, BadTokenKey> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new());
         key.map(Self).map_err(|_| BadTokenKey::NoRandomNumbers)
     }
 
-    /// Known to all who have `secret`.
+    /// A key made of `secret`. Tokens are then valid in all replicas with the same secret.
     ///
     /// # Errors
-    /// When it is too short to be one.
+    /// If the secret is too short.
     pub(crate) fn shared(secret: &Secret) -> Result<Self, BadTokenKey> {
         let secret = secret.expose().as_bytes();
         if secret.len() < MIN_SECRET {
@@ -57,21 +58,21 @@ impl TokenKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
-    /// A token for the caller `name` by its key of this digest, good for [`LIFETIME`] from `now`.
+    /// Issues a token to the caller `name` with the key of this digest, valid for [`LIFETIME`] from `now`.
     pub(super) fn mint(&self, name: &str, key: &KeyDigest, now: SystemTime) -> String {
         let expiry = seconds(now).unwrap_or(0).saturating_add(LIFETIME.as_secs()).to_be_bytes();
         let mac = self.mac(expiry, name, key);
         format!("{PREFIX}{}", BASE64URL.encode([&expiry[..], mac.as_ref()].concat()))
     }
 
-    /// Whether `token` was minted for this caller and key, and is good at `now`.
-    pub(super) fn knows(&self, token: &Token, name: &str, key: &KeyDigest, now: SystemTime) -> bool {
+    /// Whether `token` was issued for this caller and key, and is valid at `now`.
+    pub(super) fn verifies(&self, token: &Token, name: &str, key: &KeyDigest, now: SystemTime) -> bool {
         let mac = self.mac(token.expiry, name, key);
         let is_ours = aws_lc_rs::constant_time::verify_slices_are_equal(mac.as_ref(), &token.mac).is_ok();
         is_ours && seconds(now).is_some_and(|now| now < u64::from_be_bytes(token.expiry))
     }
 
-    /// The digest's length is fixed and the name comes last, so no two of them are written alike.
+    /// The only part of variable length comes last, so no two inputs have the same bytes.
     fn mac(&self, expiry: [u8; EXPIRY], name: &str, key: &KeyDigest) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(b"jwe-gateway token 1");
@@ -88,25 +89,23 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// There is nothing to make tokens with.
+/// Why there is no key for tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTokenKey {
-    /// A secret that could be guessed.
     #[error("the key for tokens has less than {MIN_SECRET} bytes")]
     TooShort,
-    /// The system's generator failed.
-    #[error("the system has no random numbers")]
+    #[error("the operating system's random number generator failed")]
     NoRandomNumbers,
 }
 
-/// A token taken apart; nothing is known of it yet.
+/// The parts of a token, not yet verified.
 pub(super) struct Token {
     expiry: [u8; EXPIRY],
     mac: [u8; MAC],
 }
 
 impl Token {
-    /// None when it has not the form of one: then it is a key, perhaps.
+    /// Parses a token. None if the text does not have the form of a token; it may be a key.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bytes = BASE64URL.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (expiry, mac) = bytes.split_at_checked(EXPIRY)?;
@@ -114,7 +113,7 @@ impl Token {
     }
 }
 
-/// None on a clock that stands before 1970: then no token is good.
+/// Seconds since 1970. None if the system clock is set before 1970; no token is valid then.
 fn seconds(time: SystemTime) -> Option<u64> {
     time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
@@ -125,25 +124,25 @@ mod tests {
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
-    fn knows(key: &TokenKey, token: &str, name: &str, digest: &KeyDigest, now: SystemTime) -> bool {
-        Token::parse(token).is_some_and(|token| key.knows(&token, name, digest, now))
+    fn verifies(key: &TokenKey, token: &str, name: &str, digest: &KeyDigest, now: SystemTime) -> bool {
+        Token::parse(token).is_some_and(|token| key.verifies(&token, name, digest, now))
     }
 
     #[test]
-    fn a_token_is_good_for_its_caller_its_key_and_its_time() {
+    fn a_token_is_valid_for_its_caller_its_key_and_its_lifetime() {
         let (key, digest) = (TokenKey::random().unwrap(), KeyDigest::of("one"));
         let token = key.mint("a", &digest, NOW);
         assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)));
         let last = NOW + LIFETIME - Duration::from_secs(1);
-        assert!(knows(&key, &token, "a", &digest, NOW) && knows(&key, &token, "a", &digest, last));
-        assert!(!knows(&key, &token, "a", &digest, NOW + LIFETIME), "expired");
-        assert!(!knows(&key, &token, "b", &digest, NOW), "another caller");
-        assert!(!knows(&key, &token, "a", &KeyDigest::of("two"), NOW), "another key");
-        assert!(!knows(&TokenKey::random().unwrap(), &token, "a", &digest, NOW), "another gateway");
+        assert!(verifies(&key, &token, "a", &digest, NOW) && verifies(&key, &token, "a", &digest, last));
+        assert!(!verifies(&key, &token, "a", &digest, NOW + LIFETIME), "expired");
+        assert!(!verifies(&key, &token, "b", &digest, NOW), "another caller");
+        assert!(!verifies(&key, &token, "a", &KeyDigest::of("two"), NOW), "another key");
+        assert!(!verifies(&TokenKey::random().unwrap(), &token, "a", &digest, NOW), "another gateway");
     }
 
     #[test]
-    fn a_token_with_any_bit_changed_is_none() {
+    fn a_token_with_any_bit_changed_is_invalid() {
         let (key, digest) = (TokenKey::random().unwrap(), KeyDigest::of("one"));
         let token = key.mint("a", &digest, NOW);
         let bytes = BASE64URL.decode(token.strip_prefix(PREFIX).unwrap()).unwrap();
@@ -151,17 +150,17 @@ mod tests {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             let changed = format!("{PREFIX}{}", BASE64URL.encode(changed));
-            assert!(!knows(&key, &changed, "a", &digest, NOW), "bit {bit}");
+            assert!(!verifies(&key, &changed, "a", &digest, NOW), "bit {bit}");
         }
         assert!(Token::parse(&token[..token.len() - 1]).is_none() && Token::parse(PREFIX).is_none());
     }
 
     #[test]
-    fn replicas_with_one_secret_know_each_others_tokens() {
+    fn replicas_with_the_same_secret_accept_each_others_tokens() {
         let secret = Secret::new("0123456789abcdef".to_owned());
         let [one, other] = [TokenKey::shared(&secret).unwrap(), TokenKey::shared(&secret).unwrap()];
         let digest = KeyDigest::of("one");
-        assert!(knows(&other, &one.mint("a", &digest, NOW), "a", &digest, NOW));
+        assert!(verifies(&other, &one.mint("a", &digest, NOW), "a", &digest, NOW));
         assert_eq!(TokenKey::shared(&Secret::new("short".to_owned())).unwrap_err(), BadTokenKey::TooShort);
         assert!(!format!("{one:?}").contains("0123"));
     }

@@ -239,7 +239,7 @@ impl Protocols {
         };
         let (_, session) = stream.get_ref();
         let peer = tls::peer(session.peer_certificates());
-        let end = tls::end_of(session.peer_certificates());
+        let end = tls::expiry(session.peer_certificates());
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let service = service.map_request(move |request| from(&peer, request));
         if is_http2 { self.http2(stream, service, end).await } else { self.http1(stream, service, end).await }

@@ -1,4 +1,4 @@
-//! The files that the listener's TLS is made of, and what can be wrong with them.
+//! Loads the listener's TLS configuration from PEM files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,89 +10,70 @@ use rustls::{RootCertStore, ServerConfig};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use crate::pem::{BadPem, FileContents, Loader, PemFile};
+use crate::pem::{self, BadPem};
+use crate::watched_files::{FileContent, FileContents, Loader, UnreadableFile};
 
-/// What is offered by ALPN, best first.
+/// The protocols offered by ALPN, in order of preference.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// `tls` under `[listen]`: PEM files.
+/// `tls` under `[listen]`. All files are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The listener's certificate, and those that lead from it to a root, in this order.
+    /// The listener's certificate, followed by its intermediate certificates.
     pub certificate: PathBuf,
-    /// The key of its first certificate.
+    /// The private key of the first certificate.
     pub private_key: PathBuf,
-    /// Who may sign callers' certificates; without it callers are not asked for one.
+    /// The CAs that sign callers' certificates. If none, the gateway asks for no client certificate.
     pub client_ca: Option<PathBuf>,
-    /// Whether a caller without a certificate is turned away. Means nothing without `client_ca`.
+    /// Whether the gateway refuses connections without a client certificate. Has no effect without
+    /// `client_ca`.
     pub require_client_certificate: bool,
 }
 
-/// Why the listener cannot speak TLS.
+/// Why the listener's TLS files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file does not hold what it should.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableFile),
     #[error(transparent)]
     Pem(#[from] BadPem),
-    /// A file holds a certificate that cannot be used.
+    /// A certificate of the client CA file cannot be used as a root.
     #[error("{}: {cause}", path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: rustls::Error,
-    },
-    /// The certificate's validity cannot be read.
-    #[error("{}: {cause}", path.display())]
-    Validity {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: x509_cert::der::Error,
-    },
-    /// The key is of no use, or another certificate's.
+    Root { path: PathBuf, cause: rustls::Error },
+    /// The validity of the listener's certificate cannot be parsed.
+    #[error("{}: the certificate's validity cannot be read: {cause}", path.display())]
+    Validity { path: PathBuf, cause: x509_cert::der::Error },
+    /// The private key does not belong to the certificate, or its type is not supported.
     #[error("{} with {}: {cause}", certificate.display(), private_key.display())]
-    Pair {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        private_key: PathBuf,
-        /// What is wrong with the two.
-        cause: rustls::Error,
-    },
-    /// The client CA cannot verify anybody.
+    Pair { certificate: PathBuf, private_key: PathBuf, cause: rustls::Error },
+    /// The client CA file cannot verify any certificate.
     #[error("{}: {cause}", path.display())]
-    ClientCa {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: rustls::server::VerifierBuilderError,
-    },
-    /// rustls refuses its own defaults.
+    ClientCa { path: PathBuf, cause: rustls::server::VerifierBuilderError },
+    /// rustls refuses its own default protocol versions.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
 
-/// What handshakes are made with, and the end of its certificate.
+/// The TLS configuration of new handshakes, and the expiry of its certificate.
 #[derive(Clone, Debug)]
-pub(crate) struct Presented {
+pub(crate) struct LoadedTls {
     pub(super) config: Arc<ServerConfig>,
     pub(super) not_after: SystemTime,
 }
 
 impl Loader for TlsFiles {
-    type Output = Presented;
-    type Fault = TlsError;
+    type Output = LoadedTls;
+    type Error = TlsError;
 
     fn files(&self) -> Vec<&Path> {
         let files = [Some(&self.certificate), Some(&self.private_key), self.client_ca.as_ref()];
         files.into_iter().flatten().map(PathBuf::as_path).collect()
     }
 
-    fn make(&self, contents: &FileContents) -> Result<Presented, TlsError> {
+    fn load(&self, contents: &FileContents) -> Result<LoadedTls, TlsError> {
         let (certificate, key) = (contents.of(&self.certificate)?, contents.of(&self.private_key)?);
         let client_ca = self.client_ca.as_ref().map(|path| contents.of(path)).transpose()?;
-        let chain = certificate.certificates()?;
+        let chain = pem::certificates(certificate)?;
         let not_after = not_after(&chain, certificate.path())?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
@@ -107,49 +88,49 @@ impl Loader for TlsFiles {
             }
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key.private_key()?).map_err(|cause| TlsError::Pair {
+        let mut config = builder.with_single_cert(chain, pem::private_key(key)?).map_err(|cause| TlsError::Pair {
             certificate: certificate.path().to_owned(),
             private_key: key.path().to_owned(),
             cause,
         })?;
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
         if client_ca.is_some() {
-            // A resumed session shows no certificate: one that has expired since would still do.
+            // A resumed session presents no certificate, so it could outlive the certificate it began with.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Presented { config: Arc::new(config), not_after })
+        Ok(LoadedTls { config: Arc::new(config), not_after })
     }
 
     fn name(&self) -> &str {
         "the listener's TLS"
     }
 
-    fn adopted(&self, presented: &Presented) {
+    fn adopted(&self, loaded: &LoadedTls) {
         let certificate = self.certificate.display();
-        match presented.not_after.duration_since(SystemTime::now()) {
+        match loaded.not_after.duration_since(SystemTime::now()) {
             Ok(left) => {
                 tracing::debug!(%certificate, valid_for_s = left.as_secs(), "the listener's certificate is in use")
             }
-            Err(_) => tracing::warn!(%certificate, "the listener's certificate has expired: callers will refuse it"),
+            Err(_) => tracing::warn!(%certificate, "the listener's certificate has expired; callers will refuse it"),
         }
     }
 }
 
-fn roots(authorities: &PemFile) -> Result<Arc<RootCertStore>, TlsError> {
+fn roots(authorities: &FileContent) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in authorities.certificates()? {
+    for certificate in pem::certificates(authorities)? {
         let path = || authorities.path().to_owned();
-        roots.add(certificate).map_err(|cause| TlsError::Certificate { path: path(), cause })?;
+        roots.add(certificate).map_err(|cause| TlsError::Root { path: path(), cause })?;
     }
     Ok(Arc::new(roots))
 }
 
 fn not_after(chain: &[CertificateDer<'_>], path: &Path) -> Result<SystemTime, TlsError> {
     let leaf = chain.first().ok_or_else(|| BadPem::NoCertificate(path.to_owned()))?;
-    end_of(leaf).map_err(|cause| TlsError::Validity { path: path.to_owned(), cause })
+    expiry(leaf).map_err(|cause| TlsError::Validity { path: path.to_owned(), cause })
 }
 
-pub(super) fn end_of(certificate: &CertificateDer<'_>) -> Result<SystemTime, x509_cert::der::Error> {
+pub(super) fn expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, x509_cert::der::Error> {
     Ok(Certificate::from_der(certificate)?.tbs_certificate.validity.not_after.to_system_time())
 }

@@ -1,0 +1,95 @@
+//! The state of a configured caller: its rules, its keys in use, its limits and its counters.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use tokio::sync::Semaphore;
+
+use super::caller::{CallerPermit, Denied};
+use super::key_file::{CallerKeys, KeyOwners};
+use super::{BadCallers, Config};
+use crate::rate_limit::TokenBucket;
+
+#[derive(Debug)]
+pub(super) struct CallerState {
+    pub(super) name: Arc<str>,
+    pub(super) config: Config,
+    pub(super) keys: CallerKeys,
+    rate: Option<Mutex<TokenBucket>>,
+    permits: Option<Arc<Semaphore>>,
+    pub(super) counts: Counts,
+}
+
+/// Denials since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    forbidden: AtomicU64,
+    too_fast: AtomicU64,
+    too_many: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn of(&self, denied: Denied) -> &AtomicU64 {
+        match denied {
+            Denied::Forbidden => &self.forbidden,
+            Denied::TooFast { .. } => &self.too_fast,
+            Denied::TooMany => &self.too_many,
+        }
+    }
+}
+
+/// The metrics of one caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub name: Arc<str>,
+    /// Whether the denials below were refused. If false, they were only logged.
+    pub enforced: bool,
+    pub forbidden: u64,
+    pub too_fast: u64,
+    pub too_many: u64,
+    /// Reads of the key file that failed.
+    pub reloads_failed: u64,
+}
+
+impl CallerState {
+    pub(super) fn new(config: Config, owners: &Arc<KeyOwners>, now: Instant) -> Result<Arc<Self>, BadCallers> {
+        let name: Arc<str> = config.name.as_str().into();
+        let keys = CallerKeys::load(config.keys.as_ref(), &name, owners)?;
+        let rate = config.requests_per_second.filter(|rate| *rate > 0);
+        let rate = rate.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::from_secs(1) / rate, now)));
+        let permits = config.concurrent.map(|permits| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))));
+        Ok(Arc::new(Self { name, config, keys, rate, permits, counts: Counts::default() }))
+    }
+
+    pub(super) fn check_allowed(&self, method: &Method, path: &str) -> Result<(), Denied> {
+        match &self.config.allow {
+            Some(rules) if !rules.iter().any(|rule| rule.matches(method, path)) => Err(Denied::Forbidden),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn acquire(&self, now: Instant) -> Result<CallerPermit, Denied> {
+        if let Some(rate) = &self.rate {
+            // The bucket is whole even if the lock is poisoned: another thread panicked between two requests.
+            let taken = rate.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+            taken.map_err(|next| Denied::TooFast { retry_after: next.saturating_duration_since(now) })?;
+        }
+        let permit = self.permits.as_ref().map(|permits| Arc::clone(permits).try_acquire_owned());
+        Ok(CallerPermit { _permit: permit.transpose().map_err(|_| Denied::TooMany)? })
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { forbidden, too_fast, too_many } = &self.counts;
+        Snapshot {
+            name: Arc::clone(&self.name),
+            enforced: self.config.enforce,
+            forbidden: count(forbidden),
+            too_fast: count(too_fast),
+            too_many: count(too_many),
+            reloads_failed: self.keys.file().map_or(0, |file| file.failed_polls()),
+        }
+    }
+}

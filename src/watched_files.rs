@@ -1,0 +1,403 @@
+//! A value that is loaded from files, and loaded again when the files change.
+//!
+//! The files are read every ten seconds, and their content is compared. Modification times do not help:
+//! Kubernetes swaps a symbolic link, and other tools write in place.
+//!
+//! The hard case is a read while another program writes. The gateway then finds half a file, or a new
+//! certificate beside the old key. If the value cannot be loaded, the last good value stays in use, the log
+//! reports the error once, and the next poll tries again. A certificate chain that is cut between two
+//! certificates looks complete. It is used until the next poll.
+//!
+//! Rejected: watching the directory. Network file systems and swapped links send no events, and a poll costs
+//! a few small reads. Also rejected: reading the files at each use. A network file system that hangs would
+//! block every TLS handshake.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use aws_lc_rs::digest::{Context, Digest, SHA256};
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+
+/// Certificates are renewed well before they expire, so ten seconds are early enough. An operator who has
+/// just replaced a file does not want to wait for minutes.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Loads a value from files.
+pub(crate) trait Loader: Send + Sync + 'static {
+    type Output: Clone + Send + Sync + 'static;
+    type Error: fmt::Display + Send + 'static;
+
+    fn files(&self) -> Vec<&Path>;
+
+    /// # Errors
+    /// If a file cannot be used, or the files do not fit together.
+    fn load(&self, contents: &FileContents) -> Result<Self::Output, Self::Error>;
+
+    /// The name of the value in the log.
+    fn name(&self) -> &str;
+
+    /// Called each time a value comes into use, also the first time.
+    fn adopted(&self, _output: &Self::Output) {}
+}
+
+/// Loads the value again when the files have changed. Polls all of `watched`, one after another, every
+/// [`POLL_INTERVAL`]. Never returns.
+pub(crate) async fn run_refresh<L: Loader>(watched: &[Arc<Reloaded<L>>], clock: &Clock) {
+    loop {
+        clock.sleep(POLL_INTERVAL).await;
+        for reloaded in watched {
+            reloaded.poll().await;
+        }
+    }
+}
+
+/// A value loaded from files, which [`run_refresh`] keeps current.
+pub(crate) struct Reloaded<L: Loader> {
+    loader: Arc<L>,
+    in_use: ArcSwap<Loaded<L::Output>>,
+    /// The result of the last poll, if it failed.
+    failure: ArcSwapOption<Failure>,
+    reloads: AtomicU64,
+    failed_states: AtomicU64,
+    failed_polls: AtomicU64,
+}
+
+struct Loaded<T> {
+    output: T,
+    fingerprint: Fingerprint,
+}
+
+/// A state of the files from which no value can be loaded.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    fingerprint: Fingerprint,
+    message: String,
+}
+
+impl<L: Loader> Reloaded<L> {
+    /// Loads the value for the first time. Blocks while the files are read.
+    ///
+    /// # Errors
+    /// If the value cannot be loaded.
+    pub(crate) fn load(loader: L) -> Result<Self, L::Error> {
+        let contents = FileContents::read(loader.files());
+        let output = loader.load(&contents)?;
+        loader.adopted(&output);
+        Ok(Self {
+            loader: Arc::new(loader),
+            in_use: ArcSwap::from_pointee(Loaded { output, fingerprint: Fingerprint::of(&contents) }),
+            failure: ArcSwapOption::empty(),
+            reloads: AtomicU64::new(0),
+            failed_states: AtomicU64::new(0),
+            failed_polls: AtomicU64::new(0),
+        })
+    }
+
+    /// The last value that could be loaded.
+    #[must_use]
+    pub(crate) fn current(&self) -> L::Output {
+        self.in_use.load().output.clone()
+    }
+
+    /// How many changed values have come into use since the start.
+    #[must_use]
+    pub(crate) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
+    }
+
+    /// How many unusable states of the files were found. Each counts once, however long it lasts.
+    #[must_use]
+    pub(crate) fn failed_states(&self) -> u64 {
+        self.failed_states.load(Ordering::Relaxed)
+    }
+
+    /// How many polls found an unusable state. This keeps rising while the state lasts.
+    #[must_use]
+    pub(crate) fn failed_polls(&self) -> u64 {
+        self.failed_polls.load(Ordering::Relaxed)
+    }
+
+    /// Reads the files once, and uses their content if it has changed and is usable.
+    pub(crate) async fn poll(&self) {
+        let (loader, in_use) = (Arc::clone(&self.loader), self.in_use.load().fingerprint.clone());
+        // Not on the runtime's threads: reads from a network file system may hang.
+        let polled = tokio::task::spawn_blocking(move || load_if_changed(&*loader, &in_use)).await;
+        let name = self.loader.name();
+        match polled {
+            Ok(Ok(None)) => {
+                if self.failure.swap(None).is_some() {
+                    tracing::info!(name, "the files have the content again that is in use");
+                }
+            }
+            Ok(Ok(Some(changed))) => {
+                self.failure.store(None);
+                self.reloads.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(name, "changed files are in use");
+                self.loader.adopted(&changed.output);
+                self.in_use.store(Arc::new(changed));
+            }
+            Ok(Err(failure)) => {
+                self.failed_polls.fetch_add(1, Ordering::Relaxed);
+                if self.failure.load().as_deref() != Some(&failure) {
+                    self.failed_states.fetch_add(1, Ordering::Relaxed);
+                    let error = &failure.message;
+                    tracing::error!(name, error, "changed files cannot be used; the last good content stays in use");
+                }
+                self.failure.store(Some(Arc::new(failure)));
+            }
+            // The runtime is shutting down.
+            Err(_) => {}
+        }
+    }
+}
+
+impl<L: Loader> fmt::Debug for Reloaded<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reloaded({})", self.loader.name())
+    }
+}
+
+/// The value that the files hold now; none if it is already `in_use`. A state that failed before is tried
+/// again: whether it can be used may depend on more than its own files.
+fn load_if_changed<L: Loader>(loader: &L, in_use: &Fingerprint) -> Result<Option<Loaded<L::Output>>, Failure> {
+    let contents = FileContents::read(loader.files());
+    let fingerprint = Fingerprint::of(&contents);
+    if fingerprint == *in_use {
+        return Ok(None);
+    }
+    match loader.load(&contents) {
+        Ok(output) => Ok(Some(Loaded { output, fingerprint })),
+        Err(error) => Err(Failure { fingerprint, message: error.to_string() }),
+    }
+}
+
+/// The files of a [`Loader`], as they were at one moment.
+pub(crate) struct FileContents(Vec<Result<FileContent, UnreadableFile>>);
+
+impl FileContents {
+    fn read(paths: Vec<&Path>) -> Self {
+        Self(paths.into_iter().map(FileContent::read).collect())
+    }
+
+    /// The content of the file at `path`, which must be one of the loader's [`files`](Loader::files).
+    ///
+    /// # Errors
+    /// If the file could not be read.
+    pub(crate) fn of(&self, path: &Path) -> Result<&FileContent, UnreadableFile> {
+        let found = self.0.iter().find(|read| match read {
+            Ok(content) => content.path == path,
+            Err(unreadable) => unreadable.path == path,
+        });
+        match found {
+            Some(Ok(content)) => Ok(content),
+            Some(Err(unreadable)) => Err(unreadable.clone()),
+            None => Err(UnreadableFile { path: path.to_owned(), cause: io::ErrorKind::NotFound }),
+        }
+    }
+}
+
+/// A file, as it was at one moment. Its memory is wiped afterwards: it may hold a private key.
+pub(crate) struct FileContent {
+    path: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl FileContent {
+    /// Reads the file. Blocks.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn read(path: &Path) -> Result<Self, UnreadableFile> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(Self { path: path.to_owned(), bytes: Zeroizing::new(bytes) }),
+            Err(error) => Err(UnreadableFile { path: path.to_owned(), cause: error.kind() }),
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[must_use]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for FileContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileContent({})", self.path.display())
+    }
+}
+
+/// A file that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableFile {
+    path: PathBuf,
+    cause: io::ErrorKind,
+}
+
+impl std::error::Error for UnreadableFile {}
+
+impl fmt::Display for UnreadableFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: cannot be read: ", self.path.display())?;
+        match self.cause {
+            // The standard library says "entity not found".
+            io::ErrorKind::NotFound => f.write_str("no such file"),
+            cause => cause.fmt(f),
+        }
+    }
+}
+
+/// Tells one state of the files from another, and reveals nothing about a key in them.
+#[derive(Clone)]
+struct Fingerprint(Digest);
+
+impl Fingerprint {
+    fn of(contents: &FileContents) -> Self {
+        /// In place of a length: no file has so many bytes.
+        const UNREADABLE: u64 = u64::MAX;
+        let mut context = Context::new(&SHA256);
+        for read in &contents.0 {
+            // With the length, a byte that moves from one file to the next is a change.
+            let bytes = read.as_ref().ok().map(FileContent::bytes);
+            context.update(&bytes.map_or(UNREADABLE, |bytes| bytes.len() as u64).to_be_bytes());
+            context.update(bytes.unwrap_or_default());
+        }
+        Self(context.finish())
+    }
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_ref() == other.0.as_ref()
+    }
+}
+
+impl Eq for Fingerprint {}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two files that are usable if their contents are equal.
+    struct EqualPair([PathBuf; 2]);
+
+    impl EqualPair {
+        fn put(&self, index: usize, text: &str) {
+            fs::write(&self.0[index], text).unwrap();
+        }
+    }
+
+    impl Loader for EqualPair {
+        type Output = Arc<[u8]>;
+        type Error = String;
+
+        fn files(&self) -> Vec<&Path> {
+            self.0.iter().map(PathBuf::as_path).collect()
+        }
+
+        fn load(&self, contents: &FileContents) -> Result<Arc<[u8]>, String> {
+            let bytes = |index: usize| match contents.of(&self.0[index]) {
+                Ok(content) => Ok(content.bytes()),
+                Err(unreadable) => Err(unreadable.to_string()),
+            };
+            let (one, other) = (bytes(0)?, bytes(1)?);
+            if one == other { Ok(one.into()) } else { Err("the files differ".to_owned()) }
+        }
+
+        fn name(&self) -> &str {
+            "a pair"
+        }
+    }
+
+    fn pair() -> (tempfile::TempDir, EqualPair) {
+        let directory = tempfile::tempdir().unwrap();
+        let pair = EqualPair([directory.path().join("one"), directory.path().join("other")]);
+        pair.put(0, "first");
+        pair.put(1, "first");
+        (directory, pair)
+    }
+
+    #[tokio::test]
+    async fn an_unusable_state_counts_once_and_the_next_usable_one_is_loaded() {
+        let (_directory, files) = pair();
+        let reloaded = Reloaded::load(EqualPair(files.0.clone())).unwrap();
+        let counts = || (reloaded.reloads(), reloaded.failed_states(), reloaded.failed_polls());
+        reloaded.poll().await;
+        assert_eq!(counts(), (0, 0, 0));
+        files.put(0, "second");
+        reloaded.poll().await;
+        reloaded.poll().await;
+        assert_eq!(counts(), (0, 1, 2));
+        fs::remove_file(&files.0[1]).unwrap();
+        reloaded.poll().await;
+        reloaded.poll().await;
+        assert_eq!(counts(), (0, 2, 4));
+        files.put(1, "other");
+        reloaded.poll().await;
+        assert_eq!((counts(), &*reloaded.current()), ((0, 3, 5), &b"first"[..]));
+        files.put(1, "second");
+        reloaded.poll().await;
+        assert_eq!((counts(), &*reloaded.current()), ((1, 3, 5), &b"second"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_byte_that_moves_from_one_file_to_the_next_is_a_change() {
+        let (_directory, files) = pair();
+        let reloaded = Reloaded::load(EqualPair(files.0.clone())).unwrap();
+        files.put(0, "firs");
+        files.put(1, "tfirst");
+        reloaded.poll().await;
+        assert_eq!(reloaded.failed_states(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_clock_decides_when_the_files_are_polled() {
+        let (_directory, files) = pair();
+        let reloaded = Arc::new(Reloaded::load(EqualPair(files.0.clone())).unwrap());
+        let (clock, control) = Clock::manual();
+        let watched = [Arc::clone(&reloaded)];
+        let refresh = tokio::spawn(async move { run_refresh(&watched, &clock).await });
+        files.put(0, "second");
+        files.put(1, "second");
+        let reload = async {
+            while reloaded.reloads() == 0 {
+                control.advance(POLL_INTERVAL);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reload).await.unwrap();
+        assert_eq!(&*reloaded.current(), b"second");
+        refresh.abort();
+    }
+
+    #[test]
+    fn a_missing_file_is_reported_by_its_path() {
+        let unreadable = FileContent::read(Path::new("/nowhere/key.pem")).unwrap_err();
+        assert_eq!(unreadable.to_string(), "/nowhere/key.pem: cannot be read: no such file");
+    }
+
+    #[test]
+    fn debug_output_does_not_contain_the_content() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "canary").unwrap();
+        assert!(!format!("{:?}", FileContent::read(file.path()).unwrap()).contains("canary"));
+    }
+}
