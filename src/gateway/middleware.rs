@@ -1,8 +1,8 @@
-//! A layer that is one async method around the next of the stack.
+//! A layer of the stack, written as one async method around the next layer.
 //!
-//! tower's `Layer` and `Service` ask for two types, a future type and `poll_ready` for each
-//! layer, which hides the three lines that matter. Here a layer is a [`Middleware`]; [`layer`] makes
-//! it a `Layer`. Its price is one boxed future a step.
+//! tower's `Layer` and `Service` need two types, a future type and `poll_ready` for each layer. That hides the
+//! few lines that matter. Here a layer implements [`Middleware`], and [`layer`] turns it into a tower layer.
+//! The price is one boxed future per layer and request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,57 +11,55 @@ use http::Request;
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
-/// What a layer does around `next`.
-pub(crate) trait Middleware<S>: Clone {
-    /// What the layer answers.
+/// What a layer does around the next one.
+pub(crate) trait Middleware<N: Next>: Clone {
     type Response;
-    /// How the layer fails.
     type Error;
 
-    /// Handles one request, by `next.oneshot(request)` or without it.
+    /// Handles one request. Calls `next.oneshot(request)` to pass it on, or answers without it.
     fn run(
         self,
         request: Request<Incoming>,
-        next: S,
+        next: N,
     ) -> impl Future<Output = Result<Self::Response, Self::Error>> + Send + 'static;
 }
 
-/// The layer that does `step`.
-pub(crate) fn layer<T>(middleware: T) -> MiddlewareLayer<T> {
+/// The next layer of the stack, with everything inside it.
+pub(crate) trait Next: Service<Request<Incoming>, Future: Send> + Clone + Send + 'static {}
+
+impl<N: Service<Request<Incoming>, Future: Send> + Clone + Send + 'static> Next for N {}
+
+/// Turns a [`Middleware`] into a tower layer.
+pub(crate) fn layer<M>(middleware: M) -> MiddlewareLayer<M> {
     MiddlewareLayer(middleware)
 }
 
-/// A [`Middleware`] as a layer.
 #[derive(Clone, Debug)]
-pub(crate) struct MiddlewareLayer<T>(T);
+pub(crate) struct MiddlewareLayer<M>(M);
 
-impl<T: Clone, S> Layer<S> for MiddlewareLayer<T> {
-    type Service = MiddlewareService<T, S>;
+impl<M: Clone, N> Layer<N> for MiddlewareLayer<M> {
+    type Service = MiddlewareService<M, N>;
 
-    fn layer(&self, next: S) -> MiddlewareService<T, S> {
+    fn layer(&self, next: N) -> MiddlewareService<M, N> {
         MiddlewareService { middleware: self.0.clone(), next }
     }
 }
 
-/// The next of a stack with a [`Middleware`] around it.
+/// A [`Middleware`] together with the next layer.
 #[derive(Clone, Debug)]
-pub(crate) struct MiddlewareService<T, S> {
-    middleware: T,
-    next: S,
+pub(crate) struct MiddlewareService<M, N> {
+    middleware: M,
+    next: N,
 }
 
-impl<T, S> Service<Request<Incoming>> for MiddlewareService<T, S>
-where
-    T: Middleware<S>,
-    S: Clone,
-{
-    type Response = T::Response;
-    type Error = T::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<T::Response, T::Error>> + Send>>;
+impl<M: Middleware<N>, N: Next> Service<Request<Incoming>> for MiddlewareService<M, N> {
+    type Response = M::Response;
+    type Error = M::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<M::Response, M::Error>> + Send>>;
 
-    /// Always ready: the step waits for the next, so that it also sees the next's refusal to
-    /// become ready.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+    /// Always ready. `oneshot` waits for the next layer within `run`, so the layer also sees the error of a
+    /// next layer that does not become ready.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), M::Error>> {
         Poll::Ready(Ok(()))
     }
 

@@ -1,7 +1,10 @@
-//! What wraps a request, outermost first: the table of contents of the gateway.
+//! What wraps a request: the layers of the gateway, outermost first.
 //!
-//! tower's `ServiceBuilder` reads top-down. Each layer's line says why it stands where it
-//! stands; what is *done to* a request is one function, [`Exchange::run`].
+//! Read [`stack`] from top to bottom. A request passes the layers in this order, its response in the opposite
+//! order. The comment at each layer says why it has its position. The layers themselves follow below.
+//! [`Exchange::run`] is the innermost part: it processes the request.
+//!
+//! Outer layers observe and respond. Inner layers return a [`Refusal`] if they refuse a request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,120 +21,150 @@ use crate::clock::Clock;
 use crate::gateway::access_log::handle::RecordHandle;
 use crate::gateway::access_log::{Observers, RecordGuard, Recorded};
 use crate::gateway::exchange::{Exchange, Reply, own};
-use crate::gateway::middleware::{Middleware, layer};
+use crate::gateway::middleware::{Middleware, Next, layer};
 use crate::gateway::request::body;
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::response::refusal::{Limit, Refusal};
 use crate::gateway::server::drain::Drain;
 
-/// The body of an answer, which is on record.
+/// The body of a response. Its end completes the access record.
 pub(crate) type ResponseBody = Recorded<Reply>;
 
-/// Puts the layers around `exchange`.
+/// The complete stack: it has a response to every request.
+pub(crate) trait Stack:
+    Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Stack for S where
+    S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// Puts the layers around `exchange`. At most `in_flight` requests are in flight, each for at most `deadline`.
 pub(crate) fn stack(
     exchange: Exchange,
     in_flight: usize,
-    time: Duration,
+    deadline: Duration,
     observers: Observers,
     drain: Drain,
     clock: Clock,
-) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ 'static {
+) -> impl Stack {
     ServiceBuilder::new()
-        // First: every later line, log or refusal names it. And outermost, so that each answer,
-        // refusals too, tells callers when to go elsewhere.
-        .layer(layer(Identify { drain: drain.clone() }))
-        // One record for each request: above the refusals, so that it sees their status, and
-        // around everything that can be dropped when a caller leaves.
-        .layer(layer(KeepRecord { clock, observers }))
-        // Above the limit, so that being turned away is answered politely too.
-        .layer(layer(AnswerRefusals))
-        // Full means 503 now, not a queue nobody sees. A place is held up to the reply's head; a body
-        // that streams holds no more than its connection.
-        .layer(layer(Shed { places: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }))
-        // Inside the limit: a place in flight is freed when time is up.
-        .layer(layer(Deadline { time, drain }))
+        // Outermost, so that every log line and every response has the request id, refusals included.
+        .layer(layer(AssignRequestId))
+        // Outside the refusals, so that they also ask the caller to reconnect during a shutdown.
+        .layer(layer(AnnounceShutdown { drain: drain.clone() }))
+        // Outside the refusals, so that the record has their status. Outside everything that is dropped when
+        // the caller disconnects, so that the record is also written then.
+        .layer(layer(WriteAccessRecord { clock, observers }))
+        // Outside the limit and the deadline, because their refusals also need a response.
+        .layer(layer(RespondToRefusals))
+        // Outside the deadline, because a full gateway refuses at once and no request waits for a permit.
+        .layer(layer(LimitInFlight { permits: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }))
+        // Inside the limit, so that a request that reaches its deadline returns its permit.
+        .layer(layer(SetDeadline { deadline, drain }))
         .service(service_fn(move |request| {
             let exchange = exchange.clone();
             async move { exchange.run(request).await }
         }))
 }
 
-/// Names the request, and tells callers when to go elsewhere.
+/// Gives the request an id and repeats it in the response.
 #[derive(Clone)]
-struct Identify {
-    drain: Drain,
-}
+struct AssignRequestId;
 
-impl<S, B> Middleware<S> for Identify
+impl<N, B> Middleware<N> for AssignRequestId
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Send + 'static,
+    N: Next<Response = Response<B>, Error = Infallible>,
     B: 'static,
 {
     type Response = Response<B>;
     type Error = Infallible;
 
-    async fn run(self, mut request: Request<Incoming>, next: S) -> Result<Response<B>, Infallible> {
+    async fn run(self, mut request: Request<Incoming>, next: N) -> Result<Response<B>, Infallible> {
         let id = RequestId::assign(request.headers());
-        let version = request.version();
         request.extensions_mut().insert(id.clone());
         let mut response = next.oneshot(request).await?;
         response.headers_mut().insert(X_REQUEST_ID, id.header());
+        Ok(response)
+    }
+}
+
+/// Asks callers to close their connection once a shutdown is announced. They then connect to another replica.
+#[derive(Clone)]
+struct AnnounceShutdown {
+    drain: Drain,
+}
+
+impl<N, B> Middleware<N> for AnnounceShutdown
+where
+    N: Next<Response = Response<B>, Error = Infallible>,
+    B: 'static,
+{
+    type Response = Response<B>;
+    type Error = Infallible;
+
+    async fn run(self, request: Request<Incoming>, next: N) -> Result<Response<B>, Infallible> {
+        let version = request.version();
+        let mut response = next.oneshot(request).await?;
         if self.drain.is_announced() {
-            close(response.headers_mut(), version);
+            close_connection(response.headers_mut(), version);
         }
         Ok(response)
     }
 }
 
-/// Writes the access record, whatever becomes of the request.
+/// Writes one access record for each request, also if the caller disconnects.
 #[derive(Clone)]
-struct KeepRecord {
+struct WriteAccessRecord {
     clock: Clock,
     observers: Observers,
 }
 
-impl<S, B> Middleware<S> for KeepRecord
+impl<N, B> Middleware<N> for WriteAccessRecord
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Send + 'static,
+    N: Next<Response = Response<B>, Error = Infallible>,
     B: Body + 'static,
 {
     type Response = Response<Recorded<B>>;
     type Error = Infallible;
 
-    async fn run(self, mut request: Request<Incoming>, next: S) -> Result<Response<Recorded<B>>, Infallible> {
+    async fn run(self, mut request: Request<Incoming>, next: N) -> Result<Response<Recorded<B>>, Infallible> {
         let record = RecordGuard::begin(&mut request, self.clock, self.observers);
         Ok(record.follow(next.oneshot(request).await?))
     }
 }
 
-/// Turns a [`Refusal`] into its row of the table: the one place where that happens.
+/// Turns a [`Refusal`] into its HTTP response. No other code does this.
 #[derive(Clone)]
-struct AnswerRefusals;
+struct RespondToRefusals;
 
-impl<S> Middleware<S> for AnswerRefusals
+impl<N> Middleware<N> for RespondToRefusals
 where
-    S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
+    N: Next<Response = Response<Reply>, Error = Refusal>,
 {
     type Response = Response<Reply>;
     type Error = Infallible;
 
-    async fn run(self, request: Request<Incoming>, next: S) -> Result<Self::Response, Infallible> {
+    async fn run(self, request: Request<Incoming>, next: N) -> Result<Response<Reply>, Infallible> {
         let id = RequestId::of(request.extensions());
         let record = RecordHandle::of(&request);
-        // Its body may never have been asked for; then the connection cannot be used again.
-        let waits = body::expects_continue(request.headers());
+        let expects_continue = body::expects_continue(request.headers());
         let (version, method) = (request.version(), request.method().clone());
         Ok(match next.oneshot(request).await {
-            Ok(reply) => reply,
+            Ok(response) => response,
             Err(refusal) => {
                 record.refused(refusal.code());
                 refusal.log(id.as_str());
                 let mut response = own(refusal.respond(id.as_str()), &method);
-                if waits {
-                    close(response.headers_mut(), version);
+                if expects_continue {
+                    // The caller may still wait for 100 Continue with its body. The connection then cannot carry
+                    // another request.
+                    close_connection(response.headers_mut(), version);
                 }
                 response
             }
@@ -139,24 +172,25 @@ where
     }
 }
 
-/// Turns a request away when all places are taken.
+/// Refuses a request if the gateway has too many in flight. A request is in flight until the head of its
+/// response: a streaming body uses only its connection.
 ///
 /// Rejected: tower's `load_shed` and `concurrency_limit`. They drop the request with its body unread, which
-/// breaks the connection under the caller's next one; and they widen the error.
+/// breaks the next request of the caller on the same connection. They also replace the error type.
 #[derive(Clone)]
-struct Shed {
-    places: Arc<Semaphore>,
+struct LimitInFlight {
+    permits: Arc<Semaphore>,
 }
 
-impl<S> Middleware<S> for Shed
+impl<N> Middleware<N> for LimitInFlight
 where
-    S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
+    N: Next<Response = Response<Reply>, Error = Refusal>,
 {
     type Response = Response<Reply>;
     type Error = Refusal;
 
-    async fn run(self, request: Request<Incoming>, next: S) -> Result<Response<Reply>, Refusal> {
-        let Ok(_place) = self.places.try_acquire() else {
+    async fn run(self, request: Request<Incoming>, next: N) -> Result<Response<Reply>, Refusal> {
+        let Ok(_permit) = self.permits.try_acquire() else {
             if !body::expects_continue(request.headers()) {
                 body::discard(request.into_body());
             }
@@ -166,33 +200,33 @@ where
     }
 }
 
-/// Ends an exchange that takes too long, or that the gateway's own end overtakes.
+/// Ends an exchange at its deadline, or when the drain deadline of a shutdown passes.
 #[derive(Clone)]
-struct Deadline {
-    time: Duration,
+struct SetDeadline {
+    deadline: Duration,
     drain: Drain,
 }
 
-impl<S> Middleware<S> for Deadline
+impl<N> Middleware<N> for SetDeadline
 where
-    S: Service<Request<Incoming>, Response = Response<Reply>, Error = Refusal, Future: Send> + Send + 'static,
+    N: Next<Response = Response<Reply>, Error = Refusal>,
 {
     type Response = Response<Reply>;
     type Error = Refusal;
 
-    async fn run(self, request: Request<Incoming>, next: S) -> Result<Response<Reply>, Refusal> {
+    async fn run(self, request: Request<Incoming>, next: N) -> Result<Response<Reply>, Refusal> {
         let record = RecordHandle::of(&request);
         tokio::select! {
-            answer = next.oneshot(request) => answer,
-            () = tokio::time::sleep(self.time) => Err(Refusal::ExchangeTimeout(record.sent())),
+            result = next.oneshot(request) => result,
+            () = tokio::time::sleep(self.deadline) => Err(Refusal::ExchangeTimeout(record.sent())),
             () = self.drain.expired() => Err(Refusal::Draining(record.sent())),
         }
     }
 }
 
-/// Ends an HTTP/1 connection with this answer. HTTP/2 has no such header (RFC 9113 section 8.2.2),
-/// and no need of it: streams end one by one, and GOAWAY says what was taken.
-fn close(headers: &mut HeaderMap, version: Version) {
+/// Asks the caller to close an HTTP/1 connection after this response. HTTP/2 has no such field (RFC 9113 section
+/// 8.2.2) and does not need it: streams end one by one, and GOAWAY says which requests were accepted.
+fn close_connection(headers: &mut HeaderMap, version: Version) {
     if version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
