@@ -1,4 +1,4 @@
-//! How the callers' side is set up, with every default and the reason for it.
+//! `[listen]`, `[limits]` and `[deadlines]`, with every default and its reason.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -8,42 +8,42 @@ use super::server::socket::Address;
 use super::server::tls::TlsFiles;
 use crate::secret::SecretSource;
 
-/// Loopback: the gateway lends its credentials to whoever can connect.
+/// Loopback, because the gateway sends its own credential for any client that can connect.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// Each connection has a read buffer of at most 64 KiB, with HTTP/2 a window of 256 KiB; those of
-/// this many fit a quarter GiB, or one.
+/// A connection buffers at most 64 KiB with HTTP/1.1, and 256 KiB with HTTP/2. So many connections buffer at
+/// most 256 MiB, or 1 GiB with HTTP/2.
 pub(crate) const MAX_CONNECTIONS: usize = 4096;
 
-/// The largest documented body is a letter with its PDF in Base64; 20 MiB of it must pass.
+/// The largest documented body is a letter with its PDF in Base64. 20 MiB must pass.
 pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// Eight of the largest bodies at once, or thousands of ordinary ones.
+/// Eight bodies of the maximum size, or thousands of ordinary ones.
 pub(crate) const BUFFERED: usize = 256 * 1024 * 1024;
 
-/// More than one provider will serve to one client; beyond it, waiting helps nobody.
+/// More than one provider serves to one client at once. Beyond that, waiting does not help.
 pub(crate) const IN_FLIGHT: usize = 1024;
 
-/// hyper's own default. Also how long an idle connection is kept.
+/// hyper's own default.
 pub(crate) const HEAD: Duration = Duration::from_secs(30);
 
-/// The largest body over a line of 5 Mbit/s.
+/// Long enough for the largest body at 5 Mbit/s.
 pub(crate) const BODY: Duration = Duration::from_secs(60);
 
-/// A caller that takes nothing of its answer for so long is gone, or might as well be.
+/// A caller that reads nothing of its response for so long is gone, or not working.
 pub(crate) const STALL: Duration = Duration::from_secs(30);
 
-/// Body, key, token and up to three attempts, each at its own limit, would be longer; a caller that
-/// has waited two minutes has given up.
+/// Shorter than the sum of all steps (body, key, token and up to three attempts, each at its own limit). A
+/// caller that has waited for two minutes has given up.
 pub(crate) const EXCHANGE: Duration = Duration::from_secs(120);
 
-/// A load balancer's health check comes every few seconds. A sidecar may set 0.
+/// Load balancers check health every few seconds. A sidecar can set 0.
 pub(crate) const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
-/// Within the 30 s that Kubernetes grants by default, less the delay before it.
+/// Kubernetes grants 30 s by default, and `drain_delay` comes off that.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// How the downstream side is set up.
+/// The gateway's own settings. Upstreams have theirs elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// `[listen]`.
@@ -52,20 +52,20 @@ pub struct Config {
     pub limits: Limits,
     /// `[deadlines]`.
     pub deadlines: Deadlines,
-    /// `[[caller]]`; none: whoever can connect.
+    /// `[[caller]]`. If empty, any client that can connect is served.
     pub callers: Vec<callers::Config>,
-    /// What emulated tokens are made with; none: something that only this process knows.
+    /// The secret for emulated tokens, shared by replicas. If none, tokens are valid in this process only.
     pub token_key: Option<SecretSource>,
 }
 
 /// `[listen]`: where callers connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The address.
+    /// A TCP address or a unix socket.
     pub address: Address,
-    /// Connections at once; more wait in the kernel's queue.
+    /// Concurrent connections. Further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// What TLS is made of; without it callers speak HTTP/1.1 in clear.
+    /// The TLS files. If none, callers use HTTP/1.1 without TLS.
     pub tls: Option<TlsFiles>,
 }
 
@@ -75,14 +75,14 @@ impl Default for Listen {
     }
 }
 
-/// `[limits]`: how much is taken in.
+/// `[limits]`: how much the gateway accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one body.
+    /// The size of one request body, in bytes.
     pub max_body: usize,
-    /// Bytes of all bodies together.
+    /// The size of all buffered bodies together, in bytes.
     pub buffered: usize,
-    /// Requests at once.
+    /// Requests in flight.
     pub in_flight: usize,
 }
 
@@ -92,20 +92,20 @@ impl Default for Limits {
     }
 }
 
-/// `[deadlines]`: how long each part may take.
+/// `[deadlines]`: how long each step may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deadlines {
-    /// A request's head, and an idle connection's next one.
+    /// For the head of a request, and the time that an idle connection is kept.
     pub head: Duration,
-    /// A request's whole body.
+    /// For the whole body of a request.
     pub body: Duration,
-    /// For a caller to take the next piece of its answer.
+    /// For a caller to read the next part of its response.
     pub stall: Duration,
-    /// From the end of the head to the head of the reply.
+    /// From the head of the request to the head of the response.
     pub exchange: Duration,
-    /// Between saying that we stop and closing the door.
+    /// From reporting not ready until the gateway stops accepting.
     pub drain_delay: Duration,
-    /// For requests in flight to finish after that.
+    /// For requests in flight to finish, after the gateway has stopped accepting.
     pub drain: Duration,
 }
 

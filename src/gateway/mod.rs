@@ -1,16 +1,23 @@
-//! The callers' side, in the order in which a request meets it.
+//! Processes requests, from the accepted connection to the relayed response.
 //!
-//! | module | question it answers |
+//! The modules, in the order in which a request meets them:
+//!
+//! | module | what it does |
 //! |---|---|
-//! | [`server`] | who can connect, and for how long |
-//! | [`stack`], [`middleware`] | what wraps a request |
-//! | [`exchange`] | what is done to a request |
-//! | [`callers`] | who may send what, and how fast |
-//! | [`request`] | what of a request may be forwarded |
-//! | [`route`], [`capacity`] | which upstream serves it, and how many requests at once |
-//! | [`endpoints`] | what the gateway answers itself |
-//! | [`response`] | how a reply, or a refusal, gets back to the caller |
-//! | [`access_log`], [`metrics`] | what is recorded |
+//! | [`server`] | accepts connections, TLS, HTTP, and the orderly shutdown |
+//! | [`stack`] | lists the layers that wrap each request; start reading here |
+//! | [`middleware`] | turns one async method into a layer |
+//! | [`exchange`] | processes one request: admit, choose key, seal, add credential, send, relay |
+//! | [`request`] | checks a request and decides which parts of it are forwarded |
+//! | [`callers`] | authenticates callers and applies their rules and limits |
+//! | [`route`] | one configured upstream with its keys, credential and capacity |
+//! | [`capacity`] | limits the requests and the buffered bytes of each upstream |
+//! | [`endpoints`] | answers token requests and key-set requests itself |
+//! | [`response`] | relays the provider's reply, and turns a refusal into a response |
+//! | [`access_log`] | records each request |
+//! | [`metrics`] | collects the metrics of all parts |
+//!
+//! [`config`] has the settings of the listener, the limits and the deadlines, with their defaults.
 
 pub(crate) mod access_log;
 pub(crate) mod callers;
@@ -41,7 +48,7 @@ use server::{ListenError, Listener};
 
 use crate::clock::Clock;
 
-/// The downstream side, bound and ready to serve.
+/// A gateway whose listener is bound. It serves requests once [`serve`](Self::serve) is called.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     listener: Listener,
@@ -53,10 +60,10 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Binds the listener, for `callers` to `providers`. `observers` are told of each request that is over.
+    /// Binds the listener. `observers` receive the record of each finished request.
     ///
     /// # Errors
-    /// When the address cannot be bound, or the TLS files cannot be used.
+    /// If the address cannot be bound, or the TLS files cannot be used.
     pub(crate) async fn bind(
         config: Config,
         callers: Callers,
@@ -71,25 +78,26 @@ impl Gateway {
         Ok(Self { listener, exchange, config, observers: Observers::new(observers), drain, clock })
     }
 
-    /// The address in use.
+    /// The address in use. If port 0 is configured, it has the port that the system chose.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// If the operating system does not report it.
     pub(crate) fn address(&self) -> io::Result<Address> {
         self.listener.address()
     }
 
-    /// The listener's TLS, if it has any: somebody must run its [`ServerTls::run_refresh`].
+    /// The listener's TLS, if it has any. The caller must run [`ServerTls::run_refresh`].
     #[must_use]
     pub(crate) fn tls(&self) -> Option<ServerTls> {
         self.listener.tls()
     }
 
-    /// Serves until the drain it was bound with closes the door and what was in flight is done.
+    /// Serves until the drain stops accepting and the requests in flight are finished.
     pub(crate) async fn serve(self) {
-        let Deadlines { exchange, drain, .. } = self.config.deadlines;
-        let in_flight = self.config.limits.in_flight;
-        let stack = stack::stack(self.exchange, in_flight, exchange, self.observers, self.drain.clone(), self.clock);
-        self.listener.serve(stack, self.drain, drain).await;
+        let Self { listener, exchange, config, observers, drain, clock } = self;
+        let Deadlines { exchange: exchange_deadline, drain: drain_deadline, .. } = config.deadlines;
+        let in_flight = config.limits.in_flight;
+        let stack = stack::stack(exchange, in_flight, exchange_deadline, observers, drain.clone(), clock);
+        listener.serve(stack, drain, drain_deadline).await;
     }
 }

@@ -245,7 +245,7 @@ async fn a_unix_socket_has_its_mode_while_it_serves_and_is_gone_afterwards() {
     second.gateway.listen.address = address;
     let refused = App::build(second, Dependencies::default()).await.unwrap_err();
     assert!(matches!(refused, BuildError::Bind { what: "listen.address", .. }), "{refused}");
-    assert!(refused.to_string().contains("gateway.sock: another process listens there"), "{refused}");
+    assert!(refused.to_string().contains("gateway.sock: another process listens on this socket"), "{refused}");
 
     gateway.stop(Shutdown::Immediate);
     gateway.ended().await;

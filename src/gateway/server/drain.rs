@@ -1,13 +1,13 @@
-//! An orderly end, in three stages.
+//! The orderly shutdown, in three stages.
 //!
-//! hyper closes idle connections the moment it is told to stop, which loses a request that is
-//! on its way over one of them. So the end is announced first: readiness is withdrawn and each
-//! answer says `Connection: close`, while requests are still taken. Then the door is closed and
-//! what is in flight may finish. What has not finished by the limit is told so.
+//! hyper closes idle connections as soon as a shutdown begins. A request that is under way on such a connection
+//! would be lost. The gateway therefore announces the shutdown first: it reports not ready and adds
+//! `Connection: close` to each response, but still serves. Then it stops accepting, and requests in flight may
+//! finish. At the drain deadline, the remaining requests are refused as `draining`.
 
 use tokio_util::sync::CancellationToken;
 
-/// The stages; all clones are one.
+/// The stage of the shutdown. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Drain {
     announced: CancellationToken,
@@ -16,24 +16,23 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// First stage: callers are asked to go elsewhere, and are still served.
+    /// First stage: callers are asked to connect elsewhere, and are still served.
     pub(crate) fn announce(&self) {
         self.announced.cancel();
     }
 
-    /// Second stage: no new connection, no further request on an old one.
+    /// Second stage: no new connections, and no further requests on open ones.
     pub(crate) fn close(&self) {
         self.announce();
         self.closed.cancel();
     }
 
-    /// Third stage: requests still in flight are answered `draining`.
+    /// Third stage: requests still in flight are refused as `draining`.
     pub(crate) fn expire(&self) {
         self.close();
         self.expired.cancel();
     }
 
-    /// Whether the first stage has been reached.
     #[must_use]
     pub(crate) fn is_announced(&self) -> bool {
         self.announced.is_cancelled()

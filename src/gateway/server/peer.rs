@@ -1,31 +1,29 @@
-//! Who is at the other end of a connection, as far as the connection itself tells.
+//! The identity of a caller, as far as its connection proves it.
 
 use std::sync::Arc;
 
 use http::Extensions;
 
-/// Travels in the extensions of each request of the connection.
+/// The peer of a connection. Each request of the connection has it in its extensions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
     names: Option<Arc<[String]>>,
 }
 
 impl Peer {
-    /// One that proved by its certificate to be each of `names` (subject alternative names of type
-    /// DNS and URI).
+    /// A peer whose verified certificate has these subject alternative names (DNS and URI).
     #[must_use]
     pub(crate) fn certified(names: Vec<String>) -> Self {
         Self { names: Some(names.into()) }
     }
 
-    /// The peer that sent the request with these extensions; one that proved nothing when nobody
-    /// said.
+    /// The peer that sent the request with these extensions. Without TLS it has no names.
     #[must_use]
     pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get().cloned().unwrap_or_default()
     }
 
-    /// The names of its certificate; none when it showed none.
+    /// The names of its certificate; empty if it presented none.
     #[must_use]
     pub(crate) fn names(&self) -> &[String] {
         self.names.as_deref().unwrap_or_default()

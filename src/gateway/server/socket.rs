@@ -1,15 +1,15 @@
-//! Where callers connect: TCP, or a unix socket whose mode says who may.
+//! The sockets that callers connect to: TCP, or a unix socket with a file mode.
 //!
-//! A unix socket must at no moment let in more than its mode does, and binding makes it with what
-//! the umask leaves. So it is bound in a directory that is ours alone, gets its mode there, and is
-//! then moved into place; a rename is atomic.
+//! The hard case is the mode of a unix socket. At no moment may more users connect than the mode allows, but
+//! `bind` creates the file with a mode that depends on the umask. The gateway therefore binds the socket in a
+//! private directory, sets the mode there, and moves the file into place. A rename is atomic.
 //!
-//! A socket file outlives its process. One that nobody listens on is replaced, one that is in use
-//! is not, and what is no socket is never touched. At the end the file is removed if it is still
-//! the one we made: a successor may have put its own there.
+//! A socket file stays when its process ends. The gateway replaces a socket without a listener. It leaves alone a
+//! socket that is in use, and a file that is not a socket. On shutdown it removes the file only if the file is
+//! still its own: a new process may have replaced it.
 //!
-//! Rejected: setting the umask, which is the whole process's, and a lock file beside the socket.
-//! Without one, of two gateways that start at the same moment the later wins.
+//! Rejected: setting the umask, because it applies to the whole process. Also rejected: a lock file beside the
+//! socket. Without one, if two gateways start at the same moment, the later one wins.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
@@ -23,25 +23,25 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// The mode of a unix socket unless set: only our own user connects.
+/// The default mode of a unix socket: only the gateway's own user can connect.
 pub(crate) const MODE: u32 = 0o600;
 
-/// Where callers connect.
+/// An address that callers connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// An IP address; port 0 lets the system choose.
+    /// An IP address and port. With port 0, the system chooses a free port.
     Tcp(SocketAddr),
-    /// A socket in the file system.
+    /// A unix socket.
     Unix {
-        /// Its file.
+        /// The path of its file.
         path: PathBuf,
-        /// The permission bits of the file: connecting takes the right to write.
+        /// The permission bits of its file. Connecting needs the permission to write.
         mode: u32,
     },
 }
 
 impl Address {
-    /// The address on the network, if it is one.
+    /// Returns the TCP address; none for a unix socket.
     #[must_use]
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
@@ -70,22 +70,20 @@ impl fmt::Display for Address {
 /// A bound socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    /// On the network.
     Tcp(TcpListener),
-    /// In the file system.
     Unix(UnixListener, SocketFile),
 }
 
 impl Socket {
-    /// Binds; callers queue in the kernel until they are accepted.
+    /// Binds the address. Callers wait in the kernel's queue until they are accepted.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub(crate) async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Address::Unix { path, mode } => {
-                // Bound elsewhere and moved there, a name too long to connect to would go unnoticed.
+                // The socket is bound at another path, so `bind` does not check the length of this one.
                 check_length(path)?;
                 check_free(path).await?;
                 let (listener, file) = SocketFile::bind(path, *mode)?;
@@ -94,10 +92,10 @@ impl Socket {
         }
     }
 
-    /// The address in use; with port 0 configured, the port the system chose.
+    /// The address in use. If port 0 is configured, it has the port that the system chose.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// If the operating system does not report it.
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
@@ -105,10 +103,10 @@ impl Socket {
         }
     }
 
-    /// The next caller.
+    /// Accepts the next connection.
     ///
     /// # Errors
-    /// What the system says; the next one may be accepted all the same.
+    /// If this connection cannot be accepted. The next one may succeed.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => {
@@ -121,25 +119,25 @@ impl Socket {
     }
 }
 
-/// The file of a unix socket; removed with it.
+/// The file of a unix socket. Removes the file when dropped.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     mode: u32,
-    /// Device and inode: what tells our file from another of the same name.
+    /// Device and inode. They distinguish this file from another one with the same path.
     identity: (u64, u64),
 }
 
 impl SocketFile {
     fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, Self)> {
-        let workshop = Workshop::beside(path)?;
-        // As short as can be: the whole path of a socket has about a hundred bytes.
-        let made = workshop.0.join("s");
-        check_length(&made)?;
-        let listener = UnixListener::bind(&made)?;
-        fs::set_permissions(&made, Permissions::from_mode(mode))?;
-        let identity = identity(&made)?;
-        fs::rename(&made, path)?;
+        let directory = PrivateDirectory::beside(path)?;
+        // One letter, because the path of a socket can have about a hundred bytes only.
+        let temporary = directory.0.join("s");
+        check_length(&temporary)?;
+        let listener = UnixListener::bind(&temporary)?;
+        fs::set_permissions(&temporary, Permissions::from_mode(mode))?;
+        let identity = identity(&temporary)?;
+        fs::rename(&temporary, path)?;
         Ok((listener, Self { path: path.to_owned(), mode, identity }))
     }
 }
@@ -149,15 +147,15 @@ impl Drop for SocketFile {
         if identity(&self.path).ok() == Some(self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "the socket's file could not be removed");
+            tracing::warn!(path = %self.path.display(), %error, "the socket file could not be removed");
         }
     }
 }
 
-/// A directory that nobody else can look into; removed with what a failure left in it.
-struct Workshop(PathBuf);
+/// A temporary directory that only our user can enter. Removes itself and its content when dropped.
+struct PrivateDirectory(PathBuf);
 
-impl Workshop {
+impl PrivateDirectory {
     fn beside(path: &Path) -> io::Result<Self> {
         let name = format!(".{:08x}", fastrand::u32(..));
         let directory = path.with_file_name(name);
@@ -166,7 +164,7 @@ impl Workshop {
     }
 }
 
-impl Drop for Workshop {
+impl Drop for PrivateDirectory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             tracing::warn!(path = %self.0.display(), %error, "a temporary directory could not be removed");
@@ -174,27 +172,27 @@ impl Drop for Workshop {
     }
 }
 
-/// A socket's whole path has about a hundred bytes, here and in the directory in which it is made.
+/// Checks that a socket can have this path. The system limits it to about a hundred bytes.
 fn check_length(path: &Path) -> io::Result<()> {
     let too_long =
-        |_| io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket, by a few bytes or more");
+        |_| io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a unix socket; use a shorter one");
     std::os::unix::net::SocketAddr::from_pathname(path).map(drop).map_err(too_long)
 }
 
-/// That a socket may be put at `path`: nothing is there, or a socket on which nobody listens.
+/// Checks that a socket may be created at `path`: there is no file, or a socket without a listener.
 async fn check_free(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists and is not a socket"));
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path).await {
         Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
-        // Also one that we may not ask: whoever made it may be alive.
-        Ok(_) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        // Any other error, such as a missing permission: its process may be alive.
+        Ok(_) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on this socket")),
     }
 }
 
@@ -203,21 +201,19 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// A caller's connection, as bytes.
+/// The byte stream of a connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Over the network.
     Tcp(TcpStream),
-    /// On this machine.
     Unix(UnixStream),
 }
 
 impl Stream {
-    /// The first byte the caller sends, left where it is. None for a unix socket, whose bytes can
-    /// only be taken, and for a caller that sends nothing.
+    /// The first byte that the caller sends. The byte stays in the stream. None if the caller closes without a
+    /// byte, and for a unix socket, which cannot peek.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// If the connection breaks.
     pub(crate) async fn peek(&self) -> io::Result<Option<u8>> {
         match self {
             Self::Tcp(stream) => {
@@ -229,7 +225,7 @@ impl Stream {
     }
 }
 
-/// `$method` of whichever stream it is.
+/// Calls `$method` on the stream of either kind.
 macro_rules! either {
     ($stream:expr, $method:ident ( $($argument:expr),* )) => {
         match $stream {
@@ -301,19 +297,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_nobody_listens_on_is_replaced_and_one_in_use_is_not() {
+    async fn a_socket_without_a_listener_is_replaced_and_one_in_use_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let address = unix(&directory, MODE);
         drop(std::os::unix::net::UnixListener::bind(directory.path().join("gateway.sock")).unwrap());
         let live = Socket::bind(&address).await.unwrap();
         let refused = Socket::bind(&address).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
-        let (accepted, asked) = tokio::join!(live.accept(), UnixStream::connect(directory.path().join("gateway.sock")));
-        assert!(accepted.is_ok() && asked.is_ok(), "the refused one left it as it was");
+        let (accepted, connected) =
+            tokio::join!(live.accept(), UnixStream::connect(directory.path().join("gateway.sock")));
+        assert!(accepted.is_ok() && connected.is_ok(), "the failed bind did not change the socket in use");
     }
 
     #[tokio::test]
-    async fn a_path_that_nobody_could_connect_to_is_refused() {
+    async fn a_path_too_long_for_a_socket_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x".repeat(120));
         let refused = Socket::bind(&Address::Unix { path, mode: MODE }).await.unwrap_err();
@@ -322,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_socket_is_left_alone() {
+    async fn a_file_that_is_not_a_socket_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gateway.sock");
         fs::write(&path, "precious").unwrap();
@@ -332,11 +329,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_file_of_a_successor_is_not_removed() {
+    async fn the_socket_file_of_another_process_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gateway.sock");
         let socket = Socket::bind(&unix(&directory, MODE)).await.unwrap();
-        // Kept under another name, so that its inode is not given to the next.
+        // Kept under another name, so that the new file cannot have the same inode.
         fs::rename(&path, directory.path().join("old")).unwrap();
         let _successor = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(socket);
@@ -344,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_shown_as_it_is_written() {
+    fn an_address_is_displayed_as_in_the_configuration() {
         assert_eq!(Address::from(SocketAddr::from(([127, 0, 0, 1], 8080))).to_string(), "127.0.0.1:8080");
         let unix = Address::Unix { path: "/run/gateway.sock".into(), mode: MODE };
         assert_eq!(unix.to_string(), "unix:/run/gateway.sock");

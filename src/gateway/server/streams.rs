@@ -1,18 +1,18 @@
-//! The streams of one HTTP/2 connection: how many are open, and whether their answers are read.
+//! The streams of one HTTP/2 connection: counts the open ones, and ends one whose response is not read.
 //!
-//! HTTP/1 has hyper's head deadline for a connection that lies idle, and `stall.rs` for a caller
-//! that does not read. HTTP/2 needs both anew. It has no deadline for an idle connection; and a
-//! caller can keep reading frames, so that no write ever stalls, while it grants one stream no
-//! room: the answer, and the provider's connection behind it, would wait for ever.
+//! For HTTP/1, hyper's head deadline ends an idle connection, and `write_timeout.rs` ends one whose caller does
+//! not read. HTTP/2 needs its own means for both. hyper has no deadline for an idle HTTP/2 connection. And a
+//! caller can read frames, so that no write is pending for long, while it grants one stream no flow-control
+//! window. The response of that stream, and the provider's connection, would then stay open for ever.
 //!
-//! hyper runs each stream by an executor, and that is ours: it counts the streams, and drops one
-//! whose answer has offered a piece that nobody takes for a time. Pieces are small, so that a slow
-//! reader is not taken for one that is gone because a large one took long. A dropped stream is
-//! reset, and the others of its connection go on. How far the answer is, its body tells by a task-local
-//! ([`TrackedBody`]); hyper gives no other way from the body to the stream.
+//! hyper runs each stream on an executor. [`StreamExecutor`] counts the streams. It drops a stream if the
+//! caller does not accept the next chunk of the response in time. A dropped stream is reset; the other streams of
+//! the connection continue. Chunks are small, so that a slow reader accepts one within the time.
 //!
-//! Rejected: breaking the whole connection. One slow reader would cost the caller all its other
-//! requests.
+//! The response body reports its progress to its stream through a task-local (see [`TrackedBody`]). hyper has no
+//! other way from the body to the stream.
+//!
+//! Rejected: ending the whole connection. One slow reader would cost the caller all its other requests.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,15 +25,15 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-/// The most bytes of one piece: what HTTP/2 puts into one frame (RFC 9113 section 4.2).
-const PIECE: usize = 16 * 1024;
+/// The maximum size of a chunk: what HTTP/2 puts into one frame (RFC 9113 section 4.2).
+const CHUNK: usize = 16 * 1024;
 
 tokio::task_local! {
-    /// Pieces that the answer of the stream being run has offered; see [`BodyProgress`].
+    /// The progress of the response body of the stream that is running.
     static PROGRESS: BodyProgress;
 }
 
-/// Runs the streams of one connection. All clones are one.
+/// Runs the streams of one connection. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamExecutor {
     open: watch::Sender<usize>,
@@ -42,23 +42,23 @@ pub(crate) struct StreamExecutor {
 }
 
 impl StreamExecutor {
-    /// None yet; each is dropped when nothing of its answer is taken for `patience`.
+    /// Each stream is dropped if its caller accepts nothing of the response for `timeout`.
     #[must_use]
     pub(crate) fn new(timeout: Duration) -> Self {
         Self { open: watch::Sender::new(0), closed: Arc::default(), timeout }
     }
 
-    /// No further stream is run: it is dropped, which resets it. A caller can leave hyper's GOAWAY
-    /// unanswered, and then hyper takes new streams for as long as it likes.
+    /// Refuses further streams: each is dropped, which resets it. A caller can ignore hyper's GOAWAY, and hyper
+    /// then accepts new streams for as long as the caller opens them.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Returns once no stream has been open for `time` at a stretch.
+    /// Returns once no stream has been open for an uninterrupted `time`.
     pub(crate) async fn idle(&self, time: Duration) {
         let mut open = self.open.subscribe();
         loop {
-            // The sender is ours: it does not end before us.
+            // Cannot fail: `self` owns the sender.
             let _ = open.wait_for(|open| *open == 0).await;
             tokio::select! {
                 () = tokio::time::sleep(time) => return,
@@ -76,22 +76,22 @@ where
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        let open_stream = OpenStream::take(self.open.clone());
+        let open_stream = OpenStream::count(self.open.clone());
         let stream = StreamTimeout::new(stream, self.timeout);
         tokio::spawn(async move {
             if stream.await == End::NotRead {
-                tracing::debug!("a stream was reset: nothing of its answer was taken");
+                tracing::debug!("a stream was reset: the caller did not read the response");
             }
             drop(open_stream);
         });
     }
 }
 
-/// One of the open streams, until it is dropped.
+/// Counts as an open stream until it is dropped.
 struct OpenStream(watch::Sender<usize>);
 
 impl OpenStream {
-    fn take(open: watch::Sender<usize>) -> Self {
+    fn count(open: watch::Sender<usize>) -> Self {
         open.send_modify(|open| *open += 1);
         Self(open)
     }
@@ -103,36 +103,35 @@ impl Drop for OpenStream {
     }
 }
 
-/// How many pieces an answer has offered, and in the lowest bit whether it waits for the caller:
-/// it was not asked for more since.
+/// The progress of a response body. The lowest bit says whether a chunk waits for the caller: hyper has not
+/// asked for the next one yet. The other bits count the chunks.
 #[derive(Clone, Debug, Default)]
 struct BodyProgress(Arc<AtomicU64>);
 
 impl BodyProgress {
-    fn offered(&self) {
+    fn chunk_ready(&self) {
         let count = self.0.load(Ordering::Relaxed) >> 1;
         self.0.store(((count + 1) << 1) | 1, Ordering::Relaxed);
     }
 
-    fn asked(&self) {
+    fn chunk_requested(&self) {
         self.0.fetch_and(!1, Ordering::Relaxed);
     }
 
-    /// The number of the piece that waits to be taken.
+    /// The number of the chunk that waits for the caller.
     fn waiting(&self) -> Option<u64> {
         let progress = self.0.load(Ordering::Relaxed);
         (progress & 1 == 1).then_some(progress >> 1)
     }
 }
 
-/// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Done,
     NotRead,
 }
 
-/// A stream that ends when its answer's last piece waits for too long.
+/// A stream that ends if the last chunk of its response waits for the caller for longer than `timeout`.
 struct StreamTimeout<F> {
     stream: Pin<Box<F>>,
     progress: BodyProgress,
@@ -166,34 +165,33 @@ impl<F: Future<Output = ()>> Future for StreamTimeout<F> {
     }
 }
 
-/// An answer's body in pieces, which tells its stream how far it is. Without a stream, as in HTTP/1,
-/// it tells nobody.
+/// A response body in chunks, which reports its progress to its stream. Outside a stream, as in HTTP/1, it reports
+/// nothing.
 #[derive(Debug)]
 pub(crate) struct TrackedBody<B> {
     body: B,
-    /// What is left of the last frame of `body`.
-    rest: Bytes,
+    /// The rest of the last frame of `body`.
+    remaining: Bytes,
 }
 
 impl<B> TrackedBody<B> {
-    /// `body`, observed.
     pub(crate) fn new(body: B) -> Self {
-        Self { body, rest: Bytes::new() }
+        Self { body, remaining: Bytes::new() }
     }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> TrackedBody<B> {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if self.rest.is_empty() {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.remaining.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => self.rest = data,
+                Some(Ok(Ok(data))) => self.remaining = data,
                 Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
         }
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let chunk = self.remaining.split_to(self.remaining.len().min(CHUNK));
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 }
 
@@ -202,25 +200,25 @@ impl<B: Body<Data = Bytes> + Unpin> Body for TrackedBody<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = self.poll_piece(cx);
-        // Outside of a stream there is nobody to tell.
+        let polled = self.poll_chunk(cx);
+        // Fails outside a stream.
         let _ = PROGRESS.try_with(|progress| match &polled {
-            Poll::Ready(Some(Ok(_))) => progress.offered(),
-            _ => progress.asked(),
+            Poll::Ready(Some(Ok(_))) => progress.chunk_ready(),
+            _ => progress.chunk_requested(),
         });
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.remaining.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (left, behind) = (self.rest.len() as u64, self.body.size_hint());
+        let (remaining, body) = (self.remaining.len() as u64, self.body.size_hint());
         let mut hint = SizeHint::new();
-        hint.set_lower(behind.lower() + left);
-        if let Some(upper) = behind.upper() {
-            hint.set_upper(upper + left);
+        hint.set_lower(body.lower() + remaining);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + remaining);
         }
         hint
     }
@@ -235,16 +233,16 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    async fn offer(body: &mut TrackedBody<Full<Bytes>>) -> bool {
+    async fn next_chunk(body: &mut TrackedBody<Full<Bytes>>) -> bool {
         body.frame().await.is_some()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_whose_piece_nobody_takes_ends() {
+    async fn a_stream_ends_if_its_chunk_is_not_accepted() {
         let never = Notify::new();
         let stream = StreamTimeout::new(
             async {
-                assert!(offer(&mut TrackedBody::new(Full::from("piece"))).await);
+                assert!(next_chunk(&mut TrackedBody::new(Full::from("chunk"))).await);
                 never.notified().await;
             },
             TIMEOUT,
@@ -255,16 +253,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_waits_for_the_provider_or_is_read_slowly_does_not() {
+    async fn a_stream_that_waits_for_the_provider_or_is_read_slowly_continues() {
         let stream = StreamTimeout::new(
             async {
-                // Nothing offered yet: the exchange has a deadline of its own.
+                // No chunk yet: the exchange has a deadline of its own.
                 tokio::time::sleep(10 * TIMEOUT).await;
                 for _ in 0..5 {
-                    let mut body = TrackedBody::new(Full::from("piece"));
-                    assert!(offer(&mut body).await);
+                    let mut body = TrackedBody::new(Full::from("chunk"));
+                    assert!(next_chunk(&mut body).await);
                     tokio::time::sleep(TIMEOUT / 2).await;
-                    assert!(!offer(&mut body).await);
+                    assert!(!next_chunk(&mut body).await);
                     tokio::time::sleep(10 * TIMEOUT).await;
                 }
             },
@@ -274,20 +272,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_answer_may_take_long_as_long_as_some_of_it_is_taken() {
-        let whole: Bytes = (0..10 * PIECE).map(|n| n as u8).collect();
-        let answer = whole.clone();
+    async fn a_large_response_may_take_long_if_each_chunk_is_accepted_in_time() {
+        let whole: Bytes = (0..10 * CHUNK).map(|n| n as u8).collect();
+        let response = whole.clone();
         let stream = StreamTimeout::new(
             async move {
-                let mut body = TrackedBody::new(Full::new(answer.clone()));
+                let mut body = TrackedBody::new(Full::new(response.clone()));
                 let mut read = Vec::new();
                 while let Some(Ok(frame)) = body.frame().await {
                     read.extend_from_slice(&frame.into_data().unwrap());
-                    assert_eq!(body.size_hint().exact(), Some((answer.len() - read.len()) as u64));
-                    assert_eq!(body.is_end_stream(), read.len() == answer.len());
+                    assert_eq!(body.size_hint().exact(), Some((response.len() - read.len()) as u64));
+                    assert_eq!(body.is_end_stream(), read.len() == response.len());
                     tokio::time::sleep(TIMEOUT / 2).await;
                 }
-                assert_eq!(read, answer);
+                assert_eq!(read, response);
             },
             TIMEOUT,
         );
@@ -295,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn once_closed_no_further_stream_is_run_and_those_that_are_open_go_on() {
+    async fn after_close_new_streams_are_refused_and_open_ones_continue() {
         let streams = StreamExecutor::new(TIMEOUT);
         let (first, second) = (watch::Sender::new(0), watch::Sender::new(0));
         let run = |done: &watch::Sender<i32>| {
@@ -313,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_idle_when_no_stream_was_open_for_the_time() {
+    async fn a_connection_is_idle_once_no_stream_was_open_for_the_whole_time() {
         let streams = StreamExecutor::new(TIMEOUT);
         hyper::rt::Executor::execute(&streams, async { tokio::time::sleep(TIMEOUT).await });
         let begun = tokio::time::Instant::now();

@@ -1,5 +1,7 @@
-//! A caller that does not read its answer must not keep its connection, and the provider's, for
-//! ever. hyper has no limit for that: a reply's own deadlines run only while it is asked for more.
+//! Ends a connection on which the caller does not read its response.
+//!
+//! Without this, the caller's connection and the provider's connection would stay open for ever. hyper has no
+//! such limit, and the deadlines of a reply only run while hyper asks it for more.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,29 +11,29 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A connection that breaks when nothing of what is written is taken for a time.
+/// A connection whose writes fail if the other side accepts no bytes for `timeout`.
 #[derive(Debug)]
 pub(crate) struct WriteTimeout<T> {
     io: T,
     timeout: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs while a write is pending.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> WriteTimeout<T> {
-    /// Waits for the other side at most `patience` at a time.
     pub(crate) fn new(io: T, timeout: Duration) -> Self {
-        Self { io, timeout, stalled: None }
+        Self { io, timeout, deadline: None }
     }
 
-    /// What a write that came to `written` comes to.
-    fn judge<R>(&mut self, written: Poll<io::Result<R>>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+    /// Passes on the result of a write, or an error if writes have been pending for too long.
+    fn limit<R>(&mut self, written: Poll<io::Result<R>>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         if written.is_ready() {
-            self.stalled = None;
+            self.deadline = None;
             return written;
         }
         let timeout = self.timeout;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(stalled.as_mut().poll(cx));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -45,7 +47,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.judge(written, cx)
+        self.limit(written, cx)
     }
 
     fn poll_write_vectored(
@@ -54,7 +56,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.judge(written, cx)
+        self.limit(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -63,12 +65,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.judge(flushed, cx)
+        self.limit(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.judge(shut, cx)
+        self.limit(shut, cx)
     }
 }
 
@@ -79,13 +81,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_that_nobody_takes_breaks_and_one_that_is_taken_does_not() {
+    async fn a_write_fails_only_if_the_other_side_does_not_read() {
         let (ours, mut theirs) = tokio::io::duplex(4);
         let mut ours = WriteTimeout::new(ours, Duration::from_secs(30));
-        let mut taken = [0; 8];
-        let (written, read) = tokio::join!(ours.write_all(b"12345678"), theirs.read_exact(&mut taken));
+        let mut received = [0; 8];
+        let (written, read) = tokio::join!(ours.write_all(b"12345678"), theirs.read_exact(&mut received));
         assert!(written.is_ok() && read.is_ok());
-        let broken = ours.write_all(b"nobody reads this").await.unwrap_err();
-        assert_eq!(broken.kind(), io::ErrorKind::TimedOut);
+        let error = ours.write_all(b"this is not read").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }
