@@ -1,4 +1,4 @@
-//! Only known callers, each within what it may do.
+//! Authentication of callers, their rules and their limits.
 
 use jwe_gateway::config::Config;
 use jwe_gateway::config::Identity;
@@ -25,13 +25,13 @@ async fn spawn(callers: Vec<CallerConfig>) -> TestGateway {
     TestGateway::spawn_with(|config| config.gateway.callers = callers).await
 }
 
-/// A POST of `{}` to `path` with this `Authorization`.
+/// Posts `{}` to `path` with this `Authorization`.
 async fn post(gateway: &TestGateway, path: &str, authorization: &str) -> reqwest::Response {
     gateway.json("POST", path, "{}").header("authorization", authorization).send().await.unwrap()
 }
 
 #[tokio::test]
-async fn a_request_without_a_known_key_is_refused_and_tells_nothing_of_the_gateway() {
+async fn a_request_without_a_known_key_is_refused_and_learns_nothing_about_paths() {
     let gateway = spawn(vec![caller("a")]).await;
     let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
     assert_eq!(reply.headers()["www-authenticate"], "Bearer");
@@ -39,7 +39,7 @@ async fn a_request_without_a_known_key_is_refused_and_tells_nothing_of_the_gatew
     for authorization in ["Bearer unknown", "Basic key-of-a", "Basic YTprZXktb2YtYQ==", "key-of-a", "Bearer"] {
         assert_refused(post(&gateway, LIST, authorization).await, 401, "caller_unknown").await;
     }
-    // Whether there is such a path is for callers to know.
+    // Only authenticated callers learn whether a path exists.
     for path in ["/nowhere", "/v0/token"] {
         assert_refused(post(&gateway, path, "Bearer unknown").await, 401, "caller_unknown").await;
     }
@@ -50,7 +50,7 @@ async fn a_request_without_a_known_key_is_refused_and_tells_nothing_of_the_gatew
 }
 
 #[tokio::test]
-async fn a_caller_gets_what_is_on_its_list_and_no_trick_gets_it_more() {
+async fn a_caller_may_send_what_its_rules_allow_and_no_variant_of_other_paths() {
     let rules = ["POST /v0/bank/credentials/*", "GET /v0/bank/available"];
     let allow = Some(rules.iter().map(|rule| rule.parse().unwrap()).collect());
     let gateway = spawn(vec![CallerConfig { allow, ..caller("a") }, caller("b")]).await;
@@ -81,44 +81,44 @@ async fn a_caller_gets_what_is_on_its_list_and_no_trick_gets_it_more() {
         assert_refused_raw(&gateway.raw(raw).await, 400, "malformed_target");
     }
     assert_eq!(gateway.sandbox.received_total(), 1);
-    // The same path is another caller's.
+    // Another caller may use the same path.
     let reply = post(&gateway, search, "Bearer key-of-b").await;
     assert!(reply.headers()["proxy-status"].to_str().unwrap().contains("received-status="));
 }
 
 #[tokio::test]
-async fn what_is_not_enforced_goes_through_and_is_counted() {
+async fn with_enforce_off_a_violation_passes_and_is_counted() {
     let allow = Some(vec!["GET /v0/bank/available".parse().unwrap()]);
     let gateway = spawn(vec![CallerConfig { allow, enforce: false, ..caller("a") }]).await;
     assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
-    let figures = gateway.admin("/metrics").await.1;
+    let metrics = gateway.admin("/metrics").await.1;
     let counted = r#"jwe_gateway_caller_refusals_total{caller="a",reason="path",enforced="false"} 1"#;
-    assert!(figures.contains(counted), "{figures}");
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test]
-async fn a_caller_over_its_rate_is_told_when_to_come_back() {
+async fn a_caller_over_its_rate_gets_a_retry_after() {
     let gateway = spawn(vec![CallerConfig { requests_per_second: Some(1), ..caller("a") }, caller("b")]).await;
     gateway.ready().await;
     assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
-    // Should a second pass between two requests, the next one is over the rate.
+    // If a second passes between two requests, the next one exceeds the rate.
     let mut reply = post(&gateway, LIST, "Bearer key-of-a").await;
     while reply.status() == 200 {
         reply = post(&gateway, LIST, "Bearer key-of-a").await;
     }
     assert_eq!(reply.headers()["retry-after"], "1");
     assert_refused(reply, 429, "caller_throttled").await;
-    assert_eq!(post(&gateway, LIST, "Bearer key-of-b").await.status(), 200, "the other caller's rate is its own");
+    assert_eq!(post(&gateway, LIST, "Bearer key-of-b").await.status(), 200, "each caller has its own rate");
 }
 
 #[tokio::test]
-async fn a_caller_has_its_places_until_its_answers_are_handed_over() {
+async fn a_caller_holds_its_permit_until_its_response_is_delivered() {
     let gateway = spawn(vec![CallerConfig { concurrent: Some(1), ..caller("a") }]).await;
     gateway.ready().await;
     gateway.sandbox.arm_times(Fault::Api(ApiFault::SlowHead { delay_ms: 60_000 }), 1);
     let hanging = gateway.json("POST", LIST, "{}").header("authorization", "Bearer key-of-a");
     let hanging = tokio::spawn(hanging.send());
-    eventually("the provider has it", async || gateway.sandbox.received_total() == 1).await;
+    eventually("the provider has the request", async || gateway.sandbox.received_total() == 1).await;
     let reply = post(&gateway, LIST, "Bearer key-of-a").await;
     assert_eq!(reply.headers()["retry-after"], "1");
     assert_refused(reply, 429, "caller_throttled").await;
@@ -126,7 +126,7 @@ async fn a_caller_has_its_places_until_its_answers_are_handed_over() {
 }
 
 #[tokio::test]
-async fn an_existing_client_gets_a_token_here_and_its_bodies_arrive_sealed() {
+async fn a_client_of_the_provider_gets_a_token_from_the_gateway_and_its_bodies_are_sealed() {
     let gateway = TestGateway::spawn_with(|config| {
         config.gateway.callers = vec![caller("portfolio"), caller("other")];
         config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
@@ -134,8 +134,8 @@ async fn an_existing_client_gets_a_token_here_and_its_bodies_arrive_sealed() {
     .await;
     gateway.ready().await;
     let ask = async |id: &str, secret: &str| {
-        let asked = json!({ "client_id": id, "client_secret": secret, "grant_type": "client_credentials" });
-        gateway.json("POST", "/v0/token", asked.to_string()).send().await.unwrap()
+        let token_request = json!({ "client_id": id, "client_secret": secret, "grant_type": "client_credentials" });
+        gateway.json("POST", "/v0/token", token_request.to_string()).send().await.unwrap()
     };
     let granted: Value = {
         let reply = ask("portfolio", "key-of-portfolio").await;
@@ -143,15 +143,18 @@ async fn an_existing_client_gets_a_token_here_and_its_bodies_arrive_sealed() {
         serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
     };
     assert_eq!((granted["token_type"].as_str(), granted["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
-    assert_eq!(granted["scope"], "credentials letters links", "what the provider grants the gateway");
+    assert_eq!(granted["scope"], "credentials letters links", "the scope that the provider granted to the gateway");
     let token = granted["access_token"].as_str().unwrap();
     let reply = post(&gateway, LIST, &format!("Bearer {token}")).await;
     assert_eq!(reply.status(), 200);
     let received = gateway.last();
     assert!(received.opened.is_some());
-    assert!(!received.headers["authorization"].to_str().unwrap().contains(token), "the provider sees its own token");
+    assert!(
+        !received.headers["authorization"].to_str().unwrap().contains(token),
+        "the provider must receive the token that it issued"
+    );
 
-    for (id, secret) in [("portfolio", "key-of-other"), ("nobody", "key-of-other"), ("portfolio", "")] {
+    for (id, secret) in [("portfolio", "key-of-other"), ("unknown", "key-of-other"), ("portfolio", "")] {
         assert_refused(ask(id, secret).await, 401, "caller_unknown").await;
     }
     let bad = gateway.json("POST", "/v0/token", "{").send().await.unwrap();
@@ -163,23 +166,23 @@ async fn an_existing_client_gets_a_token_here_and_its_bodies_arrive_sealed() {
     let mut tampered = token.to_owned();
     tampered.replace_range(10..11, if &token[10..11] == "A" { "B" } else { "A" });
     assert_refused(post(&gateway, LIST, &format!("Bearer {tampered}")).await, 401, "caller_unknown").await;
-    assert_eq!(gateway.sandbox.token_requests(), 1, "ours alone");
+    assert_eq!(gateway.sandbox.token_requests(), 1, "only the gateway's own request");
 }
 
 #[tokio::test]
-async fn a_client_whose_session_sends_its_old_token_along_gets_a_new_one() {
+async fn a_token_request_that_carries_an_old_token_gets_a_new_one() {
     let gateway = TestGateway::spawn_with(|config| {
         config.gateway.callers = vec![caller("a")];
         config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
     })
     .await;
-    let asked = json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" });
-    let request = gateway.json("POST", "/v0/token", asked.to_string()).header("authorization", "Bearer old");
+    let token_request = json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" });
+    let request = gateway.json("POST", "/v0/token", token_request.to_string()).header("authorization", "Bearer old");
     assert_eq!(request.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
-async fn an_existing_client_goes_through_a_sidecar_and_an_egress_all_the_same() {
+async fn a_client_of_the_provider_works_through_a_sidecar_and_an_egress() {
     let egress = TestGateway::spawn_with(|config| {
         config.gateway.callers = vec![caller("sidecar")];
         config.upstreams[0].encryption = Encryption::RequireSealed;
@@ -189,8 +192,8 @@ async fn an_existing_client_goes_through_a_sidecar_and_an_egress_all_the_same() 
     config.gateway.callers = vec![caller("a")];
     config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
     let sidecar = Served::start(config).await;
-    let asked = json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" });
-    let granted = sidecar.json("POST", "/v0/token", asked.to_string()).send().await.unwrap();
+    let token_request = json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" });
+    let granted = sidecar.json("POST", "/v0/token", token_request.to_string()).send().await.unwrap();
     let granted: Value = serde_json::from_slice(&granted.bytes().await.unwrap()).unwrap();
     let request = sidecar.json("POST", LIST, "{}").bearer_auth(granted["access_token"].as_str().unwrap());
     assert_eq!(request.send().await.unwrap().status(), 200);
@@ -198,7 +201,7 @@ async fn an_existing_client_goes_through_a_sidecar_and_an_egress_all_the_same() 
 }
 
 #[tokio::test]
-async fn who_only_asks_for_tokens_leaves_places_to_those_who_have_one() {
+async fn token_requests_use_at_most_a_quarter_of_in_flight() {
     let gateway = TestGateway::spawn_with(|config| {
         config.gateway.callers = vec![caller("a")];
         config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
@@ -207,25 +210,25 @@ async fn who_only_asks_for_tokens_leaves_places_to_those_who_have_one() {
     .await;
     gateway.ready().await;
     let head = "POST /v0/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
-    let mut dawdlers = JoinSet::new();
+    let mut slow_requests = JoinSet::new();
     for _ in 0..3 {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
-        dawdlers.spawn(async move { RawAnswer::read(&mut stream).await });
+        slow_requests.spawn(async move { RawAnswer::read(&mut stream).await });
     }
-    // Two hold their places, a quarter of all, and one is turned away.
-    assert_refused_raw(&dawdlers.join_next().await.unwrap().unwrap(), 503, "overloaded");
+    // Two have a permit, a quarter of eight. The third is refused.
+    assert_refused_raw(&slow_requests.join_next().await.unwrap().unwrap(), 503, "overloaded");
     for _ in 0..8 {
         assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
     }
-    // A token request has five seconds to come.
-    while let Some(answer) = dawdlers.join_next().await {
+    // The body of a token request must arrive within five seconds.
+    while let Some(answer) = slow_requests.join_next().await {
         assert_refused_raw(&answer.unwrap(), 408, "request_timeout");
     }
 }
 
 #[tokio::test]
-async fn tokens_and_the_key_set_are_on_no_list_and_count_in_a_callers_limits() {
+async fn token_and_key_set_requests_need_no_rule_and_count_towards_the_limits() {
     let gateway = TestGateway::spawn_with(|config| {
         let allow = Some(Vec::new());
         let limited = CallerConfig { allow, requests_per_second: Some(1), ..caller("a") };
@@ -235,12 +238,12 @@ async fn tokens_and_the_key_set_are_on_no_list_and_count_in_a_callers_limits() {
     })
     .await;
     gateway.ready().await;
-    let asked =
+    let token_request =
         json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" }).to_string();
-    let token = || gateway.json("POST", "/v0/token", asked.clone());
+    let token = || gateway.json("POST", "/v0/token", token_request.clone());
     let key_set = || gateway.request("GET", "/.well-known/jwks.json").header("authorization", "Bearer key-of-a");
     for request in [&token as &dyn Fn() -> reqwest::RequestBuilder, &key_set] {
-        // Should a second pass between two requests, the next one is over the rate.
+        // If a second passes between two requests, the next one exceeds the rate.
         let mut reply = request().send().await.unwrap();
         while reply.status() == 200 {
             reply = request().send().await.unwrap();
@@ -267,12 +270,12 @@ async fn a_sidecar_presents_its_key_to_the_egress_with_requests_and_key_fetches(
 }
 
 #[tokio::test]
-async fn a_caller_is_known_by_its_certificate_and_a_strange_one_is_nobodys() {
+async fn a_certificate_authenticates_its_caller_and_an_unknown_one_does_not() {
     let authority = Authority::new();
     let by_certificate = CallerConfig { certificate: Some("portfolio.test".into()), ..CallerConfig::new("a") };
     let gateway = TestGateway::spawn_with(|config| {
-        authority.serve_own(config);
-        // Some show a certificate, others a key.
+        authority.serve_mtls(config);
+        // Caller a presents a certificate, caller b a key.
         config.gateway.listen.tls.as_mut().unwrap().require_client_certificate = false;
         config.gateway.callers = vec![by_certificate, caller("b")];
     })
@@ -281,7 +284,7 @@ async fn a_caller_is_known_by_its_certificate_and_a_strange_one_is_nobodys() {
         let name = rcgen::SanType::DnsName(name.try_into().unwrap());
         authority.issue_with(|params| params.subject_alt_names.push(name))
     };
-    let (known, strange) = (named("portfolio.test"), named("other.test"));
+    let (known, unknown) = (named("portfolio.test"), named("other.test"));
     let post = async |pair, key: Option<&str>| {
         let client = client(authority.caller(rustls::ALL_VERSIONS, &[b"h2"], pair));
         let request = client.post(format!("https://{}{LIST}", gateway.address));
@@ -294,16 +297,16 @@ async fn a_caller_is_known_by_its_certificate_and_a_strange_one_is_nobodys() {
     };
     assert_eq!(post(Some(&known), None).await.status(), 200);
     assert_eq!(post(None, Some("key-of-b")).await.status(), 200);
-    assert_refused(post(Some(&strange), None).await, 401, "caller_unknown").await;
+    assert_refused(post(Some(&unknown), None).await, 401, "caller_unknown").await;
     assert_refused(post(None, None).await, 401, "caller_unknown").await;
     assert_refused(post(Some(&known), Some("wrong")).await, 401, "caller_unknown").await;
 }
 
 #[tokio::test]
-async fn a_sidecar_reaches_its_egress_by_tls_and_shows_it_a_certificate() {
+async fn a_sidecar_connects_to_its_egress_with_a_client_certificate() {
     let authority = Authority::new();
     let egress = TestGateway::spawn_with(|config: &mut Config| {
-        authority.serve_own(config);
+        authority.serve_mtls(config);
         let certificate = Some("sidecar.test".into());
         config.gateway.callers = vec![CallerConfig { certificate, ..CallerConfig::new("sidecar") }];
         config.upstreams[0].encryption = Encryption::RequireSealed;

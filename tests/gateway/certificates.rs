@@ -1,4 +1,4 @@
-//! Certificates for tests: made afresh each time, for loopback.
+//! Certificates for tests, generated for loopback in each run.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 
-/// A certificate authority and the files of a listener whose certificate it signed.
+/// A certificate authority, and a directory with the files of a listener whose certificate it signed.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: TempDir,
 }
 
-/// A certificate and its key, both PEM.
+/// A certificate and its private key, both PEM.
 pub(crate) struct Pair {
     pub(crate) certificate: String,
     pub(crate) key: String,
@@ -34,7 +34,7 @@ impl Authority {
         authority
     }
 
-    /// A pair for 127.0.0.1, good for listeners and callers.
+    /// Issues a pair for 127.0.0.1, for a listener or a caller.
     pub(crate) fn issue(&self) -> Pair {
         self.issue_with(|_| {})
     }
@@ -47,7 +47,7 @@ impl Authority {
         Pair { certificate, key: key.serialize_pem() }
     }
 
-    /// Makes `pair` the listener's.
+    /// Replaces the listener's files by `pair`.
     pub(crate) fn install(&self, pair: &Pair) {
         self.put("cert.pem", &pair.certificate);
         self.put("key.pem", &pair.key);
@@ -61,7 +61,7 @@ impl Authority {
         self.directory.path().join(name)
     }
 
-    /// A listener with this authority's certificate.
+    /// Configures a listener with this authority's certificate.
     pub(crate) fn serve(&self, config: &mut Config) {
         config.gateway.listen.tls = Some(TlsFiles {
             certificate: self.path("cert.pem"),
@@ -71,14 +71,14 @@ impl Authority {
         });
     }
 
-    /// The same, which lets in only whom this authority has certified.
-    pub(crate) fn serve_own(&self, config: &mut Config) {
+    /// Configures the same listener, which also requires a client certificate of this authority.
+    pub(crate) fn serve_mtls(&self, config: &mut Config) {
         self.serve(config);
         let tls = config.gateway.listen.tls.as_mut().unwrap();
         (tls.client_ca, tls.require_client_certificate) = (Some(self.path("ca.pem")), true);
     }
 
-    /// A caller's set-up that trusts this authority, and shows `pair` when there is one.
+    /// Returns a TLS configuration for callers. It trusts this authority, and presents `pair` if there is one.
     pub(crate) fn caller(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -102,19 +102,19 @@ impl Authority {
     }
 }
 
-/// The first certificate of a PEM text.
+/// Returns the first certificate of a PEM text.
 pub(crate) fn first(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-/// A client with this set-up.
-#[expect(clippy::disallowed_methods, reason = "a caller of the gateway, whose TLS is what is tested")]
+/// Returns a client with this TLS configuration.
+#[expect(clippy::disallowed_methods, reason = "a caller of the gateway; its TLS is under test")]
 pub(crate) fn client(config: ClientConfig) -> reqwest::Client {
     reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build().unwrap()
 }
 
-/// A client over a unix socket.
-#[expect(clippy::disallowed_methods, reason = "a caller of the gateway, over the socket that is tested")]
+/// Returns a client that connects to a unix socket.
+#[expect(clippy::disallowed_methods, reason = "a caller of the gateway; the socket is under test")]
 pub(crate) fn unix_client(path: &Path) -> reqwest::Client {
     reqwest::Client::builder()
         .tls_backend_preconfigured(Authority::new().caller(rustls::ALL_VERSIONS, &[], None))

@@ -1,10 +1,10 @@
-//! The rooms' walls: who may use whom. A line of code that reaches through a wall fails here.
+//! The dependency rules: which module may use which. Code that breaks a rule fails these tests.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Each room, and the rooms it may use.
+/// Each module, and the modules it may use.
 const MAY_USE: [(&str, &[&str]); 19] = [
     ("jose", &[]),
     ("rate_limit", &[]),
@@ -76,30 +76,30 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ),
 ];
 
-/// What a room must not take from outside either.
+/// Crates and parts of the standard library that a module must not use.
 const NEVER: [(&str, &[&str]); 2] = [
     ("jose", &["tokio", "http", "hyper", "hyper_util", "tracing", "reqwest", "std::time", "std::fs", "std::net"]),
     ("sandbox", &["reqwest", "moka"]),
 ];
 
 #[test]
-fn no_room_reaches_through_a_wall() {
-    for (room, allowed) in MAY_USE {
-        for (file, code) in code_of(room) {
+fn a_module_uses_only_the_modules_that_its_rule_allows() {
+    for (module, allowed) in MAY_USE {
+        for (file, code) in code_of(module) {
             for used in uses(&code) {
-                assert!(used == room || allowed.contains(&used.as_str()), "{file}: {room} uses {used}");
+                assert!(used == module || allowed.contains(&used.as_str()), "{file}: {module} uses {used}");
             }
         }
     }
 }
 
 #[test]
-fn pure_rooms_take_nothing_impure_from_outside() {
-    for (room, never) in NEVER {
-        for (file, code) in code_of(room) {
+fn a_module_does_not_use_crates_that_its_rule_forbids() {
+    for (module, forbidden) in NEVER {
+        for (file, code) in code_of(module) {
             for line in code.lines() {
-                for taken in never {
-                    assert!(!line.contains(&format!("{taken}::")), "{file}: {line}");
+                for name in forbidden {
+                    assert!(!line.contains(&format!("{name}::")), "{file}: {line}");
                 }
             }
         }
@@ -107,32 +107,32 @@ fn pure_rooms_take_nothing_impure_from_outside() {
 }
 
 #[test]
-fn every_room_is_in_the_table_and_on_the_map() {
-    let map = fs::read_to_string(source().join("lib.rs")).unwrap();
-    let declared: BTreeSet<_> = map
+fn every_module_has_a_rule_and_is_listed_in_lib_rs() {
+    let documentation = fs::read_to_string(source().join("lib.rs")).unwrap();
+    let declared: BTreeSet<_> = documentation
         .lines()
         .filter_map(|line| line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ")?.strip_suffix(';'))
         .collect();
-    let known: BTreeSet<_> = MAY_USE.iter().map(|(room, _)| *room).collect();
+    let known: BTreeSet<_> = MAY_USE.iter().map(|(module, _)| *module).collect();
     assert_eq!(declared, known);
-    for room in known {
-        assert!(map.contains(&format!("[`{room}`]")), "{room} is not on the map of rooms");
+    for module in known {
+        assert!(documentation.contains(&format!("[`{module}`]")), "{module} is not listed in lib.rs");
     }
 }
 
 #[test]
-fn an_http_client_is_built_in_one_place() {
-    for (room, _) in MAY_USE {
-        for (file, code) in code_of(room) {
-            let builds = ["legacy::Client", "Client::builder", "Client::new"].iter().any(|way| code.contains(way));
+fn only_upstream_builds_an_http_client() {
+    for (module, _) in MAY_USE {
+        for (file, code) in code_of(module) {
+            let builds = ["legacy::Client", "Client::builder", "Client::new"].iter().any(|call| code.contains(call));
             assert!(!builds || file.ends_with("upstream/client.rs"), "{file} builds a client");
         }
     }
 }
 
-/// The rooms that `code` names by `crate::`.
+/// The modules that `code` names with `crate::`.
 fn uses(code: &str) -> BTreeSet<String> {
-    let mut rooms = BTreeSet::new();
+    let mut modules = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
         if let Some(list) = rest.strip_prefix('{') {
             let mut depth = 0;
@@ -142,17 +142,17 @@ fn uses(code: &str) -> BTreeSet<String> {
                     '{' => depth += 1,
                     '}' if depth == 0 => break,
                     '}' => depth -= 1,
-                    ',' if depth == 0 => rooms.extend(first_segment(&std::mem::take(&mut name))),
+                    ',' if depth == 0 => modules.extend(first_segment(&std::mem::take(&mut name))),
                     _ if depth == 0 => name.push(c),
                     _ => {}
                 }
             }
-            rooms.extend(first_segment(&name));
+            modules.extend(first_segment(&name));
         } else {
-            rooms.extend(first_segment(rest));
+            modules.extend(first_segment(rest));
         }
     }
-    rooms
+    modules
 }
 
 fn first_segment(path: &str) -> Option<String> {
@@ -160,15 +160,15 @@ fn first_segment(path: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// The code of a room, file by file, without its tests and comments.
-fn code_of(room: &str) -> Vec<(String, String)> {
+/// The files of a module with their code, without tests and comments.
+fn code_of(module: &str) -> Vec<(String, String)> {
     let mut files = Vec::new();
-    for path in [source().join(format!("{room}.rs")), source().join(room)] {
+    for path in [source().join(format!("{module}.rs")), source().join(module)] {
         if path.exists() {
             collect(&path, &mut files);
         }
     }
-    assert!(!files.is_empty(), "{room} has no code");
+    assert!(!files.is_empty(), "{module} has no code");
     files
 }
 
@@ -195,7 +195,7 @@ fn source() -> std::path::PathBuf {
 }
 
 #[test]
-fn the_reader_of_imports_sees_what_is_there() {
+fn imports_are_read_from_paths_and_from_lists() {
     let code = "use crate::jose::{a, b};\nuse crate::{keys, credentials::Credentials, clock::{Clock, Jitter}};\nlet x = crate::admin::ADDRESS;";
     let expected = ["admin", "clock", "jose", "keys", "credentials"].map(String::from);
     assert_eq!(uses(code), BTreeSet::from(expected));

@@ -94,7 +94,7 @@ async fn a_certificate_that_is_not_trusted_is_named_by_its_issuer() {
 #[tokio::test]
 async fn a_provider_that_wants_a_certificate_says_so_by_whichever_version_of_tls() {
     let authority = Authority::new();
-    let provider = TestGateway::spawn_with(|config| authority.serve_own(config)).await;
+    let provider = TestGateway::spawn_with(|config| authority.serve_mtls(config)).await;
     let url = format!("https://{}", provider.address);
     let ca = authority.path("ca.pem");
     let (printed, code) = examine(&url, "secret", &["--ca-file", ca.to_str().unwrap()]).await;

@@ -1,4 +1,4 @@
-//! HTTP/2 on the listener: what is different, and what a caller must not be able to do by it.
+//! HTTP/2 on the listener: differences to HTTP/1, and limits for callers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::harness::{PATIENCE, TestGateway, eventually};
 
 type Body = BoxBody<Bytes, std::convert::Infallible>;
 
-/// A connection of HTTP/2 to a gateway.
+/// An HTTP/2 connection to a gateway.
 struct Caller {
     requests: SendRequest<Body>,
     authority: String,
@@ -56,7 +56,7 @@ impl Caller {
     }
 
     async fn send(&self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
-        tokio::time::timeout(PATIENCE, self.requests.clone().send_request(request)).await.expect("an answer")
+        tokio::time::timeout(PATIENCE, self.requests.clone().send_request(request)).await.expect("a response")
     }
 
     async fn status_of(&self, request: Request<Body>) -> u16 {
@@ -66,37 +66,38 @@ impl Caller {
     /// Waits for the gateway to end the connection.
     async fn ended(self) {
         let Self { connection, requests, .. } = self;
-        // While the requests could go on, so does the connection: it is the gateway that ends it.
-        tokio::time::timeout(PATIENCE, connection).await.expect("an end").unwrap().unwrap();
+        // The caller still holds `requests`, so only the gateway can end the connection.
+        tokio::time::timeout(PATIENCE, connection).await.expect("the gateway ends the connection").unwrap().unwrap();
         assert!(requests.is_closed());
     }
 }
 
-/// A provider's API: `/endless` is answered without end, `/held` when it is released, anything
-/// else at once.
-struct Route {
+/// A provider's API. The response to `/endless` never ends, `/held` is answered once it is released, other paths
+/// at once.
+struct Provider {
     url: url::Url,
     held: watch::Receiver<usize>,
     release: watch::Sender<bool>,
-    broken: watch::Receiver<usize>,
+    disconnected: watch::Receiver<usize>,
     serving: JoinHandle<()>,
 }
 
-impl Route {
+impl Provider {
     async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let (count_held, held) = watch::channel(0);
-        let (count_broken, broken) = watch::channel(0);
+        let (count_disconnected, disconnected) = watch::channel(0);
         let (release, released) = watch::channel(false);
         let serving = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (held, broken, released) = (count_held.clone(), count_broken.clone(), released.clone());
-                tokio::spawn(answer(stream, held, broken, released));
+                let (held, disconnected) = (count_held.clone(), count_disconnected.clone());
+                let released = released.clone();
+                tokio::spawn(respond(stream, held, disconnected, released));
             }
         });
-        Self { url, held, release, broken, serving }
+        Self { url, held, release, disconnected, serving }
     }
 
     async fn gateway(&self, authority: &Authority, stall: Duration) -> TestGateway {
@@ -109,20 +110,20 @@ impl Route {
     }
 }
 
-impl Drop for Route {
+impl Drop for Provider {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
-async fn answer(
+async fn respond(
     mut stream: TcpStream,
     held: watch::Sender<usize>,
-    broken: watch::Sender<usize>,
+    disconnected: watch::Sender<usize>,
     mut released: watch::Receiver<bool>,
 ) {
     let mut bytes = Vec::new();
-    // The sealed body is one chunk of a few hundred bytes; of each request the first piece will do.
+    // The head is enough: the body has a few hundred bytes and fits into the socket's buffer.
     while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
         stream.read_buf(&mut bytes).await.unwrap();
     }
@@ -130,20 +131,20 @@ async fn answer(
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n";
         stream.write_all(head).await.unwrap();
         while stream.write_all(&[b'x'; 16 * 1024]).await.is_ok() {}
-        return broken.send_modify(|count| *count += 1);
+        return disconnected.send_modify(|count| *count += 1);
     }
     if bytes.windows(5).any(|window| window == b"/held") {
         held.send_modify(|count| *count += 1);
         released.wait_for(|released| *released).await.unwrap();
     }
     let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
-    // The gateway that has left is the test's business.
+    // The gateway may have disconnected; the test checks that where it matters.
     let _ = stream.write_all(reply).await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
 #[tokio::test]
-async fn a_request_says_where_it_goes_once() {
+async fn host_and_scheme_must_agree_with_the_listener() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| authority.serve(config)).await;
     let caller = Caller::connect(&authority, &gateway).await;
@@ -154,9 +155,9 @@ async fn a_request_says_where_it_goes_once() {
     };
     assert_eq!(caller.status_of(with_host(&caller.authority)).await, 200);
     assert_eq!(caller.status_of(with_host("elsewhere.test")).await, 400);
-    let mut in_clear = caller.request("/v0/bank/credentials/list");
-    *in_clear.uri_mut() = format!("http://{}/v0/bank/credentials/list", caller.authority).parse().unwrap();
-    assert_eq!(caller.status_of(in_clear).await, 400);
+    let mut http_scheme = caller.request("/v0/bank/credentials/list");
+    *http_scheme.uri_mut() = format!("http://{}/v0/bank/credentials/list", caller.authority).parse().unwrap();
+    assert_eq!(caller.status_of(http_scheme).await, 400);
     assert_eq!(caller.status_of(caller.request("/v0/../v0/token")).await, 400);
     assert_eq!(caller.status_of(caller.request("/v0/token")).await, 403);
     assert_eq!(gateway.received().len(), 1);
@@ -164,7 +165,7 @@ async fn a_request_says_where_it_goes_once() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_has_no_body_whoever_makes_it() {
+async fn a_response_to_head_has_no_body() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| {
         authority.serve(config);
@@ -179,57 +180,58 @@ async fn an_answer_to_head_has_no_body_whoever_makes_it() {
         request
     };
     for (path, status) in [("/.well-known/jwks.json", 200), ("/v0/token", 403), ("/v0/bank/available", 404)] {
-        let answer = caller.send(head(path)).await.unwrap();
-        assert_eq!(answer.status(), status, "{path}");
-        let announced: u64 = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let response = caller.send(head(path)).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        let announced: u64 = response.headers()["content-length"].to_str().unwrap().parse().unwrap();
         assert!(announced > 2, "{path}");
-        assert!(answer.body().is_end_stream(), "{path}: the head ends the stream");
-        assert_eq!(answer.collect().await.unwrap().to_bytes(), "", "{path}");
+        assert!(response.body().is_end_stream(), "{path}: the head must end the stream");
+        assert_eq!(response.collect().await.unwrap().to_bytes(), "", "{path}");
     }
-    assert_eq!(caller.status_of(caller.request("/v0/token")).await, 403, "the connection is whole");
+    assert_eq!(caller.status_of(caller.request("/v0/token")).await, 403, "the connection still works");
 }
 
 #[tokio::test]
-async fn there_is_no_http2_without_tls() {
+async fn http2_without_tls_is_refused() {
     let gateway = TestGateway::spawn().await;
-    let answer = gateway.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    assert!(answer.closed && matches!(answer.status, 0 | 400), "{answer:?}");
+    let response = gateway.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert!(response.closed && matches!(response.status, 0 | 400), "{response:?}");
     gateway.assert_still_serves().await;
 }
 
 #[tokio::test]
 async fn a_request_in_flight_is_finished_when_the_gateway_stops() {
-    let (authority, provider) = (Authority::new(), Route::start().await);
+    let (authority, provider) = (Authority::new(), Provider::start().await);
     let mut gateway = provider.gateway(&authority, PATIENCE).await;
     let caller = Caller::connect(&authority, &gateway).await;
-    let (answer, ()) = tokio::join!(caller.send(caller.request("/held")), async {
-        eventually("the request is at the provider", async || *provider.held.borrow() == 1).await;
+    let (response, ()) = tokio::join!(caller.send(caller.request("/held")), async {
+        eventually("the provider has the request", async || *provider.held.borrow() == 1).await;
         gateway.stop(Shutdown::AfterDelay);
-        eventually("the door is closed", async || TcpStream::connect(gateway.address).await.is_err()).await;
+        eventually("the gateway stops accepting", async || TcpStream::connect(gateway.address).await.is_err()).await;
         provider.release.send_replace(true);
     });
-    let answer = answer.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.version()), (200, Version::HTTP_2));
-    assert!(!answer.headers().contains_key("connection"));
-    assert_eq!(answer.collect().await.unwrap().to_bytes(), "{}");
+    let response = response.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_2));
+    assert!(!response.headers().contains_key("connection"));
+    assert_eq!(response.collect().await.unwrap().to_bytes(), "{}");
     gateway.ended().await;
     caller.ended().await;
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_reads_is_given_up_and_its_neighbours_go_on() {
-    let (authority, provider) = (Authority::new(), Route::start().await);
+async fn a_response_that_is_not_read_is_reset_and_other_streams_continue() {
+    let (authority, provider) = (Authority::new(), Provider::start().await);
     let gateway = provider.gateway(&authority, Duration::from_millis(200)).await;
     let caller = Caller::connect(&authority, &gateway).await;
     let unread = caller.send(caller.request("/endless")).await.unwrap();
     assert_eq!(unread.status(), 200);
-    eventually("the provider's connection is let go", async || *provider.broken.borrow() == 1).await;
+    eventually("the gateway closes its connection to the provider", async || *provider.disconnected.borrow() == 1)
+        .await;
     assert_eq!(caller.status_of(caller.request("/")).await, 200);
-    assert!(unread.collect().await.is_err(), "half an answer does not pass for a whole one");
+    assert!(unread.collect().await.is_err(), "an incomplete response is an error for the caller");
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_ends_by_its_deadline() {
+async fn a_body_that_does_not_arrive_is_refused_at_its_deadline() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| {
         authority.serve(config);
@@ -246,7 +248,7 @@ async fn a_body_that_does_not_come_ends_by_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_is_asked_is_closed() {
+async fn an_idle_connection_is_closed() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| {
         authority.serve(config);

@@ -1,4 +1,4 @@
-//! Beginning, readiness, end.
+//! Start, readiness and shutdown.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::harness::{PATIENCE, RawAnswer, TestGateway, assert_refused_raw, event
 const LIST: &str = "/v0/bank/credentials/list";
 
 #[tokio::test]
-async fn a_gateway_with_key_and_token_is_alive_and_ready() {
+async fn a_gateway_with_a_key_and_a_token_is_alive_and_ready() {
     let gateway = TestGateway::spawn().await;
     gateway.ready().await;
     assert_eq!(gateway.admin("/livez").await.0, 200);
@@ -23,11 +23,11 @@ async fn a_gateway_with_key_and_token_is_alive_and_ready() {
 }
 
 #[tokio::test]
-async fn without_a_provider_it_is_alive_not_ready_and_says_what_is_missing() {
-    let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+async fn without_a_provider_the_gateway_is_alive_and_not_ready_with_a_reason() {
+    let unused = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
     let gateway = TestGateway::spawn_with(|config| {
         config.upstreams[0].keys.source =
-            jwe_gateway::config::KeysSource::Url(format!("http://{nobody}/").parse().unwrap());
+            jwe_gateway::config::KeysSource::Url(format!("http://{unused}/").parse().unwrap());
     })
     .await;
     assert_eq!(gateway.admin("/livez").await.0, 200);
@@ -39,7 +39,7 @@ async fn without_a_provider_it_is_alive_not_ready_and_says_what_is_missing() {
 }
 
 #[tokio::test]
-async fn a_scrape_shows_the_keys_and_the_token_and_what_became_of_them() {
+async fn the_metrics_show_keys_tokens_and_their_changes() {
     let gateway = TestGateway::spawn().await;
     gateway.assert_still_serves().await;
     let fresh = gateway.sandbox.rotate(jwe_gateway::sandbox::Rotation::HardCut).await.unwrap();
@@ -59,22 +59,22 @@ async fn a_scrape_shows_the_keys_and_the_token_and_what_became_of_them() {
         "jwe_gateway_token_refusals_total{upstream=\"sandbox\"} 1.0",
         "# EOF",
     ] {
-        assert!(text.lines().any(|shown| shown == line), "{line} in:\n{text}");
+        assert!(text.lines().any(|present| present == line), "{line} in:\n{text}");
     }
     assert!(text.contains("jwe_gateway_token_life_seconds{upstream=\"sandbox\"} 3"), "{text}");
 }
 
 #[tokio::test]
-async fn the_data_port_has_no_paths_of_its_own() {
+async fn the_listener_for_callers_forwards_the_paths_of_the_admin_listener() {
     let gateway = TestGateway::spawn().await;
     let reply = gateway.request("GET", "/readyz").send().await.unwrap();
     assert_eq!(reply.headers()["proxy-status"], "jwe-gateway; received-status=404");
 }
 
 #[tokio::test]
-async fn a_provider_that_comes_up_later_needs_no_restart() {
-    let place = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = place.local_addr().unwrap();
+async fn a_gateway_becomes_ready_when_its_provider_starts_later() {
+    let reserved = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = reserved.local_addr().unwrap();
     let url: url::Url = format!("http://{address}").parse().unwrap();
     let gateway = TestGateway::spawn_with(|config| {
         let upstream = &mut config.upstreams[0];
@@ -85,17 +85,17 @@ async fn a_provider_that_comes_up_later_needs_no_restart() {
     })
     .await;
     assert_eq!(gateway.admin("/readyz").await.0, 503);
-    drop(place);
+    drop(reserved);
     let _late = Sandbox::start(Options { address, ..Options::default() }).await.unwrap();
     gateway.ready().await;
 }
 
 #[tokio::test]
-async fn a_request_in_flight_is_finished_and_the_door_is_closed_meanwhile() {
+async fn a_request_in_flight_is_finished_after_the_gateway_stops_accepting() {
     let mut gateway = TestGateway::spawn().await;
     let mut caller = in_flight(&gateway).await;
     gateway.stop(Shutdown::AfterDelay);
-    eventually("the door is closed", async || TcpStream::connect(gateway.address).await.is_err()).await;
+    eventually("the gateway stops accepting", async || TcpStream::connect(gateway.address).await.is_err()).await;
     caller.write_all(b"{}").await.unwrap();
     let answer = RawAnswer::read(&mut caller).await;
     assert_eq!(answer.status, 200);
@@ -104,7 +104,7 @@ async fn a_request_in_flight_is_finished_and_the_door_is_closed_meanwhile() {
 }
 
 #[tokio::test]
-async fn before_the_door_closes_requests_are_served_and_told_to_go_elsewhere() {
+async fn during_drain_delay_requests_are_served_with_connection_close() {
     let mut gateway = TestGateway::spawn_with(|config| config.gateway.deadlines.drain_delay = PATIENCE).await;
     gateway.ready().await;
     gateway.stop(Shutdown::AfterDelay);
@@ -115,25 +115,25 @@ async fn before_the_door_closes_requests_are_served_and_told_to_go_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_does_not_finish_in_time_is_told_so() {
+async fn a_request_that_exceeds_the_drain_deadline_is_refused() {
     let mut gateway =
         TestGateway::spawn_with(|config| config.gateway.deadlines.drain = Duration::from_millis(50)).await;
     let mut caller = in_flight(&gateway).await;
     gateway.stop(Shutdown::AfterDelay);
     let answer = RawAnswer::read(&mut caller).await;
     assert_refused_raw(&answer, 503, "draining");
-    assert!(answer.body.contains("nothing was sent"), "its body had not come: {answer:?}");
+    assert!(answer.body.contains("nothing was sent"), "the body was incomplete: {answer:?}");
     gateway.ended().await;
 }
 
-/// A caller whose request the gateway has begun, and whose body of two bytes is still to come.
+/// Sends the head of a request and waits until the gateway asks for the body of two bytes.
 async fn in_flight(gateway: &TestGateway) -> TcpStream {
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
     let head = format!(
         "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
     );
     caller.write_all(head.as_bytes()).await.unwrap();
-    // The gateway asks for the body: the request is in flight.
+    // The gateway asks for the body, so the request is in flight.
     let mut continued = [0; 25];
     tokio::io::AsyncReadExt::read_exact(&mut caller, &mut continued).await.unwrap();
     assert_eq!(&continued, b"HTTP/1.1 100 Continue\r\n\r\n");

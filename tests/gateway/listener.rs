@@ -1,4 +1,4 @@
-//! Where callers connect: TLS, certificates, unix sockets, and those who only dawdle there.
+//! The listener: TLS, certificates, unix sockets, and callers that are slow to begin.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::process;
 
 const LIST: &str = "/v0/bank/credentials/list";
 
-/// A POST that the gateway must seal and forward.
+/// Sends a POST that the gateway must seal and forward.
 async fn post(client: &reqwest::Client, gateway: &TestGateway) -> reqwest::Result<reqwest::Response> {
     let request = client.post(format!("https://{}{LIST}", gateway.address));
     request.header("content-type", "application/json").body("{}").send().await
 }
 
 #[tokio::test]
-async fn both_versions_of_tls_and_of_http_go_through() {
+async fn tls_1_2_and_1_3_are_served_with_http_1_and_http_2() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| authority.serve(config)).await;
     for tls in [&TLS12, &TLS13] {
@@ -47,38 +47,38 @@ async fn both_versions_of_tls_and_of_http_go_through() {
 }
 
 #[tokio::test]
-async fn a_caller_without_a_certificate_of_the_client_ca_is_turned_away() {
+async fn a_caller_without_a_valid_certificate_of_the_client_ca_is_refused() {
     let (authority, foreign) = (Authority::new(), Authority::new());
-    let gateway = TestGateway::spawn_with(|config| authority.serve_own(config)).await;
+    let gateway = TestGateway::spawn_with(|config| authority.serve_mtls(config)).await;
     let expired = authority.issue_with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
-    let (good, strange) = (authority.issue(), foreign.issue());
+    let (valid, foreign) = (authority.issue(), foreign.issue());
     for tls in [&TLS12, &TLS13] {
-        for (shown, what) in [(None, "none"), (Some(&strange), "foreign"), (Some(&expired), "expired")] {
-            let client = client(authority.caller(&[tls], &[b"h2", b"http/1.1"], shown));
+        for (presented, what) in [(None, "none"), (Some(&foreign), "foreign"), (Some(&expired), "expired")] {
+            let client = client(authority.caller(&[tls], &[b"h2", b"http/1.1"], presented));
             let refused = post(&client, &gateway).await;
             assert!(refused.is_err(), "{what}, {tls:?}: {refused:?}");
         }
         assert!(gateway.received().is_empty());
-        let client = client(authority.caller(&[tls], &[b"h2", b"http/1.1"], Some(&good)));
+        let client = client(authority.caller(&[tls], &[b"h2", b"http/1.1"], Some(&valid)));
         assert_eq!(post(&client, &gateway).await.unwrap().status(), 200);
         gateway.sandbox.forget_received();
     }
 }
 
 #[tokio::test]
-async fn a_connection_ends_with_the_certificate_that_let_it_in() {
+async fn a_connection_ends_when_the_callers_certificate_expires() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| {
-        authority.serve_own(config);
-        // For HTTP/2's side: there the test says nothing at all.
+        authority.serve_mtls(config);
+        // For HTTP/2: the test does not answer the GOAWAY.
         config.gateway.deadlines.stall = Duration::from_secs(1);
     })
     .await;
     for protocol in [&b"http/1.1"[..], b"h2"] {
-        // A certificate's end is a whole second.
-        let end = SystemTime::now() + Duration::from_secs(3);
-        let shown = authority.issue_with(|params| params.not_after = end.into());
-        let caller = Arc::new(authority.caller(&[&TLS13], &[protocol], Some(&shown)));
+        // The expiry of a certificate has a resolution of one second.
+        let expiry = SystemTime::now() + Duration::from_secs(3);
+        let pair = authority.issue_with(|params| params.not_after = expiry.into());
+        let caller = Arc::new(authority.caller(&[&TLS13], &[protocol], Some(&pair)));
         let mut stream = connect(&gateway, &caller).await.unwrap();
         if protocol == b"http/1.1" {
             let request = format!("GET {LIST} HTTP/1.1\r\nHost: g\r\n\r\n");
@@ -86,13 +86,13 @@ async fn a_connection_ends_with_the_certificate_that_let_it_in() {
         }
         let mut answer = Vec::new();
         let ended = tokio::time::timeout(crate::harness::PATIENCE, stream.read_to_end(&mut answer)).await;
-        assert!(ended.is_ok(), "the gateway ends it");
-        assert!(SystemTime::now() + Duration::from_secs(1) >= end, "and not before its time");
+        assert!(ended.is_ok(), "the gateway did not end the connection");
+        assert!(SystemTime::now() + Duration::from_secs(1) >= expiry, "the connection ended too early");
         assert_eq!(answer.starts_with(b"HTTP/1.1 "), protocol == b"http/1.1");
         let mut again = connect(&gateway, &caller).await;
         if let Ok(stream) = &mut again {
-            // In TLS 1.3 a client learns of its refusal by what it reads next.
-            again = stream.read_u8().await.map(|_| unreachable!("nothing is said to a caller that is refused"));
+            // In TLS 1.3 a client learns of the refusal when it reads next.
+            again = stream.read_u8().await.map(|_| unreachable!("a refused caller receives no bytes"));
         }
         assert!(again.is_err());
     }
@@ -101,13 +101,13 @@ async fn a_connection_ends_with_the_certificate_that_let_it_in() {
 #[tokio::test]
 async fn with_a_client_ca_no_session_is_resumed() {
     let authority = Authority::new();
-    let gateway = TestGateway::spawn_with(|config| authority.serve_own(config)).await;
-    let shown = authority.issue();
+    let gateway = TestGateway::spawn_with(|config| authority.serve_mtls(config)).await;
+    let pair = authority.issue();
     for tls in [&TLS12, &TLS13] {
-        let caller = Arc::new(authority.caller(&[tls], &[b"http/1.1"], Some(&shown)));
+        let caller = Arc::new(authority.caller(&[tls], &[b"http/1.1"], Some(&pair)));
         for _ in 0..2 {
             let mut stream = connect(&gateway, &caller).await.unwrap();
-            // A TLS 1.3 ticket would come with the first answer.
+            // A TLS 1.3 ticket would arrive with the first response.
             stream.write_all(b"GET / HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n").await.unwrap();
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await.unwrap();
@@ -118,13 +118,13 @@ async fn with_a_client_ca_no_session_is_resumed() {
 }
 
 #[tokio::test]
-async fn who_speaks_http_to_the_tls_port_is_told_so_and_disturbs_nobody() {
+async fn plain_http_on_a_tls_port_gets_an_explanation_and_other_callers_are_served() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| authority.serve(config)).await;
     let answer = gateway.raw(format!("GET {LIST} HTTP/1.1\r\nHost: g\r\n\r\n")).await;
     assert_eq!(answer.status, 400);
     assert!(answer.closed && answer.body.contains("speaks TLS"), "{answer:?}");
-    // Neither HTTP nor TLS: an alert (record type 21), and the end.
+    // Neither HTTP nor TLS: the gateway sends an alert (record type 21) and closes the connection.
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(b"\x00\x01what is this?").await.unwrap();
     let mut alert = Vec::new();
@@ -136,7 +136,7 @@ async fn who_speaks_http_to_the_tls_port_is_told_so_and_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn a_slow_handshake_delays_nobody_and_is_cut() {
+async fn a_slow_handshake_delays_no_other_caller_and_has_a_deadline() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| {
         authority.serve(config);
@@ -149,13 +149,15 @@ async fn a_slow_handshake_delays_nobody_and_is_cut() {
     let client = client(authority.caller(&[&TLS13], &[], None));
     assert_eq!(post(&client, &gateway).await.unwrap().status(), 200);
     for stream in [&mut silent, &mut slow] {
-        let cut = tokio::time::timeout(crate::harness::PATIENCE, stream.read(&mut [0])).await.expect("cut");
-        assert!(matches!(cut, Ok(0) | Err(_)), "{cut:?}");
+        let ended = tokio::time::timeout(crate::harness::PATIENCE, stream.read(&mut [0]))
+            .await
+            .expect("the gateway ends the connection");
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     }
 }
 
 #[tokio::test]
-async fn a_handshake_holds_a_place_among_the_connections() {
+async fn a_connection_in_its_handshake_counts_towards_max_connections() {
     let authority = Authority::new();
     let gateway = TestGateway::spawn_with(|config| {
         authority.serve(config);
@@ -169,13 +171,13 @@ async fn a_handshake_holds_a_place_among_the_connections() {
         (reply, gateway)
     });
     let waited = tokio::time::timeout(Duration::from_millis(300), async { slow.readable().await }).await;
-    assert!(waited.is_err() && !posted.is_finished(), "there is one place, and it is taken");
+    assert!(waited.is_err() && !posted.is_finished(), "the only connection permit is in use");
     drop(slow);
     assert_eq!(posted.await.unwrap().0, 200);
 }
 
 #[tokio::test]
-async fn broken_tls_files_change_nothing_and_a_good_pair_replaces_the_old_one() {
+async fn unusable_tls_files_change_nothing_and_a_valid_pair_replaces_the_old_one() {
     let authority = Authority::new();
     let (clock, control) = Clock::manual();
     let dependencies = Dependencies { clock, ..Dependencies::default() };
@@ -191,7 +193,7 @@ async fn broken_tls_files_change_nothing_and_a_good_pair_replaces_the_old_one() 
     authority.put("cert.pem", &new.certificate);
     for _ in 0..5 {
         control.advance(Duration::from_secs(10));
-        assert_eq!(presented(&gateway, &caller).await, old, "the key is still the old one's");
+        assert_eq!(presented(&gateway, &caller).await, old, "the private key is still the old one");
     }
     authority.put("key.pem", &new.key);
     eventually("the new certificate is presented", async || {
@@ -202,7 +204,7 @@ async fn broken_tls_files_change_nothing_and_a_good_pair_replaces_the_old_one() 
 }
 
 #[tokio::test]
-async fn unusable_tls_files_are_a_fault_of_the_configuration_that_names_them() {
+async fn unusable_tls_files_are_reported_as_a_configuration_error_with_their_paths() {
     let (authority, other) = (Authority::new(), Authority::new());
     authority.put("key.pem", &other.issue().key);
     authority.put("secret", "s3cret");
@@ -220,17 +222,17 @@ async fn unusable_tls_files_are_a_fault_of_the_configuration_that_names_them() {
     );
     for verb in ["run", "check"] {
         let ended = process::run(&[verb, "--config", &path("gateway.toml"), "--admin", "127.0.0.1:0"], b"");
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(78), "{verb}: {said}");
-        assert!(said.contains("listen.tls: ") && said.contains(&path("cert.pem")), "{verb}: {said}");
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(78), "{verb}: {stderr}");
+        assert!(stderr.contains("listen.tls: ") && stderr.contains(&path("cert.pem")), "{verb}: {stderr}");
     }
 }
 
 #[tokio::test]
-async fn a_unix_socket_has_its_mode_while_it_serves_and_is_gone_afterwards() {
+async fn a_unix_socket_has_its_mode_while_it_serves_and_is_removed_afterwards() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gateway.sock");
-    // Left by one that died.
+    // A socket file left by a process that crashed.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let address = Address::Unix { path: path.clone(), mode: 0o660 };
     let mut gateway = TestGateway::spawn_with(|config| config.gateway.listen.address = address.clone()).await;
@@ -252,7 +254,7 @@ async fn a_unix_socket_has_its_mode_while_it_serves_and_is_gone_afterwards() {
     assert!(!path.exists());
 }
 
-/// A handshake with the gateway.
+/// Connects to the gateway with a TLS handshake.
 async fn connect(
     gateway: &TestGateway,
     caller: &Arc<rustls::ClientConfig>,
@@ -262,7 +264,7 @@ async fn connect(
     tokio_rustls::TlsConnector::from(Arc::clone(caller)).connect(name, stream).await
 }
 
-/// The certificate that the gateway presents now.
+/// Returns the certificate that the gateway presents now.
 async fn presented(gateway: &TestGateway, caller: &Arc<rustls::ClientConfig>) -> CertificateDer<'static> {
     let stream = connect(gateway, caller).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
