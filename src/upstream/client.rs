@@ -14,6 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::client::VerifierBuilderError;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::timeout::Timeout;
@@ -192,6 +193,9 @@ pub enum ConnectorError {
     /// The configured URL cannot be used in a request.
     #[error("url: {0}")]
     Url(String),
+    /// rustls cannot build a certificate verifier from the trusted certificates.
+    #[error("the certificate verifier cannot be built: {0}")]
+    Verifier(#[from] VerifierBuilderError),
     /// rustls rejects its own defaults.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),

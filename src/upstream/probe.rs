@@ -12,10 +12,11 @@ use std::time::{Duration, SystemTime};
 use http::Uri;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -35,7 +36,7 @@ pub(crate) struct Probe {
     target: Uri,
     proxy: Option<(Uri, Option<http::HeaderValue>)>,
     tls: ClientConfig,
-    shown: Arc<ObservedCertificate>,
+    observed: Arc<ObservedCertificate>,
     deadline: Duration,
 }
 
@@ -105,18 +106,15 @@ impl Probe {
         let target: Uri = config.url.as_str().parse().map_err(|_| ConnectorError::Url("not a URI".into()))?;
         let (client, roots) = tls.parts();
         let mut client = client.clone();
-        let shown = Arc::new(ObservedCertificate::default());
+        let observed = Arc::new(ObservedCertificate::default());
         if target.scheme_str() == Some("https") {
             tls.require_roots()?;
-            let verifier =
-                WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(client.crypto_provider()));
-            let verifier = verifier.build().map_err(|cause| ConnectorError::Url(cause.to_string()))?;
-            // Judges as the client's own does, by the same code, and remembers what it judged.
-            let remembering = RecordingVerifier { verifier, shown: Arc::clone(&shown) };
-            client.dangerous().set_certificate_verifier(Arc::new(remembering));
+            let verifier = verifier(roots, client.crypto_provider())?;
+            let recording = RecordingVerifier { verifier, observed: Arc::clone(&observed) };
+            client.dangerous().set_certificate_verifier(Arc::new(recording));
         }
         let proxy = config.proxy.as_ref().and_then(|proxy| proxy.route_to(&target));
-        Ok(Self { target, proxy, tls: client, shown, deadline: config.connect })
+        Ok(Self { target, proxy, tls: client, observed, deadline: config.connect })
     }
 
     /// Whether a proxy is on the way.
@@ -196,7 +194,7 @@ impl Probe {
         let name = ServerName::try_from(host).map_err(|error| ProbeError::NoTls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::new(self.tls.clone()));
         let shaken = self.within(connector.connect(name, stream)).await?;
-        let leaf = self.shown.leaf();
+        let leaf = self.observed.leaf();
         let issuer = leaf.as_ref().map_or_else(|| "(unreadable)".to_owned(), |(issuer, _)| issuer.clone());
         match shaken {
             Ok(mut stream) => {
@@ -219,6 +217,14 @@ impl Probe {
     async fn within<T>(&self, step: impl Future<Output = T>) -> Result<T, ProbeError> {
         tokio::time::timeout(self.deadline, step).await.map_err(|_| ProbeError::TimedOut(self.deadline))
     }
+}
+
+/// The verifier that requests use, too.
+fn verifier(
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, VerifierBuilderError> {
+    WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider)).build()
 }
 
 /// Why the handshake failed, as far as rustls tells.
@@ -261,7 +267,7 @@ impl ObservedCertificate {
 #[derive(Debug)]
 struct RecordingVerifier {
     verifier: Arc<WebPkiServerVerifier>,
-    shown: Arc<ObservedCertificate>,
+    observed: Arc<ObservedCertificate>,
 }
 
 impl ServerCertVerifier for RecordingVerifier {
@@ -273,7 +279,7 @@ impl ServerCertVerifier for RecordingVerifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.shown.keep(leaf);
+        self.observed.keep(leaf);
         self.verifier.verify_server_cert(leaf, between, name, ocsp, now)
     }
 
@@ -297,5 +303,18 @@ impl ServerCertVerifier for RecordingVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifier_that_cannot_be_built_is_not_reported_as_a_faulty_url() {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let error = verifier(&Arc::new(RootCertStore::empty()), &provider).map_err(ConnectorError::from).unwrap_err();
+        assert!(matches!(error, ConnectorError::Verifier(_)), "{error:?}");
+        assert!(error.to_string().starts_with("the certificate verifier cannot be built: "), "{error}");
     }
 }
