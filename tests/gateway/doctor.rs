@@ -1,4 +1,4 @@
-//! `doctor` says where the way of a request ends, and what to do about it.
+//! `doctor` says which step of a request fails, and how to correct it.
 
 use std::process::Output;
 
@@ -8,7 +8,7 @@ use crate::certificates::Authority;
 use crate::harness::TestGateway;
 use crate::process;
 
-/// What it prints about an upstream at `url`, and its exit code.
+/// Returns the output of `doctor` for an upstream at `url`, and its exit code.
 async fn examine(url: &str, secret: &str, more: &[&str]) -> (String, Option<i32>) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("secret");
@@ -22,7 +22,7 @@ async fn examine(url: &str, secret: &str, more: &[&str]) -> (String, Option<i32>
     (String::from_utf8(stdout).unwrap(), status.code())
 }
 
-/// The verdict on a step, and the line after it.
+/// Returns the line of a step, and the line after it.
 fn step<'p>(printed: &'p str, name: &str) -> (&'p str, &'p str) {
     let mut lines = printed.lines().skip_while(|line| line.split_whitespace().nth(1) != Some(name));
     let line = lines.next().unwrap_or_else(|| panic!("no {name} in:\n{printed}"));
@@ -30,7 +30,7 @@ fn step<'p>(printed: &'p str, name: &str) -> (&'p str, &'p str) {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_well_is_found_well() {
+async fn every_step_succeeds_against_a_healthy_provider() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let (printed, code) = examine(&sandbox.url(), sandbox.client_secret(), &[]).await;
     for name in ["bind", "dns", "tcp", "keys", "seal", "token"] {
@@ -42,7 +42,7 @@ async fn a_provider_that_is_well_is_found_well() {
 }
 
 #[tokio::test]
-async fn each_step_that_fails_says_what_to_do_and_the_others_are_taken_all_the_same() {
+async fn a_failed_step_prints_advice_and_independent_steps_still_run() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let (printed, code) = examine(&sandbox.url(), "wrong", &[]).await;
     let (verdict, advice) = step(&printed, "token");
@@ -53,24 +53,39 @@ async fn each_step_that_fails_says_what_to_do_and_the_others_are_taken_all_the_s
     sandbox.arm(Fault::KeySet(KeySetFault::Html));
     let (printed, code) = examine(&sandbox.url(), sandbox.client_secret(), &[]).await;
     let (verdict, advice) = step(&printed, "keys");
-    assert!(verdict.starts_with("FAIL  keys    not JSON") && advice.contains("set `url` under"), "{printed}");
+    assert!(
+        verdict.starts_with("FAIL  keys    ") && verdict.contains("not JSON") && advice.contains("set `url` under"),
+        "{printed}"
+    );
     assert!(step(&printed, "seal").0.starts_with("skip") && step(&printed, "token").0.starts_with("ok"), "{printed}");
     assert_eq!(code, Some(1));
 }
 
 #[tokio::test]
-async fn where_nobody_listens_the_way_ends_at_tcp() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (printed, code) = examine(&format!("https://{nobody}"), "secret", &[]).await;
+async fn one_cause_is_one_failure_and_the_steps_that_depend_on_it_are_skipped() {
+    let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (printed, code) = examine(&format!("https://{closed_port}"), "secret", &[]).await;
     assert!(step(&printed, "dns").0.starts_with("ok"), "{printed}");
-    assert!(step(&printed, "tcp").0.starts_with("FAIL") && step(&printed, "tls").0.starts_with("skip"), "{printed}");
-    assert_eq!(code, Some(1));
+    assert!(step(&printed, "tcp").0.starts_with("FAIL"), "{printed}");
+    for name in ["tls", "keys", "seal", "token"] {
+        assert!(step(&printed, name).0.starts_with("skip"), "{name}:\n{printed}");
+    }
+    assert_eq!((printed.matches("FAIL").count(), code), (1, Some(1)), "{printed}");
+
+    // A key set and a token endpoint on another host are still tried.
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let (keys, token) = (format!("{}/.well-known/jwks.json", sandbox.url()), format!("{}/v0/token", sandbox.url()));
+    let elsewhere = ["--keys", keys.as_str(), "--token-url", token.as_str()];
+    let (printed, _) = examine(&format!("https://{closed_port}"), sandbox.client_secret(), &elsewhere).await;
+    for name in ["keys", "seal", "token"] {
+        assert!(step(&printed, name).0.starts_with("ok"), "{name}:\n{printed}");
+    }
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_named_by_its_issuer() {
+async fn an_untrusted_certificate_is_reported_with_its_issuer() {
     let authority = Authority::new();
-    // Another gateway stands for the provider: it speaks TLS.
+    // Another gateway plays the provider, because it speaks TLS.
     let provider = TestGateway::spawn_with(|config| authority.serve(config)).await;
     let url = format!("https://{}", provider.address);
     let (printed, code) = examine(&url, "secret", &[]).await;
@@ -92,7 +107,7 @@ async fn a_certificate_that_is_not_trusted_is_named_by_its_issuer() {
 }
 
 #[tokio::test]
-async fn a_provider_that_wants_a_certificate_says_so_by_whichever_version_of_tls() {
+async fn a_provider_that_requires_a_client_certificate_fails_the_tls_step() {
     let authority = Authority::new();
     let provider = TestGateway::spawn_with(|config| authority.serve_mtls(config)).await;
     let url = format!("https://{}", provider.address);
@@ -105,7 +120,7 @@ async fn a_provider_that_wants_a_certificate_says_so_by_whichever_version_of_tls
 }
 
 #[tokio::test]
-async fn a_configuration_with_faults_is_not_examined() {
+async fn no_step_runs_with_a_faulty_configuration() {
     let output = process::run(&["doctor", "--upstream", "nonsense", "--credentials", "none"], b"");
     assert_eq!(output.status.code(), Some(78));
     assert!(output.stdout.is_empty());

@@ -1,48 +1,50 @@
-//! What was found, one line a step, printed as it is found.
+//! The result of each step, printed at once: one line, and a second one with advice.
 
 use std::fmt::Display;
 
 use crate::cli::output;
 
-/// The steps so far.
 #[derive(Default)]
 pub(super) struct Findings {
     failed: usize,
 }
 
 impl Findings {
-    /// How many failed.
     pub(super) fn failed(&self) -> usize {
         self.failed
     }
 
-    /// What the next steps are about.
-    pub(super) fn about(&mut self, what: impl Display) {
-        output::text(format_args!("{what}\n"));
+    /// Prints the subject of the next steps.
+    pub(super) fn heading(&mut self, subject: impl Display) {
+        output::text(format_args!("{subject}\n"));
     }
 
-    pub(super) fn ok(&mut self, step: &str, seen: impl Display) {
-        line("ok", step, seen);
+    pub(super) fn ok(&mut self, step: &str, result: impl Display) {
+        print_line("ok", step, result);
     }
 
-    /// It works, and will not for long, or not for everyone.
-    pub(super) fn warn(&mut self, step: &str, seen: impl Display, advice: impl Display) {
-        line("warn", step, seen);
-        line("", "", format_args!("-> {advice}"));
+    /// The step succeeded, but it will fail soon, or for some callers.
+    pub(super) fn warn(&mut self, step: &str, result: impl Display, advice: impl Display) {
+        print_line("warn", step, result);
+        print_advice(advice);
     }
 
-    pub(super) fn fail(&mut self, step: &str, seen: impl Display, advice: impl Display) {
+    pub(super) fn fail(&mut self, step: &str, result: impl Display, advice: impl Display) {
         self.failed += 1;
-        line("FAIL", step, seen);
-        line("", "", format_args!("-> {advice}"));
+        print_line("FAIL", step, result);
+        print_advice(advice);
     }
 
-    /// It was not looked at, for this reason.
+    /// The step was not tried.
     pub(super) fn skip(&mut self, step: &str, reason: impl Display) {
-        line("skip", step, reason);
+        print_line("skip", step, reason);
     }
 }
 
-fn line(verdict: &str, step: &str, text: impl Display) {
+fn print_line(verdict: &str, step: &str, text: impl Display) {
     output::text(format_args!("  {verdict:<4}  {step:<6}  {text}\n"));
+}
+
+fn print_advice(advice: impl Display) {
+    print_line("", "", format_args!("-> {advice}"));
 }

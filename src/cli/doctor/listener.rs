@@ -1,4 +1,4 @@
-//! The near side: can it be listened, and with which certificate.
+//! The callers' side: whether the gateway can listen, and until when its certificate is valid.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -8,8 +8,8 @@ use crate::gateway::server::socket::{Address, Socket};
 use crate::gateway::server::tls::ServerTls;
 use crate::gateway::{Config, Listen};
 
-/// A certificate that ends sooner than this wants somebody's attention.
-pub(super) const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+/// A certificate that expires sooner gets a warning.
+const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 
 const DAY: u64 = 24 * 3600;
 
@@ -21,34 +21,38 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
             findings.ok("bind", "the address is free");
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            findings.skip("bind", "somebody listens there: this gateway, if it is running");
+            findings.skip("bind", "a process listens there: this gateway, if it is running");
         }
         Err(error) => findings.fail("bind", error, advice_on(address)),
     }
     let Some(files) = tls else { return };
     match ServerTls::load(files.clone()) {
-        Ok(tls) => validity("tls", "the certificate", tls.snapshot().not_after, findings),
+        Ok(tls) => report_expiry("tls", "the certificate", tls.snapshot().not_after, findings),
         Err(error) => {
-            findings.fail("tls", error, "a running gateway keeps its last good certificate; this is the next")
+            findings.fail("tls", error, "correct the files; a running gateway keeps its last good certificate");
         }
     }
 }
 
 fn advice_on(address: &Address) -> &'static str {
     match address {
-        Address::Tcp(_) => "set `address` under [listen] to one of this machine's, and a port above 1023 unless root",
-        Address::Unix { .. } => "its directory must exist, and be ours to write in; what is no socket is not replaced",
+        Address::Tcp(_) => "set `address` under [listen] to an address of this machine; ports below 1024 need root",
+        Address::Unix { .. } => {
+            "its directory must exist and be writable; a file that is not a socket is never replaced"
+        }
     }
 }
 
-/// Says until when something is good.
-pub(super) fn validity(step: &str, what: &str, not_after: SystemTime, findings: &mut Findings) {
+pub(super) fn report_expiry(step: &str, what: &str, not_after: SystemTime, findings: &mut Findings) {
     match not_after.duration_since(SystemTime::now()) {
-        Ok(left) if left >= SOON => findings.ok(step, format_args!("{what} is good for {} days", left.as_secs() / DAY)),
         Ok(left) => {
-            let seen = format!("{what} is good for {} days", left.as_secs() / DAY);
-            findings.warn(step, seen, "have it renewed");
+            let text = format!("{what} is valid for {} days", left.as_secs() / DAY);
+            if left >= EXPIRY_WARNING {
+                findings.ok(step, text);
+            } else {
+                findings.warn(step, text, "renew it");
+            }
         }
-        Err(_) => findings.fail(step, format_args!("{what} has expired"), "have it renewed"),
+        Err(_) => findings.fail(step, format_args!("{what} has expired"), "renew it"),
     }
 }

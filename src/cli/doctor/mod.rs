@@ -1,8 +1,7 @@
-//! `jwe-gateway doctor`: goes the way of a request step by step, and says where it ends and what to
-//! do about it.
+//! `jwe-gateway doctor`: tries each step of a request, and says which one fails and how to correct it.
 //!
-//! Each step has the limits that a running gateway has for it, so the doctor never hangs. It sends no
-//! request to the provider's API: it asks for the key set and for a token, and seals `{}` for itself.
+//! Each step has the timeouts of a running gateway, so the command always ends. No request goes to the
+//! provider's API: the command fetches the key set and a token, and seals `{}` without sending it.
 
 mod finding;
 mod listener;
@@ -24,15 +23,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let loaded = Loaded::read(&arguments.overrides, &Environment::of_process()).map_err(Failure::config)?;
     loaded.warnings.iter().for_each(output::note);
     let mut findings = Findings::default();
-    findings.about(format_args!("listener {}", loaded.config.gateway.listen.address));
+    findings.heading(format_args!("listener {}", loaded.config.gateway.listen.address));
     listener::examine(&loaded.config.gateway, &mut findings).await;
     for upstream in &loaded.config.upstreams {
-        findings.about(format_args!("upstream {}", upstream.name));
+        findings.heading(format_args!("upstream {}", upstream.name));
         provider::examine(upstream, &mut findings).await;
     }
     match findings.failed() {
         0 => Ok(()),
-        1 => Err(Failure::new("one step failed")),
+        1 => Err(Failure::new("1 step failed")),
         failed => Err(Failure::new(format!("{failed} steps failed"))),
     }
 }

@@ -1,115 +1,163 @@
-//! The far side: name, connection, TLS, keys, token, and a trial of sealing.
+//! The provider's side: name, connection, TLS, keys, token, and a trial seal.
+//!
+//! One cause is reported once. If the host of the upstream cannot be reached, the key set and the token
+//! endpoint on that host are skipped; those on other hosts are still tried.
 
 use std::time::Instant;
 
+use url::{Origin as UrlOrigin, Url};
+
 use super::finding::Findings;
-use super::listener::validity;
+use super::listener::report_expiry;
 use crate::clock::{Clock, Jitter};
 use crate::config::Upstream;
 use crate::credentials::{self, Credentials, RenewalError, TokenError};
 use crate::gateway::route::Encryption;
 use crate::jose::{Plaintext, seal};
-use crate::keys::{EntryState, FetchError, Keys};
+use crate::keys::{EntryState, FetchError, Keys, Source};
 use crate::upstream::{Connector, Probe, ProbeError};
-
-const AFTER: &str = "there is no way to it";
 
 pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
     let clock = Clock::system();
-    let set_up = Probe::new(&upstream.upstream).and_then(|probe| {
-        let control = Connector::of(&upstream.upstream)?.control_client()?;
-        Ok((probe, control))
-    });
-    let (probe, control) = match set_up {
-        Ok(set_up) => set_up,
-        Err(error) => return findings.fail("files", error, "mend the file, or the setting that names it"),
+    let connector = Connector::of(&upstream.upstream);
+    let clients = connector.and_then(|connector| Ok((Probe::new(&upstream.upstream)?, connector.control_client()?)));
+    let (probe, control) = match clients {
+        Ok(clients) => clients,
+        Err(error) => return findings.fail("files", error, "correct the file, or the setting that names it"),
     };
-    walk(&probe, &clock, findings).await;
-    // Keys and tokens may come from elsewhere, so they are asked for whatever became of the way.
+    let mut hosts = UnreachableHosts::default();
+    if !is_reachable(&probe, &clock, findings).await {
+        hosts.add(&upstream.upstream.url);
+    }
+
     let keys = Keys::new(&upstream.name, upstream.keys.clone(), control.clone(), clock.clone(), Jitter::random());
+    let key_set_url = match &upstream.keys.source {
+        Source::Url(url) => Some(url),
+        Source::File(_) => None,
+    };
     if upstream.encryption == Encryption::Off {
         findings.skip("keys", "encryption is off");
         findings.skip("seal", "encryption is off");
-    } else if examine_keys(&keys, findings).await {
+    } else if hosts.contain(key_set_url) {
+        findings.skip("keys", NOT_REACHED);
+        findings.skip("seal", "there is no key");
+    } else if examine_keys(&keys, key_set_url, &mut hosts, findings).await {
         try_sealing(&keys, &clock, findings).await;
     } else {
         findings.skip("seal", "there is no key");
     }
-    let tokens = Credentials::new(&upstream.name, upstream.credentials.clone(), control, clock, Jitter::random());
-    examine_token(&upstream.credentials, &tokens, findings).await;
+
+    let token_url = match &upstream.credentials {
+        credentials::Config::ClientCredentials(config) => Some(&config.url),
+        credentials::Config::Static(_) | credentials::Config::None => None,
+    };
+    if hosts.contain(token_url) {
+        findings.skip("token", NOT_REACHED);
+    } else {
+        let tokens = Credentials::new(&upstream.name, upstream.credentials.clone(), control, clock, Jitter::random());
+        examine_token(&upstream.credentials, &tokens, findings).await;
+    }
 }
 
-/// From the name to the handshake.
-async fn walk(probe: &Probe, clock: &Clock, findings: &mut Findings) {
+const NOT_REACHED: &str = "its host cannot be reached: see the failed step above";
+
+/// Hosts that a failed step has shown to be unreachable.
+#[derive(Default)]
+struct UnreachableHosts(Vec<UrlOrigin>);
+
+impl UnreachableHosts {
+    fn add(&mut self, url: &Url) {
+        self.0.push(url.origin());
+    }
+
+    fn contain(&self, url: Option<&Url>) -> bool {
+        url.is_some_and(|url| self.0.contains(&url.origin()))
+    }
+}
+
+/// Tries each step from name resolution to the TLS handshake. Returns whether all succeeded.
+async fn is_reachable(probe: &Probe, clock: &Clock, findings: &mut Findings) -> bool {
     let (host, port) = probe.next_host();
-    let whose = if probe.has_proxy() { ", the proxy," } else { "" };
+    let role = if probe.has_proxy() { "the proxy " } else { "" };
     let addresses = match probe.resolve().await {
         Ok(addresses) => addresses,
         Err(error) => {
-            findings.fail("dns", &error, "mend `url` (or the proxy's), or this machine's resolver");
+            findings.fail("dns", &error, "correct `url` (or the proxy's URL), or this machine's DNS configuration");
             return skip_from("tcp", probe, findings);
         }
     };
-    let shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    findings.ok("dns", format_args!("{host}{whose} is {}", shown.join(", ")));
-    let begun = clock.now();
+    let list: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    findings.ok("dns", format_args!("{role}{host} resolves to {}", list.join(", ")));
+
+    let started = clock.now();
     let stream = match probe.connect(&addresses).await {
         Ok(stream) => stream,
         Err(error) => {
-            findings.fail("tcp", &error, "is something listening there, and does a firewall let us? a proxy needed?");
+            let advice = "check that a server listens there, that no firewall blocks it, and whether a proxy is needed";
+            findings.fail("tcp", &error, advice);
             return skip_from("proxy", probe, findings);
         }
     };
-    findings.ok("tcp", format_args!("connected to port {port}{whose} in {}", millis(clock, begun)));
+    findings.ok("tcp", format_args!("connected to {role}port {port} in {}", millis(clock, started)));
+
     let stream = match probe.tunnel(stream).await {
         Ok(stream) => stream,
         Err(error) => {
-            let advice =
-                "407: user and password belong into HTTPS_PROXY; 403: the proxy must allow this host by CONNECT";
+            let advice = "407: put user and password into HTTPS_PROXY; 403: the proxy must allow CONNECT to this host";
             findings.fail("proxy", &error, advice);
             return skip_from("tls", probe, findings);
         }
     };
     if probe.has_proxy() {
-        findings.ok("proxy", "it connects us");
+        findings.ok("proxy", "the proxy opened a tunnel to the provider");
     }
+
     if !probe.has_tls() {
-        return findings.skip("tls", "the URL is http");
+        findings.skip("tls", "the URL is http");
+        return true;
     }
     match probe.handshake(stream).await {
-        Ok(seen) => {
-            findings.ok("tls", format_args!("{}, certificate issued by {}", seen.version, seen.issuer));
-            validity("tls", "the provider's certificate", seen.not_after, findings);
+        Ok(handshake) => {
+            findings.ok("tls", format_args!("{}, certificate issued by {}", handshake.version, handshake.issuer));
+            report_expiry("tls", "the provider's certificate", handshake.not_after, findings);
+            true
         }
-        Err(error) => findings.fail("tls", &error, on_handshake(&error)),
+        Err(error) => {
+            findings.fail("tls", &error, advice_on_handshake(&error));
+            false
+        }
     }
 }
 
-/// The steps that make no sense after one that failed.
-fn skip_from(first: &str, probe: &Probe, findings: &mut Findings) {
+/// Marks the steps that need the failed one. Returns `false`: the host is not reachable.
+fn skip_from(first: &str, probe: &Probe, findings: &mut Findings) -> bool {
     let steps = [("tcp", true), ("proxy", probe.has_proxy()), ("tls", probe.has_tls())];
-    let left = steps.into_iter().skip_while(|(step, _)| *step != first);
-    left.filter(|(_, is_taken)| *is_taken).for_each(|(step, _)| findings.skip(step, AFTER));
+    let rest = steps.into_iter().skip_while(|(step, _)| *step != first);
+    rest.filter(|(_, is_needed)| *is_needed).for_each(|(step, _)| findings.skip(step, "the step before it failed"));
+    false
 }
 
-fn on_handshake(error: &ProbeError) -> &'static str {
+fn advice_on_handshake(error: &ProbeError) -> &'static str {
     match error {
         ProbeError::Untrusted { .. } => {
-            "a company's own CA, or a proxy that opens TLS: name its certificate by `ca_file` if it is to be trusted"
+            "if you trust this issuer (an internal CA, or a proxy that inspects TLS), name its certificate in `ca_file`"
         }
-        ProbeError::WrongName => "`url` names another host than the certificate: mend it, or ask the provider",
-        ProbeError::Expired => "if this machine's clock is right, the provider must renew it",
+        ProbeError::WrongName => "`url` names another host than the certificate: correct `url`, or ask the provider",
+        ProbeError::Expired => "check this machine's clock; if it is right, the provider must renew the certificate",
         ProbeError::Refused(_) => {
-            "a provider that wants a certificate gets it by `client_certificate` and `client_key`"
+            "if the provider requires a client certificate, set `client_certificate` and `client_key`"
         }
-        _ => "is there TLS on that port, of version 1.2 or 1.3?",
+        _ => "check that the port speaks TLS 1.2 or 1.3",
     }
 }
 
-/// Whether there is a key to seal with.
-async fn examine_keys(keys: &Keys, findings: &mut Findings) -> bool {
+/// Returns whether there is a key to seal with.
+async fn examine_keys(keys: &Keys, url: Option<&Url>, hosts: &mut UnreachableHosts, findings: &mut Findings) -> bool {
     if let Err(error) = keys.refresh().await {
-        findings.fail("keys", &error, on_fetch(&error));
+        findings.fail("keys", &error, advice_on_fetch(&error));
+        if let (FetchError::Transport(_) | FetchError::Timeout(_), Some(url)) = (&error, url) {
+            hosts.add(url);
+        }
         return false;
     }
     let snapshot = keys.snapshot();
@@ -121,33 +169,37 @@ async fn examine_keys(keys: &Keys, findings: &mut Findings) -> bool {
     let total = snapshot.entries.len();
     match snapshot.usable {
         Ok(name) => {
-            findings.ok("keys", format_args!("{usable} of {total} usable; {name} would be sealed with"));
+            findings.ok("keys", format_args!("{usable} of {total} keys usable; the gateway would seal with {name}"));
             true
         }
         Err(error) => {
-            findings.fail("keys", error, "compare `pin` with what `jwe-gateway keys` shows");
+            findings.fail("keys", error, "compare `pin` with the keys that `jwe-gateway keys` lists");
             false
         }
     }
 }
 
-fn on_fetch(error: &FetchError) -> &'static str {
+fn advice_on_fetch(error: &FetchError) -> &'static str {
     match error {
-        FetchError::Status(401 | 403) => "whoever serves the set wants to know us: see [upstream.credentials]",
-        FetchError::Status(404) | FetchError::Redirect(_) => "the set is elsewhere: set `url` under [upstream.keys]",
+        FetchError::Status(401 | 403) => "the server of the key set wants a credential: see [upstream.credentials]",
+        FetchError::Status(404) | FetchError::Redirect(_) => {
+            "the key set is at another URL: set `url` under [upstream.keys]"
+        }
         FetchError::NotJson { .. } | FetchError::NotAKeySet | FetchError::TooLarge | FetchError::TooManyKeys { .. } => {
-            "what is there is no JWK Set: set `url` under [upstream.keys]"
+            "this URL does not serve a JWK Set: set `url` under [upstream.keys]"
         }
         FetchError::NothingUsable { .. } => {
-            "`jwe-gateway keys` shows each key's reason; the provider must publish another"
+            "`jwe-gateway keys` lists the reason for each key; the provider must publish another key"
         }
-        FetchError::File(_) | FetchError::Credential(_) | FetchError::CredentialNotText => "mend the file it names",
-        _ => "a running gateway keeps trying, and serves on with the keys it has",
+        FetchError::File(_) | FetchError::Credential(_) | FetchError::CredentialNotText => {
+            "correct the file that the message names"
+        }
+        _ => "a running gateway keeps trying, and uses the keys it has until then",
     }
 }
 
 async fn try_sealing(keys: &Keys, clock: &Clock, findings: &mut Findings) {
-    let begun = clock.now();
+    let started = clock.now();
     let sealed = match (keys.current().await, Plaintext::json("{}".into())) {
         (Ok(key), Ok(plaintext)) => seal(&plaintext, &key).map_err(|error| error.to_string()),
         (Err(error), _) => Err(error.to_string()),
@@ -155,44 +207,44 @@ async fn try_sealing(keys: &Keys, clock: &Clock, findings: &mut Findings) {
     };
     match sealed {
         Ok(message) => {
-            let time = (clock.now() - begun).as_micros();
-            findings.ok("seal", format_args!("{{}} becomes {} bytes, in {time} µs", message.len()));
+            let time = (clock.now() - started).as_micros();
+            findings.ok("seal", format_args!("sealed {{}} into {} bytes in {time} µs", message.len()));
         }
-        Err(error) => findings.fail("seal", error, "this should not be: please report it"),
+        Err(error) => findings.fail("seal", error, "this is a bug of jwe-gateway: please report it"),
     }
 }
 
 async fn examine_token(config: &credentials::Config, tokens: &Credentials, findings: &mut Findings) {
     if *config == credentials::Config::None {
-        return findings.skip("token", "no credentials are sent");
+        return findings.skip("token", "no credentials are configured");
     }
     let obtained = tokens.current().await;
     let snapshot = tokens.snapshot();
     match (obtained, snapshot.last_error) {
         (Ok(_), _) => match snapshot.life_left {
-            Some(life) => findings.ok("token", format_args!("obtained, good for {} s", life.as_secs())),
-            None => findings.ok("token", "the fixed credential can be read; whether it is good, a request would tell"),
+            Some(life) => findings.ok("token", format_args!("obtained, valid for {} s", life.as_secs())),
+            None => findings.ok("token", "the fixed credential can be read; only a request shows whether it is valid"),
         },
         (Err(error), last) => {
-            let why = last.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
-            findings.fail("token", why, on_renewal(&error, last.as_ref()));
+            let cause = last.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
+            findings.fail("token", cause, advice_on_renewal(&error, last.as_ref()));
         }
     }
 }
 
-fn on_renewal(error: &TokenError, last: Option<&RenewalError>) -> &'static str {
+fn advice_on_renewal(error: &TokenError, last: Option<&RenewalError>) -> &'static str {
     match (error, last) {
         (TokenError::CredentialsRefused { .. }, _) | (_, Some(RenewalError::Refused { .. })) => {
-            "compare client_id and the secret file with what the provider gave you, and `format` and `extra` with its docs"
+            "compare client_id and the secret file with those from the provider, and `format` and `extra` with its documentation"
         }
-        (_, Some(RenewalError::Secret(_) | RenewalError::NotForAHeader)) => "mend the secret file",
+        (_, Some(RenewalError::Secret(_) | RenewalError::NotForAHeader)) => "correct the secret file",
         (_, Some(RenewalError::Status(404) | RenewalError::Redirect(_) | RenewalError::NoToken(_))) => {
-            "the token endpoint is elsewhere: set `url` under [upstream.credentials]"
+            "the token endpoint is at another URL: set `url` under [upstream.credentials]"
         }
-        _ => "a running gateway keeps trying, and serves on with the token it has",
+        _ => "a running gateway keeps trying, and uses the token it has until then",
     }
 }
 
-fn millis(clock: &Clock, begun: Instant) -> String {
-    format!("{:.1} ms", (clock.now() - begun).as_secs_f64() * 1e3)
+fn millis(clock: &Clock, started: Instant) -> String {
+    format!("{:.1} ms", (clock.now() - started).as_secs_f64() * 1e3)
 }
