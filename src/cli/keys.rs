@@ -1,4 +1,4 @@
-//! `jwe-gateway keys`: a provider's keys, usable or why not, and which one would be used now.
+//! `jwe-gateway keys`: lists the keys of a set, why a key is not usable, and the key that a gateway would use.
 
 use std::fmt;
 
@@ -14,12 +14,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let keys = arguments.source.fetch().await?;
-    output::text(Table(&keys.snapshot()));
-    Ok(())
+    let snapshot = arguments.source.fetch().await?.snapshot();
+    output::text(Table(&snapshot));
+    match snapshot.usable {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(format!("no key would be used: {error}"))),
+    }
 }
 
-/// One line a key; the one that would be used is marked.
+/// One line per key, with `*` before the key that would be used.
 struct Table<'a>(&'a Snapshot);
 
 impl fmt::Display for Table<'_> {
@@ -45,9 +48,6 @@ impl fmt::Display for Table<'_> {
             let mark = if entry.chosen { '*' } else { ' ' };
             writeln!(f, "{mark} {:kid$}  {:bits$}  {:thumbprint$}  {}", row[0], row[1], row[2], row[3])?;
         }
-        match &self.0.usable {
-            Ok(_) => writeln!(f, "\n* would be used now"),
-            Err(why) => writeln!(f, "\nnone would be used: {why}"),
-        }
+        if self.0.usable.is_ok() { writeln!(f, "\n* would be used now") } else { Ok(()) }
     }
 }

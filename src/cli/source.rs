@@ -1,4 +1,4 @@
-//! Where a command finds a JWK Set: at a URL or in a file.
+//! The JWK Set that a command reads: at a URL or in a file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,35 +11,38 @@ use crate::keys::{self, Keys, Source};
 use crate::secret::SecretSource;
 use crate::upstream::Connector;
 
-/// The arguments of the commands that seal or look at keys.
+/// The arguments that `keys` and `seal` have in common.
 #[derive(clap::Args)]
 pub(super) struct KeySource {
     /// The provider's JWK Set, such as `https://api.flanks.io/.well-known/jwks.json`
-    #[arg(long, value_name = "URL|FILE", value_parser = Location::from_str)]
-    jwks: Location,
-    /// PEM certificates to trust beside the system's
+    // `--jwks` is the name that these commands had first.
+    #[arg(long, alias = "jwks", value_name = "URL|FILE", value_parser = Location::from_str)]
+    keys: Location,
+    /// PEM certificates to trust in addition to the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// A file with a key to present as `Authorization: Bearer`, where an egress serves the set to its callers
+    /// File that holds a caller's key, sent as `Authorization: Bearer` to an egress that serves the set
     #[arg(long, value_name = "FILE")]
     bearer_file: Option<PathBuf>,
-    /// Use only this key: a kid or an RFC 7638 thumbprint (may be repeated)
+    /// Use only this key: a kid or an RFC 7638 thumbprint; may be repeated
     #[arg(long, value_name = "KEY")]
     pin: Vec<String>,
 }
 
 impl KeySource {
-    /// The keys, fetched.
+    /// Fetches the keys.
     pub(super) async fn fetch(self) -> Result<Keys, Failure> {
-        if let (Some(_), Source::Url(url)) = (&self.bearer_file, &self.jwks.0)
+        if let (Some(_), Source::Url(url)) = (&self.bearer_file, &self.keys.0)
             && passes_in_clear(url)
         {
-            return Err(Failure::new("a key is not sent over http to another machine: use https"));
+            return Err(Failure::new(
+                "--bearer-file: a key must not be sent over plain http to another machine: use https",
+            ));
         }
         let (proxy, _) = proxy_of_environment(&Environment::of_process()).map_err(Failure::config)?;
         let http = Connector::new(self.ca_file.as_deref())?.with_proxy(proxy).control_client()?;
-        let name = self.jwks.to_string();
-        let mut config = keys::Config::new(self.jwks.0);
+        let name = self.keys.to_string();
+        let mut config = keys::Config::new(self.keys.0);
         config.pin = self.pin;
         config.credential = self.bearer_file.map(|file| keys::Credential {
             header: http::header::AUTHORIZATION,
@@ -52,11 +55,11 @@ impl KeySource {
     }
 }
 
-/// A URL when it looks like one, a file otherwise.
+/// A URL if the text begins with `http://` or `https://`, otherwise a file.
 #[derive(Clone, Debug)]
 pub(super) struct Location(pub(super) Source);
 
-/// What logs may say of it: of a URL the host, since the rest may hold secrets.
+/// For logs: a URL is shown by its host alone, because the rest may hold a secret.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
