@@ -1,44 +1,70 @@
-//! The process environment, handed in.
+//! The process environment as a value.
 //!
-//! Tests bring their own, so none of them depends on, or changes, what the process was
-//! started with. Names are looked up one by one; an unknown `JWE_GATEWAY_...` is not a fault,
-//! because Kubernetes puts variables of that form (`JWE_GATEWAY_SERVICE_HOST`,
-//! `JWE_GATEWAY_PORT`) into the pods beside a Service of our name.
+//! A test passes its own variables, so no test reads or changes the environment of the test process.
+//!
+//! The hard case is a misspelt `JWE_GATEWAY_...`: it would be ignored, and the gateway would run with a
+//! default. It gets a warning and not a fault, because Kubernetes adds variables of that form to every pod
+//! beside a Service of our name: `JWE_GATEWAY_SERVICE_HOST`, `JWE_GATEWAY_PORT`,
+//! `JWE_GATEWAY_PORT_8080_TCP_ADDR`. Names of these forms get no warning.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 
-/// Where environment variables are looked up.
-pub struct Environment(Box<LookUp>);
+/// The prefix of every variable that is a setting of the gateway.
+pub(super) const PREFIX: &str = "JWE_GATEWAY_";
+
+/// Environment variables.
+pub struct Environment {
+    get: Box<LookUp>,
+    /// Those that begin with [`PREFIX`] and have a value.
+    names: Vec<String>,
+}
 
 type LookUp = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Environment {
-    /// The variables this process was started with. The only reader of them in this crate.
+    /// The variables of this process. This is the only function of the crate that reads them.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn of_process() -> Self {
-        Self::looked_up(|name| std::env::var_os(name))
+        let variables = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        let names = variables.filter_map(|(name, _)| name.into_string().ok());
+        let names = names.filter(|name| name.starts_with(PREFIX)).collect();
+        Self { get: Box::new(|name| std::env::var_os(name)), names }
     }
 
-    /// Variables as `look_up` finds them.
+    /// Variables as `get` returns them. Unknown ones get no warning, because they cannot be listed.
     #[must_use]
-    pub fn looked_up(look_up: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
-        Self(Box::new(look_up))
+    pub fn looked_up(get: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
+        Self { get: Box::new(get), names: Vec::new() }
     }
 
-    /// The value of a variable; an empty one counts as not set, as it does in a shell's
-    /// `${NAME:-default}` and as compose files rely on.
+    /// The value of a variable. An empty value counts as not set, as in a shell's `${NAME:-default}`;
+    /// compose files rely on that.
     pub(super) fn get(&self, name: &str) -> Option<OsString> {
-        (self.0)(name).filter(|value| !value.is_empty())
+        (self.get)(name).filter(|value| !value.is_empty())
     }
 
-    /// `RUST_LOG`, for [`telemetry::init`](crate::telemetry::init), which reports what is wrong with it.
+    /// The variables that begin with `JWE_GATEWAY_`, except those of the forms that Kubernetes adds.
+    pub(super) fn settings(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str).filter(|name| !is_injected_by_kubernetes(name))
+    }
+
+    /// `RUST_LOG`. The reader of its value, `telemetry::init`, reports what is wrong with it.
     #[must_use]
     pub fn log_filter(&self) -> Option<String> {
         self.get("RUST_LOG").map(|value| value.to_string_lossy().into_owned())
     }
+}
+
+/// Whether the name has a form of the variables that Kubernetes adds for each Service:
+/// `*_SERVICE_HOST`, `*_SERVICE_PORT*`, `*_PORT` and `*_PORT_*`.
+fn is_injected_by_kubernetes(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name.contains("_PORT_")
 }
 
 /// An environment of exactly these variables.
@@ -46,11 +72,14 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(variables: [(&str, &str); N]) -> Self {
         let variables: HashMap<String, OsString> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
-        Self::looked_up(move |name| variables.get(name).cloned())
+        let is_setting = |(name, value): &(&String, &OsString)| name.starts_with(PREFIX) && !value.is_empty();
+        let mut names: Vec<_> = variables.iter().filter(is_setting).map(|(name, _)| name.clone()).collect();
+        names.sort();
+        Self { get: Box::new(move |name| variables.get(name).cloned()), names }
     }
 }
 
-/// Values may be secrets: none is shown.
+/// Shows no value, because a value may be a secret.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Environment(..)")

@@ -157,6 +157,7 @@ impl Loaded {
     pub fn read(overrides: &Overrides, environment: &Environment) -> Result<Self, Faults> {
         let report = Report::default();
         let given = Given::collect(overrides, environment, &report);
+        overrides::warn_about_unknown_variables(environment, &report);
         let document = match overrides.file(environment) {
             Some(path) => Document::read(&path).map_err(|fault| {
                 report.fault(fault);

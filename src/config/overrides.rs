@@ -15,8 +15,11 @@ use std::path::PathBuf;
 use clap::builder::ValueHint;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::environment::Environment;
+use super::credentials::SECRET_VARIABLE;
+use super::environment::{Environment, PREFIX};
 use super::faults::{Fault, Origin};
+use super::report::Report;
+use super::values::closest;
 
 /// One setting that can be given without a file.
 pub(super) struct Flag {
@@ -99,7 +102,7 @@ impl Flag {
 }
 
 fn variable(flag: &str) -> String {
-    format!("JWE_GATEWAY_{}", flag.to_uppercase().replace('-', "_"))
+    format!("{PREFIX}{}", flag.to_uppercase().replace('-', "_"))
 }
 
 fn help(text: &str, flag: &str) -> String {
@@ -135,6 +138,22 @@ impl Overrides {
     /// The file to read, by flag or else by variable.
     pub(super) fn file(&self, environment: &Environment) -> Option<PathBuf> {
         self.config.clone().or_else(|| environment.get(&variable("config")).map(PathBuf::from))
+    }
+}
+
+/// Warns about each variable that looks like a setting and is none.
+pub(super) fn warn_about_unknown_variables(environment: &Environment, report: &Report) {
+    let flags = FLAGS.iter().map(|flag| flag.name).chain(["config"]).map(variable);
+    let known: Vec<String> = flags.chain([SECRET_VARIABLE.to_owned()]).collect();
+    // Compared without the prefix, which all of them share.
+    let name_of = |variable: &str| variable.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+    let names: Vec<String> = known.iter().map(|known| name_of(known)).collect();
+    for unknown in environment.settings().filter(|name| !known.iter().any(|known| known == name)) {
+        let message = match closest(&name_of(unknown), names.iter().map(String::as_str)) {
+            Some(name) => format!("unknown variable, ignored; did you mean {PREFIX}{name}?"),
+            None => "unknown variable, ignored; `jwe-gateway run --help` lists the known ones".to_owned(),
+        };
+        report.warn(&Origin::Environment(unknown.to_owned()), "", &message);
     }
 }
 

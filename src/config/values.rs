@@ -88,11 +88,11 @@ pub(super) fn word<T: PartialEq>(choices: &[(&str, T)], choice: T) -> String {
     found.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
 }
 
-/// The candidate that `word` is most likely a misspelling of: at most two letters differ, and
-/// no more than half.
+/// The candidate that `word` most likely misspells: at most two edits away, and not more than half of it.
+/// An edit adds, removes or changes a letter, or swaps two neighbours.
 pub(super) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
-        .map(|candidate| (edits(word, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
         .filter(|(edits, candidate)| *edits <= 2 && edits * 2 <= candidate.chars().count())
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, candidate)| candidate)
@@ -325,19 +325,4 @@ fn members(raw: &Raw<'_>) -> Result<Vec<(String, String)>, String> {
 fn show_names(members: &[(String, String)]) -> String {
     let names: Vec<_> = members.iter().map(|(name, _)| format!("{name} = ...")).collect();
     if names.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", names.join(", ")) }
-}
-
-/// Levenshtein distance: letters put in, taken out or changed.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -1,4 +1,4 @@
-//! The commands, as a person types them.
+//! The commands, each run as a process.
 
 use jwe_gateway::config::Encryption;
 use jwe_gateway::sandbox::{Options, Sandbox};
@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn without_a_command_it_names_three_to_begin_with() {
+fn without_a_command_the_first_steps_are_printed() {
     let output = run(&[], b"");
     assert_eq!(output.status.code(), Some(2));
     for first in ["jwe-gateway demo", "jwe-gateway sandbox", "jwe-gateway run"] {
@@ -21,7 +21,7 @@ fn without_a_command_it_names_three_to_begin_with() {
 }
 
 #[test]
-fn the_demo_of_a_chain_tells_what_its_egress_saw() {
+fn the_chain_demo_prints_what_the_egress_received() {
     let output = run(&["demo", "--topology", "chain", "--once"], b"");
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
@@ -40,7 +40,7 @@ fn the_demo_of_a_chain_tells_what_its_egress_saw() {
 }
 
 #[test]
-fn demo_once_tells_three_lives_and_ends_well() {
+fn demo_once_prints_three_requests_and_exits_with_0() {
     let output = run(&["demo", "--once"], b"");
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
@@ -61,11 +61,11 @@ fn demo_once_tells_three_lives_and_ends_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_seal_makes_open_opens() {
+async fn open_decrypts_the_output_of_seal() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let jwks = format!("{}/.well-known/jwks.json", sandbox.url());
     let private = format!("{}/keys/private", sandbox.management_url());
-    let sealed = run(&["seal", "--jwks", &jwks], br#"{"a":1}"#);
+    let sealed = run(&["seal", "--keys", &jwks], br#"{"a":1}"#);
     assert_eq!(sealed.status.code(), Some(0), "{}", text(&sealed.stderr));
     assert_eq!(text(&sealed.stdout).split('.').count(), 5);
     let opened = run(&["open", "--keys", &private], &sealed.stdout);
@@ -78,17 +78,17 @@ async fn what_seal_makes_open_opens() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn seal_refuses_what_the_gateway_would_refuse() {
+async fn seal_refuses_invalid_json_and_an_unreachable_key_set() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let jwks = format!("{}/.well-known/jwks.json", sandbox.url());
-    let output = run(&["seal", "--jwks", &jwks], b"{");
+    let output = run(&["seal", "--keys", &jwks], b"{");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
-    let output = run(&["seal", "--jwks", "http://127.0.0.1:1/none"], b"{}");
+    let output = run(&["seal", "--keys", "http://127.0.0.1:1/none"], b"{}");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(69), 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_prints_each_key_and_which_one_would_be_used() {
+async fn keys_lists_every_key_and_the_one_that_would_be_used() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let kid = sandbox.private_jwks()["keys"][0]["kid"].as_str().unwrap().to_owned();
     let mut set: Value = sandbox.private_jwks();
@@ -100,7 +100,7 @@ async fn keys_prints_each_key_and_which_one_would_be_used() {
     keys.push(Value::Null);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), set.to_string()).unwrap();
-    let output = run(&["keys", "--jwks", file.path().to_str().unwrap()], b"");
+    let output = run(&["keys", "--keys", file.path().to_str().unwrap()], b"");
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
     for expected in [kid.as_str(), "elliptic", "2048"] {
@@ -108,8 +108,38 @@ async fn keys_prints_each_key_and_which_one_would_be_used() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_fails_if_no_key_would_be_used() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let url = format!("{}/.well-known/jwks.json", sandbox.url());
+    let output = run(&["keys", "--keys", &url, "--pin", "nothere"], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("not pinned"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("no key would be used"), "{}", text(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jwks_is_still_understood_in_place_of_keys() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let url = format!("{}/.well-known/jwks.json", sandbox.url());
+    for verb in ["keys", "seal"] {
+        let output = run(&[verb, "--jwks", &url], b"{}");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let help = text(&run(&[verb, "--help"], b"").stdout);
+        assert!(help.contains("--keys") && !help.contains("--jwks"), "{help}");
+    }
+}
+
+#[test]
+fn check_warns_about_a_misspelt_variable() {
+    let mut command = command(&["check", "--upstream", "http://127.0.0.1:1", "--credentials", "none"]);
+    let output = command.env("JWE_GATEWAY_LSTEN", "127.0.0.1:1").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("did you mean JWE_GATEWAY_LISTEN?"), "{}", text(&output.stderr));
+}
+
 #[tokio::test]
-async fn keys_asks_an_egress_with_a_callers_key_and_not_in_clear_over_a_network() {
+async fn keys_sends_a_callers_key_to_an_egress_but_never_over_plain_http_to_another_machine() {
     let egress = TestGateway::spawn_with(|config| {
         config.gateway.callers = vec![crate::callers::caller("a")];
         config.upstreams[0].encryption = Encryption::RequireSealed;
@@ -119,7 +149,7 @@ async fn keys_asks_an_egress_with_a_callers_key_and_not_in_clear_over_a_network(
     std::fs::write(file.path(), "key-of-a\n").unwrap();
     let jwks = format!("http://{}/.well-known/jwks.json", egress.address);
     let path = file.path().to_str().unwrap().to_owned();
-    let keys = move |jwks: &str, more: &[&str]| run(&[&["keys", "--jwks", jwks], more].concat(), b"");
+    let keys = move |jwks: &str, more: &[&str]| run(&[&["keys", "--keys", jwks], more].concat(), b"");
     let (refused, shown, in_clear) = tokio::task::spawn_blocking(move || {
         let bearer = ["--bearer-file", &path];
         (keys(&jwks, &[]), keys(&jwks, &bearer), keys("http://egress.test/.well-known/jwks.json", &bearer))
@@ -145,7 +175,7 @@ fn check_reports_every_fault_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn run_ends_well_after_sigterm_and_says_when_it_cannot_begin() {
+async fn run_exits_with_0_after_sigterm_and_with_69_if_its_address_is_taken() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let url = sandbox.url();
     let arguments = [
@@ -174,7 +204,7 @@ async fn run_ends_well_after_sigterm_and_says_when_it_cannot_begin() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_run_at_once() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let url = sandbox.url();
     let mut command = command(&[

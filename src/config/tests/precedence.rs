@@ -199,6 +199,41 @@ fn an_empty_variable_is_not_set() {
 }
 
 #[test]
+fn a_misspelt_variable_leads_to_a_warning_with_a_suggestion() {
+    let warnings =
+        |variables: [(&str, &str); 1]| Files::new().read(SMALLEST, &[], Environment::from(variables)).unwrap().warnings;
+    assert_eq!(
+        warnings([("JWE_GATEWAY_LSTEN", "127.0.0.1:1")]),
+        ["JWE_GATEWAY_LSTEN: unknown variable, ignored; did you mean JWE_GATEWAY_LISTEN?"]
+    );
+    assert_eq!(
+        warnings([("JWE_GATEWAY_CLEINT_SECRET", "canary")]),
+        ["JWE_GATEWAY_CLEINT_SECRET: unknown variable, ignored; did you mean JWE_GATEWAY_CLIENT_SECRET?"]
+    );
+    assert_eq!(
+        warnings([("JWE_GATEWAY_COLOUR", "blue")]),
+        ["JWE_GATEWAY_COLOUR: unknown variable, ignored; `jwe-gateway run --help` lists the known ones"]
+    );
+}
+
+#[test]
+fn the_variables_that_kubernetes_adds_for_a_service_lead_to_no_warning() {
+    let environment = Environment::from([
+        ("JWE_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+        ("JWE_GATEWAY_SERVICE_PORT", "8080"),
+        ("JWE_GATEWAY_SERVICE_PORT_HTTP", "8080"),
+        ("JWE_GATEWAY_PORT", "tcp://10.0.0.1:8080"),
+        ("JWE_GATEWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("JWE_GATEWAY_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("JWE_GATEWAY_EGRESS_SERVICE_HOST", "10.0.0.2"),
+        ("JWE_GATEWAY_EGRESS_PORT", "tcp://10.0.0.2:8080"),
+        ("FLANKS_COLOUR", "blue"),
+        ("JWE_GATEWAY_COLOUR", ""),
+    ]);
+    assert_eq!(Files::new().read(SMALLEST, &[], environment).unwrap().warnings, [""; 0]);
+}
+
+#[test]
 fn a_switch_can_be_turned_off_by_a_nearer_place() {
     let toml = format!("listen.address = \"0.0.0.0:8080\"\nlisten.anonymous = true\n{SMALLEST}");
     let loaded = Files::new().read(&toml, &[], nothing()).unwrap();
