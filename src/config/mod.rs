@@ -21,6 +21,7 @@
 //! and logging warnings while reading, because the log's own format is read here.
 
 mod caller;
+mod connection;
 mod credentials;
 mod environment;
 mod faults;
@@ -29,7 +30,6 @@ mod files;
 mod limits;
 mod listen;
 mod overrides;
-mod reach;
 mod report;
 mod upstream;
 mod urls;
@@ -38,10 +38,10 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use connection::of_environment as proxy_of_environment;
 pub use environment::Environment;
 pub use faults::{Fault, Faults, Origin};
 pub use overrides::Overrides;
-pub(crate) use reach::of_environment as proxy_of_environment;
 pub use report::Summary;
 
 // The settings' own types, from the modules that they configure.

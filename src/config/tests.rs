@@ -2,8 +2,8 @@
 
 mod documented;
 mod faults;
-mod faults_far;
-mod faults_near;
+mod faults_listen;
+mod faults_upstream;
 mod precedence;
 
 use std::fs;

@@ -4,12 +4,12 @@ use http::StatusCode;
 use url::Url;
 
 use super::Upstream;
+use super::connection;
 use super::credentials;
 use super::environment::Environment;
 use super::faults::{Fault, Origin};
 use super::file::{Context, Section, Setting};
 use super::files::check_certificates;
-use super::reach;
 use super::report::Report;
 use super::urls::{append, check_http};
 use super::values::{
@@ -105,8 +105,8 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         check_certificates(&file, report);
         file.value
     });
-    far.identity = reach::read_identity(&mut section);
-    far.proxy = reach::read_proxy(&mut section, &url.value);
+    far.identity = connection::read_identity(&mut section);
+    far.proxy = connection::read_proxy(&mut section, &url.value);
     far.connect = section.setting("connect", &DEADLINE, far.connect).value;
     far.reply = section.setting("reply", &DEADLINE, far.reply).value;
     far.idle = section.setting("idle", &DEADLINE, far.idle).value;

@@ -2,13 +2,13 @@
 //! the provider, and the life of each request that passes.
 
 mod examples;
-mod life;
+mod request_report;
 mod setup;
 
 use std::net::SocketAddr;
 
 use self::examples::Example;
-use self::life::{Life, was_readable};
+use self::request_report::{Life, was_readable};
 use self::setup::DemoSetup;
 use super::failure::Failure;
 use super::output;
