@@ -39,12 +39,12 @@ const DEFAULT_FILTER: &str = "info";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// What a line looks like.
-    pub format: Format,
+    pub format: LogFormat,
 }
 
 /// What a line of the log looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
@@ -108,11 +108,11 @@ fn subscriber(
     let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))?;
     let lines = fmt::layer().with_writer(writer);
     let lines = match config.format {
-        Format::Text => text(lines, is_terminal),
-        Format::Auto if is_terminal => text(lines, is_terminal),
-        Format::Auto | Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Text => text(lines, is_terminal),
+        LogFormat::Auto if is_terminal => text(lines, is_terminal),
+        LogFormat::Auto | LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    Ok(registry().with(lines).with(filter).with(Bounds))
+    Ok(registry().with(lines).with(filter).with(LevelCap))
 }
 
 fn text<S>(
@@ -137,9 +137,9 @@ fn is_allowed(metadata: &Metadata<'_>) -> bool {
 }
 
 /// [`is_allowed`] as a layer.
-struct Bounds;
+struct LevelCap;
 
-impl<S: Subscriber> Layer<S> for Bounds {
+impl<S: Subscriber> Layer<S> for LevelCap {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if is_allowed(metadata) { Interest::always() } else { Interest::never() }
     }
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    fn logged(format: Format, filter: Option<&str>, is_terminal: bool, write: impl FnOnce()) -> String {
+    fn logged(format: LogFormat, filter: Option<&str>, is_terminal: bool, write: impl FnOnce()) -> String {
         let log = Log::default();
         let writer = BoxMakeWriter::new({
             let log = log.clone();
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_json_line_has_its_fields_its_span_and_a_utc_timestamp() {
-        let log = logged(Format::Json, None, true, || {
+        let log = logged(LogFormat::Json, None, true, || {
             let _span = info_span!("request", request_id = "r-1").entered();
             info!(status = 200, "answered");
         });
@@ -201,21 +201,21 @@ mod tests {
     #[test]
     fn auto_is_json_unless_the_stream_is_a_terminal() {
         let line = || info!(answer = 42, "hello");
-        assert!(logged(Format::Auto, None, false, line).starts_with('{'));
-        let text = logged(Format::Auto, None, true, line);
+        assert!(logged(LogFormat::Auto, None, false, line).starts_with('{'));
+        let text = logged(LogFormat::Auto, None, true, line);
         assert!(!text.starts_with('{') && text.lines().count() == 1, "{text}");
     }
 
     #[test]
     fn text_that_goes_to_a_file_has_no_colours() {
-        let log = logged(Format::Text, None, false, || info!("hello"));
+        let log = logged(LogFormat::Text, None, false, || info!("hello"));
         assert!(!log.contains('\x1b'), "{log:?}");
         assert!(log.contains("INFO"), "{log:?}");
     }
 
     #[test]
     fn without_rust_log_debug_is_not_logged() {
-        let log = logged(Format::Json, None, false, || {
+        let log = logged(LogFormat::Json, None, false, || {
             debug!("quiet");
             info!("heard");
         });
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn no_rust_log_makes_other_crates_print_what_they_must_not() {
         for filter in ["trace", "reqwest::connect::verbose=trace,rustls=trace,h2::server=trace,h2=trace"] {
-            let log = logged(Format::Json, Some(filter), false, || {
+            let log = logged(LogFormat::Json, Some(filter), false, || {
                 trace!(target: "reqwest::connect::verbose", "canary");
                 trace!(target: "rustls::client::hs", "canary");
                 debug!(target: "h2::server", "canary");
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn rust_log_trace_shows_our_own_traces_and_others_debug() {
-        let log = logged(Format::Json, Some("trace"), false, || {
+        let log = logged(LogFormat::Json, Some("trace"), false, || {
             trace!("ours");
             debug!(target: "rustls::client::hs", "theirs");
         });

@@ -95,19 +95,19 @@ async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {
     let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u16(..)));
     let drill = Drill::start(Config { scenario, rate, duration, seed, target }, Clock::system()).await?;
     output::text(drill.greeting());
-    let mut line = Line { is_terminal: io::stdout().is_terminal(), printed: None };
+    let mut line = ProgressLine { is_terminal: io::stdout().is_terminal(), printed: None };
     let report = drill.run(|progress| line.show(progress)).await;
     line.end();
     report
 }
 
 /// The line of progress: redrawn on a terminal, printed now and then elsewhere.
-struct Line {
+struct ProgressLine {
     is_terminal: bool,
     printed: Option<Duration>,
 }
 
-impl Line {
+impl ProgressLine {
     fn show(&mut self, progress: &Progress) {
         if self.is_terminal {
             // To the line's beginning, the line, and nothing of a longer one before.

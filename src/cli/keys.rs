@@ -4,13 +4,13 @@ use std::fmt;
 
 use super::failure::Failure;
 use super::output;
-use super::source::KeySource;
+use super::source::KeySetArguments;
 use crate::keys::Snapshot;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    source: KeySource,
+    source: KeySetArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {

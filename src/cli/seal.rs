@@ -5,13 +5,13 @@ use tokio::io::AsyncReadExt;
 
 use super::failure::Failure;
 use super::output;
-use super::source::KeySource;
+use super::source::KeySetArguments;
 use crate::jose::{Plaintext, seal};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    source: KeySource,
+    source: KeySetArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {

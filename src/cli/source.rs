@@ -13,7 +13,7 @@ use crate::upstream::Connector;
 
 /// The arguments that `keys` and `seal` have in common.
 #[derive(clap::Args)]
-pub(super) struct KeySource {
+pub(super) struct KeySetArguments {
     /// The provider's JWK Set, such as `https://api.flanks.io/.well-known/jwks.json`
     // `--jwks` is the name that these commands had first.
     #[arg(long, alias = "jwks", value_name = "URL|FILE", value_parser = Location::from_str)]
@@ -29,7 +29,7 @@ pub(super) struct KeySource {
     pin: Vec<String>,
 }
 
-impl KeySource {
+impl KeySetArguments {
     /// Fetches the keys.
     pub(super) async fn fetch(self) -> Result<Keys, Failure> {
         if let (Some(_), Source::Url(url)) = (&self.bearer_file, &self.keys.0)

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::file::{Section, Setting};
-use super::report::Report;
+use super::report::Reporter;
 use super::values::{BOOL, COUNT, Kind, NAME, PATH, Raw, TEXT};
 use crate::gateway::callers::{BadRule, Config, KeySource, Rule};
 
 /// Reads every caller and compares them. `has_client_ca` tells whether a certificate can be shown.
-pub(super) fn read(sections: Vec<Section<'_>>, has_client_ca: bool, report: &Report) -> Vec<Config> {
+pub(super) fn read(sections: Vec<Section<'_>>, has_client_ca: bool, report: &Reporter) -> Vec<Config> {
     let callers: Vec<_> = sections.into_iter().map(|section| read_one(section, has_client_ca)).collect();
     for (index, (name, certificate, _)) in callers.iter().enumerate() {
         for (earlier_name, earlier_certificate, _) in &callers[..index] {

@@ -8,7 +8,7 @@
 use url::Url;
 
 use super::environment::Environment;
-use super::faults::{Fault, Origin};
+use super::faults::{ConfigFault, SettingOrigin};
 use super::file::Section;
 use super::files::check_readable;
 use super::urls::is_this_machine;
@@ -65,20 +65,22 @@ pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Pr
 
 /// The proxies that the variables name, one for each scheme, and the first variable that does. They mean
 /// every upstream, unlike our own.
-pub(crate) fn of_environment(environment: &Environment) -> Result<(Option<Proxy>, Origin), Fault> {
+pub(crate) fn of_environment(environment: &Environment) -> Result<(Option<Proxy>, SettingOrigin), ConfigFault> {
     let except = exceptions(environment);
     let proxy = |found: &Option<(&'static str, String)>| {
         let Some((name, url)) = found else { return Ok(None) };
         let url = if url.contains("://") { url.clone() } else { format!("http://{url}") };
         Proxy::new(&url, &except).map(Some).map_err(|fault| {
             let message = format!("{fault} (`proxy = \"none\"` under [[upstream]] uses none)");
-            Fault::new(Origin::Environment((*name).to_owned()), "", message)
+            ConfigFault::new(SettingOrigin::Environment((*name).to_owned()), "", message)
         })
     };
     let https = first(environment, &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
     let http = first(environment, &["http_proxy", "ALL_PROXY", "all_proxy"]);
-    let origin =
-        https.as_ref().or(http.as_ref()).map_or(Origin::Default, |(name, _)| Origin::Environment((*name).to_owned()));
+    let origin = https
+        .as_ref()
+        .or(http.as_ref())
+        .map_or(SettingOrigin::Default, |(name, _)| SettingOrigin::Environment((*name).to_owned()));
     Ok((Proxy::by_scheme(proxy(&https)?, proxy(&http)?), origin))
 }
 

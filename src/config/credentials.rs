@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use http::{HeaderName, header};
 use url::Url;
 
-use super::faults::{Fault, Origin};
+use super::faults::{ConfigFault, SettingOrigin};
 use super::file::{Context, Section, Setting};
 use super::files::warn_if_world_readable;
-use super::report::Report;
+use super::report::Reporter;
 use super::urls::{append, check_http};
 use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of, word};
 use crate::credentials::{ClientCredentials, Config, Format, StaticCredentials};
@@ -32,7 +32,7 @@ const CLIENT_KEYS: [&str; 7] = ["client_id", "client_secret_file", "url", "forma
 const STATIC_KEYS: [&str; 3] = ["header", "prefix", "secret_file"];
 
 pub(super) fn read(mut section: Section<'_>, upstream: &Url, allow_http: &Setting<bool>) -> Config {
-    let kind = section.setting("kind", &KIND, Credentials::Client);
+    let kind = section.setting("kind", &KIND, CredentialsKind::Client);
     if kind.is_faulty() {
         // Which of the keys belong here is not known; that they are keys is.
         CLIENT_KEYS.iter().chain(&STATIC_KEYS).for_each(|key| section.skip(key));
@@ -40,27 +40,27 @@ pub(super) fn read(mut section: Section<'_>, upstream: &Url, allow_http: &Settin
         return Config::None;
     }
     let config = match kind.value {
-        Credentials::Client => Config::ClientCredentials(read_client(&mut section, upstream, allow_http)),
-        Credentials::Static => Config::Static(read_static(&mut section)),
-        Credentials::None => Config::None,
+        CredentialsKind::Client => Config::ClientCredentials(read_client(&mut section, upstream, allow_http)),
+        CredentialsKind::Static => Config::Static(read_static(&mut section)),
+        CredentialsKind::None => Config::None,
     };
-    if kind.value != Credentials::Client {
+    if kind.value != CredentialsKind::Client {
         let message = "belongs to kind = \"client-credentials\"";
         CLIENT_KEYS.iter().for_each(|key| section.refuse(key, message));
         if variable(&section, SECRET_VARIABLE).is_some() {
-            let origin = Origin::Environment(SECRET_VARIABLE.to_owned());
-            section.context.report.fault(Fault::new(origin, "", message));
+            let origin = SettingOrigin::Environment(SECRET_VARIABLE.to_owned());
+            section.context.report.fault(ConfigFault::new(origin, "", message));
         }
     }
-    if kind.value != Credentials::Static {
+    if kind.value != CredentialsKind::Static {
         STATIC_KEYS.iter().for_each(|key| section.refuse(key, "belongs to kind = \"static\""));
     }
     section.finish();
     config
 }
 
-pub(super) fn flanks_client_id() -> Origin {
-    Origin::Environment(FLANKS_CLIENT_ID.to_owned())
+pub(super) fn flanks_client_id() -> SettingOrigin {
+    SettingOrigin::Environment(FLANKS_CLIENT_ID.to_owned())
 }
 
 fn read_client(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<bool>) -> ClientCredentials {
@@ -73,7 +73,7 @@ fn read_client(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
             check_http(&url, &url.value, allow_http, report);
             url
         }
-        None => section.derived("url", &URL, append(upstream, token::PATH), Origin::Default),
+        None => section.derived("url", &URL, append(upstream, token::PATH), SettingOrigin::Default),
     };
     let mut config = ClientCredentials::new(url.value, client_id.value, secret.value);
     config.format = section.setting("format", &FORMAT, config.format).value;
@@ -124,14 +124,14 @@ fn read_client_secret(section: &mut Section<'_>) -> Setting<SecretSource> {
 }
 
 fn secret_in_file(section: &mut Section<'_>, path: PathBuf, variable: &str) -> Setting<SecretSource> {
-    let origin = Origin::Environment(variable.to_owned());
+    let origin = SettingOrigin::Environment(variable.to_owned());
     section.derived(SECRET_KEY, &PATH, path, origin).map(SecretSource::File)
 }
 
 fn secret_by_value(section: &mut Section<'_>, secret: String, variable: &str) -> Setting<SecretSource> {
     const NOT_SHOWN: Kind<Secret> =
         Kind { parse: |_| Err("not written in files".into()), show: |_| "(by value, not shown)".into() };
-    let origin = Origin::Environment(variable.to_owned());
+    let origin = SettingOrigin::Environment(variable.to_owned());
     let advice = "a secret in the environment is passed on to child processes and crash reports: a file is better";
     section.context.report.warn(&origin, "", advice);
     section.derived(SECRET_KEY, &NOT_SHOWN, Secret::new(secret), origin).map(SecretSource::Value)
@@ -157,7 +157,7 @@ fn read_static(section: &mut Section<'_>) -> StaticCredentials {
 }
 
 /// Reads the secret as it will be read later: now somebody is looking.
-fn check_secret(secret: &Setting<SecretSource>, report: &Report) -> Option<Secret> {
+fn check_secret(secret: &Setting<SecretSource>, report: &Reporter) -> Option<Secret> {
     if secret.is_faulty() {
         return None;
     }
@@ -173,20 +173,23 @@ fn can_stand_in_header(text: &str) -> bool {
 fn variable(section: &Section<'_>, name: &str) -> Option<String> {
     let Context { environment, report, .. } = section.context;
     let value = environment.get(name).filter(|_| section.is_only_one())?.into_string();
-    value.map_err(|_| report.fault(Fault::new(Origin::Environment(name.to_owned()), "", "not UTF-8"))).ok()
+    value.map_err(|_| report.fault(ConfigFault::new(SettingOrigin::Environment(name.to_owned()), "", "not UTF-8"))).ok()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Credentials {
+enum CredentialsKind {
     Client,
     Static,
     None,
 }
 
-const KINDS: [(&str, Credentials); 3] =
-    [("client-credentials", Credentials::Client), ("static", Credentials::Static), ("none", Credentials::None)];
+const KINDS: [(&str, CredentialsKind); 3] = [
+    ("client-credentials", CredentialsKind::Client),
+    ("static", CredentialsKind::Static),
+    ("none", CredentialsKind::None),
+];
 
-const KIND: Kind<Credentials> = Kind { parse: |raw| one_of(raw, &KINDS), show: |kind| word(&KINDS, *kind) };
+const KIND: Kind<CredentialsKind> = Kind { parse: |raw| one_of(raw, &KINDS), show: |kind| word(&KINDS, *kind) };
 
 const FORMATS: [(&str, Format); 3] = [("json", Format::Json), ("form", Format::Form), ("basic", Format::Basic)];
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// A place in the configuration file; line and column count from 1, in characters.
     File {
         /// The path as it was given.
@@ -24,7 +24,7 @@ pub enum Origin {
     Default,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
@@ -36,20 +36,20 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong. Its text never holds a secret, nor a URL that could hold one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
-    origin: Origin,
+pub struct ConfigFault {
+    origin: SettingOrigin,
     key: String,
     message: String,
 }
 
-impl Fault {
-    pub(super) fn new(origin: Origin, key: impl Into<String>, message: impl Into<String>) -> Self {
+impl ConfigFault {
+    pub(super) fn new(origin: SettingOrigin, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { origin, key: key.into(), message: message.into() }
     }
 
     /// Where it was written.
     #[must_use]
-    pub fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &SettingOrigin {
         &self.origin
     }
 
@@ -62,13 +62,13 @@ impl Fault {
 }
 
 /// `file:line:column: key: message`, `--flag: message`, `VARIABLE: message` or `key: message`.
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.origin != Origin::Default {
+        if self.origin != SettingOrigin::Default {
             write!(f, "{}: ", self.origin)?;
         }
         // The name of a flag or a variable already says which setting is meant.
-        if !self.key.is_empty() && !matches!(self.origin, Origin::Flag(_) | Origin::Environment(_)) {
+        if !self.key.is_empty() && !matches!(self.origin, SettingOrigin::Flag(_) | SettingOrigin::Environment(_)) {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)
@@ -77,22 +77,22 @@ impl fmt::Display for Fault {
 
 /// Everything that is wrong with a configuration: one line each, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub struct ConfigFaults(Vec<ConfigFault>);
 
-impl Faults {
-    pub(super) fn of(mut faults: Vec<Fault>) -> Self {
+impl ConfigFaults {
+    pub(super) fn of(mut faults: Vec<ConfigFault>) -> Self {
         faults.sort();
         faults.dedup();
         Self(faults)
     }
 
     /// The faults, in the order of the file, then those of flags, then of the environment.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
         self.0.iter()
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, fault) in self.0.iter().enumerate() {
             if index > 0 {
@@ -104,4 +104,4 @@ impl fmt::Display for Faults {
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigFaults {}

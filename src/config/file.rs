@@ -13,21 +13,21 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
-use super::faults::{Fault, Faults, Origin};
+use super::faults::{ConfigFault, ConfigFaults, SettingOrigin};
 use super::overrides::{FLAGS, Overrides};
-use super::report::Report;
+use super::report::Reporter;
 use super::values::{Kind, Raw, closest, unexpected};
 
 /// A configuration file; no file at all is an empty one.
-pub(super) struct Document {
+pub(super) struct ConfigFile {
     name: String,
     text: String,
 }
 
-impl Document {
-    pub(super) fn read(path: &Path) -> Result<Self, Fault> {
+impl ConfigFile {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigFault> {
         let name = path.display().to_string();
-        let fault = |message: String| Fault::new(Origin::WholeFile(name.clone()), "", message);
+        let fault = |message: String| ConfigFault::new(SettingOrigin::WholeFile(name.clone()), "", message);
         let bytes = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {}", error.kind())))?;
         let text = String::from_utf8(bytes).map_err(|_| fault("is not UTF-8".to_owned()))?;
         Ok(Self { name, text })
@@ -42,27 +42,28 @@ impl Document {
     ///
     /// # Errors
     /// The faults of a file that is not TOML: what it was meant to say would be a guess.
-    pub(super) fn root<'a>(&'a self, context: Context<'a>) -> Result<Section<'a>, Faults> {
+    pub(super) fn root<'a>(&'a self, context: Context<'a>) -> Result<Section<'a>, ConfigFaults> {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         let mut is_toml = true;
         for error in &errors {
             let span = error.span().unwrap_or_default();
             let is_duplicate = error.message() == "duplicate key";
             let key = if is_duplicate { self.text.get(span.clone()).unwrap_or_default() } else { "" };
-            context.report.fault(Fault::new(self.place(&span), key, error.message()));
+            context.report.fault(ConfigFault::new(self.place(&span), key, error.message()));
             is_toml &= is_duplicate;
         }
         if !is_toml {
             return Err(context.report.faults());
         }
-        let at = if self.name.is_empty() { Origin::Default } else { Origin::WholeFile(self.name.clone()) };
+        let at =
+            if self.name.is_empty() { SettingOrigin::Default } else { SettingOrigin::WholeFile(self.name.clone()) };
         Ok(Section::new(self, context, String::new(), at, table.into_inner()))
     }
 
-    fn place(&self, span: &Range<usize>) -> Origin {
+    fn place(&self, span: &Range<usize>) -> SettingOrigin {
         let before = self.text.get(..span.start).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |index| index + 1);
-        Origin::File {
+        SettingOrigin::File {
             file: self.name.clone(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
@@ -71,10 +72,10 @@ impl Document {
 }
 
 /// What flags and variables give, by key.
-pub(super) struct Given(BTreeMap<&'static str, (Origin, String)>);
+pub(super) struct Given(BTreeMap<&'static str, (SettingOrigin, String)>);
 
 impl Given {
-    pub(super) fn collect(overrides: &Overrides, environment: &Environment, report: &Report) -> Self {
+    pub(super) fn collect(overrides: &Overrides, environment: &Environment, report: &Reporter) -> Self {
         let mut given = BTreeMap::new();
         for flag in &FLAGS {
             match overrides.given(flag, environment) {
@@ -87,7 +88,7 @@ impl Given {
     }
 
     /// Those whose key begins with `prefix`.
-    pub(super) fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'static str, &'a Origin)> {
+    pub(super) fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'static str, &'a SettingOrigin)> {
         let under = self.0.iter().filter(move |(key, _)| key.starts_with(prefix));
         under.map(|(key, (origin, _))| (*key, origin))
     }
@@ -98,25 +99,25 @@ impl Given {
 pub(super) struct Context<'a> {
     pub(super) given: &'a Given,
     pub(super) environment: &'a Environment,
-    pub(super) report: &'a Report,
+    pub(super) report: &'a Reporter,
 }
 
 /// One table of the file, with the flags and variables that stand for its keys.
 pub(super) struct Section<'a> {
     pub(super) context: Context<'a>,
-    document: &'a Document,
+    document: &'a ConfigFile,
     /// As shown: `upstream[1].keys`.
     path: String,
     /// As the flags name it: `upstream.keys`. `None` when no flag can mean this table.
     given_as: Option<String>,
-    at: Origin,
-    entries: Vec<Entry<'a>>,
+    at: SettingOrigin,
+    entries: Vec<WrittenKey<'a>>,
     known: Vec<&'static str>,
 }
 
-struct Entry<'a> {
+struct WrittenKey<'a> {
     name: Cow<'a, str>,
-    at: Origin,
+    at: SettingOrigin,
     value: Spanned<DeValue<'a>>,
 }
 
@@ -124,9 +125,9 @@ struct Entry<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Setting<T> {
     pub(super) value: T,
-    pub(super) origin: Origin,
+    pub(super) origin: SettingOrigin,
     /// Where its table is written: the place to write it, when nobody did.
-    table: Origin,
+    table: SettingOrigin,
     /// Its full path.
     pub(super) key: String,
     /// What was written is a fault, reported already; `value` is the default. Nothing more
@@ -150,20 +151,20 @@ impl<T> Setting<T> {
     }
 
     /// Reports a fault of this setting, unless it has one already.
-    pub(super) fn fault(&self, report: &Report, message: impl Into<String>) {
+    pub(super) fn fault(&self, report: &Reporter, message: impl Into<String>) {
         if !self.is_faulty {
-            let place = if self.origin == Origin::Default { &self.table } else { &self.origin };
-            report.fault(Fault::new(place.clone(), self.key.as_str(), message));
+            let place = if self.origin == SettingOrigin::Default { &self.table } else { &self.origin };
+            report.fault(ConfigFault::new(place.clone(), self.key.as_str(), message));
         }
     }
 
     /// Reports a fault of this setting and `other` together, unless one has a fault already.
     /// It is put where somebody wrote one of the two.
-    pub(super) fn fault_with<U>(&self, other: &Setting<U>, report: &Report, message: impl Into<String>) {
+    pub(super) fn fault_with<U>(&self, other: &Setting<U>, report: &Reporter, message: impl Into<String>) {
         if self.is_faulty || other.is_faulty {
             return;
         }
-        if self.origin == Origin::Default && other.origin != Origin::Default {
+        if self.origin == SettingOrigin::Default && other.origin != SettingOrigin::Default {
             other.fault(report, message);
         } else {
             self.fault(report, message);
@@ -172,10 +173,16 @@ impl<T> Setting<T> {
 }
 
 impl<'a> Section<'a> {
-    fn new(document: &'a Document, context: Context<'a>, path: String, at: Origin, table: DeTable<'a>) -> Self {
+    fn new(
+        document: &'a ConfigFile,
+        context: Context<'a>,
+        path: String,
+        at: SettingOrigin,
+        table: DeTable<'a>,
+    ) -> Self {
         let entry = |(name, value): (Spanned<Cow<'a, str>>, _)| {
             let at = document.place(&name.span());
-            Entry { at, name: name.into_inner(), value }
+            WrittenKey { at, name: name.into_inner(), value }
         };
         let entries = table.into_iter().map(entry).collect();
         Self { context, document, given_as: Some(path.clone()), path, at, entries, known: Vec::new() }
@@ -193,7 +200,7 @@ impl<'a> Section<'a> {
         let path = join(&self.path, name);
         let mut section = match self.take(name) {
             None => self.empty(path),
-            Some(Entry { at, value, .. }) => match value.into_inner() {
+            Some(WrittenKey { at, value, .. }) => match value.into_inner() {
                 DeValue::Table(table) => Self::new(self.document, self.context, path, at, table),
                 other => {
                     self.fault_at(&at, name, unexpected("a table", &other));
@@ -217,7 +224,7 @@ impl<'a> Section<'a> {
     pub(super) fn tables(&mut self, name: &'static str) -> Vec<Self> {
         let tables = match self.take(name) {
             None => Vec::new(),
-            Some(Entry { at, value, .. }) => match value.into_inner() {
+            Some(WrittenKey { at, value, .. }) => match value.into_inner() {
                 DeValue::Array(items) => items.into_iter().filter_map(|item| self.element(name, item)).collect(),
                 DeValue::Table(table) => {
                     self.fault_at(&at, name, format!("write [[{name}]], with two brackets"));
@@ -246,7 +253,7 @@ impl<'a> Section<'a> {
     }
 
     /// What a flag or a variable says for `key`.
-    pub(super) fn given(&self, key: &str) -> Option<(&'a Origin, &'a str)> {
+    pub(super) fn given(&self, key: &str) -> Option<(&'a SettingOrigin, &'a str)> {
         let path = join(self.given_as.as_ref()?, key);
         let (origin, text) = self.context.given.0.get(path.as_str())?;
         Some((origin, text))
@@ -264,7 +271,7 @@ impl<'a> Section<'a> {
             Some(setting) => setting,
             None if is_given => self.default(key, default, true),
             None => {
-                self.context.report.show(join(&self.path, key), (kind.show)(&default), Origin::Default);
+                self.context.report.show(join(&self.path, key), (kind.show)(&default), SettingOrigin::Default);
                 self.default(key, default, false)
             }
         }
@@ -296,7 +303,13 @@ impl<'a> Section<'a> {
     }
 
     /// A setting that nobody gave under its own name.
-    pub(super) fn derived<T>(&mut self, key: &'static str, kind: &Kind<T>, value: T, origin: Origin) -> Setting<T> {
+    pub(super) fn derived<T>(
+        &mut self,
+        key: &'static str,
+        kind: &Kind<T>,
+        value: T,
+        origin: SettingOrigin,
+    ) -> Setting<T> {
         self.skip(key);
         let key = join(&self.path, key);
         self.context.report.show(key.as_str(), (kind.show)(&value), origin.clone());
@@ -335,7 +348,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn judge<T>(&self, key: &str, kind: &Kind<T>, origin: Origin, value: Result<T, String>) -> Option<Setting<T>> {
+    fn judge<T>(
+        &self,
+        key: &str,
+        kind: &Kind<T>,
+        origin: SettingOrigin,
+        value: Result<T, String>,
+    ) -> Option<Setting<T>> {
         let key = join(&self.path, key);
         match value {
             Ok(value) => {
@@ -343,13 +362,13 @@ impl<'a> Section<'a> {
                 Some(Setting { value, origin, table: self.at.clone(), key, is_faulty: false })
             }
             Err(message) => {
-                self.context.report.fault(Fault::new(origin, key, message));
+                self.context.report.fault(ConfigFault::new(origin, key, message));
                 None
             }
         }
     }
 
-    fn take(&mut self, key: &'static str) -> Option<Entry<'a>> {
+    fn take(&mut self, key: &'static str) -> Option<WrittenKey<'a>> {
         if !self.known.contains(&key) {
             self.known.push(key);
         }
@@ -357,7 +376,7 @@ impl<'a> Section<'a> {
         Some(self.entries.remove(index))
     }
 
-    fn element(&self, name: &str, item: Spanned<DeValue<'a>>) -> Option<(Origin, DeTable<'a>)> {
+    fn element(&self, name: &str, item: Spanned<DeValue<'a>>) -> Option<(SettingOrigin, DeTable<'a>)> {
         let at = self.document.place(&item.span());
         match item.into_inner() {
             DeValue::Table(table) => Some((at, table)),
@@ -369,12 +388,12 @@ impl<'a> Section<'a> {
     }
 
     fn default<T>(&self, key: &str, value: T, is_faulty: bool) -> Setting<T> {
-        let (origin, table) = (Origin::Default, self.at.clone());
+        let (origin, table) = (SettingOrigin::Default, self.at.clone());
         Setting { value, origin, table, key: join(&self.path, key), is_faulty }
     }
 
-    fn fault_at(&self, at: &Origin, key: &str, message: impl Into<String>) {
-        self.context.report.fault(Fault::new(at.clone(), join(&self.path, key), message));
+    fn fault_at(&self, at: &SettingOrigin, key: &str, message: impl Into<String>) {
+        self.context.report.fault(ConfigFault::new(at.clone(), join(&self.path, key), message));
     }
 }
 

@@ -2,19 +2,19 @@
 
 use super::Upstream;
 use super::file::{Section, Setting};
-use super::report::Report;
+use super::report::Reporter;
 use super::values::{COUNT, SIZE};
 use crate::gateway;
 use crate::gateway::capacity::divide;
 
 /// `[limits]` as it is written.
-pub(super) struct Limits {
+pub(super) struct WrittenLimits {
     max_body: Setting<usize>,
     buffered: Setting<usize>,
     in_flight: Setting<usize>,
 }
 
-impl Limits {
+impl WrittenLimits {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let default = gateway::Limits::default();
         let report = section.context.report;
@@ -44,7 +44,7 @@ impl Limits {
     }
 
     /// Whether every upstream gets what it wants, and what it needs.
-    pub(super) fn check_shares(&self, upstreams: &[Upstream], report: &Report) {
+    pub(super) fn check_shares(&self, upstreams: &[Upstream], report: &Reporter) {
         let wanted: Vec<_> = upstreams.iter().map(|upstream| upstream.quota).collect();
         let shares = divide(&self.value(), &wanted);
         if shares.iter().map(|quota| quota.buffered).fold(0, usize::saturating_add) > self.buffered.value {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{Section, Setting};
 use super::files::{check_certificates, check_private_key, warn_if_world_readable};
-use super::report::Report;
+use super::report::Reporter;
 use super::urls::is_loopback;
 use super::values::{ADDRESS, BOOL, COUNT, Kind, PATH, Raw};
 use crate::gateway::Listen;
@@ -15,7 +15,7 @@ use crate::gateway::server::tls::TlsFiles;
 use crate::secret::SecretSource;
 
 /// The section as it is written. Who may connect is judged when the callers are known.
-pub(super) struct Written {
+pub(super) struct WrittenListen {
     pub(super) address: Setting<Address>,
     max_connections: usize,
     anonymous: Setting<bool>,
@@ -23,7 +23,7 @@ pub(super) struct Written {
     token_key: Option<SecretSource>,
 }
 
-impl Written {
+impl WrittenListen {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let default = Listen::default();
         let report = section.context.report;
@@ -47,7 +47,7 @@ impl Written {
     }
 
     /// With what `callers` say: a certificate is asked of everyone unless some caller has a key.
-    pub(super) fn finish(self, callers: &[Caller], report: &Report) -> (Option<SecretSource>, Listen) {
+    pub(super) fn finish(self, callers: &[Caller], report: &Reporter) -> (Option<SecretSource>, Listen) {
         let certificates_only = self.has_client_ca() && callers.iter().all(|caller| caller.keys.is_none());
         check_who_may_connect(&self.address, callers.len(), certificates_only, &self.anonymous, report);
         check_what_passes_in_clear(&self.address, callers.len(), self.tls.is_some(), report);
@@ -64,7 +64,7 @@ fn check_who_may_connect(
     callers: usize,
     proves_itself: bool,
     anonymous: &Setting<bool>,
-    report: &Report,
+    report: &Reporter,
 ) {
     if anonymous.value && callers > 0 {
         report.warn(&anonymous.origin, &anonymous.key, "means nothing beside a [[caller]]: each request must be one's");
@@ -87,7 +87,7 @@ fn check_who_may_connect(
 }
 
 /// Keys and bodies in clear are a network's to read, unless something around us encrypts it (a mesh).
-fn check_what_passes_in_clear(address: &Setting<Address>, callers: usize, has_tls: bool, report: &Report) {
+fn check_what_passes_in_clear(address: &Setting<Address>, callers: usize, has_tls: bool, report: &Reporter) {
     if callers > 0 && !has_tls && is_open(&address.value) {
         let advice = "not loopback, and no `tls`: callers' keys and bodies pass in clear, unless a mesh encrypts them";
         report.warn(&address.origin, &address.key, advice);
@@ -133,7 +133,7 @@ fn read_tls(mut section: Section<'_>) -> TlsFiles {
 }
 
 /// Reads the secret as it will be read later: now somebody is looking.
-fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Report) {
+fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Reporter) {
     warn_if_world_readable(file, source, report);
     match source.read().map(|secret| TokenKey::shared(&secret)) {
         Ok(Ok(_)) => {}

@@ -40,7 +40,7 @@ mod tests;
 
 pub(crate) use connection::of_environment as proxy_of_environment;
 pub use environment::Environment;
-pub use faults::{Fault, Faults, Origin};
+pub use faults::{ConfigFault, ConfigFaults, SettingOrigin};
 pub use overrides::Overrides;
 pub use report::Summary;
 
@@ -66,10 +66,10 @@ use url::Url;
 
 use crate::secret::SecretSource;
 use crate::{admin, gateway, keys, telemetry};
-use file::{Context, Document, Given, Section, Setting};
-use limits::Limits as WrittenLimits;
-use listen::Written;
-use report::Report;
+use file::{ConfigFile, Context, Given, Section, Setting};
+use limits::WrittenLimits;
+use listen::WrittenListen;
+use report::Reporter;
 use values::{ADDRESS, DEADLINE, DURATION, Kind, one_of};
 
 /// Everything the gateway is built from.
@@ -154,16 +154,16 @@ impl Loaded {
     ///
     /// # Errors
     /// Every fault at once.
-    pub fn read(overrides: &Overrides, environment: &Environment) -> Result<Self, Faults> {
-        let report = Report::default();
+    pub fn read(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigFaults> {
+        let report = Reporter::default();
         let given = Given::collect(overrides, environment, &report);
         overrides::warn_about_unknown_variables(environment, &report);
         let document = match overrides.file(environment) {
-            Some(path) => Document::read(&path).map_err(|fault| {
+            Some(path) => ConfigFile::read(&path).map_err(|fault| {
                 report.fault(fault);
                 report.faults()
             })?,
-            None => Document::empty(),
+            None => ConfigFile::empty(),
         };
         let context = Context { given: &given, environment, report: &report };
         let config = read(document.root(context)?);
@@ -181,7 +181,7 @@ impl Loaded {
 
 /// What is missing or faulty is reported, and something else stands in its place.
 fn read(mut root: Section<'_>) -> Config {
-    let listen = Written::read(root.section("listen"));
+    let listen = WrittenListen::read(root.section("listen"));
     let limits = WrittenLimits::read(root.section("limits"));
     let deadlines = read_deadlines(root.section("deadlines"));
     let admin = read_admin(root.section("admin"), &listen.address);
@@ -221,9 +221,9 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
 }
 
 fn read_log(mut section: Section<'_>) -> telemetry::Config {
-    const FORMAT: Kind<telemetry::Format> = Kind {
+    const FORMAT: Kind<telemetry::LogFormat> = Kind {
         parse: |raw| {
-            use telemetry::Format::{Auto, Json, Text};
+            use telemetry::LogFormat::{Auto, Json, Text};
             one_of(raw, &[("auto", Auto), ("json", Json), ("text", Text)])
         },
         show: |format| format!("{format:?}").to_lowercase(),

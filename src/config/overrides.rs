@@ -17,8 +17,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::credentials::SECRET_VARIABLE;
 use super::environment::{Environment, PREFIX};
-use super::faults::{Fault, Origin};
-use super::report::Report;
+use super::faults::{ConfigFault, SettingOrigin};
+use super::report::Reporter;
 use super::values::closest;
 
 /// One setting that can be given without a file.
@@ -122,16 +122,20 @@ impl Overrides {
     ///
     /// # Errors
     /// When the variable is not UTF-8.
-    pub(super) fn given(&self, flag: &Flag, environment: &Environment) -> Result<Option<(Origin, String)>, Fault> {
+    pub(super) fn given(
+        &self,
+        flag: &Flag,
+        environment: &Environment,
+    ) -> Result<Option<(SettingOrigin, String)>, ConfigFault> {
         if let Some(text) = self.given.get(flag.name) {
-            return Ok(Some((Origin::Flag(format!("--{}", flag.name)), text.clone())));
+            return Ok(Some((SettingOrigin::Flag(format!("--{}", flag.name)), text.clone())));
         }
         let name = flag.variable();
         let Some(value) = environment.get(&name) else { return Ok(None) };
-        let origin = Origin::Environment(name);
+        let origin = SettingOrigin::Environment(name);
         match value.into_string() {
             Ok(text) => Ok(Some((origin, text))),
-            Err(_) => Err(Fault::new(origin, flag.key, "not UTF-8")),
+            Err(_) => Err(ConfigFault::new(origin, flag.key, "not UTF-8")),
         }
     }
 
@@ -142,7 +146,7 @@ impl Overrides {
 }
 
 /// Warns about each variable that looks like a setting and is none.
-pub(super) fn warn_about_unknown_variables(environment: &Environment, report: &Report) {
+pub(super) fn warn_about_unknown_variables(environment: &Environment, report: &Reporter) {
     let flags = FLAGS.iter().map(|flag| flag.name).chain(["config"]).map(variable);
     let known: Vec<String> = flags.chain([SECRET_VARIABLE.to_owned()]).collect();
     // Compared without the prefix, which all of them share.
@@ -153,7 +157,7 @@ pub(super) fn warn_about_unknown_variables(environment: &Environment, report: &R
             Some(name) => format!("unknown variable, ignored; did you mean {PREFIX}{name}?"),
             None => "unknown variable, ignored; `jwe-gateway run --help` lists the known ones".to_owned(),
         };
-        report.warn(&Origin::Environment(unknown.to_owned()), "", &message);
+        report.warn(&SettingOrigin::Environment(unknown.to_owned()), "", &message);
     }
 }
 

@@ -3,25 +3,25 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use super::faults::{Fault, Faults, Origin};
+use super::faults::{ConfigFault, ConfigFaults, SettingOrigin};
 
 /// Every setting in effect, in the order of the documentation: `key = value  (origin)`.
 ///
 /// Made while reading, from the values as they were taken, so it cannot tell another story
 /// than the [`Config`](super::Config). Secrets are shown by the place they are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary(Vec<Line>);
+pub struct Summary(Vec<SummaryLine>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
+struct SummaryLine {
     key: String,
     value: String,
-    origin: Origin,
+    origin: SettingOrigin,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Line { key, value, origin }) in self.0.iter().enumerate() {
+        for (index, SummaryLine { key, value, origin }) in self.0.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
@@ -33,39 +33,39 @@ impl fmt::Display for Summary {
 
 /// Collects while sections are read. Several sections are open at a time, hence the cells.
 #[derive(Default)]
-pub(super) struct Report {
-    faults: RefCell<Vec<Fault>>,
+pub(super) struct Reporter {
+    faults: RefCell<Vec<ConfigFault>>,
     warnings: RefCell<Vec<String>>,
-    lines: RefCell<Vec<Line>>,
+    lines: RefCell<Vec<SummaryLine>>,
 }
 
-impl Report {
-    pub(super) fn fault(&self, fault: Fault) {
+impl Reporter {
+    pub(super) fn fault(&self, fault: ConfigFault) {
         if !self.faults.borrow().contains(&fault) {
             self.faults.borrow_mut().push(fault);
         }
     }
 
     /// Something that works and should be changed. Written like a fault, so that it names its place.
-    pub(super) fn warn(&self, origin: &Origin, key: &str, message: &str) {
-        let warning = Fault::new(origin.clone(), key, message).to_string();
+    pub(super) fn warn(&self, origin: &SettingOrigin, key: &str, message: &str) {
+        let warning = ConfigFault::new(origin.clone(), key, message).to_string();
         // A variable is read for each upstream.
         if !self.warnings.borrow().contains(&warning) {
             self.warnings.borrow_mut().push(warning);
         }
     }
 
-    pub(super) fn show(&self, key: impl Into<String>, value: impl Into<String>, origin: Origin) {
-        self.lines.borrow_mut().push(Line { key: key.into(), value: value.into(), origin });
+    pub(super) fn show(&self, key: impl Into<String>, value: impl Into<String>, origin: SettingOrigin) {
+        self.lines.borrow_mut().push(SummaryLine { key: key.into(), value: value.into(), origin });
     }
 
     /// The faults so far.
-    pub(super) fn faults(&self) -> Faults {
-        Faults::of(self.faults.borrow().clone())
+    pub(super) fn faults(&self) -> ConfigFaults {
+        ConfigFaults::of(self.faults.borrow().clone())
     }
 
     /// The settings in effect and the warnings, unless there are faults.
-    pub(super) fn finish(self) -> Result<(Summary, Vec<String>), Faults> {
+    pub(super) fn finish(self) -> Result<(Summary, Vec<String>), ConfigFaults> {
         if self.faults.borrow().is_empty() {
             Ok((Summary(self.lines.into_inner()), self.warnings.into_inner()))
         } else {

@@ -11,7 +11,7 @@ use std::fs;
 use clap::{Command, FromArgMatches as _};
 use tempfile::TempDir;
 
-use super::{Config, Environment, Faults, Loaded, Overrides};
+use super::{Config, ConfigFaults, Environment, Loaded, Overrides};
 
 /// The smallest file, but for where its secret is.
 const SMALLEST: &str = r#"[[upstream]]
@@ -21,9 +21,9 @@ credentials.client_secret_file = "SECRET"
 "#;
 
 /// A directory with a secret that only we can read, and a file `gateway.toml`.
-struct Files(TempDir);
+struct TestFiles(TempDir);
 
-impl Files {
+impl TestFiles {
     fn new() -> Self {
         let files = Self(tempfile::tempdir().unwrap());
         files.write("secret", "canary-s3cret\n");
@@ -44,7 +44,7 @@ impl Files {
     }
 
     /// Reads `gateway.toml` with this content, in which `SECRET` is the path of the secret.
-    fn read(&self, toml: &str, flags: &[&str], environment: Environment) -> Result<Loaded, Faults> {
+    fn read(&self, toml: &str, flags: &[&str], environment: Environment) -> Result<Loaded, ConfigFaults> {
         self.write("gateway.toml", toml.replace("SECRET", &self.path("secret")));
         let mut overrides = overrides(flags);
         overrides.config = Some(self.path("gateway.toml").into());
@@ -69,12 +69,12 @@ fn nothing() -> Environment {
 
 /// The configuration of a file and nothing else.
 fn config(toml: &str) -> Config {
-    Files::new().read(toml, &[], nothing()).unwrap().config
+    TestFiles::new().read(toml, &[], nothing()).unwrap().config
 }
 
 /// The faults of a file and nothing else.
 fn faults(toml: &str) -> Vec<String> {
-    Files::new().faults(toml, &[], nothing())
+    TestFiles::new().faults(toml, &[], nothing())
 }
 
 /// The only fault of the smallest file with `lines` before it.

@@ -7,10 +7,10 @@ use super::Upstream;
 use super::connection;
 use super::credentials;
 use super::environment::Environment;
-use super::faults::{Fault, Origin};
+use super::faults::{ConfigFault, SettingOrigin};
 use super::file::{Context, Section, Setting};
 use super::files::check_certificates;
-use super::report::Report;
+use super::report::Reporter;
 use super::urls::{append, check_http};
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, SIZE, TEXTS, URL, one_of, word,
@@ -58,7 +58,7 @@ pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context:
 
 /// A token request that another upstream's longer prefix takes would go on to that one's provider, with a
 /// caller's key in it.
-fn check_shadows(upstreams: &[(Setting<String>, Setting<PathPrefix>, Upstream)], report: &Report) {
+fn check_shadows(upstreams: &[(Setting<String>, Setting<PathPrefix>, Upstream)], report: &Reporter) {
     for (_, prefix, upstream) in upstreams.iter().filter(|(_, _, one)| one.token_endpoint == TokenEndpoint::Emulate) {
         let Some(path) = emulated_path(upstream) else { continue };
         let longer =
@@ -71,15 +71,18 @@ fn check_shadows(upstreams: &[(Setting<String>, Setting<PathPrefix>, Upstream)],
 
 /// Flags and variables cannot say which of several upstreams they mean.
 fn refuse_overrides(context: Context<'_>) {
-    let fault = |origin: &Origin, key: &str| {
+    let fault = |origin: &SettingOrigin, key: &str| {
         let message = format!("sets {key}, and the file has several [[upstream]]: write it there");
-        context.report.fault(Fault::new(origin.clone(), "", message));
+        context.report.fault(ConfigFault::new(origin.clone(), "", message));
     };
     for (key, origin) in context.given.under("upstream.") {
         fault(origin, key);
     }
     if context.environment.get(credentials::SECRET_VARIABLE).is_some() {
-        fault(&Origin::Environment(credentials::SECRET_VARIABLE.to_owned()), "upstream.credentials.client_secret");
+        fault(
+            &SettingOrigin::Environment(credentials::SECRET_VARIABLE.to_owned()),
+            "upstream.credentials.client_secret",
+        );
     }
 }
 
@@ -90,7 +93,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         Some(name) => name,
         None => {
             let host = url.value.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            section.derived("name", &NAME, host, Origin::Default).unless_faulty(&url)
+            section.derived("name", &NAME, host, SettingOrigin::Default).unless_faulty(&url)
         }
     };
     let prefix = section.setting("prefix", &PREFIX, PathPrefix::default());
@@ -175,7 +178,9 @@ fn refuse_keys(section: &mut Section<'_>) {
     section.refuse("key_refusals", MESSAGE);
     if section.is_only_one() {
         let Context { given, report, .. } = section.context;
-        given.under("upstream.keys.").for_each(|(key, origin)| report.fault(Fault::new(origin.clone(), key, MESSAGE)));
+        given
+            .under("upstream.keys.")
+            .for_each(|(key, origin)| report.fault(ConfigFault::new(origin.clone(), key, MESSAGE)));
     }
 }
 
@@ -269,12 +274,12 @@ fn read_source(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
             Some(file) => file.map(Source::File),
             None => {
                 let url = append(upstream, JWKS_PATH);
-                section.derived("url", &URL, url, Origin::Default).map(Source::Url)
+                section.derived("url", &URL, url, SettingOrigin::Default).map(Source::Url)
             }
         },
     };
     if let Source::Url(url) = &source.value
-        && source.origin != Origin::Default
+        && source.origin != SettingOrigin::Default
     {
         check_http(&source, url, allow_http, report);
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 use super::file::Setting;
-use super::report::Report;
+use super::report::Reporter;
 
 /// Appends to the path of `base`, which may end with `/` or not.
 pub(super) fn append(base: &Url, path: &str) -> Url {
@@ -16,7 +16,7 @@ pub(super) fn append(base: &Url, path: &str) -> Url {
 
 /// Refuses http to another machine unless `allow_http` says so: credentials and replies would
 /// pass in clear, and anyone between could put a key of his own in the place of the provider's.
-pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Setting<bool>, report: &Report) {
+pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Setting<bool>, report: &Reporter) {
     if !passes_in_clear(url) {
         return;
     }

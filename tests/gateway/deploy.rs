@@ -1,4 +1,5 @@
-//! The example configurations, each run as the README says: against the sandbox and its secrets.
+//! The example configurations in `deploy/`, each run as its comments say: against the sandbox, with the
+//! sandbox's secrets.
 
 use std::path::Path;
 
@@ -8,8 +9,56 @@ use tempfile::TempDir;
 
 use crate::process::{Running, command};
 
-/// The sandbox as a process, and the directory it wrote its secrets to.
-struct Stage {
+/// The documented operations of the Flanks API that a caller uses, except the token endpoint.
+const FLANKS: [(&str, &str); 25] = [
+    ("GET", "/v0/bank/available"),
+    ("POST", "/v0/bank/credentials/list"),
+    ("POST", "/v0/bank/credentials/status"),
+    ("PUT", "/v0/bank/credentials/status"),
+    ("DELETE", "/v0/bank/credentials"),
+    ("POST", "/v0/bank/credentials/data"),
+    ("POST", "/v0/bank/credentials/account"),
+    ("POST", "/v0/bank/credentials/portfolio"),
+    ("POST", "/v0/bank/credentials/investment"),
+    ("POST", "/v0/bank/credentials/investment/transaction"),
+    ("POST", "/v0/bank/credentials/investment/detail"),
+    ("POST", "/v0/bank/credentials/liability"),
+    ("POST", "/v0/bank/credentials/liability/transaction"),
+    ("POST", "/v0/bank/credentials/mifid/raw"),
+    // The documentation has both spellings of this one.
+    ("POST", "/v0/bank/credencial/mifid/raw"),
+    ("POST", "/v0/bank/credentials/auth"),
+    ("POST", "/v0/bank/credentials/card"),
+    ("POST", "/v0/bank/credentials/card/transaction"),
+    ("POST", "/v0/bank/credentials/all"),
+    ("POST", "/v0/bank/credentials/holder"),
+    ("GET", "/v0/platform/link"),
+    ("POST", "/v0/platform/link"),
+    ("POST", "/letters/v1/create-signed"),
+    ("POST", "/letters/v1/search-letters"),
+    ("POST", "/letters/v1/discontinue-letter"),
+];
+
+/// The documented operations of the Flinks APIs whose base URL and credentials are documented, by the path
+/// under which `flinks.toml` serves them. Tokens are obtained by the gateway itself.
+const FLINKS: [(&str, &str); 13] = [
+    ("GET", "/api/fdx/5/accounts"),
+    ("GET", "/api/fdx/5/accounts/11/payment-networks"),
+    ("GET", "/api/v1/providers"),
+    ("GET", "/api/v1/recipients/providers/requests"),
+    ("GET", "/v3/customer/BankingServices/GetNightlyRefreshStatus"),
+    ("GET", "/v3/customer/BankingServices/GetMFAQuestions/login"),
+    ("GET", "/v3/customer/BankingServices/Institutions/RoutingNumber/123"),
+    ("GET", "/v3/customer/BankingServices/GetAccountsDetailAsync/request"),
+    ("GET", "/v3/customer/BankingServices/GetAccountsSummaryAsync/request"),
+    ("POST", "/v3/customer/BankingServices/GetAccountsDetail"),
+    ("GET", "/v3/customer/insight/login/login/attributes/request/GetAllBusinessAttributes"),
+    ("POST", "/authorize/v3/customer/BankingServices/Authorize"),
+    ("POST", "/v2/pay/sessions/initiate"),
+];
+
+/// The sandbox as a process, and the directory with the secrets that it wrote.
+struct Deployment {
     directory: TempDir,
     _sandbox: Running,
     provider: String,
@@ -17,8 +66,8 @@ struct Stage {
     client: reqwest::Client,
 }
 
-impl Stage {
-    fn set() -> Self {
+impl Deployment {
+    fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut sandbox = command(&["sandbox", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"]);
         sandbox.args(["--secrets", "secrets"]).current_dir(directory.path());
@@ -38,7 +87,7 @@ impl Stage {
         }
     }
 
-    /// Runs `deploy/NAME` as it stands, but for its addresses.
+    /// Runs `deploy/NAME` with no change but to its addresses.
     fn run(&self, name: &str, egress: Option<&str>) -> Running {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name);
         let mut text = std::fs::read_to_string(path).unwrap();
@@ -55,7 +104,7 @@ impl Stage {
         }
         std::fs::write(self.directory.path().join(name), text).unwrap();
         let mut gateway = command(&["run", "--log-format", "json", "--config", name]);
-        // What the examples leave at its default.
+        // The addresses that an example leaves at their defaults.
         for (variable, key) in [("JWE_GATEWAY_LISTEN", "[listen]"), ("JWE_GATEWAY_ADMIN", "[admin]")] {
             let written = std::fs::read_to_string(self.directory.path().join(name)).unwrap().contains(key);
             if !written {
@@ -72,18 +121,35 @@ impl Stage {
         std::fs::read_to_string(self.directory.path().join("secrets").join(name)).unwrap()
     }
 
-    async fn call(&self, gateway: &Running, method: &str, target: &str, key: Option<&str>) -> u16 {
+    async fn send(&self, gateway: &Running, method: &str, target: &str, key: Option<&str>) -> reqwest::Response {
         let request = self.client.request(method.parse().unwrap(), format!("http://{}{target}", gateway.gateway));
         let request = match key {
             Some(key) => request.header("authorization", format!("Bearer {key}")),
             None => request,
         };
         let body = r#"{"LoginId":"login","amount":100.0,"credentials_token":"sandbox-credentials-1"}"#;
-        let request = request.header("content-type", "application/json").body(body);
-        request.send().await.unwrap().status().as_u16()
+        request.header("content-type", "application/json").body(body).send().await.unwrap()
     }
 
-    /// Whether the last request with a body came sealed.
+    async fn status(&self, gateway: &Running, method: &str, target: &str, key: Option<&str>) -> u16 {
+        self.send(gateway, method, target, key).await.status().as_u16()
+    }
+
+    /// Asserts that the gateway forwards each operation to the provider.
+    async fn assert_all_are_forwarded(&self, gateway: &Running, operations: &[(&str, &str)], key: Option<&str>) {
+        let mut refused = Vec::new();
+        for (method, target) in operations {
+            let reply = self.send(gateway, method, target, key).await;
+            let proxy_status = reply.headers()["proxy-status"].to_str().unwrap();
+            // A refusal by the gateway has `error=` in the member that the gateway added last.
+            if !proxy_status.rsplit(", ").next().unwrap().contains("received-status=") {
+                refused.push(format!("{method} {target}: {proxy_status}"));
+            }
+        }
+        assert!(refused.is_empty(), "{refused:#?}");
+    }
+
+    /// Whether the last request with a body arrived sealed.
     async fn last_was_sealed(&self) -> bool {
         let reply = self.client.get(format!("http://{}/received", self.management)).send().await.unwrap();
         let received: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
@@ -94,53 +160,77 @@ impl Stage {
 const STATUS: &str = "/v0/bank/credentials/status";
 
 #[tokio::test]
-async fn the_example_of_one_hop_lets_its_caller_in_and_nobody_else() {
-    let stage = Stage::set();
-    let gateway = stage.run("full.toml", None);
-    let key = stage.secret("portfolio_key");
-    assert_eq!(stage.call(&gateway, "POST", STATUS, Some(&key)).await, 200);
-    assert!(stage.last_was_sealed().await);
-    assert_eq!(stage.call(&gateway, "POST", STATUS, None).await, 401);
-    assert_eq!(stage.call(&gateway, "POST", "/letters/v1/search-letters", Some(&key)).await, 403);
+async fn the_one_hop_example_serves_its_caller_only() {
+    let deployment = Deployment::start();
+    let gateway = deployment.run("full.toml", None);
+    let key = deployment.secret("portfolio_key");
+    assert_eq!(deployment.status(&gateway, "POST", STATUS, Some(&key)).await, 200);
+    assert!(deployment.last_was_sealed().await);
+    assert_eq!(deployment.status(&gateway, "POST", STATUS, None).await, 401);
+    assert_eq!(deployment.status(&gateway, "POST", "/v1/not/documented", Some(&key)).await, 403);
 }
 
 #[tokio::test]
-async fn the_examples_of_sidecar_and_egress_go_together() {
-    let stage = Stage::set();
-    let egress = stage.run("egress.toml", None);
-    let sidecar = stage.run("sidecar.toml", Some(&egress.gateway));
-    assert_eq!(stage.call(&sidecar, "POST", STATUS, None).await, 200);
-    assert!(stage.last_was_sealed().await);
-    let key = stage.secret("sidecar_key");
-    assert_eq!(stage.call(&egress, "POST", STATUS, Some(&key)).await, 403, "the egress takes no clear body");
-    assert_eq!(stage.call(&egress, "POST", STATUS, None).await, 401);
+async fn the_one_hop_example_allows_every_documented_operation() {
+    let deployment = Deployment::start();
+    let gateway = deployment.run("full.toml", None);
+    let key = deployment.secret("portfolio_key");
+    deployment.assert_all_are_forwarded(&gateway, &FLANKS, Some(&key)).await;
+    // The gateway answers the token endpoint itself: `token_endpoint = "emulate"`.
+    let request = deployment.client.post(format!("http://{}/v0/token", gateway.gateway));
+    let body = format!(
+        r#"{{"grant_type":"client_credentials","client_id":"portfolio-service","client_secret":"{}"}}"#,
+        key.trim()
+    );
+    let reply = request.header("content-type", "application/json").body(body).send().await.unwrap();
+    assert_eq!(reply.status(), 200);
 }
 
 #[tokio::test]
-async fn the_example_of_the_second_provider_has_a_credential_of_each_kind() {
-    let stage = Stage::set();
-    let gateway = stage.run("flinks.toml", None);
+async fn the_sidecar_and_egress_examples_work_together() {
+    let deployment = Deployment::start();
+    let egress = deployment.run("egress.toml", None);
+    let sidecar = deployment.run("sidecar.toml", Some(&egress.gateway));
+    assert_eq!(deployment.status(&sidecar, "POST", STATUS, None).await, 200);
+    assert!(deployment.last_was_sealed().await);
+    let key = deployment.secret("sidecar_key");
+    assert_eq!(deployment.status(&egress, "POST", STATUS, Some(&key)).await, 403, "the egress accepts no plaintext");
+    assert_eq!(deployment.status(&egress, "POST", STATUS, None).await, 401);
+    deployment.assert_all_are_forwarded(&sidecar, &FLANKS, None).await;
+}
+
+#[tokio::test]
+async fn the_example_of_the_second_provider_uses_four_kinds_of_credentials() {
+    let deployment = Deployment::start();
+    let gateway = deployment.run("flinks.toml", None);
     for (method, target) in [
         ("GET", "/api/fdx/5/accounts"),
         ("GET", "/v3/customer/BankingServices/GetNightlyRefreshStatus"),
         ("POST", "/authorize/v3/customer/BankingServices/Authorize"),
         ("POST", "/v2/pay/sessions/initiate"),
     ] {
-        assert_eq!(stage.call(&gateway, method, target, None).await, 200, "{target}");
-        assert!(!stage.last_was_sealed().await, "{target}");
+        assert_eq!(deployment.status(&gateway, method, target, None).await, 200, "{target}");
+        assert!(!deployment.last_was_sealed().await, "{target}");
     }
 }
 
 #[tokio::test]
-async fn the_sandbox_writes_its_secrets_for_their_owner_and_over_nobody_elses() {
+async fn the_example_of_the_second_provider_forwards_every_documented_operation() {
+    let deployment = Deployment::start();
+    let gateway = deployment.run("flinks.toml", None);
+    deployment.assert_all_are_forwarded(&gateway, &FLINKS, None).await;
+}
+
+#[tokio::test]
+async fn the_sandbox_writes_private_files_and_leaves_other_files_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let stage = Stage::set();
-    let secrets = stage.directory.path().join("secrets");
+    let deployment = Deployment::start();
+    let secrets = deployment.directory.path().join("secrets");
     for entry in std::fs::read_dir(&secrets).unwrap() {
         let mode = entry.unwrap().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
-    let refused = stage.directory.path().join("full");
+    let refused = deployment.directory.path().join("full");
     std::fs::create_dir(&refused).unwrap();
     std::fs::write(refused.join("client_secret"), "real").unwrap();
     let directory = refused.to_str().unwrap();

@@ -8,7 +8,7 @@ mod setup;
 use std::net::SocketAddr;
 
 use self::examples::Example;
-use self::request_report::{Life, was_readable};
+use self::request_report::{RequestReport, was_readable};
 use self::setup::DemoSetup;
 use super::failure::Failure;
 use super::output;
@@ -60,7 +60,7 @@ async fn watch(setup: &mut DemoSetup) -> Result<(), Failure> {
         let egress = at_the_egress(setup, &record).await;
         let received = setup.received(&record);
         let received = received.as_ref();
-        output::text(Life { number, record: &record, egress: egress.as_deref(), received, sent: None });
+        output::text(RequestReport { number, record: &record, egress: egress.as_deref(), received, sent: None });
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ async fn examples(setup: &mut DemoSetup) -> Result<(), Failure> {
         readable +=
             usize::from(egress.as_deref().is_some_and(|passed| passed.is_empty() || passed.iter().any(was_readable)));
         let received = setup.received(&record);
-        let life = Life {
+        let life = RequestReport {
             number: index + 1,
             record: &record,
             egress: egress.as_deref(),

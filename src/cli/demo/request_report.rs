@@ -9,7 +9,7 @@ use crate::sandbox::Received;
 const PREVIEW: usize = 60;
 
 /// One request, from what came in to what went back.
-pub(super) struct Life<'a> {
+pub(super) struct RequestReport<'a> {
     /// Counts the requests of this demo, from 1.
     pub(super) number: usize,
     /// What the gateway that sealed it knows of it.
@@ -22,7 +22,7 @@ pub(super) struct Life<'a> {
     pub(super) sent: Option<&'a [u8]>,
 }
 
-impl Life<'_> {
+impl RequestReport<'_> {
     /// Whether the provider opened a sealed message and found in it what was sent.
     pub(super) fn arrived_whole(&self) -> bool {
         let opened = self.received.filter(|received| received.opened.is_some());
@@ -60,7 +60,7 @@ impl Life<'_> {
     }
 }
 
-impl fmt::Display for Life<'_> {
+impl fmt::Display for RequestReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Record { method, path, bytes_in, bytes_out, duration, .. } = self.record;
         writeln!(f, "#{}  {method} {path}", self.number)?;

@@ -68,7 +68,7 @@ fn the_documented_file_has_every_key_that_is_known() {
 
 #[test]
 fn every_example_of_the_documented_file_is_accepted() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     files.write("portfolio_key.sha256", "0".repeat(64));
     files.write("token_key", "0".repeat(64));

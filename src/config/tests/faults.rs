@@ -1,4 +1,4 @@
-//! Faults of any setting: of the file's syntax, of names, of values.
+//! ConfigFaults of any setting: of the file's syntax, of names, of values.
 
 use super::*;
 
@@ -15,7 +15,8 @@ url = "ftp://api.flanks.io"
 [upstream.credentials]
 client_id = 7
 "#;
-    let faults = Files::new().faults(toml, &["--listen", "here"], Environment::from([("JWE_GATEWAY_ADMIN", "there")]));
+    let faults =
+        TestFiles::new().faults(toml, &["--listen", "here"], Environment::from([("JWE_GATEWAY_ADMIN", "there")]));
     let expected = [
         "gateway.toml:3:1: limits.max_body: \"big\" is not a size: write a number of bytes, or one with KiB, MiB or GiB",
         "gateway.toml:4:1: limits.in_flght: unknown key; did you mean in_flight?",
@@ -34,7 +35,7 @@ client_id = 7
 fn a_file_that_cannot_be_read_is_a_fault_that_names_it() {
     let read = |path: &str| Loaded::read(&overrides(&["--config", path]), &nothing()).unwrap_err().to_string();
     assert_eq!(read("/nowhere/gateway.toml"), "/nowhere/gateway.toml: cannot be read: entity not found");
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("binary", b"\xff");
     assert!(read(&files.path("binary")).ends_with("binary: is not UTF-8"));
 }
@@ -71,7 +72,7 @@ fn a_secret_in_the_file_is_a_fault_that_does_not_repeat_it() {
     assert!(!fault.contains("canary"), "{fault}");
     let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "other")]);
     let toml = format!("{SMALLEST}credentials.client_secret = \"canary\"\n");
-    assert_eq!(Files::new().faults(&toml, &[], environment), [fault]);
+    assert_eq!(TestFiles::new().faults(&toml, &[], environment), [fault]);
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn a_body_fits_into_the_budget_for_all_bodies() {
 #[test]
 fn what_a_faulty_flag_replaces_is_not_judged() {
     let toml = format!("listen.address = \"0.0.0.0:8080\"\n{SMALLEST}");
-    let faults = Files::new().faults(&toml, &["--listen", "here"], nothing());
+    let faults = TestFiles::new().faults(&toml, &["--listen", "here"], nothing());
     assert!(faults.len() == 1 && faults[0].starts_with("--listen: "), "{faults:?}");
 }
 
@@ -155,12 +156,12 @@ fn a_variable_that_is_not_text_is_a_fault() {
     for name in ["JWE_GATEWAY_LISTEN", "JWE_GATEWAY_CLIENT_SECRET"] {
         let environment =
             Environment::looked_up(move |asked| (asked == name).then(|| OsStr::from_bytes(b"\xff").to_owned()));
-        assert_eq!(Files::new().faults(SMALLEST, &[], environment), [format!("{name}: not UTF-8")]);
+        assert_eq!(TestFiles::new().faults(SMALLEST, &[], environment), [format!("{name}: not UTF-8")]);
     }
 }
 
 #[test]
 fn a_switch_says_true_or_false() {
-    let faults = Files::new().faults(SMALLEST, &["--anonymous=maybe"], nothing());
+    let faults = TestFiles::new().faults(SMALLEST, &["--anonymous=maybe"], nothing());
     assert_eq!(faults, ["--anonymous: neither true nor false"]);
 }

@@ -1,4 +1,4 @@
-//! Faults on the near side: where callers connect, and who they are.
+//! ConfigFaults on the near side: where callers connect, and who they are.
 
 use super::*;
 use crate::gateway::server::socket::Address;
@@ -48,7 +48,7 @@ fn a_unix_socket_is_a_file_with_a_mode_and_needs_no_consent() {
 
 #[test]
 fn a_listener_that_others_can_reach_starts_when_they_show_certificates() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
     let certificate = files.path("cert.pem");
     let tls = |rest: &str| {
@@ -69,7 +69,7 @@ fn a_listener_that_others_can_reach_starts_when_they_show_certificates() {
 
 #[test]
 fn tls_names_files_that_exist() {
-    let files = Files::new();
+    let files = TestFiles::new();
     let faults = faults("listen.tls = { certificate = \"/nowhere/cert.pem\", client_CA = \"x\" }\n[[upstream]]\n");
     let of_tls: Vec<_> = faults.iter().filter(|fault| fault.contains("listen.tls")).collect();
     assert_eq!(of_tls.len(), 3, "{faults:#?}");
@@ -91,7 +91,7 @@ fn tls_names_files_that_exist() {
 
 #[test]
 fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("a", "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed\n");
     files.write("b", "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3  -\n");
     files.write("broken", "canary");
@@ -132,7 +132,7 @@ fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
 
 #[test]
 fn a_certificate_is_asked_of_everyone_unless_some_caller_has_a_key() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     files.write("key", "0".repeat(64));
     let ca = files.path("ca.pem");
@@ -149,12 +149,12 @@ fn a_certificate_is_asked_of_everyone_unless_some_caller_has_a_key() {
 
 #[test]
 fn a_listener_for_others_starts_with_callers_and_a_key_for_tokens_is_no_word() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("key", "0".repeat(64));
     files.write("short", "0123456789");
     let open = "[listen]\naddress = \"0.0.0.0:8443\"\n";
     let caller = format!("[[caller]]\nname = \"a\"\nkey_sha256_file = {:?}\n", files.path("key"));
-    let warnings = |toml: &str| Files::new().read(toml, &[], nothing()).unwrap().warnings;
+    let warnings = |toml: &str| TestFiles::new().read(toml, &[], nothing()).unwrap().warnings;
     let told = warnings(&format!("{open}{caller}{SMALLEST}"));
     assert!(told.len() == 1 && told[0].contains("listen.address: not loopback, and no `tls`"), "{told:?}");
     assert!(warnings(&format!("{caller}{SMALLEST}")).is_empty());

@@ -1,4 +1,4 @@
-//! Faults on the far side: providers, their keys, our credentials, and the way there.
+//! ConfigFaults on the far side: providers, their keys, our credentials, and the way there.
 
 use super::*;
 
@@ -63,7 +63,7 @@ fn http_to_another_machine_does_not_start_without_consent() {
         let fault = upstream_fault(&format!("{key} = \"http://provider.internal/x\""));
         assert!(fault.contains(&format!("upstream.{key}: http to another machine")), "{fault}");
     }
-    let fault = Files::new().faults(SMALLEST, &["--keys", "http://provider.internal/keys"], nothing());
+    let fault = TestFiles::new().faults(SMALLEST, &["--keys", "http://provider.internal/keys"], nothing());
     assert!(fault.len() == 1 && fault[0].starts_with("--keys: http to another machine"), "{fault:?}");
 }
 
@@ -75,7 +75,7 @@ fn where_nothing_is_sealed_there_is_nothing_to_say_about_keys() {
         assert!(fault.ends_with("encryption is \"off\" here, so there are no keys"), "{fault}");
     }
     let off = format!("{SMALLEST}encryption = \"off\"\n");
-    let fault = Files::new().faults(&off, &["--keys", "/nowhere"], nothing());
+    let fault = TestFiles::new().faults(&off, &["--keys", "/nowhere"], nothing());
     assert!(fault.len() == 1 && fault[0].starts_with("--keys: encryption is"), "{fault:?}");
 }
 
@@ -99,7 +99,7 @@ fn a_fixed_credential_goes_with_the_fetch_of_a_key_set_from_the_same_place_only(
 fn a_token_endpoint_is_emulated_only_where_that_can_work() {
     let fault = upstream_fault("token_endpoint = \"emulated\"");
     assert!(fault.contains("did you mean \"emulate\"?"), "{fault}");
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("key", "0".repeat(64));
     let caller = format!("[[caller]]\nname = \"a\"\nkey_sha256_file = {:?}\n", files.path("key"));
     let with = |lines: &str| format!("{SMALLEST}token_endpoint = \"emulate\"\n{lines}\n{caller}");
@@ -189,7 +189,7 @@ fn upstreams_without_a_usable_url_are_not_compared_by_its_host() {
 fn flags_and_variables_cannot_mean_one_of_several_upstreams() {
     let toml = format!("{SMALLEST}{}", SMALLEST.replace("[[upstream]]", "[[upstream]]\nname = \"b\"\nprefix = \"/b\""));
     let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary"), ("JWE_GATEWAY_KEYS", "keys.json")]);
-    let faults = Files::new().faults(&toml, &["--client-id", "id"], environment);
+    let faults = TestFiles::new().faults(&toml, &["--client-id", "id"], environment);
     let tail = "and the file has several [[upstream]]: write it there";
     assert_eq!(
         faults,
@@ -203,7 +203,7 @@ fn flags_and_variables_cannot_mean_one_of_several_upstreams() {
 
 #[test]
 fn a_secret_found_by_chance_is_not_given_to_one_of_several_upstreams() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("client_secret", "from-systemd");
     let without = SMALLEST.replace("credentials.client_secret_file = \"SECRET\"\n", "");
     let other = "[[upstream]]\nurl = \"https://b.example\"\nprefix = \"/b\"\ncredentials.kind = \"none\"\n";
@@ -262,7 +262,7 @@ fn keys_of_another_kind_of_credentials_are_faults() {
     let unknown = faults(&format!("{head}kind = \"oauth\"\nclient_id = \"id\"\n"));
     assert!(unknown.len() == 1 && unknown[0].contains("\"oauth\" is none of client-credentials, static, none"));
     let toml = format!("{head}kind = \"none\"\n");
-    let given = Files::new().faults(
+    let given = TestFiles::new().faults(
         &toml,
         &["--client-id", "id"],
         Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]),
@@ -283,7 +283,7 @@ fn a_fixed_header_can_carry_its_secret() {
     assert!(fault("secret_file = \"SECRET\"\nheader = \"content-length\"").ends_with("cannot carry a credential"));
     assert!(fault("secret_file = \"SECRET\"\nheader = \"a b\"").ends_with("not the name of a header"));
     assert!(fault("secret_file = \"SECRET\"\nprefix = \"é\"").ends_with("must be printable ASCII"));
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("two-lines", "canary\ncanary\n");
     let toml = format!("{head}secret_file = \"{}\"\n", files.path("two-lines"));
     let faults = files.faults(&toml, &[], nothing());
@@ -299,7 +299,7 @@ fn members_that_are_sent_anyway_are_not_extra() {
 #[cfg(unix)]
 #[test]
 fn a_client_certificate_has_a_key_and_both_can_be_read() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("file", "x");
     let file = files.path("file");
     let fault = |lines: String| {
@@ -316,7 +316,7 @@ fn a_client_certificate_has_a_key_and_both_can_be_read() {
 #[test]
 fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
     let proxy = |lines: &str, environment| {
-        let loaded = Files::new().read(&format!("{SMALLEST}{lines}\n"), &[], environment).unwrap();
+        let loaded = TestFiles::new().read(&format!("{SMALLEST}{lines}\n"), &[], environment).unwrap();
         loaded.config.upstreams[0].upstream.proxy.as_ref().map(ToString::to_string)
     };
     let set = || {
@@ -334,11 +334,11 @@ fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
     assert_eq!(proxy("proxy = \"http://four.test:1\"", set()).as_deref(), Some("http://four.test:1"));
     // Its keys may come from elsewhere than an upstream on this machine.
     let loaded =
-        Files::new().read(&SMALLEST.replace("https://api.flanks.io", "http://127.0.0.1:1"), &[], set()).unwrap();
+        TestFiles::new().read(&SMALLEST.replace("https://api.flanks.io", "http://127.0.0.1:1"), &[], set()).unwrap();
     assert!(loaded.config.upstreams[0].upstream.proxy.is_some());
     let socks = Environment::from([("ALL_PROXY", "socks5h://one.test")]);
     let local =
-        Files::new().read(&SMALLEST.replace("https://api.flanks.io", "http://127.0.0.1:1"), &[], socks).unwrap();
+        TestFiles::new().read(&SMALLEST.replace("https://api.flanks.io", "http://127.0.0.1:1"), &[], socks).unwrap();
     assert!(
         local.config.upstreams[0].upstream.proxy.is_none() && local.warnings[0].starts_with("ALL_PROXY: is not used")
     );
@@ -348,10 +348,10 @@ fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
 #[test]
 fn a_proxy_of_another_kind_is_a_fault_that_repeats_nothing() {
     let two = format!("{SMALLEST}name = \"other\"\nprefix = \"/other\"\n{SMALLEST}");
-    let told = Files::new().faults(&two, &[], Environment::from([("ALL_PROXY", "socks5://one.test")]));
+    let told = TestFiles::new().faults(&two, &[], Environment::from([("ALL_PROXY", "socks5://one.test")]));
     assert_eq!(told.len(), 1, "one variable, one fault: {told:?}");
     let environment = Environment::from([("ALL_PROXY", "socks5://user:canary@one.test")]);
-    let faults = Files::new().faults(SMALLEST, &[], environment);
+    let faults = TestFiles::new().faults(SMALLEST, &[], environment);
     assert!(faults[0].starts_with("ALL_PROXY: a proxy is written http://host:port"), "{faults:?}");
     assert!(faults.len() == 1 && !faults[0].contains("canary"), "{faults:?}");
     assert!(upstream_fault("proxy = \"http://user:canary@one.test\"").contains("HTTPS_PROXY, not in the file"));

@@ -6,7 +6,7 @@ use super::*;
 use crate::credentials;
 use crate::keys::Source;
 use crate::secret::{Secret, SecretSource};
-use crate::telemetry::Format;
+use crate::telemetry::LogFormat;
 
 fn client_credentials(config: &Config) -> &credentials::ClientCredentials {
     match &config.upstreams[0].credentials {
@@ -17,11 +17,11 @@ fn client_credentials(config: &Config) -> &credentials::ClientCredentials {
 
 #[test]
 fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
-    let files = Files::new();
+    let files = TestFiles::new();
     let toml = format!("log.format = \"json\"\nlimits.max_body = \"1MiB\"\nlimits.in_flight = 7\n{SMALLEST}");
     let environment = Environment::from([("JWE_GATEWAY_LOG_FORMAT", "text"), ("JWE_GATEWAY_MAX_BODY", "2MiB")]);
     let loaded = files.read(&toml, &["--max-body", "3MiB"], environment).unwrap();
-    assert_eq!(loaded.config.log.format, Format::Text);
+    assert_eq!(loaded.config.log.format, LogFormat::Text);
     assert_eq!(loaded.config.gateway.limits.max_body, 3 << 20);
     assert_eq!(loaded.config.gateway.limits.in_flight, 7);
     let summary = loaded.summary.to_string().replace(&files.path(""), "");
@@ -37,7 +37,7 @@ fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
 
 #[test]
 fn flags_alone_configure_the_upstream_fully() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     let (secret, ca) = (files.path("secret"), files.path("ca.pem"));
     let flags = [
@@ -80,7 +80,7 @@ fn keys_and_token_endpoint_follow_the_upstream_with_its_base_path() {
 
 #[test]
 fn flags_change_the_only_upstream_of_the_file() {
-    let files = Files::new();
+    let files = TestFiles::new();
     let flags = ["--upstream", "https://other.example", "--keys", "https://other.example/keys"];
     let toml = format!("{SMALLEST}keys.url = \"https://api.flanks.io/keys\"\n");
     let config = files.read(&toml, &flags, nothing()).unwrap().config;
@@ -91,7 +91,7 @@ fn flags_change_the_only_upstream_of_the_file() {
 
 #[test]
 fn a_variable_names_the_file() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("gateway.toml", SMALLEST.replace("SECRET", &files.path("secret")));
     let path = files.path("gateway.toml");
     let environment = Environment::from([("JWE_GATEWAY_CONFIG", path.as_str())]);
@@ -100,7 +100,7 @@ fn a_variable_names_the_file() {
 
 #[test]
 fn the_providers_own_variables_suffice_to_start() {
-    let files = Files::new();
+    let files = TestFiles::new();
     let secret = files.path("secret");
     let environment = Environment::from([("FLANKS_CLIENT_ID", "id"), ("FLANKS_CLIENT_SECRET_FILE", secret.as_str())]);
     let config = Loaded::read(&overrides(&[]), &environment).unwrap().config;
@@ -114,7 +114,7 @@ fn the_providers_own_variables_suffice_to_start() {
 
 #[test]
 fn the_providers_own_variables_override_nothing_and_reach_no_other_kind_of_credentials() {
-    let files = Files::new();
+    let files = TestFiles::new();
     let flanks = || Environment::from([("FLANKS_CLIENT_ID", "other"), ("FLANKS_CLIENT_SECRET", "other")]);
     let config = files.read(SMALLEST, &[], flanks()).unwrap().config;
     assert_eq!(client_credentials(&config).client_id, "id");
@@ -126,7 +126,7 @@ fn the_providers_own_variables_override_nothing_and_reach_no_other_kind_of_crede
 
 #[test]
 fn a_secret_by_value_wins_over_the_file_and_leads_to_a_warning() {
-    let files = Files::new();
+    let files = TestFiles::new();
     let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]);
     let loaded = files.read(SMALLEST, &[], environment).unwrap();
     let secret = &client_credentials(&loaded.config).client_secret;
@@ -142,7 +142,7 @@ fn a_secret_by_value_wins_over_the_file_and_leads_to_a_warning() {
 
 #[test]
 fn the_credentials_directory_is_the_last_place_looked_at() {
-    let files = Files::new();
+    let files = TestFiles::new();
     files.write("client_secret", "from-systemd");
     let directory = files.path("");
     let environment = || Environment::from([("CREDENTIALS_DIRECTORY", directory.as_str())]);
@@ -193,15 +193,16 @@ fn extra_members_keep_the_order_of_the_file() {
 
 #[test]
 fn an_empty_variable_is_not_set() {
-    let files = Files::new();
+    let files = TestFiles::new();
     let config = files.read(SMALLEST, &[], Environment::from([("JWE_GATEWAY_LISTEN", "")])).unwrap().config;
     assert_eq!(config.gateway.listen, crate::gateway::Listen::default());
 }
 
 #[test]
 fn a_misspelt_variable_leads_to_a_warning_with_a_suggestion() {
-    let warnings =
-        |variables: [(&str, &str); 1]| Files::new().read(SMALLEST, &[], Environment::from(variables)).unwrap().warnings;
+    let warnings = |variables: [(&str, &str); 1]| {
+        TestFiles::new().read(SMALLEST, &[], Environment::from(variables)).unwrap().warnings
+    };
     assert_eq!(
         warnings([("JWE_GATEWAY_LSTEN", "127.0.0.1:1")]),
         ["JWE_GATEWAY_LSTEN: unknown variable, ignored; did you mean JWE_GATEWAY_LISTEN?"]
@@ -230,15 +231,15 @@ fn the_variables_that_kubernetes_adds_for_a_service_lead_to_no_warning() {
         ("FLANKS_COLOUR", "blue"),
         ("JWE_GATEWAY_COLOUR", ""),
     ]);
-    assert_eq!(Files::new().read(SMALLEST, &[], environment).unwrap().warnings, [""; 0]);
+    assert_eq!(TestFiles::new().read(SMALLEST, &[], environment).unwrap().warnings, [""; 0]);
 }
 
 #[test]
 fn a_switch_can_be_turned_off_by_a_nearer_place() {
     let toml = format!("listen.address = \"0.0.0.0:8080\"\nlisten.anonymous = true\n{SMALLEST}");
-    let loaded = Files::new().read(&toml, &[], nothing()).unwrap();
+    let loaded = TestFiles::new().read(&toml, &[], nothing()).unwrap();
     assert!(loaded.warnings[0].contains("listen.address: whoever can connect"), "{:?}", loaded.warnings);
-    let faults = Files::new().faults(&toml, &["--anonymous=false"], nothing());
+    let faults = TestFiles::new().faults(&toml, &["--anonymous=false"], nothing());
     assert!(faults[0].starts_with("gateway.toml:1:8: listen.address: not loopback"), "{faults:?}");
 }
 
@@ -246,7 +247,7 @@ fn a_switch_can_be_turned_off_by_a_nearer_place() {
 #[test]
 fn a_secret_file_that_everyone_can_read_leads_to_a_warning() {
     use std::os::unix::fs::PermissionsExt;
-    let files = Files::new();
+    let files = TestFiles::new();
     fs::set_permissions(files.path("secret"), fs::Permissions::from_mode(0o644)).unwrap();
     let warnings = files.read(SMALLEST, &[], nothing()).unwrap().warnings;
     assert!(warnings.len() == 1 && warnings[0].contains("every user of this machine"), "{warnings:?}");
@@ -254,7 +255,7 @@ fn a_secret_file_that_everyone_can_read_leads_to_a_warning() {
 
 #[test]
 fn no_formatting_shows_a_secret() {
-    let files = Files::new();
+    let files = TestFiles::new();
     let toml = format!("{SMALLEST}credentials.extra = {{ api_key = \"canary-extra\" }}\n");
     let environment =
         Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary-value"), ("FLANKS_CLIENT_SECRET", "canary-flanks")]);
