@@ -1,4 +1,4 @@
-//! `[[caller]]`: who may send.
+//! `[[caller]]`: the callers that the gateway serves.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::report::Reporter;
 use super::values::{BOOL, COUNT, Kind, NAME, PATH, Raw, TEXT};
 use crate::gateway::callers::{BadRule, Config, KeySource, Rule};
 
-/// Reads every caller and compares them. `has_client_ca` tells whether a certificate can be shown.
+/// Reads every caller and compares them. `has_client_ca`: callers can present a certificate.
 pub(super) fn read(sections: Vec<Section<'_>>, has_client_ca: bool, report: &Reporter) -> Vec<Config> {
     let callers: Vec<_> = sections.into_iter().map(|section| read_one(section, has_client_ca)).collect();
     for (index, (name, certificate, _)) in callers.iter().enumerate() {
@@ -27,7 +27,7 @@ pub(super) fn read(sections: Vec<Section<'_>>, has_client_ca: bool, report: &Rep
     for (index, (name, _, caller)) in callers.iter().enumerate() {
         let shares_a_key = callers[..index].iter().any(|(_, _, earlier)| share_a_key(caller, earlier));
         if shares_a_key {
-            name.fault(report, "another [[caller]] has a key in common: the two could not be told apart");
+            name.fault(report, "another [[caller]] has the same key: the gateway could not distinguish the two");
         }
     }
     callers.into_iter().map(|(_, _, caller)| caller).collect()
@@ -37,16 +37,16 @@ type Read = (Setting<String>, Option<Setting<String>>, Config);
 
 fn read_one(mut section: Section<'_>, has_client_ca: bool) -> Read {
     let report = section.context.report;
-    let name = section.required("name", &NAME, "a caller is known by its name", String::new());
+    let name = section.required("name", &NAME, "each [[caller]] needs a name", String::new());
     if !section.has("key_sha256_file") && !section.has("certificate") {
-        let advice = "a caller has one of key_sha256_file and certificate, or nobody could be it";
+        let advice = "a caller needs key_sha256_file or certificate to be authenticated";
         section.refuse_absence("key_sha256_file", advice);
     }
     let keys = section.optional("key_sha256_file", &PATH);
     if let Some(file) = &keys {
         match KeySource::File(file.value.clone()).read() {
             Ok(digests) if digests.is_empty() => {
-                report.warn(&file.origin, &file.key, "holds no key: it lets nobody in")
+                report.warn(&file.origin, &file.key, "contains no key, so this caller is refused")
             }
             Ok(_) => {}
             Err(fault) => file.fault(report, fault.to_string()),
@@ -54,7 +54,7 @@ fn read_one(mut section: Section<'_>, has_client_ca: bool) -> Read {
     }
     let certificate = section.optional("certificate", &TEXT);
     if let Some(certificate) = certificate.as_ref().filter(|_| !has_client_ca) {
-        certificate.fault(report, "no caller can show one: set `client_ca` in `tls` under [listen]");
+        certificate.fault(report, "callers cannot present a certificate: set `client_ca` in `tls` under [listen]");
     }
     let caller = Config {
         name: name.value.clone(),
@@ -69,7 +69,7 @@ fn read_one(mut section: Section<'_>, has_client_ca: bool) -> Read {
     (name, certificate, caller)
 }
 
-/// Read now, while somebody is looking; whether files can be read has been told already.
+/// A file that cannot be read is reported elsewhere.
 fn share_a_key(one: &Config, other: &Config) -> bool {
     let digests = |caller: &Config| caller.keys.as_ref().and_then(|keys| keys.read().ok()).unwrap_or_default();
     let others = digests(other);
@@ -94,8 +94,8 @@ fn parse_rules(raw: &Raw<'_>) -> Result<Vec<Rule>, String> {
     }
 }
 
-/// A number of requests in a second.
+/// A number of requests per second.
 const RATE: Kind<u32> = Kind {
-    parse: |raw| (COUNT.parse)(raw).and_then(|count| u32::try_from(count).map_err(|_| "too many".to_owned())),
+    parse: |raw| (COUNT.parse)(raw).and_then(|count| u32::try_from(count).map_err(|_| "too large".to_owned())),
     show: u32::to_string,
 };

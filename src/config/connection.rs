@@ -1,9 +1,8 @@
-//! What an upstream is reached with: a certificate to show, and the proxy on the way.
+//! The connection to an upstream: the client certificate and the proxy.
 //!
-//! Proxies are taken from the variables that other programs know, too: `HTTPS_PROXY`, `ALL_PROXY` and
-//! `NO_PROXY`, in either case, as curl takes them. `HTTP_PROXY` in capitals is not looked at: where a
-//! program is run by a web server, that one is a header of the request. A user and a password
-//! for the proxy stand in the variable, not in the file.
+//! A proxy can come from the variables that other programs use: `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in
+//! upper or lower case, as in curl. `HTTP_PROXY` in upper case is ignored: in a CGI program a client can set
+//! it by a `Proxy` header. The user and password of a proxy belong into the variable, not into the file.
 
 use url::Url;
 
@@ -21,7 +20,7 @@ pub(super) fn read_identity(section: &mut Section<'_>) -> Option<Identity> {
     let private_key = section.optional("client_key", &PATH);
     for (one, other) in [(&certificate, &private_key), (&private_key, &certificate)] {
         if let (Some(one), None) = (one, other) {
-            one.fault(report, "client_certificate and client_key belong together");
+            one.fault(report, "client_certificate and client_key must be set together");
         }
     }
     let (certificate, private_key) = (certificate?, private_key?);
@@ -32,7 +31,7 @@ pub(super) fn read_identity(section: &mut Section<'_>) -> Option<Identity> {
 }
 
 pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Proxy> {
-    const SHOWN: Kind<Proxy> = Kind { parse: |_| Err("shown only".into()), show: Proxy::to_string };
+    const DERIVED: Kind<Proxy> = Kind { parse: |_| Err("not read from the file".into()), show: Proxy::to_string };
     let report = section.context.report;
     let in_file = section.has("proxy");
     if let Some(written) = section.optional("proxy", &ANY_TEXT) {
@@ -40,7 +39,7 @@ pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Pr
             return None;
         }
         if written.value.contains('@') {
-            written.fault(report, "a user and a password for the proxy stand in HTTPS_PROXY, not in the file");
+            written.fault(report, "must not contain a user and a password: put them into HTTPS_PROXY");
             return None;
         }
         let except = exceptions(section.context.environment);
@@ -50,10 +49,10 @@ pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Pr
         return None;
     }
     match of_environment(section.context.environment) {
-        Ok((proxy, origin)) => Some(section.derived("proxy", &SHOWN, proxy?, origin).value),
-        // Nothing of the upstream's own passes it.
+        Ok((proxy, origin)) => Some(section.derived("proxy", &DERIVED, proxy?, origin).value),
+        // Requests to this machine do not use a proxy.
         Err(fault) if is_this_machine(upstream) => {
-            report.warn(fault.origin(), "", "is not used: a proxy is written http://host:port");
+            report.warn(fault.origin(), "", "ignored: a proxy has the form http://host:port");
             None
         }
         Err(fault) => {
@@ -63,15 +62,15 @@ pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Pr
     }
 }
 
-/// The proxies that the variables name, one for each scheme, and the first variable that does. They mean
-/// every upstream, unlike our own.
+/// The proxies that the variables name, one for each scheme, and the first variable that names one. Unlike
+/// `JWE_GATEWAY_*` variables, they apply to every upstream.
 pub(crate) fn of_environment(environment: &Environment) -> Result<(Option<Proxy>, SettingOrigin), ConfigFault> {
     let except = exceptions(environment);
     let proxy = |found: &Option<(&'static str, String)>| {
         let Some((name, url)) = found else { return Ok(None) };
         let url = if url.contains("://") { url.clone() } else { format!("http://{url}") };
         Proxy::new(&url, &except).map(Some).map_err(|fault| {
-            let message = format!("{fault} (`proxy = \"none\"` under [[upstream]] uses none)");
+            let message = format!("{fault}; to use no proxy, set `proxy = \"none\"` under [[upstream]]");
             ConfigFault::new(SettingOrigin::Environment((*name).to_owned()), "", message)
         })
     };
@@ -84,12 +83,12 @@ pub(crate) fn of_environment(environment: &Environment) -> Result<(Option<Proxy>
     Ok((Proxy::by_scheme(proxy(&https)?, proxy(&http)?), origin))
 }
 
-/// Hosts that are reached without a proxy.
+/// The hosts that are connected to directly.
 fn exceptions(environment: &Environment) -> String {
     first(environment, &["NO_PROXY", "no_proxy"]).map(|(_, list)| list).unwrap_or_default()
 }
 
-/// The first of these variables that is set.
+/// The first of these variables that has a value.
 fn first(environment: &Environment, names: &[&'static str]) -> Option<(&'static str, String)> {
     let (name, value) = names.iter().find_map(|name| Some((*name, environment.get(name)?)))?;
     Some((name, value.to_string_lossy().into_owned()))

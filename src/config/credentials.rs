@@ -1,10 +1,10 @@
-//! `[upstream.credentials]`: who we are to the provider, and where the secret is kept.
+//! `[upstream.credentials]`: the credential that the gateway presents to the provider.
 //!
-//! A client secret is looked for in this order: `--client-secret-file`, its variable, the
-//! variable that holds it by value, the file's `client_secret_file`, the provider's own
-//! variables, `$CREDENTIALS_DIRECTORY/client_secret` (systemd's `LoadCredential=`). All but
-//! the file's belong to the one upstream there is: a secret found by chance must not be sent
-//! to whichever provider lacks one. There is no flag for the secret itself.
+//! A client secret is taken from the first of these that is set: `--client-secret-file`, its variable, the
+//! variable that holds the secret itself, `client_secret_file` in the file, the provider's own variables,
+//! `$CREDENTIALS_DIRECTORY/client_secret` (systemd's `LoadCredential=`). Sources outside the file apply only
+//! if there is one upstream: a secret must not be sent to another provider that happens to lack one. No
+//! flag takes the secret itself, because other users can see a command line.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ use crate::credentials::{ClientCredentials, Config, Format, StaticCredentials};
 use crate::gateway::endpoints::token;
 use crate::secret::{Secret, SecretSource};
 
-/// The client secret by value. Not a flag, so not in the table of flags.
+/// Holds the client secret itself. It has no flag, so it is not in the table of flags.
 pub(super) const SECRET_VARIABLE: &str = "JWE_GATEWAY_CLIENT_SECRET";
 pub(super) const FLANKS_CLIENT_ID: &str = "FLANKS_CLIENT_ID";
 const FLANKS_CLIENT_SECRET_FILE: &str = "FLANKS_CLIENT_SECRET_FILE";
@@ -34,7 +34,7 @@ const STATIC_KEYS: [&str; 3] = ["header", "prefix", "secret_file"];
 pub(super) fn read(mut section: Section<'_>, upstream: &Url, allow_http: &Setting<bool>) -> Config {
     let kind = section.setting("kind", &KIND, CredentialsKind::Client);
     if kind.is_faulty() {
-        // Which of the keys belong here is not known; that they are keys is.
+        // It is not known which kind is meant, so the keys of all kinds count as known.
         CLIENT_KEYS.iter().chain(&STATIC_KEYS).for_each(|key| section.skip(key));
         section.finish();
         return Config::None;
@@ -45,7 +45,7 @@ pub(super) fn read(mut section: Section<'_>, upstream: &Url, allow_http: &Settin
         CredentialsKind::None => Config::None,
     };
     if kind.value != CredentialsKind::Client {
-        let message = "belongs to kind = \"client-credentials\"";
+        let message = "only allowed with kind = \"client-credentials\"";
         CLIENT_KEYS.iter().for_each(|key| section.refuse(key, message));
         if variable(&section, SECRET_VARIABLE).is_some() {
             let origin = SettingOrigin::Environment(SECRET_VARIABLE.to_owned());
@@ -53,7 +53,7 @@ pub(super) fn read(mut section: Section<'_>, upstream: &Url, allow_http: &Settin
         }
     }
     if kind.value != CredentialsKind::Static {
-        STATIC_KEYS.iter().for_each(|key| section.refuse(key, "belongs to kind = \"static\""));
+        STATIC_KEYS.iter().for_each(|key| section.refuse(key, "only allowed with kind = \"static\""));
     }
     section.finish();
     config
@@ -80,7 +80,7 @@ fn read_client(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
     let extra = section.setting("extra", &MEMBERS, config.extra);
     for (name, _) in &extra.value {
         if matches!(name.as_str(), "client_id" | "client_secret" | "grant_type") {
-            extra.fault(report, format!("{name} is sent by itself, it is not an extra member"));
+            extra.fault(report, format!("{name} is always sent: remove it from extra"));
         }
     }
     config.extra = extra.value;
@@ -95,7 +95,7 @@ fn read_client_id(section: &mut Section<'_>) -> Setting<String> {
     {
         return section.derived("client_id", &TEXT, id, flanks_client_id());
     }
-    let advice = "write it under [upstream.credentials] or give --client-id; `kind = \"none\"` sends no credentials";
+    let advice = "set it under [upstream.credentials] or by --client-id; `kind = \"none\"` sends no credentials";
     section.required("client_id", &TEXT, advice, String::new())
 }
 
@@ -118,7 +118,7 @@ fn read_client_secret(section: &mut Section<'_>) -> Setting<SecretSource> {
         path.map(|path| secret_in_file(section, path, CREDENTIALS_DIRECTORY))
     };
     found.unwrap_or_else(|| {
-        let advice = "write it under [upstream.credentials] or give --client-secret-file";
+        let advice = "set it under [upstream.credentials] or by --client-secret-file";
         section.required(SECRET_KEY, &PATH, advice, PathBuf::new()).map(SecretSource::File)
     })
 }
@@ -129,12 +129,11 @@ fn secret_in_file(section: &mut Section<'_>, path: PathBuf, variable: &str) -> S
 }
 
 fn secret_by_value(section: &mut Section<'_>, secret: String, variable: &str) -> Setting<SecretSource> {
-    const NOT_SHOWN: Kind<Secret> =
-        Kind { parse: |_| Err("not written in files".into()), show: |_| "(by value, not shown)".into() };
+    const HIDDEN: Kind<Secret> = Kind { parse: |_| Err("not read from the file".into()), show: |_| "(hidden)".into() };
     let origin = SettingOrigin::Environment(variable.to_owned());
-    let advice = "a secret in the environment is passed on to child processes and crash reports: a file is better";
+    let advice = "child processes and crash reports can contain a secret from the environment: use client_secret_file";
     section.context.report.warn(&origin, "", advice);
-    section.derived(SECRET_KEY, &NOT_SHOWN, Secret::new(secret), origin).map(SecretSource::Value)
+    section.derived(SECRET_KEY, &HIDDEN, Secret::new(secret), origin).map(SecretSource::Value)
 }
 
 fn read_static(section: &mut Section<'_>) -> StaticCredentials {
@@ -143,20 +142,20 @@ fn read_static(section: &mut Section<'_>) -> StaticCredentials {
     let is_authorization = header.value == header::AUTHORIZATION;
     let prefix = if is_authorization { "Bearer " } else { "" };
     let prefix = section.setting("prefix", &ANY_TEXT, prefix.to_owned());
-    if !can_stand_in_header(&prefix.value) {
-        prefix.fault(report, "must be printable ASCII");
+    if !is_header_text(&prefix.value) {
+        prefix.fault(report, "must contain printable ASCII characters only");
     }
-    let advice = "write the file that holds the value, under [upstream.credentials]";
+    let advice = "name the file that holds the value, under [upstream.credentials]";
     let secret = section.required("secret_file", &PATH, advice, PathBuf::new()).map(SecretSource::File);
     if let Some(text) = check_secret(&secret, report)
-        && !can_stand_in_header(text.expose())
+        && !is_header_text(text.expose())
     {
-        secret.fault(report, "the secret holds bytes that cannot stand in a header");
+        secret.fault(report, "the secret contains bytes that a header cannot carry");
     }
     StaticCredentials { header: header.value, prefix: prefix.value, secret: secret.value }
 }
 
-/// Reads the secret as it will be read later: now somebody is looking.
+/// Reads the secret as the gateway will read it, so that a fault is reported now.
 fn check_secret(secret: &Setting<SecretSource>, report: &Reporter) -> Option<Secret> {
     if secret.is_faulty() {
         return None;
@@ -165,15 +164,17 @@ fn check_secret(secret: &Setting<SecretSource>, report: &Reporter) -> Option<Sec
     secret.value.read().map_err(|unreadable| secret.fault(report, unreadable.to_string())).ok()
 }
 
-fn can_stand_in_header(text: &str) -> bool {
+fn is_header_text(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// A variable that is not a flag's, for the one upstream there is.
+/// The value of a variable that has no flag. Applies only if there is one upstream.
 fn variable(section: &Section<'_>, name: &str) -> Option<String> {
     let Context { environment, report, .. } = section.context;
     let value = environment.get(name).filter(|_| section.is_only_one())?.into_string();
-    value.map_err(|_| report.fault(ConfigFault::new(SettingOrigin::Environment(name.to_owned()), "", "not UTF-8"))).ok()
+    value
+        .map_err(|_| report.fault(ConfigFault::new(SettingOrigin::Environment(name.to_owned()), "", "not UTF-8 text")))
+        .ok()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -198,8 +199,8 @@ const FORMAT: Kind<Format> = Kind { parse: |raw| one_of(raw, &FORMATS), show: |f
 const HEADER: Kind<HeaderName> = Kind { parse: parse_header, show: HeaderName::to_string };
 
 fn parse_header(raw: &Raw<'_>) -> Result<HeaderName, String> {
-    let name = raw.text()?.parse::<HeaderName>().map_err(|_| "not the name of a header".to_owned())?;
-    // What says where a message goes and where it ends is the client's business.
+    let name = raw.text()?.parse::<HeaderName>().map_err(|_| "not a header name".to_owned())?;
+    // The HTTP client sets the headers for routing and framing.
     let framing = [
         header::HOST,
         header::CONNECTION,
@@ -213,7 +214,7 @@ fn parse_header(raw: &Raw<'_>) -> Result<HeaderName, String> {
         header::EXPECT,
     ];
     if framing.contains(&name) {
-        return Err(format!("{name} cannot carry a credential"));
+        return Err(format!("{name} cannot carry a credential: use another header"));
     }
     Ok(name)
 }

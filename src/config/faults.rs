@@ -1,26 +1,26 @@
-//! What is wrong with a configuration, and where each wrong thing was written.
+//! The faults of a configuration, each with the place where it was written.
 
 use std::fmt;
 
-/// Where a setting came from.
+/// Where a setting was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SettingOrigin {
-    /// A place in the configuration file; line and column count from 1, in characters.
+    /// A position in the configuration file. Line and column count from 1, in characters.
     File {
-        /// The path as it was given.
+        /// The path, as on the command line.
         file: String,
-        /// Line.
+        /// The line.
         line: usize,
-        /// Column.
+        /// The column.
         column: usize,
     },
     /// The configuration file as a whole.
     WholeFile(String),
-    /// A flag of the command line, with its dashes.
+    /// A flag, with its dashes.
     Flag(String),
     /// An environment variable.
     Environment(String),
-    /// Nobody set it.
+    /// Not written: the default applies.
     Default,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for SettingOrigin {
     }
 }
 
-/// One thing that is wrong. Its text never holds a secret, nor a URL that could hold one.
+/// One fault. Its text never contains a secret, nor a URL, because a URL may contain one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigFault {
     origin: SettingOrigin,
@@ -47,14 +47,14 @@ impl ConfigFault {
         Self { origin, key: key.into(), message: message.into() }
     }
 
-    /// Where it was written.
+    /// Where the faulty setting was written.
     #[must_use]
     pub fn origin(&self) -> &SettingOrigin {
         &self.origin
     }
 
-    /// The setting by its path in the file, such as `limits.max_body`; empty when the fault is
-    /// not about one setting.
+    /// The path of the setting in the file, such as `limits.max_body`; empty if the fault is not about one
+    /// setting.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -67,7 +67,7 @@ impl fmt::Display for ConfigFault {
         if self.origin != SettingOrigin::Default {
             write!(f, "{}: ", self.origin)?;
         }
-        // The name of a flag or a variable already says which setting is meant.
+        // The name of a flag or a variable already identifies the setting.
         if !self.key.is_empty() && !matches!(self.origin, SettingOrigin::Flag(_) | SettingOrigin::Environment(_)) {
             write!(f, "{}: ", self.key)?;
         }
@@ -75,7 +75,7 @@ impl fmt::Display for ConfigFault {
     }
 }
 
-/// Everything that is wrong with a configuration: one line each, in the order of the file.
+/// All faults of a configuration: one line each, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFaults(Vec<ConfigFault>);
 
@@ -86,7 +86,7 @@ impl ConfigFaults {
         Self(faults)
     }
 
-    /// The faults, in the order of the file, then those of flags, then of the environment.
+    /// The faults of the file in its order, then those of flags, then those of variables.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
         self.0.iter()
     }

@@ -1,8 +1,7 @@
-//! The file as written: tables are read key by key, and what nobody asked for is a fault.
+//! The configuration file: tables are read key by key, and each key that was not read is a fault.
 //!
-//! Rejected: serde's derive with `deny_unknown_fields`. It stops at the first fault, so a file
-//! with five of them takes five runs to mend; and it cannot know that a flag or a variable
-//! takes a key's place.
+//! Rejected: serde's derive with `deny_unknown_fields`. It stops at the first fault, so a file with five
+//! faults takes five runs to correct. It also cannot know that a flag or a variable replaces a key.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,11 +13,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
 use super::faults::{ConfigFault, ConfigFaults, SettingOrigin};
+use super::files::reason;
 use super::overrides::{FLAGS, Overrides};
 use super::report::Reporter;
 use super::values::{Kind, Raw, closest, unexpected};
 
-/// A configuration file; no file at all is an empty one.
+/// A configuration file. Without a file, an empty one.
 pub(super) struct ConfigFile {
     name: String,
     text: String,
@@ -28,8 +28,8 @@ impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<Self, ConfigFault> {
         let name = path.display().to_string();
         let fault = |message: String| ConfigFault::new(SettingOrigin::WholeFile(name.clone()), "", message);
-        let bytes = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {}", error.kind())))?;
-        let text = String::from_utf8(bytes).map_err(|_| fault("is not UTF-8".to_owned()))?;
+        let bytes = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {}", reason(&error))))?;
+        let text = String::from_utf8(bytes).map_err(|_| fault("not UTF-8 text".to_owned()))?;
         Ok(Self { name, text })
     }
 
@@ -37,11 +37,10 @@ impl ConfigFile {
         Self { name: String::new(), text: String::new() }
     }
 
-    /// The table of the whole file. A key given twice is a fault, and reading goes on with the
-    /// first.
+    /// The table of the whole file. A key that occurs twice is a fault; reading continues with the first.
     ///
     /// # Errors
-    /// The faults of a file that is not TOML: what it was meant to say would be a guess.
+    /// The faults of a file that is not TOML. It is not read further, because its meaning would be a guess.
     pub(super) fn root<'a>(&'a self, context: Context<'a>) -> Result<Section<'a>, ConfigFaults> {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         let mut is_toml = true;
@@ -49,7 +48,7 @@ impl ConfigFile {
             let span = error.span().unwrap_or_default();
             let is_duplicate = error.message() == "duplicate key";
             let key = if is_duplicate { self.text.get(span.clone()).unwrap_or_default() } else { "" };
-            context.report.fault(ConfigFault::new(self.place(&span), key, error.message()));
+            context.report.fault(ConfigFault::new(self.position(&span), key, error.message()));
             is_toml &= is_duplicate;
         }
         if !is_toml {
@@ -60,7 +59,7 @@ impl ConfigFile {
         Ok(Section::new(self, context, String::new(), at, table.into_inner()))
     }
 
-    fn place(&self, span: &Range<usize>) -> SettingOrigin {
+    fn position(&self, span: &Range<usize>) -> SettingOrigin {
         let before = self.text.get(..span.start).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |index| index + 1);
         SettingOrigin::File {
@@ -71,7 +70,7 @@ impl ConfigFile {
     }
 }
 
-/// What flags and variables give, by key.
+/// The values of flags and variables, by key.
 pub(super) struct Given(BTreeMap<&'static str, (SettingOrigin, String)>);
 
 impl Given {
@@ -87,14 +86,14 @@ impl Given {
         Self(given)
     }
 
-    /// Those whose key begins with `prefix`.
+    /// The keys that begin with `prefix`, each with its origin.
     pub(super) fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'static str, &'a SettingOrigin)> {
         let under = self.0.iter().filter(move |(key, _)| key.starts_with(prefix));
         under.map(|(key, (origin, _))| (*key, origin))
     }
 }
 
-/// What every section is read with.
+/// The inputs and the report that all sections share.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub(super) given: &'a Given,
@@ -102,13 +101,13 @@ pub(super) struct Context<'a> {
     pub(super) report: &'a Reporter,
 }
 
-/// One table of the file, with the flags and variables that stand for its keys.
+/// One table of the file, with the flags and variables for its keys.
 pub(super) struct Section<'a> {
     pub(super) context: Context<'a>,
     document: &'a ConfigFile,
-    /// As shown: `upstream[1].keys`.
+    /// The path in messages: `upstream[1].keys`.
     path: String,
-    /// As the flags name it: `upstream.keys`. `None` when no flag can mean this table.
+    /// The path that flags use: `upstream.keys`. `None` if no flag can mean this table.
     given_as: Option<String>,
     at: SettingOrigin,
     entries: Vec<WrittenKey<'a>>,
@@ -121,17 +120,17 @@ struct WrittenKey<'a> {
     value: Spanned<DeValue<'a>>,
 }
 
-/// A value in effect, and who set it.
+/// A value in effect, and its origin.
 #[derive(Clone, Debug)]
 pub(super) struct Setting<T> {
     pub(super) value: T,
     pub(super) origin: SettingOrigin,
-    /// Where its table is written: the place to write it, when nobody did.
+    /// Where its table is written. A fault of a setting that was not written is reported there.
     table: SettingOrigin,
     /// Its full path.
     pub(super) key: String,
-    /// What was written is a fault, reported already; `value` is the default. Nothing more
-    /// can be said about it.
+    /// The written value is faulty and was reported; `value` is the default. No other fault of this setting
+    /// is reported.
     is_faulty: bool,
 }
 
@@ -140,7 +139,7 @@ impl<T> Setting<T> {
         self.is_faulty
     }
 
-    /// The same setting, faulty if `other` is: it was made from it.
+    /// The same setting, faulty if `other` is faulty, because it is derived from `other`.
     pub(super) fn unless_faulty<U>(self, other: &Setting<U>) -> Self {
         Self { is_faulty: self.is_faulty || other.is_faulty, ..self }
     }
@@ -150,16 +149,16 @@ impl<T> Setting<T> {
         Setting { value: f(value), origin, table, key, is_faulty }
     }
 
-    /// Reports a fault of this setting, unless it has one already.
+    /// Reports a fault of this setting, unless it already has one.
     pub(super) fn fault(&self, report: &Reporter, message: impl Into<String>) {
         if !self.is_faulty {
-            let place = if self.origin == SettingOrigin::Default { &self.table } else { &self.origin };
-            report.fault(ConfigFault::new(place.clone(), self.key.as_str(), message));
+            let origin = if self.origin == SettingOrigin::Default { &self.table } else { &self.origin };
+            report.fault(ConfigFault::new(origin.clone(), self.key.as_str(), message));
         }
     }
 
-    /// Reports a fault of this setting and `other` together, unless one has a fault already.
-    /// It is put where somebody wrote one of the two.
+    /// Reports a fault of this setting and `other` together, unless one of them already has a fault. The
+    /// fault is reported at the one that was written.
     pub(super) fn fault_with<U>(&self, other: &Setting<U>, report: &Reporter, message: impl Into<String>) {
         if self.is_faulty || other.is_faulty {
             return;
@@ -181,7 +180,7 @@ impl<'a> Section<'a> {
         table: DeTable<'a>,
     ) -> Self {
         let entry = |(name, value): (Spanned<Cow<'a, str>>, _)| {
-            let at = document.place(&name.span());
+            let at = document.position(&name.span());
             WrittenKey { at, name: name.into_inner(), value }
         };
         let entries = table.into_iter().map(entry).collect();
@@ -195,7 +194,7 @@ impl<'a> Section<'a> {
         Self { context, document, path, given_as, at, entries: Vec::new(), known: Vec::new() }
     }
 
-    /// The table `name` inside this one; an empty one when it is not written.
+    /// The table `name` inside this one, or an empty one.
     pub(super) fn section(&mut self, name: &'static str) -> Self {
         let path = join(&self.path, name);
         let mut section = match self.take(name) {
@@ -212,22 +211,20 @@ impl<'a> Section<'a> {
         section
     }
 
-    /// The tables written `[[name]]`, or one empty table when there is none, which flags and
-    /// variables can fill.
+    /// The tables written `[[name]]`. If there is none, one empty table that flags and variables can fill.
     pub(super) fn tables_or_one(&mut self, name: &'static str) -> Vec<Self> {
         let tables = self.tables(name);
         if tables.is_empty() { vec![self.empty(join(&self.path, name))] } else { tables }
     }
 
-    /// The tables written `[[name]]`. Flags and variables belong to the table only if there is
-    /// exactly one.
+    /// The tables written `[[name]]`. Flags and variables apply only if there is exactly one.
     pub(super) fn tables(&mut self, name: &'static str) -> Vec<Self> {
         let tables = match self.take(name) {
             None => Vec::new(),
             Some(WrittenKey { at, value, .. }) => match value.into_inner() {
                 DeValue::Array(items) => items.into_iter().filter_map(|item| self.element(name, item)).collect(),
                 DeValue::Table(table) => {
-                    self.fault_at(&at, name, format!("write [[{name}]], with two brackets"));
+                    self.fault_at(&at, name, format!("write [[{name}]] with two brackets"));
                     vec![(at, table)]
                 }
                 other => {
@@ -247,19 +244,19 @@ impl<'a> Section<'a> {
         tables.collect()
     }
 
-    /// Whether `key` was given by flag, variable or file.
+    /// Whether a flag, a variable or the file sets `key`.
     pub(super) fn has(&self, key: &str) -> bool {
         self.given(key).is_some() || self.entries.iter().any(|entry| entry.name == key)
     }
 
-    /// What a flag or a variable says for `key`.
+    /// The value of a flag or a variable for `key`.
     pub(super) fn given(&self, key: &str) -> Option<(&'a SettingOrigin, &'a str)> {
         let path = join(self.given_as.as_ref()?, key);
         let (origin, text) = self.context.given.0.get(path.as_str())?;
         Some((origin, text))
     }
 
-    /// Whether flags and variables can mean this table.
+    /// Whether flags and variables apply to this table.
     pub(super) fn is_only_one(&self) -> bool {
         self.given_as.is_some()
     }
@@ -277,32 +274,38 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The setting `key`, which has no default; its absence is a fault and `advice` says what to do.
-    /// `stand_in` takes its place where it is missing or faulty, so that reading can go on.
-    pub(super) fn required<T>(&mut self, key: &'static str, kind: &Kind<T>, advice: &str, stand_in: T) -> Setting<T> {
+    /// The setting `key`, which has no default. If it is missing, that is a fault, and `advice` says what to
+    /// do. If it is missing or faulty, `replacement` is returned, so that reading can continue.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        kind: &Kind<T>,
+        advice: &str,
+        replacement: T,
+    ) -> Setting<T> {
         if !self.has(key) {
             self.refuse_absence(key, advice);
         }
-        self.optional(key, kind).unwrap_or_else(|| self.default(key, stand_in, true))
+        self.optional(key, kind).unwrap_or_else(|| self.default(key, replacement, true))
     }
 
-    /// The setting `key`. `None` when it is not given, and when it is faulty (which is reported).
+    /// The setting `key`. `None` if it is not set, and if it is faulty (which is reported).
     pub(super) fn optional<T>(&mut self, key: &'static str, kind: &Kind<T>) -> Option<Setting<T>> {
         let written = self.take(key);
         self.given_only(key, kind).or_else(|| {
             let entry = written.filter(|_| self.given(key).is_none())?;
             let value = (kind.parse)(&Raw::Written(entry.value.get_ref()));
-            self.judge(key, kind, entry.at, value)
+            self.setting_of(key, kind, entry.at, value)
         })
     }
 
-    /// The same, of flags and variables alone.
+    /// The setting `key` from flags and variables alone.
     pub(super) fn given_only<T>(&self, key: &str, kind: &Kind<T>) -> Option<Setting<T>> {
         let (origin, text) = self.given(key)?;
-        self.judge(key, kind, origin.clone(), (kind.parse)(&Raw::Given(text)))
+        self.setting_of(key, kind, origin.clone(), (kind.parse)(&Raw::Given(text)))
     }
 
-    /// A setting that nobody gave under its own name.
+    /// A setting that was not written, with a value derived from others.
     pub(super) fn derived<T>(
         &mut self,
         key: &'static str,
@@ -316,12 +319,12 @@ impl<'a> Section<'a> {
         Setting { value, origin, table: self.at.clone(), key, is_faulty: false }
     }
 
-    /// Takes `key` unread.
+    /// Marks `key` as known, and does not read it.
     pub(super) fn skip(&mut self, key: &'static str) {
         drop(self.take(key));
     }
 
-    /// Takes `key` and, when it is given, reports it as a fault.
+    /// Reports `key` as a fault if it is set.
     pub(super) fn refuse(&mut self, key: &'static str, message: &str) {
         let written = self.take(key).map(|entry| entry.at);
         if let Some(origin) = self.given(key).map(|(origin, _)| origin.clone()).or(written) {
@@ -329,26 +332,26 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reports that `key` is not given, and ought to be.
+    /// Reports that `key` is missing.
     pub(super) fn refuse_absence(&self, key: &'static str, message: &str) {
         self.fault_at(&self.at, key, format!("missing: {message}"));
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that was not read.
     pub(super) fn finish(self) {
         for entry in &self.entries {
             let message = match entry.name.as_ref() {
-                "client_secret" | "secret" => "a secret is not written here: name a file that holds it".to_owned(),
+                "client_secret" | "secret" => "a secret must not be in this file: name a file that holds it".to_owned(),
                 name => match closest(name, self.known.iter().copied()) {
                     Some(known) => format!("unknown key; did you mean {known}?"),
-                    None => format!("unknown key; known are {}", self.known.join(", ")),
+                    None => format!("unknown key; the known keys are {}", self.known.join(", ")),
                 },
             };
             self.fault_at(&entry.at, &entry.name, message);
         }
     }
 
-    fn judge<T>(
+    fn setting_of<T>(
         &self,
         key: &str,
         kind: &Kind<T>,
@@ -377,7 +380,7 @@ impl<'a> Section<'a> {
     }
 
     fn element(&self, name: &str, item: Spanned<DeValue<'a>>) -> Option<(SettingOrigin, DeTable<'a>)> {
-        let at = self.document.place(&item.span());
+        let at = self.document.position(&item.span());
         match item.into_inner() {
             DeValue::Table(table) => Some((at, table)),
             other => {

@@ -1,31 +1,41 @@
-//! Files that are named: looked at now, while somebody is looking.
+//! Checks of the files that settings name. They are checked while the configuration is read, so that an
+//! operator sees a wrong path at once and not at the first request.
 
+use std::io;
 use std::path::PathBuf;
 
 use super::file::Setting;
 use super::report::Reporter;
 use crate::secret::SecretSource;
 
-/// That it can be read, and holds a certificate at first sight.
+/// Why a file cannot be read, for a message.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
+/// Reports a file that cannot be read, or has no line that begins a PEM certificate.
 pub(super) fn check_certificates(file: &Setting<PathBuf>, report: &Reporter) {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
     match std::fs::read(&file.value) {
-        Err(error) => file.fault(report, format!("{} cannot be read: {}", file.value.display(), error.kind())),
+        Err(error) => file.fault(report, format!("{} cannot be read: {}", file.value.display(), reason(&error))),
         Ok(bytes) if !bytes.windows(BEGIN.len()).any(|window| window == BEGIN) => {
-            file.fault(report, format!("{} holds no PEM certificate", file.value.display()));
+            file.fault(report, format!("{} contains no PEM certificate", file.value.display()));
         }
         Ok(_) => {}
     }
 }
 
-/// That it can be opened.
+/// Reports a file that cannot be opened.
 pub(super) fn check_readable(file: &Setting<PathBuf>, report: &Reporter) {
     if let Err(error) = std::fs::File::open(&file.value) {
-        file.fault(report, format!("{} cannot be read: {}", file.value.display(), error.kind()));
+        file.fault(report, format!("{} cannot be read: {}", file.value.display(), reason(&error)));
     }
 }
 
-/// The same, and that it is not everybody's to read.
+/// Reports a private key that cannot be opened, and warns if every user can read it.
 pub(super) fn check_private_key(file: &Setting<PathBuf>, report: &Reporter) {
     if file.is_faulty() {
         return;
@@ -34,9 +44,9 @@ pub(super) fn check_private_key(file: &Setting<PathBuf>, report: &Reporter) {
     warn_if_world_readable(file, &SecretSource::File(file.value.clone()), report);
 }
 
-/// Says so when every user of this machine can read a secret.
+/// Warns if every user of this machine can read a secret.
 pub(super) fn warn_if_world_readable(file: &Setting<impl Sized>, secret: &SecretSource, report: &Reporter) {
     if secret.is_world_readable() {
-        report.warn(&file.origin, &file.key, "every user of this machine can read the file: chmod 600");
+        report.warn(&file.origin, &file.key, "every user of this machine can read the file: run chmod 600 on it");
     }
 }

@@ -1,4 +1,4 @@
-//! `[limits]`, and whether what the upstreams want of it fits.
+//! `[limits]`, and the check that the limits of all upstreams fit into it.
 
 use super::Upstream;
 use super::file::{Section, Setting};
@@ -23,13 +23,13 @@ impl WrittenLimits {
         let in_flight = section.setting("in_flight", &COUNT, default.in_flight);
         section.finish();
         if u32::try_from(max_body.value).is_err() {
-            max_body.fault(report, "must be below 4GiB: a body is held in memory whole");
+            max_body.fault(report, "must be below 4GiB, because a whole body is held in memory");
         }
         if max_body.value > buffered.value {
             max_body.fault_with(
                 &buffered,
                 report,
-                "max_body is above buffered, so the largest bodies could never be taken",
+                "max_body is larger than buffered: a body of that size could never be accepted",
             );
         }
         Self { max_body, buffered, in_flight }
@@ -43,28 +43,28 @@ impl WrittenLimits {
         }
     }
 
-    /// Whether every upstream gets what it wants, and what it needs.
-    pub(super) fn check_shares(&self, upstreams: &[Upstream], report: &Reporter) {
-        let wanted: Vec<_> = upstreams.iter().map(|upstream| upstream.quota).collect();
-        let shares = divide(&self.value(), &wanted);
-        if shares.iter().map(|quota| quota.buffered).fold(0, usize::saturating_add) > self.buffered.value {
-            self.buffered.fault(report, "less than what the [[upstream]] want of it together");
+    /// Reports limits of upstreams that together exceed `[limits]`, or leave one upstream too little.
+    pub(super) fn check_quotas(&self, upstreams: &[Upstream], report: &Reporter) {
+        let overrides: Vec<_> = upstreams.iter().map(|upstream| upstream.quota).collect();
+        let quotas = divide(&self.value(), &overrides);
+        if quotas.iter().map(|quota| quota.buffered).fold(0, usize::saturating_add) > self.buffered.value {
+            self.buffered.fault(report, "less than the sum of the [[upstream]] limits: raise it, or lower theirs");
         }
-        let in_flight = shares.iter().map(|quota| quota.in_flight).fold(0, usize::saturating_add);
-        if in_flight > self.in_flight.value || shares.iter().any(|quota| quota.in_flight == 0) {
-            self.in_flight.fault(report, "less than what the [[upstream]] want of it together");
+        let in_flight = quotas.iter().map(|quota| quota.in_flight).fold(0, usize::saturating_add);
+        if in_flight > self.in_flight.value || quotas.iter().any(|quota| quota.in_flight == 0) {
+            self.in_flight.fault(report, "less than the sum of the [[upstream]] limits: raise it, or lower theirs");
         }
         if self.max_body.value > self.buffered.value {
             return;
         }
-        for (upstream, quota) in upstreams.iter().zip(shares) {
+        for (upstream, quota) in upstreams.iter().zip(quotas) {
             if quota.max_body > self.max_body.value {
-                let message = format!("upstream {} takes larger bodies than max_body here", upstream.name);
+                let message = format!("upstream {} has a larger max_body than [limits]", upstream.name);
                 self.max_body.fault(report, message);
             }
             if quota.max_body > quota.buffered {
                 let (name, buffered) = (&upstream.name, (SIZE.show)(&quota.buffered));
-                let message = format!("upstream {name} may buffer {buffered}, less than one of its largest bodies");
+                let message = format!("upstream {name} may buffer {buffered}, which is less than its max_body");
                 self.buffered.fault_with(&self.max_body, report, message);
             }
         }

@@ -1,4 +1,4 @@
-//! `[listen]`: where callers connect, and who may.
+//! `[listen]`: where callers connect, and the check that the listener is not open by mistake.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::gateway::server::socket::{Address, MODE};
 use crate::gateway::server::tls::TlsFiles;
 use crate::secret::SecretSource;
 
-/// The section as it is written. Who may connect is judged when the callers are known.
+/// The section as it is written. Access is checked when the callers are known.
 pub(super) struct WrittenListen {
     pub(super) address: Setting<Address>,
     max_connections: usize,
@@ -41,56 +41,65 @@ impl WrittenListen {
         Self { address, max_connections, anonymous, tls, token_key }
     }
 
-    /// Whether a caller can prove itself by a certificate.
+    /// Whether a caller can authenticate with a certificate.
     pub(super) fn has_client_ca(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
 
-    /// With what `callers` say: a certificate is asked of everyone unless some caller has a key.
+    /// Completes the section. A client certificate is required of every connection if no caller has a key.
     pub(super) fn finish(self, callers: &[Caller], report: &Reporter) -> (Option<SecretSource>, Listen) {
         let certificates_only = self.has_client_ca() && callers.iter().all(|caller| caller.keys.is_none());
-        check_who_may_connect(&self.address, callers.len(), certificates_only, &self.anonymous, report);
-        check_what_passes_in_clear(&self.address, callers.len(), self.tls.is_some(), report);
+        check_access(&self.address, callers.len(), certificates_only, &self.anonymous, report);
+        warn_about_plaintext(&self.address, callers.len(), self.tls.is_some(), report);
         let Self { address, max_connections, tls, token_key, .. } = self;
         let tls = tls.map(|tls| TlsFiles { require_client_certificate: certificates_only, ..tls });
         (token_key, Listen { address: address.value, max_connections, tls })
     }
 }
 
-/// A unix socket lets in whom its mode lets in; any other listener that is not loopback lets in
-/// everyone. Then somebody must tell callers apart, or say that this is meant.
-fn check_who_may_connect(
+/// Access to a unix socket is limited by its mode. Any other listener that is not loopback is open to the
+/// network: it needs callers or client certificates, or the operator's consent.
+fn check_access(
     address: &Setting<Address>,
     callers: usize,
-    proves_itself: bool,
+    requires_certificate: bool,
     anonymous: &Setting<bool>,
     report: &Reporter,
 ) {
     if anonymous.value && callers > 0 {
-        report.warn(&anonymous.origin, &anonymous.key, "means nothing beside a [[caller]]: each request must be one's");
+        report.warn(
+            &anonymous.origin,
+            &anonymous.key,
+            "has no effect if there is a [[caller]]: each request must come from a known caller",
+        );
     }
-    if !is_open(&address.value) || callers > 0 || proves_itself {
+    if !is_open(&address.value) || callers > 0 || requires_certificate {
         return;
     }
     if anonymous.value {
-        report.warn(&address.origin, &address.key, "whoever can connect uses our credentials (anonymous = true)");
+        report.warn(
+            &address.origin,
+            &address.key,
+            "any client that can connect uses the gateway's credentials (anonymous = true)",
+        );
     } else {
         address.fault_with(
             anonymous,
             report,
-            "not loopback, and callers are not told apart: whoever can connect would use our credentials. Use \
-             127.0.0.1 or a unix socket; or write a [[caller]]; or ask for certificates by `tls = { certificate = \
-             \"...\", private_key = \"...\", client_ca = \"...\" }` under [listen]; or accept that by `anonymous = true` \
-             under [listen] (or --anonymous)",
+            "not loopback, and callers are not authenticated: any client that can connect would use the gateway's \
+             credentials. Use 127.0.0.1 or a unix socket; or write a [[caller]]; or require client certificates by \
+             `tls = { certificate = \"...\", private_key = \"...\", client_ca = \"...\" }` under [listen]; or allow it \
+             by `anonymous = true` under [listen] (or --anonymous)",
         );
     }
 }
 
-/// Keys and bodies in clear are a network's to read, unless something around us encrypts it (a mesh).
-fn check_what_passes_in_clear(address: &Setting<Address>, callers: usize, has_tls: bool, report: &Reporter) {
+/// Without TLS the network can read keys and bodies, unless a service mesh encrypts the connection.
+fn warn_about_plaintext(address: &Setting<Address>, callers: usize, has_tls: bool, report: &Reporter) {
     if callers > 0 && !has_tls && is_open(&address.value) {
-        let advice = "not loopback, and no `tls`: callers' keys and bodies pass in clear, unless a mesh encrypts them";
-        report.warn(&address.origin, &address.key, advice);
+        let message =
+            "not loopback, and no `tls`: callers' keys and bodies are sent in clear, unless a mesh encrypts them";
+        report.warn(&address.origin, &address.key, message);
     }
 }
 
@@ -101,7 +110,7 @@ fn is_open(address: &Address) -> bool {
 fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Address> {
     match &address.value {
         _ if address.is_faulty() => section.skip("mode"),
-        Address::Tcp(_) => section.refuse("mode", "is a unix socket's, and the address is none"),
+        Address::Tcp(_) => section.refuse("mode", "applies to a unix socket, but `address` is not one"),
         Address::Unix { .. } => {
             let mode = section.setting("mode", &FILE_MODE, MODE);
             return address.map(|address| match address {
@@ -115,7 +124,7 @@ fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Ad
 
 fn read_tls(mut section: Section<'_>) -> TlsFiles {
     let report = section.context.report;
-    let advice = "write `certificate = \"...\"` and `private_key = \"...\"`, both PEM files";
+    let advice = "set `certificate` and `private_key` to PEM files";
     let certificate = section.required("certificate", &PATH, advice, PathBuf::new());
     let private_key = section.required("private_key", &PATH, advice, PathBuf::new());
     let client_ca = section.optional("client_ca", &PATH);
@@ -132,7 +141,7 @@ fn read_tls(mut section: Section<'_>) -> TlsFiles {
     }
 }
 
-/// Reads the secret as it will be read later: now somebody is looking.
+/// Reads the secret as the gateway will read it, so that a fault is reported now.
 fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Reporter) {
     warn_if_world_readable(file, source, report);
     match source.read().map(|secret| TokenKey::shared(&secret)) {
@@ -142,7 +151,7 @@ fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Repo
     }
 }
 
-/// An IP address and a port, or `unix:` and a path; its mode is another setting.
+/// An IP address and a port, or `unix:` and a path. The mode of a socket is another setting.
 const LISTEN_ADDRESS: Kind<Address> = Kind { parse: parse_address, show: Address::to_string };
 
 fn parse_address(raw: &Raw<'_>) -> Result<Address, String> {
@@ -150,19 +159,21 @@ fn parse_address(raw: &Raw<'_>) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         let is_file = Path::new(path).file_name().is_some() && !path.ends_with('/');
         if !is_file || path.contains(char::is_control) {
-            return Err(format!("{text:?} is not a unix socket, such as \"unix:/run/jwe-gateway/gateway.sock\""));
+            return Err(format!(
+                "{text:?} is not the path of a unix socket, such as \"unix:/run/jwe-gateway/gateway.sock\""
+            ));
         }
         return Ok(Address::Unix { path: Path::new(path).to_owned(), mode: MODE });
     }
     (ADDRESS.parse)(raw).map(SocketAddr::into)
 }
 
-/// Permission bits, in octal as `chmod` takes them. As text: `0660` without quotes is no number in
-/// TOML, and 660 would be another one.
+/// Permission bits in octal, as for `chmod`. They are text: `0660` without quotes is not a TOML number, and
+/// 660 would be a different number.
 const FILE_MODE: Kind<u32> = Kind { parse: parse_mode, show: |mode| format!("{mode:04o}") };
 
 fn parse_mode(raw: &Raw<'_>) -> Result<u32, String> {
-    let wrong = "not a mode: write it as chmod takes it and in quotes, such as \"0660\"";
+    let wrong = "not a mode: write octal permission bits in quotes, such as \"0660\"";
     let text = raw.text().map_err(|_| wrong.to_owned())?;
     let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     match u32::from_str_radix(text, 8) {

@@ -1,24 +1,23 @@
-//! One configuration out of a TOML file, flags and environment variables.
+//! Reads the configuration from a TOML file, flags and environment variables.
 //!
-//! Precedence: flags, then variables, then the file, then the defaults, which are the rooms'
-//! own (`gateway::Limits::default()` is what `[limits]` is when nobody writes it).
+//! Precedence: flags, then variables, then the file, then defaults. The defaults belong to the modules that
+//! are configured: `gateway::Limits::default()` is the default of `[limits]`.
 //!
-//! Every fault is found in one run and names its place: `gateway.toml:12:8: limits.max_body:
-//! ...`, `--listen: ...`, `JWE_GATEWAY_LISTEN: ...`. Keys nobody knows are faults. A value that
-//! a flag or a variable replaces is not judged.
+//! One run reports every fault with its origin: `gateway.toml:12:8: limits.max_body: ...`, `--listen: ...`,
+//! `JWE_GATEWAY_LISTEN: ...`. An unknown key is a fault. A value that a flag or a variable replaces is not
+//! checked.
 //!
-//! The hard case is a check across two settings of which one is faulty itself: it would judge
-//! a default that nobody wrote. Such checks are left out until the faulty one is mended.
+//! The hard case is a check that compares two settings while one of them is faulty: it would compare a
+//! default that was never written. Such a check is skipped until the faulty setting is corrected.
 //!
-//! Flags and variables mean the one upstream there is; with several in the file, those that
-//! set something of an upstream are faults. `FLANKS_CLIENT_ID`, `FLANKS_CLIENT_SECRET_FILE`
-//! and `FLANKS_CLIENT_SECRET` are the provider's own names and may be set for other programs:
-//! they fill what nothing else sets, and override nothing.
+//! A flag or a variable for an upstream means the only upstream. If the file has several, such flags and
+//! variables are faults. `FLANKS_CLIENT_ID`, `FLANKS_CLIENT_SECRET_FILE` and `FLANKS_CLIENT_SECRET` are the
+//! provider's own names and may be set for other programs: they fill gaps and override nothing.
 //!
-//! Relative paths are relative to the working directory, like those of any command line.
+//! Relative paths are relative to the working directory, as on any command line.
 //!
-//! Rejected: serde's derive for the file (see `file.rs`), clap's `env` (see `overrides.rs`),
-//! and logging warnings while reading, because the log's own format is read here.
+//! Rejected: serde's derive for the file (see `file.rs`); clap's `env` (see `overrides.rs`); logging
+//! warnings while reading, because the log format is one of the settings that are read.
 
 mod caller;
 mod connection;
@@ -72,7 +71,7 @@ use listen::WrittenListen;
 use report::Reporter;
 use values::{ADDRESS, DEADLINE, DURATION, Kind, one_of};
 
-/// Everything the gateway is built from.
+/// All settings of a gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[listen]`, `[limits]` and `[deadlines]`.
@@ -88,43 +87,43 @@ pub struct Config {
 /// One `[[upstream]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
-    /// What logs and metrics call it; the host of its URL unless set.
+    /// The name in logs and metrics; by default the host of its URL.
     pub name: String,
-    /// The paths that go there: this one and those below it.
+    /// The prefix of the paths that this upstream serves.
     pub prefix: PathPrefix,
-    /// Whether the prefix is taken off before a request goes on.
+    /// Whether the prefix is removed before a request is forwarded.
     pub strip_prefix: bool,
-    /// Who seals.
+    /// Whether bodies are sealed here, must arrive sealed, or are sent in clear.
     pub encryption: Encryption,
-    /// What becomes of a caller's own call of the token endpoint.
+    /// How the gateway handles a caller's request to the token endpoint.
     pub token_endpoint: TokenEndpoint,
-    /// What it wants of `[limits]`, in place of an even share.
+    /// Limits for this upstream that replace its even share of `[limits]`.
     pub quota: QuotaOverrides,
-    /// Where it is, and how long it is waited for.
+    /// URL, trust, proxy and timeouts.
     pub upstream: crate::upstream::Config,
-    /// The statuses by which it can mean that it cannot open a message: then the keys are
-    /// fetched anew, and a message whose key is gone is sealed and sent once more.
+    /// Statuses that may mean "this message cannot be opened". After one of them the keys are fetched; if
+    /// the message's key is gone, the request is sealed with a new key and resent once.
     pub key_refusals: Vec<StatusCode>,
-    /// `[upstream.keys]`; nobody asks for them where `encryption` is off.
+    /// `[upstream.keys]`; not used if `encryption` is off.
     pub keys: keys::Config,
     /// `[upstream.credentials]`.
     pub credentials: crate::credentials::Config,
 }
 
-/// A configuration with what else reading it found out.
+/// A configuration, its summary and its warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Each setting in effect and who set it.
+    /// Each setting in effect with its origin.
     pub summary: Summary,
-    /// What works and should be changed, one line each.
+    /// Settings that work but should be changed, one line each.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// A gateway to one provider, on free ports of the loopback interface and with everything else
-    /// as it is by default: for tests, and for programs that embed a gateway.
+    /// A gateway to one provider, on free loopback ports, with defaults for all other settings. For tests,
+    /// and for programs that embed a gateway.
     #[must_use]
     pub fn for_one(name: &str, url: Url, client_id: String, client_secret: SecretSource) -> Self {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -150,10 +149,10 @@ impl Config {
 }
 
 impl Loaded {
-    /// Reads the configuration. Files it names must exist: secrets and certificates are read once.
+    /// Reads the configuration. The files that it names must exist: secrets and certificates are read once.
     ///
     /// # Errors
-    /// Every fault at once.
+    /// All faults of the configuration.
     pub fn read(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigFaults> {
         let report = Reporter::default();
         let given = Given::collect(overrides, environment, &report);
@@ -179,7 +178,7 @@ impl Loaded {
     }
 }
 
-/// What is missing or faulty is reported, and something else stands in its place.
+/// Reports each missing or faulty setting, and continues with a replacement value.
 fn read(mut root: Section<'_>) -> Config {
     let listen = WrittenListen::read(root.section("listen"));
     let limits = WrittenLimits::read(root.section("limits"));
@@ -189,7 +188,7 @@ fn read(mut root: Section<'_>) -> Config {
     let callers = caller::read(root.tables("caller"), listen.has_client_ca(), root.context.report);
     let callers_have_keys = callers.iter().any(|caller| caller.keys.is_some());
     let upstreams = upstream::read(root.tables_or_one("upstream"), callers_have_keys, root.context);
-    limits.check_shares(&upstreams, root.context.report);
+    limits.check_quotas(&upstreams, root.context.report);
     let limits = limits.value();
     let (token_key, listen) = listen.finish(&callers, root.context.report);
     root.finish();
@@ -215,7 +214,11 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
     let report = section.context.report;
     section.finish();
     if listen.value.tcp().is_some_and(|listen| overlap(address.value, listen)) {
-        address.fault_with(listen, report, "admin.address and listen.address are the same");
+        address.fault_with(
+            listen,
+            report,
+            "admin.address and listen.address are the same: use another port for one of them",
+        );
     }
     admin::Config { address: address.value }
 }
@@ -233,7 +236,7 @@ fn read_log(mut section: Section<'_>) -> telemetry::Config {
     telemetry::Config { format }
 }
 
-/// Whether the second of the two could not be bound. Port 0 is a different port each time.
+/// Whether the two addresses cannot both be bound. Port 0 means another free port each time.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
     a.port() != 0 && a.port() == b.port() && (ip_a == ip_b || ip_a.is_unspecified() || ip_b.is_unspecified())

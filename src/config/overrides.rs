@@ -1,13 +1,12 @@
 //! Flags and environment variables: the settings of a gateway with one upstream.
 //!
-//! One table, [`FLAGS`], makes the flag, its help text, its variable and the key it stands
-//! for, so none of the four can drift from the others.
+//! One table, [`FLAGS`], defines the flag, its help text, its variable and its key in the file, so the four
+//! always match.
 //!
-//! Rejected: clap's derive with `env`. It merges a variable into its flag, and the faults of
-//! the two could no longer say which was meant; it reads the process environment itself, so
-//! tests would have to change it; and it stops at the first value that it cannot parse, with
-//! the exit code of a usage error. Here clap takes texts, and one reader judges flags,
-//! variables and file alike.
+//! Rejected: clap's derive with `env`. It merges a variable into its flag, so a fault could not name the one
+//! that is wrong. It reads the process environment itself, so tests would have to change it. It stops at the
+//! first value that it cannot parse, with the exit code of a usage error. Here clap returns texts, and flags,
+//! variables and file are parsed by the same code.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,11 +20,11 @@ use super::faults::{ConfigFault, SettingOrigin};
 use super::report::Reporter;
 use super::values::closest;
 
-/// One setting that can be given without a file.
+/// A setting that can be set without a file.
 pub(super) struct Flag {
-    /// Without dashes. The variable is `JWE_GATEWAY_` and this in capitals.
+    /// Without dashes. The variable is `JWE_GATEWAY_` and this name in upper case.
     pub(super) name: &'static str,
-    /// The key it stands for; `upstream.` means the only upstream there is.
+    /// The key in the file; `upstream.` means the only upstream.
     pub(super) key: &'static str,
     value_name: &'static str,
     help: &'static str,
@@ -42,45 +41,50 @@ const fn switch(name: &'static str, key: &'static str, help: &'static str) -> Fl
 
 /// Every flag but `--config`, in the order of the help text.
 pub(super) const FLAGS: [Flag; 19] = [
-    flag("upstream", "upstream.url", "URL", "The provider, such as https://api.flanks.io"),
+    flag("upstream", "upstream.url", "URL", "URL of the provider, such as https://api.flanks.io"),
     flag("client-id", "upstream.credentials.client_id", "ID", "Client id for the token endpoint"),
     flag(
         "client-secret-file",
         "upstream.credentials.client_secret_file",
         "FILE",
-        "File that holds the client secret and nothing else",
+        "File that contains the client secret and nothing else",
     ),
-    flag(
-        "credentials",
-        "upstream.credentials.kind",
-        "KIND",
-        "What is presented to the provider: client-credentials, static or none",
-    ),
-    flag("token-url", "upstream.credentials.url", "URL", "Token endpoint, when it is not <upstream>/v0/token"),
-    flag("token-format", "upstream.credentials.format", "FORMAT", "How a token is asked for: json, form or basic"),
+    flag("credentials", "upstream.credentials.kind", "KIND", "Kind of credentials: client-credentials, static or none"),
+    flag("token-url", "upstream.credentials.url", "URL", "Token endpoint [default: <upstream>/v0/token]"),
+    flag("token-format", "upstream.credentials.format", "FORMAT", "Format of token requests: json, form or basic"),
     flag(
         "keys",
         "upstream.keys.source",
         "URL|FILE",
-        "The provider's JWK Set, when it is not <upstream>/.well-known/jwks.json",
+        "The provider's JWK Set [default: <upstream>/.well-known/jwks.json]",
     ),
     flag(
         "last-known-good",
         "upstream.keys.last_known_good",
         "FILE",
-        "Where to keep the last good JWK Set for a restart",
+        "File that keeps the last good JWK Set for a restart",
     ),
-    flag("ca-file", "upstream.ca_file", "FILE", "PEM certificates to trust beside the system's"),
-    switch("allow-http", "upstream.allow_http", "Allow http to a provider that is not on this machine"),
-    flag("listen", "listen.address", "ADDRESS", "Where callers connect [default: 127.0.0.1:8080]"),
-    switch("anonymous", "listen.anonymous", "Serve whoever can reach an address that is not loopback"),
-    flag("max-connections", "listen.max_connections", "COUNT", "Open connections from callers, at most"),
-    flag("admin", "admin.address", "ADDRESS", "Where health and metrics are served [default: 127.0.0.1:8081]"),
-    flag("max-body", "limits.max_body", "SIZE", "The largest body taken from a caller, such as 32MiB"),
-    flag("buffered", "limits.buffered", "SIZE", "All bodies held at one time, at most, such as 256MiB"),
-    flag("in-flight", "limits.in_flight", "COUNT", "Requests served at one time, at most"),
-    flag("drain-delay", "deadlines.drain_delay", "DURATION", "From \"not ready\" to closing the listener, such as 5s"),
-    flag("log-format", "log.format", "FORMAT", "auto, json or text; auto is json unless stdout is a terminal"),
+    flag("ca-file", "upstream.ca_file", "FILE", "PEM certificates to trust in addition to the system's"),
+    switch("allow-http", "upstream.allow_http", "Allow plain http to a provider on another machine"),
+    flag("listen", "listen.address", "ADDRESS", "Address for callers [default: 127.0.0.1:8080]"),
+    switch("anonymous", "listen.anonymous", "Serve any client on an address that is not loopback"),
+    flag("max-connections", "listen.max_connections", "COUNT", "Maximum number of open connections from callers"),
+    flag("admin", "admin.address", "ADDRESS", "Address for health and metrics [default: 127.0.0.1:8081]"),
+    flag("max-body", "limits.max_body", "SIZE", "Maximum size of a caller's body, such as 32MiB"),
+    flag("buffered", "limits.buffered", "SIZE", "Maximum size of all bodies in memory, such as 256MiB"),
+    flag("in-flight", "limits.in_flight", "COUNT", "Maximum number of concurrent requests"),
+    flag(
+        "drain-delay",
+        "deadlines.drain_delay",
+        "DURATION",
+        "Time from \"not ready\" to closing the listener, such as 5s",
+    ),
+    flag(
+        "log-format",
+        "log.format",
+        "FORMAT",
+        "Log format: auto, json or text; auto is json unless stdout is a terminal",
+    ),
 ];
 
 const CONFIG_HELP: &str = "Configuration file (TOML)";
@@ -109,19 +113,19 @@ fn help(text: &str, flag: &str) -> String {
     format!("{text} [env: {}]", variable(flag))
 }
 
-/// What the flags say. Flattened into the arguments of `run` and `check`.
+/// The values of the flags. Flattened into the arguments of `run`, `check` and `doctor`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--config`: the file to read. Without one the variable `JWE_GATEWAY_CONFIG` is looked at.
+    /// `--config`: the file to read. If it is not given, the variable `JWE_GATEWAY_CONFIG` applies.
     pub config: Option<PathBuf>,
     given: BTreeMap<&'static str, String>,
 }
 
 impl Overrides {
-    /// What was given for `flag`, by flag or else by variable.
+    /// The value of `flag`, or else of its variable.
     ///
     /// # Errors
-    /// When the variable is not UTF-8.
+    /// If the variable is not UTF-8.
     pub(super) fn given(
         &self,
         flag: &Flag,
@@ -135,11 +139,11 @@ impl Overrides {
         let origin = SettingOrigin::Environment(name);
         match value.into_string() {
             Ok(text) => Ok(Some((origin, text))),
-            Err(_) => Err(ConfigFault::new(origin, flag.key, "not UTF-8")),
+            Err(_) => Err(ConfigFault::new(origin, flag.key, "not UTF-8 text")),
         }
     }
 
-    /// The file to read, by flag or else by variable.
+    /// The file to read, from `--config` or else from its variable.
     pub(super) fn file(&self, environment: &Environment) -> Option<PathBuf> {
         self.config.clone().or_else(|| environment.get(&variable("config")).map(PathBuf::from))
     }

@@ -1,4 +1,4 @@
-//! What reading a configuration finds out: faults, warnings, and the settings in effect.
+//! Collects faults, warnings and the settings in effect while a configuration is read.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,8 +7,8 @@ use super::faults::{ConfigFault, ConfigFaults, SettingOrigin};
 
 /// Every setting in effect, in the order of the documentation: `key = value  (origin)`.
 ///
-/// Made while reading, from the values as they were taken, so it cannot tell another story
-/// than the [`Config`](super::Config). Secrets are shown by the place they are read from.
+/// It is collected while reading, from the same values as the [`Config`](super::Config), so the two cannot
+/// differ. A secret is shown by its file or variable, never by its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary(Vec<SummaryLine>);
 
@@ -31,7 +31,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Collects while sections are read. Several sections are open at a time, hence the cells.
+/// Collects while sections are read. Uses cells, because several sections are open at a time.
 #[derive(Default)]
 pub(super) struct Reporter {
     faults: RefCell<Vec<ConfigFault>>,
@@ -46,10 +46,10 @@ impl Reporter {
         }
     }
 
-    /// Something that works and should be changed. Written like a fault, so that it names its place.
+    /// Adds a warning about a setting that works but should be changed. It has the form of a fault.
     pub(super) fn warn(&self, origin: &SettingOrigin, key: &str, message: &str) {
         let warning = ConfigFault::new(origin.clone(), key, message).to_string();
-        // A variable is read for each upstream.
+        // A variable is read once for each upstream.
         if !self.warnings.borrow().contains(&warning) {
             self.warnings.borrow_mut().push(warning);
         }
@@ -59,12 +59,15 @@ impl Reporter {
         self.lines.borrow_mut().push(SummaryLine { key: key.into(), value: value.into(), origin });
     }
 
-    /// The faults so far.
+    /// The faults reported until now.
     pub(super) fn faults(&self) -> ConfigFaults {
         ConfigFaults::of(self.faults.borrow().clone())
     }
 
-    /// The settings in effect and the warnings, unless there are faults.
+    /// Returns the settings in effect and the warnings.
+    ///
+    /// # Errors
+    /// If a fault was reported.
     pub(super) fn finish(self) -> Result<(Summary, Vec<String>), ConfigFaults> {
         if self.faults.borrow().is_empty() {
             Ok((Summary(self.lines.into_inner()), self.warnings.into_inner()))

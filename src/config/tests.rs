@@ -1,4 +1,4 @@
-//! The configuration as people write it: files, flags and variables together.
+//! The configuration as it is written: files, flags and variables together.
 
 mod documented;
 mod faults;
@@ -13,14 +13,14 @@ use tempfile::TempDir;
 
 use super::{Config, ConfigFaults, Environment, Loaded, Overrides};
 
-/// The smallest file, but for where its secret is.
+/// The smallest file. `SECRET` is replaced by the path of a secret.
 const SMALLEST: &str = r#"[[upstream]]
 url = "https://api.flanks.io"
 credentials.client_id = "id"
 credentials.client_secret_file = "SECRET"
 "#;
 
-/// A directory with a secret that only we can read, and a file `gateway.toml`.
+/// A directory with a secret that only its owner can read, and a file `gateway.toml`.
 struct TestFiles(TempDir);
 
 impl TestFiles {
@@ -43,7 +43,7 @@ impl TestFiles {
         }
     }
 
-    /// Reads `gateway.toml` with this content, in which `SECRET` is the path of the secret.
+    /// Reads `gateway.toml` with this content. `SECRET` becomes the path of the secret.
     fn read(&self, toml: &str, flags: &[&str], environment: Environment) -> Result<Loaded, ConfigFaults> {
         self.write("gateway.toml", toml.replace("SECRET", &self.path("secret")));
         let mut overrides = overrides(flags);
@@ -51,7 +51,7 @@ impl TestFiles {
         Loaded::read(&overrides, &environment)
     }
 
-    /// The same file by name, whose directory is not known to a test.
+    /// The faults of such a file, without the directory in their paths.
     fn faults(&self, toml: &str, flags: &[&str], environment: Environment) -> Vec<String> {
         let faults = self.read(toml, flags, environment).expect_err("faults");
         faults.to_string().replace(&self.path(""), "").lines().map(str::to_owned).collect()
@@ -67,12 +67,12 @@ fn nothing() -> Environment {
     Environment::from([])
 }
 
-/// The configuration of a file and nothing else.
+/// The configuration of a file, without flags and variables.
 fn config(toml: &str) -> Config {
     TestFiles::new().read(toml, &[], nothing()).unwrap().config
 }
 
-/// The faults of a file and nothing else.
+/// The faults of a file, without flags and variables.
 fn faults(toml: &str) -> Vec<String> {
     TestFiles::new().faults(toml, &[], nothing())
 }
@@ -84,7 +84,7 @@ fn fault(lines: &str) -> String {
     faults.into_iter().next().unwrap()
 }
 
-/// The only fault of the smallest file with `lines` in its [[upstream]].
+/// The only fault of the smallest file with `lines` in its `[[upstream]]`.
 fn upstream_fault(lines: &str) -> String {
     let faults = faults(&format!("{SMALLEST}{lines}\n"));
     assert_eq!(faults.len(), 1, "{faults:#?}");

@@ -22,17 +22,17 @@ use crate::keys::Source;
 use crate::path_prefix::{BadPathPrefix, PathPrefix};
 use crate::{keys, upstream};
 
-/// Where a provider publishes its keys, and gives out tokens, unless it is said otherwise.
+/// The default paths of a provider's key set and token endpoint.
 pub(super) const JWKS_PATH: &str = endpoints::jwks::PATH;
 pub(super) const TOKEN_PATH: &str = endpoints::token::PATH;
 
-/// A provider that cannot open a message finds fault with the request.
+/// The status that we assume for a message that the provider cannot open.
 pub(super) const KEY_REFUSALS: [StatusCode; 1] = [StatusCode::BAD_REQUEST];
 
-/// The provider of `FLANKS_CLIENT_ID`, which alone says where to go.
+/// The default URL if `FLANKS_CLIENT_ID` is set.
 const FLANKS: &str = "https://api.flanks.io";
 
-/// Reads every upstream and compares them. `callers_have_keys` tells whether some caller has one.
+/// Reads every upstream and compares them. `callers_have_keys`: at least one caller has a key.
 pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context: Context<'_>) -> Vec<Upstream> {
     if sections.len() > 1 {
         refuse_overrides(context);
@@ -43,12 +43,17 @@ pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context:
             if prefix.value == earlier_prefix.value {
                 prefix.fault_with(earlier_prefix, context.report, "another [[upstream]] has the same prefix");
             }
-            let kept = |upstream: &Upstream| upstream.keys.last_known_good.clone();
-            if kept(upstream).is_some() && kept(upstream) == kept(earlier) {
-                prefix.fault(context.report, "another [[upstream]] has the same keys.last_known_good");
+            let last_good = |upstream: &Upstream| upstream.keys.last_known_good.clone();
+            if last_good(upstream).is_some() && last_good(upstream) == last_good(earlier) {
+                prefix
+                    .fault(context.report, "another [[upstream]] has the same keys.last_known_good: use one file each");
             }
             if name.value == earlier_name.value {
-                name.fault_with(earlier_name, context.report, "another [[upstream]] has the same name: set it");
+                name.fault_with(
+                    earlier_name,
+                    context.report,
+                    "another [[upstream]] has the same name: set another `name`",
+                );
             }
         }
     }
@@ -56,23 +61,27 @@ pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context:
     upstreams.into_iter().map(|(_, _, upstream)| upstream).collect()
 }
 
-/// A token request that another upstream's longer prefix takes would go on to that one's provider, with a
-/// caller's key in it.
+/// Reports an upstream whose longer prefix covers the emulated token endpoint of another. Its provider would
+/// receive token requests, with callers' keys in them.
 fn check_shadows(upstreams: &[(Setting<String>, Setting<PathPrefix>, Upstream)], report: &Reporter) {
     for (_, prefix, upstream) in upstreams.iter().filter(|(_, _, one)| one.token_endpoint == TokenEndpoint::Emulate) {
         let Some(path) = emulated_path(upstream) else { continue };
         let longer =
             |other: &&(_, Setting<PathPrefix>, Upstream)| other.1.value.as_str().len() > prefix.value.as_str().len();
         if let Some((_, other, _)) = upstreams.iter().filter(longer).find(|(_, other, _)| other.value.contains(&path)) {
-            other.fault_with(prefix, report, format!("takes {path} from the [[upstream]] that emulates it"));
+            other.fault_with(
+                prefix,
+                report,
+                format!("covers {path}, where another [[upstream]] emulates the token endpoint"),
+            );
         }
     }
 }
 
-/// Flags and variables cannot say which of several upstreams they mean.
+/// A flag or a variable cannot name one of several upstreams.
 fn refuse_overrides(context: Context<'_>) {
     let fault = |origin: &SettingOrigin, key: &str| {
-        let message = format!("sets {key}, and the file has several [[upstream]]: write it there");
+        let message = format!("sets {key}, but the file has several [[upstream]]: set it in the file");
         context.report.fault(ConfigFault::new(origin.clone(), "", message));
     };
     for (key, origin) in context.given.under("upstream.") {
@@ -103,16 +112,16 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
     let allow_http = section.setting("allow_http", &BOOL, false);
     check_http(&url, &url.value, &allow_http, report);
 
-    let mut far = upstream::Config::new(url.value.clone());
-    far.ca_file = section.optional("ca_file", &PATH).map(|file| {
+    let mut transport = upstream::Config::new(url.value.clone());
+    transport.ca_file = section.optional("ca_file", &PATH).map(|file| {
         check_certificates(&file, report);
         file.value
     });
-    far.identity = connection::read_identity(&mut section);
-    far.proxy = connection::read_proxy(&mut section, &url.value);
-    far.connect = section.setting("connect", &DEADLINE, far.connect).value;
-    far.reply = section.setting("reply", &DEADLINE, far.reply).value;
-    far.idle = section.setting("idle", &DEADLINE, far.idle).value;
+    transport.identity = connection::read_identity(&mut section);
+    transport.proxy = connection::read_proxy(&mut section, &url.value);
+    transport.connect = section.setting("connect", &DEADLINE, transport.connect).value;
+    transport.reply = section.setting("reply", &DEADLINE, transport.reply).value;
+    transport.idle = section.setting("idle", &DEADLINE, transport.idle).value;
     let quota = QuotaOverrides {
         max_body: section.optional("max_body", &SIZE).map(|size| size.value),
         buffered: section.optional("buffered", &SIZE).map(|size| size.value),
@@ -135,7 +144,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         encryption: encryption.value,
         token_endpoint: token_endpoint.value,
         quota,
-        upstream: far,
+        upstream: transport,
         key_refusals,
         keys,
         credentials,
@@ -148,21 +157,23 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
     (name, prefix, upstream)
 }
 
-/// An emulated endpoint to which no request comes, or that could answer none, is a mistake: the clients
-/// it is for would find out one by one.
+/// Refuses an emulated endpoint that no request can reach, or that could not issue a token.
 fn check_emulation(upstream: &Upstream, callers_have_keys: bool) -> Result<(), String> {
     if !callers_have_keys {
-        return Err("a client gets a token for a caller's key: write a [[caller]] with `key_sha256_file`".to_owned());
+        return Err(
+            "tokens are issued for callers' keys, but no caller has one: add a [[caller]] with `key_sha256_file`"
+                .to_owned(),
+        );
     }
     match emulated_path(upstream) {
         Some(_) => Ok(()),
         None => {
-            Err("the token endpoint is not below this upstream's `url` and `prefix`, so no caller comes to it".into())
+            Err("the token endpoint is not below this upstream's `url` and `prefix`, so callers cannot reach it".into())
         }
     }
 }
 
-/// The path by which callers come to an upstream's token endpoint, if they can.
+/// The path of an upstream's token endpoint for callers, if they can reach it.
 fn emulated_path(upstream: &Upstream) -> Option<String> {
     let token_url = match &upstream.credentials {
         crate::credentials::Config::ClientCredentials(credentials) => Some(&credentials.url),
@@ -171,9 +182,9 @@ fn emulated_path(upstream: &Upstream) -> Option<String> {
     endpoints::token::locate(&upstream.upstream.url, &upstream.prefix, upstream.strip_prefix, token_url)?.caller_path
 }
 
-/// Where nothing is sealed, there is nothing to say about keys.
+/// Without sealing, settings of keys would have no effect.
 fn refuse_keys(section: &mut Section<'_>) {
-    const MESSAGE: &str = "encryption is \"off\" here, so there are no keys";
+    const MESSAGE: &str = "has no effect, because encryption is \"off\": remove it";
     section.refuse("keys", MESSAGE);
     section.refuse("key_refusals", MESSAGE);
     if section.is_only_one() {
@@ -184,16 +195,16 @@ fn refuse_keys(section: &mut Section<'_>) {
     }
 }
 
-/// A fixed credential is presented with the fetch of a key set, too, if that comes from where the
-/// requests go: a gateway that serves one from its cache knows its callers by it.
+/// A fixed credential is also sent with the fetch of the key set, if the set is on the upstream's origin: an
+/// egress authenticates the callers of its key set by it.
 fn credential_for(
     source: &Source,
     credentials: &crate::credentials::Config,
     upstream: &Url,
 ) -> Option<keys::Credential> {
     match (source, credentials) {
-        (Source::Url(url), crate::credentials::Config::Static(fixed)) if url.origin() == upstream.origin() => {
-            let crate::credentials::StaticCredentials { header, prefix, secret } = fixed.clone();
+        (Source::Url(url), crate::credentials::Config::Static(credentials)) if url.origin() == upstream.origin() => {
+            let crate::credentials::StaticCredentials { header, prefix, secret } = credentials.clone();
             Some(keys::Credential { header, prefix, secret })
         }
         _ => None,
@@ -204,8 +215,8 @@ fn read_url(section: &mut Section<'_>) -> Setting<Url> {
     if !section.has("url") && section.is_only_one() && is_flanks_configured(section.context.environment) {
         return section.derived("url", &BASE_URL, constant(FLANKS), credentials::flanks_client_id());
     }
-    let advice = "write `url = \"https://...\"` under [[upstream]], or give --upstream or JWE_GATEWAY_UPSTREAM";
-    // Where it is missing or faulty, the rest is read for its faults all the same.
+    let advice = "set `url = \"https://...\"` under [[upstream]], or --upstream, or JWE_GATEWAY_UPSTREAM";
+    // If it is missing or faulty, the rest is still read for its faults.
     section.required("url", &BASE_URL, advice, constant("https://upstream.invalid"))
 }
 
@@ -225,11 +236,11 @@ fn read_keys(mut section: Section<'_>, upstream: &Url, allow_http: &Setting<bool
 
     let min = section.setting("min_lifetime", &DEADLINE, config.min_lifetime);
     let max = section.setting("max_lifetime", &DEADLINE, config.max_lifetime);
-    // A default that nobody wrote follows the bounds that somebody did.
+    // The default is moved into the bounds that were written.
     let default = config.default_lifetime.max(min.value).min(max.value);
     let default = section.setting("default_lifetime", &DEADLINE, default);
     if min.value > max.value {
-        min.fault_with(&max, report, "min_lifetime is above max_lifetime");
+        min.fault_with(&max, report, "min_lifetime is longer than max_lifetime");
     } else if default.value < min.value || default.value > max.value {
         default.fault_with(&min, report, "default_lifetime is not between min_lifetime and max_lifetime");
     }
@@ -240,17 +251,17 @@ fn read_keys(mut section: Section<'_>, upstream: &Url, allow_http: &Setting<bool
     let min = section.setting("backoff_min", &DEADLINE, config.backoff_min);
     let max = section.setting("backoff_max", &DEADLINE, config.backoff_max);
     if min.value > max.value {
-        min.fault_with(&max, report, "backoff_min is above backoff_max");
+        min.fault_with(&max, report, "backoff_min is longer than backoff_max");
     }
     (config.backoff_min, config.backoff_max) = (min.value, max.value);
     config.first_key_wait = section.setting("first_key_wait", &DURATION, config.first_key_wait).value;
     config.last_known_good = section.optional("last_known_good", &PATH).map(|file| {
         let directory = file.value.parent().filter(|directory| !directory.as_os_str().is_empty());
         if directory.is_some_and(|directory| !directory.is_dir()) {
-            file.fault(report, "its directory does not exist");
+            file.fault(report, "the directory of this file does not exist");
         }
         if config.source == Source::File(file.value.clone()) {
-            file.fault(report, "it would overwrite the key set it is to stand in for");
+            file.fault(report, "the gateway would overwrite `file`, from which it reads the keys: name another file");
         }
         file.value
     });
@@ -267,7 +278,7 @@ fn read_source(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
             source
         }
         None if section.has("url") => {
-            section.refuse("file", "url and file are both given, and the keys come from one place");
+            section.refuse("file", "url and file are both set: remove one of them");
             section.required("url", &URL, "", upstream.clone()).map(Source::Url)
         }
         None => match section.optional("file", &PATH) {
@@ -303,7 +314,7 @@ const TOKEN_ENDPOINTS: [(&str, TokenEndpoint); 2] =
 const TOKEN_ENDPOINT: Kind<TokenEndpoint> =
     Kind { parse: |raw| one_of(raw, &TOKEN_ENDPOINTS), show: |endpoint| word(&TOKEN_ENDPOINTS, *endpoint) };
 
-/// `--keys`: what has a scheme is a URL, the rest is a file.
+/// `--keys`: a URL if it contains `://`, otherwise a file.
 const SOURCE: Kind<Source> = Kind {
     parse: |raw| match raw.text()?.contains("://") {
         true => (URL.parse)(raw).map(Source::Url),

@@ -1,4 +1,4 @@
-//! URLs and addresses: what is behind them, and what passes a network in clear.
+//! URLs and addresses: whether they mean this machine, and whether a network sees plaintext.
 
 use std::net::IpAddr;
 
@@ -14,27 +14,27 @@ pub(super) fn append(base: &Url, path: &str) -> Url {
     url
 }
 
-/// Refuses http to another machine unless `allow_http` says so: credentials and replies would
-/// pass in clear, and anyone between could put a key of his own in the place of the provider's.
+/// Refuses http to another machine unless `allow_http` is set. Credentials and replies would be sent in clear,
+/// and an attacker on the path could replace the provider's key.
 pub(super) fn check_http<T>(setting: &Setting<T>, url: &Url, allow_http: &Setting<bool>, report: &Reporter) {
     if !passes_in_clear(url) {
         return;
     }
     if allow_http.value {
-        report.warn(&setting.origin, &setting.key, "http: credentials, keys and replies pass in clear");
+        report.warn(&setting.origin, &setting.key, "http: credentials, keys and replies are sent in clear");
     } else {
-        let message = "http to another machine: credentials, keys and replies would pass in clear. Use https, or \
-                       accept that by `allow_http = true` under [[upstream]] (or --allow-http)";
+        let message = "http to another machine: credentials, keys and replies would be sent in clear. Use https, \
+                       or allow it by `allow_http = true` under [[upstream]] (or --allow-http)";
         setting.fault_with(allow_http, report, message);
     }
 }
 
-/// Whether what is sent there passes a network in clear.
+/// Whether requests to this URL cross a network without encryption.
 pub(crate) fn passes_in_clear(url: &Url) -> bool {
     url.scheme() == "http" && !is_this_machine(url)
 }
 
-/// Whether its host is this machine.
+/// Whether the host of this URL is this machine.
 pub(super) fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -44,7 +44,6 @@ pub(super) fn is_this_machine(url: &Url) -> bool {
     }
 }
 
-/// Whether it is this machine's own.
 pub(super) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

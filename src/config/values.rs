@@ -1,8 +1,8 @@
-//! Single values: what may be written for a setting, and how it is shown again.
+//! Values of settings: how they are parsed and printed.
 //!
-//! A value comes from the file with a type, or from a flag or variable as text; a [`Kind`]
-//! reads both. A message repeats what was written only for kinds that cannot hold a secret:
-//! never for URLs (they can carry a password) and never for free text.
+//! A value in the file has a type; a value of a flag or a variable is text. A [`Kind`] parses both. A message
+//! repeats the value only if its kind cannot contain a secret: never a URL, which can contain a password, and
+//! never free text.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,43 +13,42 @@ use jiff::fmt::friendly::{SpanParser, SpanPrinter};
 use toml::de::DeValue;
 use url::Url;
 
-/// A value as it was written.
+/// A value before it is parsed.
 pub(super) enum Raw<'a> {
-    /// By a flag or a variable.
+    /// The text of a flag or a variable.
     Given(&'a str),
-    /// In the file.
+    /// A value in the file.
     Written(&'a DeValue<'a>),
 }
 
-/// How a setting of type `T` is read and shown.
+/// How a setting of type `T` is parsed and printed.
 pub(super) struct Kind<T> {
     pub(super) parse: fn(&Raw<'_>) -> Result<T, String>,
     pub(super) show: fn(&T) -> String,
 }
 
-/// The longest duration taken: a year. More is a slip of the pen, and the sum with a point in
-/// time could overflow.
+/// One year. A longer duration is a typing error, and could overflow when it is added to a time.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The largest size taken: 1 TiB, more memory than a gateway will be given.
+/// 1 TiB: more than the memory of any gateway.
 const MAX_SIZE: u64 = 1 << 40;
 
-/// The largest count taken: more connections or requests than one process can serve.
+/// More connections or requests than one process can serve.
 const MAX_COUNT: u64 = 1_000_000;
 
 /// A duration that may be zero.
 pub(super) const DURATION: Kind<Duration> = Kind { parse: duration, show: show_duration };
-/// A duration above zero: a deadline of zero would refuse everything, an interval of zero never rest.
+/// A duration above zero. A timeout of zero would refuse every request; an interval of zero would loop.
 pub(super) const DEADLINE: Kind<Duration> = Kind { parse: deadline, show: show_duration };
 /// A number of bytes above zero.
 pub(super) const SIZE: Kind<usize> = Kind { parse: size, show: show_size };
-/// A number of things above zero.
+/// A whole number above zero.
 pub(super) const COUNT: Kind<usize> = Kind { parse: count, show: usize::to_string };
 /// An IP address and a port.
 pub(super) const ADDRESS: Kind<SocketAddr> = Kind { parse: address, show: SocketAddr::to_string };
-/// An http or https URL without user, password and fragment.
+/// An http or https URL without user, password or fragment.
 pub(super) const URL: Kind<Url> = Kind { parse: url, show: show_url };
-/// The same without a query: paths are appended to it.
+/// The same without a query, because paths are appended to it.
 pub(super) const BASE_URL: Kind<Url> = Kind { parse: base_url, show: show_url };
 /// `true` or `false`.
 pub(super) const BOOL: Kind<bool> = Kind { parse: boolean, show: bool::to_string };
@@ -57,18 +56,18 @@ pub(super) const BOOL: Kind<bool> = Kind { parse: boolean, show: bool::to_string
 pub(super) const PATH: Kind<PathBuf> = Kind { parse: path, show: |path| path.display().to_string() };
 /// Text with at least one character and no control characters.
 pub(super) const TEXT: Kind<String> = Kind { parse: text, show: String::clone };
-/// The same, or nothing.
+/// The same, or empty text.
 pub(super) const ANY_TEXT: Kind<String> = Kind { parse: any_text, show: |text| format!("{text:?}") };
-/// A name stands in log lines and metric labels.
+/// A name, as it is used in log lines and metric labels.
 pub(super) const NAME: Kind<String> = Kind { parse: name, show: String::clone };
 /// Several texts.
 pub(super) const TEXTS: Kind<Vec<String>> = Kind { parse: texts, show: |texts| format!("{texts:?}") };
-/// Several statuses of a refusal: 400 to 499, but 401, which has a meaning of its own.
+/// Statuses from 400 to 499 except 401, which is about the credential.
 pub(super) const REFUSALS: Kind<Vec<StatusCode>> = Kind { parse: refusals, show: |statuses| show_statuses(statuses) };
-/// A table of texts. Shown by names alone: what a provider wants here may be a secret.
+/// A table of texts. Only the names are printed, because a value may be a secret.
 pub(super) const MEMBERS: Kind<Vec<(String, String)>> = Kind { parse: members, show: |members| show_names(members) };
 
-/// One of a few words. The word is shown as written in `choices`.
+/// Parses one of the words of `choices`.
 pub(super) fn one_of<T: Copy>(raw: &Raw<'_>, choices: &[(&str, T)]) -> Result<T, String> {
     let text = raw.text()?;
     if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
@@ -77,12 +76,12 @@ pub(super) fn one_of<T: Copy>(raw: &Raw<'_>, choices: &[(&str, T)]) -> Result<T,
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
     let known = words.join(", ");
     Err(match closest(text, words.iter().copied()) {
-        Some(word) => format!("{text:?} is none of {known}; did you mean {word:?}?"),
-        None => format!("{text:?} is none of {known}"),
+        Some(word) => format!("{text:?} is not one of {known}; did you mean {word:?}?"),
+        None => format!("{text:?} is not one of {known}"),
     })
 }
 
-/// The word of `choices` for `choice`.
+/// The word for `choice`.
 pub(super) fn word<T: PartialEq>(choices: &[(&str, T)], choice: T) -> String {
     let found = choices.iter().find(|(_, candidate)| *candidate == choice);
     found.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
@@ -112,7 +111,7 @@ pub(super) fn unexpected(wanted: &str, found: &DeValue<'_>) -> String {
     let found = match found {
         DeValue::String(_) => "text",
         DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Float(_) => "a decimal number",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "an array",
@@ -129,11 +128,11 @@ fn duration(raw: &Raw<'_>) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(bare_number(text));
     }
-    let duration = SpanParser::new().parse_unsigned_duration(text).map_err(|_| {
-        format!("{text:?} is not a duration: write hours, minutes, seconds or milliseconds, such as \"1m30s\"")
-    })?;
+    let duration = SpanParser::new()
+        .parse_unsigned_duration(text)
+        .map_err(|_| format!("{text:?} is not a duration: use the units h, m, s and ms, such as \"1m30s\""))?;
     if duration > MAX_DURATION {
-        return Err(format!("{text:?} is longer than a year"));
+        return Err(format!("{text:?} is longer than the maximum of one year"));
     }
     Ok(duration)
 }
@@ -144,7 +143,7 @@ fn bare_number(number: &str) -> String {
 
 fn deadline(raw: &Raw<'_>) -> Result<Duration, String> {
     let duration = duration(raw)?;
-    if duration.is_zero() { Err("must be longer than zero".into()) } else { Ok(duration) }
+    if duration.is_zero() { Err("must be longer than 0s".into()) } else { Ok(duration) }
 }
 
 fn show_duration(duration: &Duration) -> String {
@@ -158,7 +157,7 @@ fn size(raw: &Raw<'_>) -> Result<usize, String> {
         Raw::Written(DeValue::Integer(number)) => number.to_string(),
         _ => raw.text()?.to_owned(),
     };
-    let wrong = || format!("{written:?} is not a size: write a number of bytes, or one with KiB, MiB or GiB");
+    let wrong = || format!("{written:?} is not a size: use bytes, KiB, MiB or GiB, such as \"32MiB\"");
     let bytes = if let Raw::Written(DeValue::Integer(number)) = raw {
         u64::from_str_radix(number.as_str(), number.radix()).map_err(|_| wrong())?
     } else {
@@ -199,32 +198,32 @@ fn within(number: u64, max: u64, shown: &str) -> Result<usize, String> {
 fn address(raw: &Raw<'_>) -> Result<SocketAddr, String> {
     let text = raw.text()?;
     if text.starts_with("unix:") {
-        return Err("a unix socket does not do here: give an IP address and a port".into());
+        return Err("a unix socket is not possible here: use an IP address and a port".into());
     }
     text.parse().map_err(|_| format!("{text:?} is not an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"))
 }
 
 fn url(raw: &Raw<'_>) -> Result<Url, String> {
     let text = raw.text()?;
-    // The parser would silently drop line breaks and tabs, and repair the rest.
+    // The parser silently drops line breaks and tabs, and repairs other characters.
     if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
-        return Err("a URL has no spaces, line breaks or backslashes".into());
+        return Err("a URL must not contain spaces, line breaks or backslashes".into());
     }
     let url = Url::parse(text).map_err(|error| match error {
-        url::ParseError::RelativeUrlWithoutBase => "not a URL: it begins with https://".to_owned(),
+        url::ParseError::RelativeUrlWithoutBase => "not a URL: it must begin with https:// or http://".to_owned(),
         other => format!("not a URL: {other}"),
     })?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err("a URL here begins with https:// (or http://)".into());
+        return Err("the URL must begin with https:// or http://".into());
     }
     if url.host().is_none() {
-        return Err("the URL names no host".into());
+        return Err("the URL has no host".into());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a URL here holds no user and no password: see [upstream.credentials]".into());
+        return Err("the URL must not contain a user or a password: use [upstream.credentials]".into());
     }
     if url.fragment().is_some() {
-        return Err("a URL here has no fragment (#...): it would never be sent".into());
+        return Err("the URL must not have a fragment (#...), because fragments are never sent".into());
     }
     Ok(url)
 }
@@ -232,12 +231,12 @@ fn url(raw: &Raw<'_>) -> Result<Url, String> {
 fn base_url(raw: &Raw<'_>) -> Result<Url, String> {
     let url = url(raw)?;
     if url.query().is_some() {
-        return Err("the provider's URL has no query (?...): paths are appended to it".into());
+        return Err("the provider's URL must not have a query (?...), because paths are appended to it".into());
     }
     Ok(url)
 }
 
-/// Without what follows a `?`, which may be a key.
+/// Without the query, which may contain a key.
 fn show_url(url: &Url) -> String {
     let mut url = url.clone();
     let query = url.query().map_or("", |_| "?...");
@@ -251,7 +250,7 @@ fn boolean(raw: &Raw<'_>) -> Result<bool, String> {
         Raw::Written(other) => Err(unexpected("true or false without quotes", other)),
         Raw::Given("true" | "1") => Ok(true),
         Raw::Given("false" | "0") => Ok(false),
-        Raw::Given(_) => Err("neither true nor false".into()),
+        Raw::Given(_) => Err("must be true or false".into()),
     }
 }
 
@@ -267,7 +266,7 @@ fn text(raw: &Raw<'_>) -> Result<String, String> {
 fn any_text(raw: &Raw<'_>) -> Result<String, String> {
     let text = raw.text()?;
     if text.chars().any(char::is_control) {
-        return Err("must not hold control characters".into());
+        return Err("must not contain control characters".into());
     }
     Ok(text.to_owned())
 }
@@ -284,7 +283,7 @@ fn name(raw: &Raw<'_>) -> Result<String, String> {
     let name = raw.text()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
     if name.is_empty() || !name.chars().all(is_plain) {
-        return Err("a name is made of letters, digits, '.', '_', '-' and ':'".into());
+        return Err("a name consists of letters, digits, '.', '_', '-' and ':'".into());
     }
     Ok(name.to_owned())
 }
@@ -293,14 +292,18 @@ fn refusals(raw: &Raw<'_>) -> Result<Vec<StatusCode>, String> {
     let Raw::Written(DeValue::Array(items)) = raw else {
         return Err("expected an array of statuses, such as [400]".into());
     };
-    let status = |item: &DeValue<'_>| {
-        let number = item.as_integer().and_then(|number| u16::from_str_radix(number.as_str(), number.radix()).ok());
-        match number.and_then(|number| StatusCode::from_u16(number).ok()) {
-            Some(StatusCode::UNAUTHORIZED) => Err("401 is about the token, not about the key".to_owned()),
-            Some(status) if status.is_client_error() => Ok(status),
-            _ => Err("expected statuses from 400 to 499: after others a request is never sent again".to_owned()),
-        }
-    };
+    let status =
+        |item: &DeValue<'_>| {
+            let number = item.as_integer().and_then(|number| u16::from_str_radix(number.as_str(), number.radix()).ok());
+            match number.and_then(|number| StatusCode::from_u16(number).ok()) {
+                Some(StatusCode::UNAUTHORIZED) => {
+                    Err("401 is about the credential, not about the key: remove it".to_owned())
+                }
+                Some(status) if status.is_client_error() => Ok(status),
+                _ => Err("expected statuses from 400 to 499, because a request is never resent after another status"
+                    .to_owned()),
+            }
+        };
     items.iter().map(|item| status(item.get_ref())).collect()
 }
 

@@ -1,16 +1,16 @@
-//! `deploy/gateway.toml`: what it says is what is read.
+//! `deploy/gateway.toml` and `docs/configuration.md` agree with the code.
 
 use super::*;
 use crate::gateway::server::socket::Address;
 
 const DOCUMENTED: &str = include_str!("../../../deploy/gateway.toml");
 
-/// The documented file with a secret that exists.
+/// The documented file, with a secret that exists.
 fn documented() -> String {
     DOCUMENTED.replace("/run/secrets/client_secret", "SECRET").replace("your-client-id", "id")
 }
 
-/// The settings that are commented out by `mark`, in place.
+/// The text with the settings that are commented out by `mark` put in force.
 fn uncomment(text: &str, mark: &str) -> String {
     let is_setting = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
     let lines = text.lines().map(|line| line.strip_prefix(mark).filter(|rest| is_setting(rest)).unwrap_or(line));
@@ -18,19 +18,19 @@ fn uncomment(text: &str, mark: &str) -> String {
 }
 
 #[test]
-fn the_smallest_file_is_four_lines_and_the_documented_one_says_the_same() {
+fn the_smallest_file_and_the_documented_file_are_the_same_configuration() {
     assert_eq!(SMALLEST.lines().count(), 4);
     assert_eq!(config_of(&documented()), config_of(SMALLEST));
 }
 
 #[test]
-fn every_default_that_the_documented_file_spells_out_is_the_default() {
+fn the_defaults_in_the_documented_file_are_the_defaults() {
     let spelt_out = uncomment(&documented(), "#");
     assert!(spelt_out.lines().filter(|line| line.contains(" = ")).count() > 35, "{spelt_out}");
     assert_eq!(config_of(&spelt_out), config_of(SMALLEST));
 }
 
-/// With one secret path for all: the configurations can then be compared.
+/// The configuration with one secret path, so that two configurations can be compared.
 fn config_of(toml: &str) -> Config {
     let mut config = config(toml);
     for upstream in &mut config.upstreams {
@@ -42,10 +42,10 @@ fn config_of(toml: &str) -> Config {
 }
 
 #[test]
-fn the_documented_file_has_every_key_that_is_known() {
+fn the_documented_file_has_every_known_key() {
     let keys_of = |toml: &str| -> Vec<String> {
         let faults = faults(toml);
-        let known = faults.iter().filter_map(|fault| Some(fault.split_once("; known are ")?.1));
+        let known = faults.iter().filter_map(|fault| Some(fault.split_once("; the known keys are ")?.1));
         known.flat_map(|known| known.split(", ").map(str::to_owned).collect::<Vec<_>>()).collect()
     };
     // An unknown key in every table makes the reader list the keys it knows.
@@ -83,7 +83,7 @@ fn every_example_of_the_documented_file_is_accepted() {
         .replace("/var/lib/jwe-gateway/jwks.json", &files.path("jwks.json"))
         .replace("/run/secrets/api_key", "SECRET");
     let with_examples = uncomment(&text, "#!");
-    // The second kind of credentials stands for the first.
+    // The second kind of credentials replaces the first.
     let (before, fixed) = with_examples.split_once("# The same table").unwrap();
     let (before, _) = before.split_once("client_id = ").unwrap();
     let loaded = files.read(&format!("{before}\n# {fixed}"), &[], nothing()).unwrap();
@@ -107,7 +107,7 @@ fn the_defaults_named_in_help_texts_are_the_defaults() {
 }
 
 #[test]
-fn every_flag_names_its_variable_and_takes_one_line_of_help() {
+fn the_help_of_every_flag_is_one_line_with_its_variable() {
     let command = <Overrides as clap::Args>::augment_args(Command::new("run"));
     for argument in command.get_arguments() {
         let name = argument.get_long().unwrap();

@@ -1,4 +1,4 @@
-//! ConfigFaults of any setting: of the file's syntax, of names, of values.
+//! Faults of syntax, names and values, whichever the setting.
 
 use super::*;
 
@@ -18,12 +18,12 @@ client_id = 7
     let faults =
         TestFiles::new().faults(toml, &["--listen", "here"], Environment::from([("JWE_GATEWAY_ADMIN", "there")]));
     let expected = [
-        "gateway.toml:3:1: limits.max_body: \"big\" is not a size: write a number of bytes, or one with KiB, MiB or GiB",
+        "gateway.toml:3:1: limits.max_body: \"big\" is not a size: use bytes, KiB, MiB or GiB, such as \"32MiB\"",
         "gateway.toml:4:1: limits.in_flght: unknown key; did you mean in_flight?",
         "gateway.toml:6:1: deadlines.head: 10 has no unit: write \"10s\" for seconds, or ms, m, h",
-        "gateway.toml:8:1: upstream.url: a URL here begins with https:// (or http://)",
-        "gateway.toml:9:11: upstream.credentials.client_secret_file: missing: write it under [upstream.credentials] or \
-         give --client-secret-file",
+        "gateway.toml:8:1: upstream.url: the URL must begin with https:// or http://",
+        "gateway.toml:9:11: upstream.credentials.client_secret_file: missing: set it under [upstream.credentials] or \
+         by --client-secret-file",
         "gateway.toml:10:1: upstream.credentials.client_id: expected text in quotes, found a whole number",
         "--listen: \"here\" is not an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
         "JWE_GATEWAY_ADMIN: \"there\" is not an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
@@ -34,14 +34,14 @@ client_id = 7
 #[test]
 fn a_file_that_cannot_be_read_is_a_fault_that_names_it() {
     let read = |path: &str| Loaded::read(&overrides(&["--config", path]), &nothing()).unwrap_err().to_string();
-    assert_eq!(read("/nowhere/gateway.toml"), "/nowhere/gateway.toml: cannot be read: entity not found");
+    assert_eq!(read("/nowhere/gateway.toml"), "/nowhere/gateway.toml: cannot be read: no such file");
     let files = TestFiles::new();
     files.write("binary", b"\xff");
-    assert!(read(&files.path("binary")).ends_with("binary: is not UTF-8"));
+    assert!(read(&files.path("binary")).ends_with("binary: not UTF-8 text"));
 }
 
 #[test]
-fn each_syntax_fault_has_its_place_and_nothing_is_guessed_from_the_rest() {
+fn each_syntax_fault_has_its_position_and_the_rest_is_not_interpreted() {
     let faults = faults("[limits\nmax_body = \"1MiB\"\n[log]\nformat = \n");
     assert!(faults.len() >= 2, "{faults:?}");
     assert!(faults[0].starts_with("gateway.toml:1:8: "), "{faults:?}");
@@ -50,7 +50,7 @@ fn each_syntax_fault_has_its_place_and_nothing_is_guessed_from_the_rest() {
 }
 
 #[test]
-fn a_key_given_twice_is_a_fault_beside_the_others() {
+fn a_key_that_occurs_twice_is_reported_with_the_other_faults() {
     let faults = faults(&format!("[limits]\nin_flight = 1\nin_flight = 2\nmax_body = 0\n{SMALLEST}"));
     assert_eq!(
         faults,
@@ -59,16 +59,16 @@ fn a_key_given_twice_is_a_fault_beside_the_others() {
 }
 
 #[test]
-fn unknown_keys_and_tables_are_faults_with_a_suggestion_where_one_is_close() {
+fn an_unknown_key_is_a_fault_with_a_suggestion_if_a_known_key_is_close() {
     assert_eq!(fault("lsten.address = \"127.0.0.1:1\""), "gateway.toml:1:1: lsten: unknown key; did you mean listen?");
-    assert_eq!(fault("log.level = \"debug\""), "gateway.toml:1:5: log.level: unknown key; known are format");
+    assert_eq!(fault("log.level = \"debug\""), "gateway.toml:1:5: log.level: unknown key; the known keys are format");
     assert!(upstream_fault("keys.pins = []").ends_with("upstream.keys.pins: unknown key; did you mean pin?"));
 }
 
 #[test]
-fn a_secret_in_the_file_is_a_fault_that_does_not_repeat_it() {
+fn a_secret_in_the_file_is_a_fault_that_does_not_repeat_the_secret() {
     let fault = upstream_fault("credentials.client_secret = \"canary\"");
-    assert!(fault.ends_with("credentials.client_secret: a secret is not written here: name a file that holds it"));
+    assert!(fault.ends_with("credentials.client_secret: a secret must not be in this file: name a file that holds it"));
     assert!(!fault.contains("canary"), "{fault}");
     let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "other")]);
     let toml = format!("{SMALLEST}credentials.client_secret = \"canary\"\n");
@@ -76,11 +76,11 @@ fn a_secret_in_the_file_is_a_fault_that_does_not_repeat_it() {
 }
 
 #[test]
-fn values_of_another_type_are_faults_that_say_what_was_expected() {
+fn a_value_of_a_wrong_type_is_a_fault_that_names_the_expected_type() {
     assert!(fault("limits = 5").ends_with("limits: expected a table, found a whole number"));
     assert!(fault("limits.in_flight = \"5\"").ends_with("expected a whole number, found text"));
     assert!(fault("listen.anonymous = \"yes\"").ends_with("expected true or false without quotes, found text"));
-    assert!(fault("limits.max_body = 1.5").ends_with("expected text in quotes, found a number with a fraction"));
+    assert!(fault("limits.max_body = 1.5").ends_with("expected text in quotes, found a decimal number"));
     assert!(upstream_fault("keys.pin = \"a\"").ends_with("expected an array of texts, found text"));
     assert!(upstream_fault("keys.pin = [\"\"]").ends_with("must not be empty"));
     assert!(upstream_fault("credentials.extra = \"a\"").contains("expected a table of texts"));
@@ -91,14 +91,14 @@ fn values_of_another_type_are_faults_that_say_what_was_expected() {
 }
 
 #[test]
-fn durations_have_units_are_not_negative_and_have_an_end() {
+fn durations_have_a_unit_and_bounds() {
     for (written, message) in [
         ("\"10\"", "10 has no unit: write \"10s\""),
         ("\"-5s\"", "\"-5s\" is not a duration"),
-        ("\"1d\"", "\"1d\" is not a duration: write hours"),
+        ("\"1d\"", "\"1d\" is not a duration: use the units"),
         ("\"\"", "\"\" is not a duration"),
-        ("\"0s\"", "must be longer than zero"),
-        ("\"9000h\"", "\"9000h\" is longer than a year"),
+        ("\"0s\"", "must be longer than 0s"),
+        ("\"9000h\"", "\"9000h\" is longer than the maximum of one year"),
     ] {
         let fault = fault(&format!("deadlines.body = {written}"));
         assert!(fault.contains(message), "{written}: {fault}");
@@ -109,7 +109,7 @@ fn durations_have_units_are_not_negative_and_have_an_end() {
 }
 
 #[test]
-fn sizes_are_bytes_or_have_a_binary_unit_and_counts_are_plain() {
+fn sizes_are_bytes_or_have_a_binary_unit_and_counts_have_no_unit() {
     let size = |written: &str| config(&format!("limits.max_body = {written}\n{SMALLEST}")).gateway.limits.max_body;
     assert_eq!(size("4096"), 4096);
     assert_eq!(size("0x1000"), 4096);
@@ -133,35 +133,35 @@ fn sizes_are_bytes_or_have_a_binary_unit_and_counts_are_plain() {
 }
 
 #[test]
-fn a_body_fits_into_the_budget_for_all_bodies() {
-    let message = "limits.max_body: max_body is above buffered, so the largest bodies could never be taken";
+fn max_body_must_not_exceed_buffered() {
+    let message = "limits.max_body: max_body is larger than buffered: a body of that size could never be accepted";
     assert_eq!(fault("limits.max_body = \"1GiB\""), format!("gateway.toml:1:8: {message}"));
-    assert!(fault("limits.buffered = \"1MiB\"").contains("gateway.toml:1:8: limits.buffered: max_body is above"));
+    assert!(fault("limits.buffered = \"1MiB\"").contains("gateway.toml:1:8: limits.buffered: max_body is larger"));
     assert!(fault("limits = { max_body = \"4GiB\", buffered = \"8GiB\" }").contains("must be below 4GiB"));
-    // A faulty one is not compared: it would be the default that is judged.
+    // A faulty value is not compared: the check would use the default.
     assert!(fault("limits = { max_body = \"x\", buffered = \"1MiB\" }").contains("is not a size"));
 }
 
 #[test]
-fn what_a_faulty_flag_replaces_is_not_judged() {
+fn a_value_that_a_faulty_flag_replaces_is_not_checked() {
     let toml = format!("listen.address = \"0.0.0.0:8080\"\n{SMALLEST}");
     let faults = TestFiles::new().faults(&toml, &["--listen", "here"], nothing());
     assert!(faults.len() == 1 && faults[0].starts_with("--listen: "), "{faults:?}");
 }
 
 #[test]
-fn a_variable_that_is_not_text_is_a_fault() {
+fn a_variable_that_is_not_utf_8_is_a_fault() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     for name in ["JWE_GATEWAY_LISTEN", "JWE_GATEWAY_CLIENT_SECRET"] {
         let environment =
             Environment::looked_up(move |asked| (asked == name).then(|| OsStr::from_bytes(b"\xff").to_owned()));
-        assert_eq!(TestFiles::new().faults(SMALLEST, &[], environment), [format!("{name}: not UTF-8")]);
+        assert_eq!(TestFiles::new().faults(SMALLEST, &[], environment), [format!("{name}: not UTF-8 text")]);
     }
 }
 
 #[test]
-fn a_switch_says_true_or_false() {
+fn a_switch_is_true_or_false() {
     let faults = TestFiles::new().faults(SMALLEST, &["--anonymous=maybe"], nothing());
-    assert_eq!(faults, ["--anonymous: neither true nor false"]);
+    assert_eq!(faults, ["--anonymous: must be true or false"]);
 }

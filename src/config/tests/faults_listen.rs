@@ -1,10 +1,10 @@
-//! ConfigFaults on the near side: where callers connect, and who they are.
+//! Faults of `[listen]`, `[admin]` and `[[caller]]`.
 
 use super::*;
 use crate::gateway::server::socket::Address;
 
 #[test]
-fn a_listener_that_others_can_reach_does_not_start_without_consent() {
+fn an_open_listener_is_a_fault_without_consent() {
     for address in ["0.0.0.0:8080", "192.0.2.1:80", "[::]:8080"] {
         let fault = fault(&format!("listen.address = \"{address}\""));
         assert!(fault.starts_with("gateway.toml:1:8: listen.address: not loopback"), "{fault}");
@@ -17,8 +17,8 @@ fn a_listener_that_others_can_reach_does_not_start_without_consent() {
 }
 
 #[test]
-fn addresses_are_ip_and_port_and_differ() {
-    assert!(fault("admin.address = \"unix:/run/admin.sock\"").ends_with("give an IP address and a port"));
+fn the_two_addresses_are_ip_and_port_and_differ() {
+    assert!(fault("admin.address = \"unix:/run/admin.sock\"").ends_with("use an IP address and a port"));
     assert!(fault("listen.address = \"localhost:8080\"").contains("is not an IP address and a port"));
     let same = "admin.address and listen.address are the same";
     assert!(fault("admin.address = \"127.0.0.1:8080\"").contains(same));
@@ -30,24 +30,24 @@ fn addresses_are_ip_and_port_and_differ() {
 }
 
 #[test]
-fn a_unix_socket_is_a_file_with_a_mode_and_needs_no_consent() {
+fn a_unix_socket_has_a_path_and_a_mode_and_needs_no_consent() {
     let listen = |lines: &str| config(&format!("{lines}\n{SMALLEST}")).gateway.listen.address;
     let unix = |path: &str, mode| Address::Unix { path: path.into(), mode };
     assert_eq!(listen("listen.address = \"unix:/run/g.sock\""), unix("/run/g.sock", 0o600));
     assert_eq!(listen("listen.address = \"unix:g.sock\"\nlisten.mode = \"666\""), unix("g.sock", 0o666));
     for path in ["", "/", "/run/", "/run/..", "/run/a\\u0000b"] {
         let fault = fault(&format!("listen.address = \"unix:{path}\""));
-        assert!(fault.contains("is not a unix socket, such as"), "{fault}");
+        assert!(fault.contains("is not the path of a unix socket, such as"), "{fault}");
     }
     for mode in ["660", "\"0o660\"", "\"1660\"", "\"68\"", "\"0680\"", "\"\"", "\"+660\""] {
         let fault = fault(&format!("listen.address = \"unix:/run/g.sock\"\nlisten.mode = {mode}"));
         assert!(fault.starts_with("gateway.toml:2:8: listen.mode: not a mode"), "{mode}: {fault}");
     }
-    assert!(fault("listen.mode = \"0660\"").contains("the address is none"));
+    assert!(fault("listen.mode = \"0660\"").contains("applies to a unix socket"));
 }
 
 #[test]
-fn a_listener_that_others_can_reach_starts_when_they_show_certificates() {
+fn an_open_listener_is_allowed_if_it_requires_client_certificates() {
     let files = TestFiles::new();
     files.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
     let certificate = files.path("cert.pem");
@@ -68,7 +68,7 @@ fn a_listener_that_others_can_reach_starts_when_they_show_certificates() {
 }
 
 #[test]
-fn tls_names_files_that_exist() {
+fn the_files_of_tls_must_exist() {
     let files = TestFiles::new();
     let faults = faults("listen.tls = { certificate = \"/nowhere/cert.pem\", client_CA = \"x\" }\n[[upstream]]\n");
     let of_tls: Vec<_> = faults.iter().filter(|fault| fault.contains("listen.tls")).collect();
@@ -90,7 +90,7 @@ fn tls_names_files_that_exist() {
 }
 
 #[test]
-fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
+fn a_caller_has_a_unique_name_and_a_key_or_a_certificate() {
     let files = TestFiles::new();
     files.write("a", "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed\n");
     files.write("b", "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3  -\n");
@@ -99,16 +99,13 @@ fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
     let key = |name: &str| format!("key_sha256_file = {:?}", files.path(name));
     let read = |callers: &[String]| faults(&format!("{SMALLEST}{}", callers.concat()));
     for (callers, message) in [
-        (vec![caller("a", "")], "caller.key_sha256_file: missing: a caller has one of"),
-        (vec![caller("a b", &key("a"))], "caller.name: a name is made of"),
+        (vec![caller("a", "")], "caller.key_sha256_file: missing: a caller needs"),
+        (vec![caller("a b", &key("a"))], "caller.name: a name consists of"),
         (vec![caller("a", &key("a")), caller("a", &key("b"))], "caller[1].name: another [[caller]] has the same name"),
-        (
-            vec![caller("a", &key("a")), caller("b", &key("a"))],
-            "caller[1].name: another [[caller]] has a key in common",
-        ),
+        (vec![caller("a", &key("a")), caller("b", &key("a"))], "caller[1].name: another [[caller]] has the same key"),
         (vec![caller("a", &key("broken"))], "line 1 is not the SHA-256 of a key"),
         (vec![caller("a", &key("nothing"))], "cannot be read: no such file"),
-        (vec![caller("a", "certificate = \"x\"")], "caller.certificate: no caller can show one"),
+        (vec![caller("a", "certificate = \"x\"")], "caller.certificate: callers cannot present a certificate"),
         (vec![caller("a", &format!("{}\nallow = [\"/v0\"]", key("a")))], "a rule is a method and a path, such as"),
         (vec![caller("a", &format!("{}\nallow = \"GET /\"", key("a")))], "caller.allow: expected an array"),
         (
@@ -131,7 +128,7 @@ fn a_caller_has_a_name_of_its_own_and_a_way_to_be_known() {
 }
 
 #[test]
-fn a_certificate_is_asked_of_everyone_unless_some_caller_has_a_key() {
+fn a_client_certificate_is_required_unless_a_caller_has_a_key() {
     let files = TestFiles::new();
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     files.write("key", "0".repeat(64));
@@ -148,7 +145,7 @@ fn a_certificate_is_asked_of_everyone_unless_some_caller_has_a_key() {
 }
 
 #[test]
-fn a_listener_for_others_starts_with_callers_and_a_key_for_tokens_is_no_word() {
+fn an_open_listener_is_allowed_with_callers_and_a_token_key_must_be_long() {
     let files = TestFiles::new();
     files.write("key", "0".repeat(64));
     files.write("short", "0123456789");

@@ -1,29 +1,29 @@
-//! ConfigFaults on the far side: providers, their keys, our credentials, and the way there.
+//! Faults of `[[upstream]]` and its tables.
 
 use super::*;
 
 #[test]
 fn an_upstream_written_with_one_bracket_is_a_fault() {
     let faults = faults(&SMALLEST.replace("[[upstream]]", "[upstream]"));
-    assert_eq!(faults, ["gateway.toml:1:2: upstream: write [[upstream]], with two brackets"]);
+    assert_eq!(faults, ["gateway.toml:1:2: upstream: write [[upstream]] with two brackets"]);
 }
 
 #[test]
-fn a_provider_is_needed() {
+fn an_upstream_url_is_required() {
     let faults = Loaded::read(&overrides(&["--client-id", "id"]), &nothing()).unwrap_err().to_string();
     assert_eq!(
         faults.lines().collect::<Vec<_>>(),
         [
-            "upstream.credentials.client_secret_file: missing: write it under [upstream.credentials] or give \
+            "upstream.credentials.client_secret_file: missing: set it under [upstream.credentials] or by \
              --client-secret-file",
-            "upstream.url: missing: write `url = \"https://...\"` under [[upstream]], or give --upstream or \
+            "upstream.url: missing: set `url = \"https://...\"` under [[upstream]], or --upstream, or \
              JWE_GATEWAY_UPSTREAM",
         ]
     );
 }
 
 #[test]
-fn credentials_are_needed_or_their_absence_is_said() {
+fn credentials_are_required_unless_kind_is_none() {
     let faults = faults("[[upstream]]\nurl = \"https://a.example\"\n");
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults[0].starts_with("gateway.toml:1:1: upstream.credentials.client_id: missing: "), "{faults:?}");
@@ -68,19 +68,19 @@ fn http_to_another_machine_does_not_start_without_consent() {
 }
 
 #[test]
-fn where_nothing_is_sealed_there_is_nothing_to_say_about_keys() {
+fn settings_of_keys_are_faults_if_encryption_is_off() {
     assert!(upstream_fault("encryption = \"sael\"").ends_with("did you mean \"seal\"?"));
     for setting in ["keys.pin = []", "key_refusals = [400]"] {
         let fault = upstream_fault(&format!("encryption = \"off\"\n{setting}"));
-        assert!(fault.ends_with("encryption is \"off\" here, so there are no keys"), "{fault}");
+        assert!(fault.ends_with("has no effect, because encryption is \"off\": remove it"), "{fault}");
     }
     let off = format!("{SMALLEST}encryption = \"off\"\n");
     let fault = TestFiles::new().faults(&off, &["--keys", "/nowhere"], nothing());
-    assert!(fault.len() == 1 && fault[0].starts_with("--keys: encryption is"), "{fault:?}");
+    assert!(fault.len() == 1 && fault[0].starts_with("--keys: has no effect, because encryption is"), "{fault:?}");
 }
 
 #[test]
-fn a_fixed_credential_goes_with_the_fetch_of_a_key_set_from_the_same_place_only() {
+fn a_fixed_credential_is_sent_with_a_key_fetch_to_the_same_origin_only() {
     let fixed = |more: &str| {
         let toml = format!(
             "[[upstream]]\nurl = \"https://egress.test\"\n{more}\ncredentials.kind = \"static\"\n\
@@ -96,7 +96,7 @@ fn a_fixed_credential_goes_with_the_fetch_of_a_key_set_from_the_same_place_only(
 }
 
 #[test]
-fn a_token_endpoint_is_emulated_only_where_that_can_work() {
+fn an_emulated_token_endpoint_must_be_reachable_and_needs_a_caller_with_a_key() {
     let fault = upstream_fault("token_endpoint = \"emulated\"");
     assert!(fault.contains("did you mean \"emulate\"?"), "{fault}");
     let files = TestFiles::new();
@@ -116,7 +116,7 @@ fn a_token_endpoint_is_emulated_only_where_that_can_work() {
     ));
     let elsewhere = "upstream.token_endpoint: the token endpoint is not below";
     for (toml, message) in [
-        (format!("{SMALLEST}token_endpoint = \"emulate\"\n"), "write a [[caller]] with `key_sha256_file`"),
+        (format!("{SMALLEST}token_endpoint = \"emulate\"\n"), "add a [[caller]] with `key_sha256_file`"),
         (with("prefix = \"/v\""), elsewhere),
         (with("prefix = \"/flanks\""), elsewhere),
         (with("credentials.url = \"https://login.flanks.io/v0/token\""), elsewhere),
@@ -128,7 +128,7 @@ fn a_token_endpoint_is_emulated_only_where_that_can_work() {
         ),
         (
             with(&format!("{SMALLEST}prefix = \"/v0\"\nname = \"other\"")),
-            "upstream[1].prefix: takes /v0/token from the [[upstream]] that emulates it",
+            "upstream[1].prefix: covers /v0/token, where another [[upstream]] emulates the token endpoint",
         ),
     ] {
         let faults = faults(&toml);
@@ -137,7 +137,7 @@ fn a_token_endpoint_is_emulated_only_where_that_can_work() {
 }
 
 #[test]
-fn upstreams_want_no_more_of_the_limits_than_there_is() {
+fn the_limits_of_all_upstreams_fit_into_the_limits_of_the_gateway() {
     let two = |limits: &str, first: &str| {
         format!("[limits]\n{limits}\n{SMALLEST}prefix = \"/a\"\nname = \"a\"\n{first}\n{SMALLEST}")
     };
@@ -157,40 +157,40 @@ fn upstreams_want_no_more_of_the_limits_than_there_is() {
 }
 
 #[test]
-fn prefixes_have_one_spelling_and_names_are_plain() {
+fn a_prefix_has_one_spelling_and_a_name_has_plain_characters() {
     for prefix in ["", "a", "/a/", "//", "/a//b", "/a/../b", "/.", "/a?b", "/%61", "/a b", "/é"] {
         let fault = upstream_fault(&format!("prefix = \"{prefix}\""));
         assert!(fault.contains("upstream.prefix: a prefix "), "{prefix}: {fault}");
     }
     config(&format!("{SMALLEST}prefix = \"/a/b.c\"\n"));
-    assert!(upstream_fault("name = \"two words\"").contains("upstream.name: a name is made of"));
+    assert!(upstream_fault("name = \"two words\"").contains("upstream.name: a name consists of"));
 }
 
 #[test]
-fn two_upstreams_differ_in_prefix_and_name() {
+fn two_upstreams_must_differ_in_prefix_and_name() {
     let faults = faults(&format!("{SMALLEST}{SMALLEST}"));
     assert_eq!(
         faults,
         [
-            "gateway.toml:5:1: upstream[1].name: another [[upstream]] has the same name: set it",
+            "gateway.toml:5:1: upstream[1].name: another [[upstream]] has the same name: set another `name`",
             "gateway.toml:5:1: upstream[1].prefix: another [[upstream]] has the same prefix",
         ]
     );
 }
 
 #[test]
-fn upstreams_without_a_usable_url_are_not_compared_by_its_host() {
+fn names_derived_from_missing_urls_are_not_compared() {
     let table = "[[upstream]]\ncredentials.kind = \"none\"\n";
     let faults = faults(&format!("{table}{table}prefix = \"/b\"\n"));
     assert!(faults.len() == 2 && faults.iter().all(|fault| fault.contains("url: missing")), "{faults:?}");
 }
 
 #[test]
-fn flags_and_variables_cannot_mean_one_of_several_upstreams() {
+fn a_flag_for_one_of_several_upstreams_is_a_fault() {
     let toml = format!("{SMALLEST}{}", SMALLEST.replace("[[upstream]]", "[[upstream]]\nname = \"b\"\nprefix = \"/b\""));
     let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary"), ("JWE_GATEWAY_KEYS", "keys.json")]);
     let faults = TestFiles::new().faults(&toml, &["--client-id", "id"], environment);
-    let tail = "and the file has several [[upstream]]: write it there";
+    let tail = "but the file has several [[upstream]]: set it in the file";
     assert_eq!(
         faults,
         [
@@ -202,7 +202,7 @@ fn flags_and_variables_cannot_mean_one_of_several_upstreams() {
 }
 
 #[test]
-fn a_secret_found_by_chance_is_not_given_to_one_of_several_upstreams() {
+fn a_secret_outside_the_file_is_not_used_for_one_of_several_upstreams() {
     let files = TestFiles::new();
     files.write("client_secret", "from-systemd");
     let without = SMALLEST.replace("credentials.client_secret_file = \"SECRET\"\n", "");
@@ -218,61 +218,63 @@ fn a_secret_found_by_chance_is_not_given_to_one_of_several_upstreams() {
 }
 
 #[test]
-fn keys_come_from_one_place() {
+fn keys_have_one_source() {
     let fault = upstream_fault("keys.url = \"https://a.example/k\"\nkeys.file = \"k.json\"");
-    assert!(fault.contains("upstream.keys.file: url and file are both given"), "{fault}");
+    assert!(fault.contains("upstream.keys.file: url and file are both set"), "{fault}");
 }
 
 #[test]
-fn lifetimes_and_waits_of_keys_are_in_order() {
+fn the_bounds_of_lifetime_and_backoff_are_in_order() {
     let fault = upstream_fault("keys.min_lifetime = \"2h\"");
-    assert!(fault.contains("keys.min_lifetime: min_lifetime is above max_lifetime"), "{fault}");
+    assert!(fault.contains("keys.min_lifetime: min_lifetime is longer than max_lifetime"), "{fault}");
     let fault = upstream_fault("keys.default_lifetime = \"2h\"");
     assert!(fault.contains("default_lifetime is not between"), "{fault}");
     let fault = upstream_fault("keys.default_lifetime = \"10s\"");
     assert!(fault.contains("default_lifetime is not between"), "{fault}");
     let fault = upstream_fault("keys.backoff_max = \"500ms\"");
-    assert!(fault.contains("keys.backoff_max: backoff_min is above backoff_max"), "{fault}");
+    assert!(fault.contains("keys.backoff_max: backoff_min is longer than backoff_max"), "{fault}");
 }
 
 #[test]
-fn files_that_are_named_are_looked_at() {
+fn the_files_that_settings_name_are_checked() {
     let missing = faults(&SMALLEST.replace("SECRET", "/nowhere/secret"));
     assert_eq!(
         missing,
         ["gateway.toml:4:13: upstream.credentials.client_secret_file: secret file /nowhere/secret: entity not found"]
     );
+    assert!(upstream_fault("ca_file = \"/nowhere/ca.pem\"").ends_with("/nowhere/ca.pem cannot be read: no such file"));
+    assert!(upstream_fault("ca_file = \"SECRET\"").ends_with("contains no PEM certificate"));
     assert!(
-        upstream_fault("ca_file = \"/nowhere/ca.pem\"").ends_with("/nowhere/ca.pem cannot be read: entity not found")
-    );
-    assert!(upstream_fault("ca_file = \"SECRET\"").ends_with("holds no PEM certificate"));
-    assert!(
-        upstream_fault("keys.last_known_good = \"/nowhere/x/jwks.json\"").ends_with("its directory does not exist")
+        upstream_fault("keys.last_known_good = \"/nowhere/x/jwks.json\"")
+            .ends_with("the directory of this file does not exist")
     );
 }
 
 #[test]
-fn keys_of_another_kind_of_credentials_are_faults() {
+fn settings_of_another_kind_of_credentials_are_faults() {
     let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\n";
     let fixed = faults(&format!("{head}kind = \"static\"\nsecret_file = \"SECRET\"\nclient_id = \"id\"\n"));
-    assert_eq!(fixed, ["gateway.toml:6:1: upstream.credentials.client_id: belongs to kind = \"client-credentials\""]);
+    assert_eq!(
+        fixed,
+        ["gateway.toml:6:1: upstream.credentials.client_id: only allowed with kind = \"client-credentials\""]
+    );
     let none = faults(&format!("{head}kind = \"none\"\nheader = \"x\"\nwait = \"1s\"\n"));
     assert_eq!(none.len(), 2, "{none:?}");
-    assert!(upstream_fault("credentials.header = \"x\"").ends_with("belongs to kind = \"static\""));
+    assert!(upstream_fault("credentials.header = \"x\"").ends_with("only allowed with kind = \"static\""));
     let unknown = faults(&format!("{head}kind = \"oauth\"\nclient_id = \"id\"\n"));
-    assert!(unknown.len() == 1 && unknown[0].contains("\"oauth\" is none of client-credentials, static, none"));
+    assert!(unknown.len() == 1 && unknown[0].contains("\"oauth\" is not one of client-credentials, static, none"));
     let toml = format!("{head}kind = \"none\"\n");
     let given = TestFiles::new().faults(
         &toml,
         &["--client-id", "id"],
         Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]),
     );
-    let belongs = "belongs to kind = \"client-credentials\"";
-    assert_eq!(given, [format!("--client-id: {belongs}"), format!("JWE_GATEWAY_CLIENT_SECRET: {belongs}")]);
+    let message = "only allowed with kind = \"client-credentials\"";
+    assert_eq!(given, [format!("--client-id: {message}"), format!("JWE_GATEWAY_CLIENT_SECRET: {message}")]);
 }
 
 #[test]
-fn a_fixed_header_can_carry_its_secret() {
+fn a_static_credential_has_a_header_that_can_carry_it() {
     let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\nkind = \"static\"\n";
     let fault = |lines: &str| {
         let faults = faults(&format!("{head}{lines}\n"));
@@ -280,25 +282,27 @@ fn a_fixed_header_can_carry_its_secret() {
         faults.into_iter().next().unwrap()
     };
     assert!(fault("").contains("secret_file: missing"));
-    assert!(fault("secret_file = \"SECRET\"\nheader = \"content-length\"").ends_with("cannot carry a credential"));
-    assert!(fault("secret_file = \"SECRET\"\nheader = \"a b\"").ends_with("not the name of a header"));
-    assert!(fault("secret_file = \"SECRET\"\nprefix = \"é\"").ends_with("must be printable ASCII"));
+    assert!(fault("secret_file = \"SECRET\"\nheader = \"content-length\"").contains("cannot carry a credential"));
+    assert!(fault("secret_file = \"SECRET\"\nheader = \"a b\"").ends_with("not a header name"));
+    assert!(
+        fault("secret_file = \"SECRET\"\nprefix = \"é\"").ends_with("must contain printable ASCII characters only")
+    );
     let files = TestFiles::new();
     files.write("two-lines", "canary\ncanary\n");
     let toml = format!("{head}secret_file = \"{}\"\n", files.path("two-lines"));
     let faults = files.faults(&toml, &[], nothing());
-    assert!(faults.len() == 1 && faults[0].ends_with("bytes that cannot stand in a header"), "{faults:?}");
+    assert!(faults.len() == 1 && faults[0].ends_with("bytes that a header cannot carry"), "{faults:?}");
 }
 
 #[test]
-fn members_that_are_sent_anyway_are_not_extra() {
+fn a_member_that_is_always_sent_must_not_be_extra() {
     let fault = upstream_fault("credentials.extra = { grant_type = \"password\" }");
-    assert!(fault.contains("upstream.credentials.extra: grant_type is sent by itself"), "{fault}");
+    assert!(fault.contains("upstream.credentials.extra: grant_type is always sent"), "{fault}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_client_certificate_has_a_key_and_both_can_be_read() {
+fn a_client_certificate_needs_a_key_and_both_must_be_readable() {
     let files = TestFiles::new();
     files.write("file", "x");
     let file = files.path("file");
@@ -307,14 +311,14 @@ fn a_client_certificate_has_a_key_and_both_can_be_read() {
         assert_eq!(faults.len(), 1, "{faults:?}");
         faults[0].clone()
     };
-    assert!(fault(format!("client_certificate = {file:?}")).contains("belong together"));
-    assert!(fault(format!("client_key = {file:?}")).contains("belong together"));
+    assert!(fault(format!("client_certificate = {file:?}")).contains("must be set together"));
+    assert!(fault(format!("client_key = {file:?}")).contains("must be set together"));
     let nowhere = fault(format!("client_certificate = {file:?}\nclient_key = \"/nowhere/key\""));
     assert!(nowhere.contains("/nowhere/key cannot be read"), "{nowhere}");
 }
 
 #[test]
-fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
+fn a_proxy_is_set_in_the_file_or_by_the_usual_variables() {
     let proxy = |lines: &str, environment| {
         let loaded = TestFiles::new().read(&format!("{SMALLEST}{lines}\n"), &[], environment).unwrap();
         loaded.config.upstreams[0].upstream.proxy.as_ref().map(ToString::to_string)
@@ -332,21 +336,19 @@ fn a_proxy_comes_from_the_file_or_from_the_variables_that_others_know() {
     assert_eq!(https("one.test:3128").as_deref(), Some("http://one.test:3128 for https"), "as curl takes it");
     assert_eq!(proxy("proxy = \"none\"", set()), None);
     assert_eq!(proxy("proxy = \"http://four.test:1\"", set()).as_deref(), Some("http://four.test:1"));
-    // Its keys may come from elsewhere than an upstream on this machine.
+    // Keys for an upstream on this machine may come from another machine.
     let loaded =
         TestFiles::new().read(&SMALLEST.replace("https://api.flanks.io", "http://127.0.0.1:1"), &[], set()).unwrap();
     assert!(loaded.config.upstreams[0].upstream.proxy.is_some());
     let socks = Environment::from([("ALL_PROXY", "socks5h://one.test")]);
     let local =
         TestFiles::new().read(&SMALLEST.replace("https://api.flanks.io", "http://127.0.0.1:1"), &[], socks).unwrap();
-    assert!(
-        local.config.upstreams[0].upstream.proxy.is_none() && local.warnings[0].starts_with("ALL_PROXY: is not used")
-    );
+    assert!(local.config.upstreams[0].upstream.proxy.is_none() && local.warnings[0].starts_with("ALL_PROXY: ignored"));
     assert!(!format!("{:?} {}", loaded.config, loaded.summary).contains("canary"));
 }
 
 #[test]
-fn a_proxy_of_another_kind_is_a_fault_that_repeats_nothing() {
+fn an_unsupported_proxy_is_a_fault_that_does_not_repeat_its_url() {
     let two = format!("{SMALLEST}name = \"other\"\nprefix = \"/other\"\n{SMALLEST}");
     let told = TestFiles::new().faults(&two, &[], Environment::from([("ALL_PROXY", "socks5://one.test")]));
     assert_eq!(told.len(), 1, "one variable, one fault: {told:?}");
@@ -354,6 +356,6 @@ fn a_proxy_of_another_kind_is_a_fault_that_repeats_nothing() {
     let faults = TestFiles::new().faults(SMALLEST, &[], environment);
     assert!(faults[0].starts_with("ALL_PROXY: a proxy is written http://host:port"), "{faults:?}");
     assert!(faults.len() == 1 && !faults[0].contains("canary"), "{faults:?}");
-    assert!(upstream_fault("proxy = \"http://user:canary@one.test\"").contains("HTTPS_PROXY, not in the file"));
+    assert!(upstream_fault("proxy = \"http://user:canary@one.test\"").contains("put them into HTTPS_PROXY"));
     assert!(upstream_fault("proxy = \"https://one.test\"").contains("upstream.proxy: a proxy is written"));
 }

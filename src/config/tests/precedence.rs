@@ -1,4 +1,4 @@
-//! Who wins, and where things are looked for.
+//! Which source of a setting applies.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn client_credentials(config: &Config) -> &credentials::ClientCredentials {
 }
 
 #[test]
-fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
+fn a_flag_overrides_a_variable_and_a_variable_overrides_the_file() {
     let files = TestFiles::new();
     let toml = format!("log.format = \"json\"\nlimits.max_body = \"1MiB\"\nlimits.in_flight = 7\n{SMALLEST}");
     let environment = Environment::from([("JWE_GATEWAY_LOG_FORMAT", "text"), ("JWE_GATEWAY_MAX_BODY", "2MiB")]);
@@ -36,7 +36,7 @@ fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
 }
 
 #[test]
-fn flags_alone_configure_the_upstream_fully() {
+fn flags_alone_configure_an_upstream() {
     let files = TestFiles::new();
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     let (secret, ca) = (files.path("secret"), files.path("ca.pem"));
@@ -66,11 +66,11 @@ fn flags_alone_configure_the_upstream_fully() {
     assert_eq!(credentials.format, credentials::Format::Basic);
     assert_eq!(config.gateway.listen.address.to_string(), "[::1]:0");
     assert_eq!(config.gateway.deadlines.drain_delay, Duration::ZERO);
-    assert_eq!(warnings, ["--upstream: http: credentials, keys and replies pass in clear"]);
+    assert_eq!(warnings, ["--upstream: http: credentials, keys and replies are sent in clear"]);
 }
 
 #[test]
-fn keys_and_token_endpoint_follow_the_upstream_with_its_base_path() {
+fn the_default_key_set_and_token_endpoint_are_below_the_base_path() {
     let config = config(&SMALLEST.replace("api.flanks.io", "api.flanks.io/base/"));
     let url = |text: &str| text.parse().unwrap();
     let keys = url("https://api.flanks.io/base/.well-known/jwks.json");
@@ -79,7 +79,7 @@ fn keys_and_token_endpoint_follow_the_upstream_with_its_base_path() {
 }
 
 #[test]
-fn flags_change_the_only_upstream_of_the_file() {
+fn flags_override_the_only_upstream_of_the_file() {
     let files = TestFiles::new();
     let flags = ["--upstream", "https://other.example", "--keys", "https://other.example/keys"];
     let toml = format!("{SMALLEST}keys.url = \"https://api.flanks.io/keys\"\n");
@@ -90,7 +90,7 @@ fn flags_change_the_only_upstream_of_the_file() {
 }
 
 #[test]
-fn a_variable_names_the_file() {
+fn a_variable_names_the_configuration_file() {
     let files = TestFiles::new();
     files.write("gateway.toml", SMALLEST.replace("SECRET", &files.path("secret")));
     let path = files.path("gateway.toml");
@@ -99,7 +99,7 @@ fn a_variable_names_the_file() {
 }
 
 #[test]
-fn the_providers_own_variables_suffice_to_start() {
+fn the_providers_own_variables_are_enough_to_start() {
     let files = TestFiles::new();
     let secret = files.path("secret");
     let environment = Environment::from([("FLANKS_CLIENT_ID", "id"), ("FLANKS_CLIENT_SECRET_FILE", secret.as_str())]);
@@ -113,7 +113,7 @@ fn the_providers_own_variables_suffice_to_start() {
 }
 
 #[test]
-fn the_providers_own_variables_override_nothing_and_reach_no_other_kind_of_credentials() {
+fn the_providers_own_variables_override_nothing_and_apply_to_client_credentials_only() {
     let files = TestFiles::new();
     let flanks = || Environment::from([("FLANKS_CLIENT_ID", "other"), ("FLANKS_CLIENT_SECRET", "other")]);
     let config = files.read(SMALLEST, &[], flanks()).unwrap().config;
@@ -125,7 +125,7 @@ fn the_providers_own_variables_override_nothing_and_reach_no_other_kind_of_crede
 }
 
 #[test]
-fn a_secret_by_value_wins_over_the_file_and_leads_to_a_warning() {
+fn a_secret_in_a_variable_overrides_the_file_and_leads_to_a_warning() {
     let files = TestFiles::new();
     let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]);
     let loaded = files.read(SMALLEST, &[], environment).unwrap();
@@ -133,7 +133,7 @@ fn a_secret_by_value_wins_over_the_file_and_leads_to_a_warning() {
     assert_eq!(*secret, SecretSource::Value(Secret::new("canary".into())));
     assert_eq!(loaded.warnings.len(), 1);
     assert!(loaded.warnings[0].starts_with("JWE_GATEWAY_CLIENT_SECRET: "), "{:?}", loaded.warnings);
-    // A file named by flag is nearer than a value in the environment.
+    // A file named by a flag overrides a secret in a variable.
     let secret = files.path("secret");
     let environment = Environment::from([("JWE_GATEWAY_CLIENT_SECRET", "canary")]);
     let loaded = files.read(SMALLEST, &["--client-secret-file", secret.as_str()], environment).unwrap();
@@ -141,7 +141,7 @@ fn a_secret_by_value_wins_over_the_file_and_leads_to_a_warning() {
 }
 
 #[test]
-fn the_credentials_directory_is_the_last_place_looked_at() {
+fn the_credentials_directory_is_used_last() {
     let files = TestFiles::new();
     files.write("client_secret", "from-systemd");
     let directory = files.path("");
@@ -155,7 +155,7 @@ fn the_credentials_directory_is_the_last_place_looked_at() {
 }
 
 #[test]
-fn several_upstreams_are_read_each_with_its_own_tables() {
+fn each_of_several_upstreams_has_its_own_tables() {
     let second = "[[upstream]]\nurl = \"https://b.example\"\nprefix = \"/b\"\ncredentials.kind = \"none\"\n";
     let config = config(&format!("{SMALLEST}{second}"));
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
@@ -165,7 +165,7 @@ fn several_upstreams_are_read_each_with_its_own_tables() {
 }
 
 #[test]
-fn static_credentials_stand_behind_bearer_in_authorization_and_alone_elsewhere() {
+fn static_credentials_have_the_prefix_bearer_in_authorization_only() {
     let read = |lines: &str| {
         let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\nkind = \"static\"\n";
         let config = config(&format!("{head}secret_file = \"SECRET\"\n{lines}"));
@@ -178,7 +178,7 @@ fn static_credentials_stand_behind_bearer_in_authorization_and_alone_elsewhere()
 }
 
 #[test]
-fn a_default_lifetime_that_nobody_wrote_follows_the_bounds() {
+fn the_default_lifetime_is_moved_into_the_written_bounds() {
     let keys = |lines: &str| config(&format!("{SMALLEST}{lines}\n")).upstreams[0].keys.default_lifetime;
     assert_eq!(keys("keys.max_lifetime = \"1m\""), Duration::from_secs(60));
     assert_eq!(keys("keys.min_lifetime = \"10m\""), Duration::from_secs(600));
@@ -192,7 +192,7 @@ fn extra_members_keep_the_order_of_the_file() {
 }
 
 #[test]
-fn an_empty_variable_is_not_set() {
+fn an_empty_variable_counts_as_not_set() {
     let files = TestFiles::new();
     let config = files.read(SMALLEST, &[], Environment::from([("JWE_GATEWAY_LISTEN", "")])).unwrap().config;
     assert_eq!(config.gateway.listen, crate::gateway::Listen::default());
@@ -235,17 +235,17 @@ fn the_variables_that_kubernetes_adds_for_a_service_lead_to_no_warning() {
 }
 
 #[test]
-fn a_switch_can_be_turned_off_by_a_nearer_place() {
+fn a_flag_can_turn_a_switch_of_the_file_off() {
     let toml = format!("listen.address = \"0.0.0.0:8080\"\nlisten.anonymous = true\n{SMALLEST}");
     let loaded = TestFiles::new().read(&toml, &[], nothing()).unwrap();
-    assert!(loaded.warnings[0].contains("listen.address: whoever can connect"), "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].contains("listen.address: any client that can connect"), "{:?}", loaded.warnings);
     let faults = TestFiles::new().faults(&toml, &["--anonymous=false"], nothing());
     assert!(faults[0].starts_with("gateway.toml:1:8: listen.address: not loopback"), "{faults:?}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_secret_file_that_everyone_can_read_leads_to_a_warning() {
+fn a_secret_file_that_every_user_can_read_leads_to_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let files = TestFiles::new();
     fs::set_permissions(files.path("secret"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -254,7 +254,7 @@ fn a_secret_file_that_everyone_can_read_leads_to_a_warning() {
 }
 
 #[test]
-fn no_formatting_shows_a_secret() {
+fn no_output_contains_a_secret() {
     let files = TestFiles::new();
     let toml = format!("{SMALLEST}credentials.extra = {{ api_key = \"canary-extra\" }}\n");
     let environment =
@@ -263,7 +263,7 @@ fn no_formatting_shows_a_secret() {
     let loaded = files.read(&toml, &["--token-url", "https://a.example/token?key=canary-query"], environment).unwrap();
     let shown = format!("{shown} {} {:?}", loaded.summary, loaded.warnings);
     assert!(!shown.contains("canary"), "{shown}");
-    assert!(shown.contains("client_secret_file = (by value, not shown)  (JWE_GATEWAY_CLIENT_SECRET)"), "{shown}");
+    assert!(shown.contains("client_secret_file = (hidden)  (JWE_GATEWAY_CLIENT_SECRET)"), "{shown}");
     let debug = format!("{:?} {:#?}", loaded.config, loaded);
     assert!(!debug.contains("canary-value") && !debug.contains("canary-s3cret"), "{debug}");
 }
