@@ -1,6 +1,6 @@
-//! The commands: one file a verb.
+//! The commands, one file each.
 //!
-//! Results go to stdout, everything else to stderr; `run` is a service and logs to stdout.
+//! A result goes to stdout and all other text to stderr. `run` is a service and logs to stdout.
 
 mod check;
 #[cfg(feature = "sandbox")]
@@ -25,16 +25,16 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 
-/// Called without a command.
+/// Printed if no command is given.
 const FIRST_STEPS: &str = "\
-Three commands to begin with:
+Three commands to start with:
 
-  jwe-gateway demo       a gateway and a made-up provider in one process: watch requests being sealed
-  jwe-gateway sandbox    the made-up provider alone; prints the `run` line that goes with it
+  jwe-gateway demo       runs a gateway and a simulated provider, and prints each request
+  jwe-gateway sandbox    runs the simulated provider, and prints the `run` command for it
   jwe-gateway run --upstream https://api.flanks.io --client-id ID --client-secret-file FILE
-                         the gateway: send plain JSON to http://127.0.0.1:8080
+                         runs the gateway: send plain JSON to http://127.0.0.1:8080
 
-`jwe-gateway help` lists the others.
+`jwe-gateway help` lists all commands.
 ";
 
 #[derive(Parser)]
@@ -46,36 +46,36 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run the gateway: plain JSON in, sealed requests out
+    /// Run the gateway: it accepts plain JSON and sends sealed requests
     Run(run::Arguments),
-    /// Watch requests being sealed, against a made-up provider in the same process
+    /// Run a gateway and a simulated provider, and print what happens to each request
     #[cfg(feature = "sandbox")]
     Demo(demo::Arguments),
-    /// Run the made-up provider
+    /// Run the simulated provider
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
-    /// Rotate keys and revoke tokens under load, and say whether a request was lost
+    /// Rotate keys and revoke tokens under load, and report lost requests
     #[cfg(feature = "sandbox")]
     Drill(drill::Arguments),
-    /// Check the configuration and print what is in force
+    /// Check the configuration: print all faults, or the settings in effect
     Check(check::Arguments),
-    /// Go the way of a request step by step, and say where it ends and what to do about it
+    /// Try each step of a request, and say which one fails and how to correct it
     Doctor(doctor::Arguments),
-    /// Seal JSON from stdin; the compact JWE goes to stdout
+    /// Seal JSON from stdin and write the compact JWE to stdout
     Seal(seal::Arguments),
-    /// Open a compact JWE from stdin with private keys; the content goes to stdout
+    /// Open a compact JWE from stdin with private keys and write the content to stdout
     Open(open::Arguments),
-    /// Show a provider's keys: usable or why not, and which one would be used
+    /// List a provider's keys, why a key is not usable, and the key that would be used
     Keys(keys::Arguments),
 }
 
-/// Does what the command line says.
+/// Runs the command that the command line names, and returns the exit code of the process.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // A closed stdout or stderr leaves nobody to tell.
+            // If stdout or stderr is closed, there is nowhere to report that.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::new(error).report(),
     };
-    let ended = runtime.block_on(async {
+    let result = runtime.block_on(async {
         match verb {
             Verb::Run(arguments) => run::run(arguments).await,
             #[cfg(feature = "sandbox")]
@@ -104,33 +104,33 @@ pub fn main() -> ExitCode {
             Verb::Keys(arguments) => keys::run(arguments).await,
         }
     });
-    // A blocking read of stdin cannot be interrupted; it must not keep the process either.
+    // A blocking read of stdin cannot be cancelled, and must not keep the process alive.
     runtime.shutdown_background();
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-/// The one place that writes to the terminal.
+/// All output to stdout and stderr.
 mod output {
     use std::fmt::Display;
     use std::io::{self, Write};
 
-    /// Writes `text` to stdout as it is. A reader that has gone is no failure of ours.
+    /// Writes `text` to stdout. A closed stdout is ignored.
     pub(super) fn text(text: impl Display) {
         let mut stdout = io::stdout().lock();
         let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
     }
 
-    /// Writes a result to stdout.
+    /// Writes a result to stdout. A closed stdout is an error.
     pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes)?;
         stdout.flush()
     }
 
-    /// Says something on stderr.
+    /// Writes a line to stderr.
     pub(super) fn note(text: impl Display) {
         let mut stderr = io::stderr().lock();
         let _ = writeln!(stderr, "jwe-gateway: {text}");
@@ -142,22 +142,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_line_of_the_readme_and_the_examples_is_understood() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let documents = ["README.md", "deploy/full.toml", "deploy/sidecar.toml", "deploy/flinks.toml"];
+    fn every_command_line_of_the_documents_is_valid() {
         let mut verbs = std::collections::BTreeSet::new();
-        for document in documents {
-            let text = std::fs::read_to_string(root.join(document)).unwrap();
-            for line in text.lines().map(|line| line.trim_start_matches(['#', ' '])) {
-                let cargo = line.split_once("cargo run --release -- ").map(|(_, arguments)| arguments);
-                let Some(arguments) = cargo.or_else(|| line.strip_prefix("jwe-gateway ")) else { continue };
-                let arguments = arguments.split(" #").next().unwrap_or_default().split_whitespace();
-                if let Err(error) = Arguments::try_parse_from(std::iter::once("jwe-gateway").chain(arguments.clone())) {
-                    panic!("{document}: {line}: {error}");
+        for document in documents() {
+            let text = std::fs::read_to_string(&document).unwrap();
+            for line in text.lines() {
+                for arguments in command_lines(line) {
+                    let words = arguments.split_whitespace();
+                    let parsed = Arguments::try_parse_from(std::iter::once("jwe-gateway").chain(words.clone()));
+                    if let Err(error) = parsed
+                        && error.kind() != clap::error::ErrorKind::DisplayHelp
+                    {
+                        panic!("{}: {line}: {error}", document.display());
+                    }
+                    verbs.extend(words.take(1).map(str::to_owned));
                 }
-                verbs.extend(arguments.take(1).map(str::to_owned));
             }
         }
-        assert!(verbs.len() >= 5, "the documents were read: {verbs:?}");
+        assert!(verbs.len() >= 8, "few commands are documented, or the documents were not read: {verbs:?}");
+    }
+
+    /// The documents at the top level, and all of `docs/` and `deploy/`.
+    fn documents() -> Vec<std::path::PathBuf> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let files = ["", "docs", "deploy"].iter().flat_map(|directory| root.join(directory).read_dir().unwrap());
+        let files = files.map(|file| file.unwrap().path());
+        let is_document = |path: &std::path::PathBuf| {
+            let is_in_deploy = path.parent().is_some_and(|parent| parent.ends_with("deploy"));
+            path.extension().is_some_and(|ext| ext == "md" || (ext == "toml" && is_in_deploy))
+        };
+        files.filter(is_document).collect()
+    }
+
+    /// The arguments of each command in a line: a shell line, a comment with one, or flags in backticks.
+    fn command_lines(line: &str) -> Vec<&str> {
+        let mut found = Vec::new();
+        for (index, part) in line.split('`').enumerate() {
+            let is_inline = index % 2 == 1;
+            for command in part.split(" | ").map(|command| command.trim_start_matches(['#', ' ', '$'])) {
+                let cargo = command.split_once("cargo run --release -- ").map(|(_, arguments)| arguments);
+                let own = command.strip_prefix("jwe-gateway ").filter(|rest| !is_inline || rest.contains(" --"));
+                let Some(arguments) = cargo.or(own) else { continue };
+                let end = [" #", " > ", " \\"].iter().filter_map(|end| arguments.find(end)).min();
+                found.push(&arguments[..end.unwrap_or(arguments.len())]);
+            }
+        }
+        found
     }
 }

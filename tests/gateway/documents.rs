@@ -1,9 +1,8 @@
-//! What is written down holds.
+//! The documents agree with the repository.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The repository's root.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -13,7 +12,7 @@ fn readme() -> String {
 }
 
 #[test]
-fn every_file_the_readme_points_to_is_there() {
+fn every_file_that_the_readme_links_to_exists() {
     let readme = readme();
     let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
@@ -22,11 +21,12 @@ fn every_file_the_readme_points_to_is_there() {
 }
 
 #[test]
-fn the_readme_names_every_setting_of_the_example() {
+fn the_settings_table_names_every_setting_of_the_example() {
     let example = std::fs::read_to_string(root().join("deploy/gateway.toml")).unwrap();
-    let documented = settings_of_readme(&readme());
+    let page = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let documented = settings_of_table(&page);
     for setting in settings_of_example(&example) {
-        assert!(documented.contains(&setting), "{setting:?} is not in the README's configuration table");
+        assert!(documented.contains(&setting), "{setting:?} is not in the table of docs/configuration.md");
     }
 }
 
@@ -47,11 +47,11 @@ fn settings_of_example(example: &str) -> BTreeSet<(String, String)> {
     settings
 }
 
-/// The same of the README's table, where a section's name stands in its first row.
-fn settings_of_readme(readme: &str) -> BTreeSet<(String, String)> {
+/// Section and key of each row of the settings table. A section's name is in the first of its rows.
+fn settings_of_table(page: &str) -> BTreeSet<(String, String)> {
     let mut section = String::new();
     let mut settings = BTreeSet::new();
-    let rows = readme.lines().skip_while(|line| !line.starts_with("| section |")).skip(2);
+    let rows = page.lines().skip_while(|line| !line.starts_with("| section |")).skip(2);
     for row in rows.take_while(|row| row.starts_with('|')) {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         if let Some(name) = cells[1].strip_prefix('`') {

@@ -1,6 +1,7 @@
 //! `deploy/gateway.toml` and `docs/configuration.md` agree with the code.
 
 use super::*;
+use crate::config::values::{DURATION, Raw};
 use crate::gateway::server::socket::Address;
 
 const DOCUMENTED: &str = include_str!("../../../deploy/gateway.toml");
@@ -121,4 +122,61 @@ fn the_help_of_every_flag_is_one_line_with_its_variable() {
 fn overrides_help() -> String {
     let mut command = <Overrides as clap::Args>::augment_args(Command::new("run").term_width(300));
     command.render_long_help().to_string()
+}
+
+/// Settings whose default depends on another setting: the documentation describes it in words.
+const DERIVED: [&str; 4] =
+    ["upstream.name", "upstream.keys.url", "upstream.credentials.url", "upstream.credentials.prefix"];
+
+#[test]
+fn the_settings_table_has_every_constant_default() {
+    let files = TestFiles::new();
+    files.write("key", "0".repeat(64));
+    let caller = format!("[[caller]]\nname = \"a\"\nkey_sha256_file = {:?}\n", files.path("key"));
+    let unix = format!("listen.address = \"unix:/run/g.sock\"\n{SMALLEST}{caller}");
+    let fixed = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\nkind = \"static\"\n\
+                 secret_file = \"SECRET\"\n";
+    let documented = settings_table();
+    let mut compared = 0;
+    for toml in [SMALLEST, unix.as_str(), fixed] {
+        let summary = files.read(toml, &[], nothing()).unwrap().summary.to_string();
+        let defaults = summary.lines().filter_map(|line| line.strip_suffix("  (default)")?.split_once(" = "));
+        for (key, default) in defaults.filter(|(key, _)| !DERIVED.contains(key)) {
+            let written = documented.get(key).unwrap_or_else(|| panic!("{key} is not in docs/configuration.md"));
+            assert_eq!(normal(written), normal(default), "{key}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 60, "{compared}");
+}
+
+/// One spelling of a default: 60s is 1m, and header names ignore case.
+fn normal(default: &str) -> String {
+    (DURATION.parse)(&Raw::Given(default))
+        .map_or_else(|_| default.to_lowercase(), |duration| (DURATION.show)(&duration))
+}
+
+/// The table of settings in `docs/configuration.md`: the default of each key. A section's name is in the first
+/// of its rows.
+fn settings_table() -> std::collections::BTreeMap<String, String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = fs::read_to_string(path).unwrap();
+    let mut section = String::new();
+    let mut settings = std::collections::BTreeMap::new();
+    let rows = page.lines().skip_while(|line| !line.starts_with("| section |")).skip(2);
+    for row in rows.take_while(|row| row.starts_with('|')) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        match cells[1].trim_matches(['`', '[', ']']) {
+            "" => {}
+            "(static)" => "upstream.credentials".clone_into(&mut section),
+            name => name.clone_into(&mut section),
+        }
+        let keys: Vec<_> = cells[2].split(", ").map(|key| key.trim_matches('`')).collect();
+        let defaults: Vec<_> = cells[3].split(", ").collect();
+        for (index, key) in keys.iter().enumerate() {
+            let default = if defaults.len() == keys.len() { defaults[index] } else { cells[3] };
+            settings.entry(format!("{section}.{key}")).or_insert(default.trim_matches(['`', '"']).to_owned());
+        }
+    }
+    settings
 }

@@ -31,15 +31,15 @@ fn credentials_are_required_unless_kind_is_none() {
 }
 
 #[test]
-fn urls_are_whole_and_hold_nothing_that_is_not_sent() {
+fn a_url_is_complete_and_has_no_part_that_is_never_sent() {
     for (url, message) in [
-        ("api.flanks.io", "not a URL: it begins with https://"),
-        ("unix:/run/x", "begins with https://"),
+        ("api.flanks.io", "not a URL: it must begin with https://"),
+        ("unix:/run/x", "must begin with https://"),
         ("https://", "not a URL: empty host"),
-        ("https://user:canary@a.example", "holds no user and no password"),
-        ("https://a.example/?key=canary", "has no query"),
-        ("https://a.example/#canary", "has no fragment"),
-        ("https://a.example/ canary", "no spaces, line breaks or backslashes"),
+        ("https://user:canary@a.example", "must not contain a user or a password"),
+        ("https://a.example/?key=canary", "must not have a query"),
+        ("https://a.example/#canary", "must not have a fragment"),
+        ("https://a.example/ canary", "must not contain spaces, line breaks or backslashes"),
     ] {
         let faults = faults(&SMALLEST.replace("https://api.flanks.io", url));
         assert_eq!(faults.len(), 1, "{faults:?}");
@@ -49,7 +49,7 @@ fn urls_are_whole_and_hold_nothing_that_is_not_sent() {
 }
 
 #[test]
-fn http_to_another_machine_does_not_start_without_consent() {
+fn http_to_another_machine_is_a_fault_without_consent() {
     let http = |url: &str, lines: &str| format!("{}{lines}\n", SMALLEST.replace("https://api.flanks.io", url));
     let faults = faults(&http("http://provider.internal", ""));
     assert_eq!(faults.len(), 1, "{faults:?}");
@@ -354,8 +354,8 @@ fn an_unsupported_proxy_is_a_fault_that_does_not_repeat_its_url() {
     assert_eq!(told.len(), 1, "one variable, one fault: {told:?}");
     let environment = Environment::from([("ALL_PROXY", "socks5://user:canary@one.test")]);
     let faults = TestFiles::new().faults(SMALLEST, &[], environment);
-    assert!(faults[0].starts_with("ALL_PROXY: a proxy is written http://host:port"), "{faults:?}");
+    assert!(faults[0].starts_with("ALL_PROXY: a proxy has the form http://"), "{faults:?}");
     assert!(faults.len() == 1 && !faults[0].contains("canary"), "{faults:?}");
     assert!(upstream_fault("proxy = \"http://user:canary@one.test\"").contains("put them into HTTPS_PROXY"));
-    assert!(upstream_fault("proxy = \"https://one.test\"").contains("upstream.proxy: a proxy is written"));
+    assert!(upstream_fault("proxy = \"https://one.test\"").contains("upstream.proxy: a proxy has the form"));
 }
