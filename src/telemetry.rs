@@ -1,26 +1,25 @@
-//! Logs: where they go, what they look like, and what cannot get into them.
+//! The log: its stream, its format, and a filter that keeps secrets out of it.
 //!
-//! One line an event, on the stream the command chooses ([`Writer`]), with RFC 3339 timestamps
-//! in UTC: JSON for machines, text for people. `RUST_LOG` chooses what is logged.
+//! One line per event, with an RFC 3339 timestamp in UTC, as JSON or as text. The command chooses the stream
+//! ([`Writer`]). `RUST_LOG` selects what is logged.
 //!
-//! The hard case is `RUST_LOG=trace`: our own rooms log no secret, token or body at any level,
-//! but what do the crates below us print? Of all in `Cargo.lock` six are built with `tracing`
-//! or `log` (`cargo tree -i tracing`, `-i log`):
+//! The hard case is `RUST_LOG=trace`. Our own modules log no secret, token or body at any level, but other
+//! crates may. Six crates of `Cargo.lock` use `tracing` or `log` (`cargo tree -i tracing`, `-i log`):
 //!
-//! | crate | what it can print | so |
+//! | crate | content of its events | limit |
 //! |---|---|---|
-//! | reqwest 0.13.5 | `reqwest::connect::verbose`, at trace and with `connection_verbose(true)`: all bytes read and written, so the client secret and the token | never at trace |
-//! | rustls 0.23.46 | at trace: hellos, certificates and session tickets in hex; no application data, no traffic keys | never at trace |
-//! | h2 0.4.20 | frames, at debug and trace; their `Debug` leaves header fields and payload out, but not the debug data of GOAWAY (bytes of the peer's choice); a malformed path, where it serves | never below info |
-//! | hyper-util 0.1.21 | hosts, addresses, states of the pool, connection errors; a target only if it lacks a host or is CONNECT's, and we send neither | |
+//! | reqwest 0.13.5 | `reqwest::connect::verbose`, at trace and with `connection_verbose(true)`: all bytes read and written, so the client secret and the token | no trace events |
+//! | rustls 0.23.46 | at trace: hellos, certificates and session tickets in hex; no application data, no traffic keys | no trace events |
+//! | h2 0.4.20 | frames, at debug and trace; without header fields and payload, but with the debug data of GOAWAY, which the peer chooses; a malformed path, on the server side | info and above |
+//! | hyper-util 0.1.21 | hosts, addresses, states of the pool, connection errors; a request target only if it has no host or is for CONNECT, and we send neither | |
 //! | tower 0.5.3 | states of its queues | |
-//! | rustls-platform-verifier 0.7.1 | how many system certificates were taken, why one was refused | |
+//! | rustls-platform-verifier 0.7.1 | number of system certificates, why one was rejected | |
 //!
-//! Hence `is_allowed`, a second filter that no `RUST_LOG` can loosen: trace is ours alone,
-//! others stop at debug, h2 at info.
+//! `is_allowed` is therefore a second filter, which no `RUST_LOG` can weaken: trace events of our own crate
+//! only, debug events of other crates, info events of h2.
 //!
-//! Rejected: directives appended to the user's filter. There the more specific directive wins,
-//! so `RUST_LOG=reqwest::connect::verbose=trace` would undo them.
+//! Rejected: directives appended to the operator's filter. There the more specific directive wins, so
+//! `RUST_LOG=reqwest::connect::verbose=trace` would undo them.
 
 use std::io::{self, IsTerminal};
 
@@ -32,34 +31,34 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
-/// What is logged when `RUST_LOG` does not say: the access record and what an operator has to know.
+/// The filter if `RUST_LOG` is not set: access records, and events that an operator must know.
 const DEFAULT_FILTER: &str = "info";
 
 /// `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// What a line looks like.
+    /// The format of a line.
     pub format: LogFormat,
 }
 
-/// What a line of the log looks like.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// One line of text, coloured on a terminal unless `NO_COLOR` is set.
+    /// Text, coloured on a terminal unless `NO_COLOR` is set.
     Text,
 }
 
-/// Where the log goes.
+/// The stream of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
     /// For `run`, whose log is its output.
     Stdout,
-    /// For commands that print results on stdout.
+    /// For commands that print results to stdout.
     Stderr,
 }
 
@@ -79,22 +78,19 @@ impl Writer {
     }
 }
 
-/// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
-    /// `RUST_LOG` is not a list of directives.
-    #[error("RUST_LOG: {0}")]
+    #[error("RUST_LOG: not a list of directives: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// This process logs already.
-    #[error("the log is set up already: {0}")]
+    #[error("the log of this process is already initialised: {0}")]
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sets the log of this process up, that of `log`'s users included. `filter` is `RUST_LOG`,
-/// see [`Environment::log_filter`](crate::config::Environment::log_filter).
+/// Initialises the log of this process, including events of the `log` crate. `filter` is the value of
+/// `RUST_LOG`: see [`Environment::log_filter`](crate::config::Environment::log_filter).
 ///
 /// # Errors
-/// When `filter` cannot be parsed, and when the log was set up before; it then stays as it was.
+/// If `filter` cannot be parsed, or the log was initialised before. The log is then unchanged.
 pub(crate) fn init(config: &Config, filter: Option<&str>, writer: Writer) -> Result<(), InitError> {
     Ok(subscriber(config, filter, writer.make(), writer.is_terminal())?.try_init()?)
 }
@@ -122,18 +118,18 @@ fn text<S>(
 where
     S: Subscriber + for<'span> registry::LookupSpan<'span>,
 {
-    // Only ever turned off: the default already heeds NO_COLOR.
+    // Colours are only turned off here, because the default already respects NO_COLOR.
     if is_terminal { lines.boxed() } else { lines.with_ansi(false).boxed() }
 }
 
-/// What may be logged whatever `RUST_LOG` says, by the module it comes from.
+/// Whether an event may be logged, independent of `RUST_LOG`. Depends on the crate of the event.
 fn is_allowed(metadata: &Metadata<'_>) -> bool {
-    let most = match metadata.target().split("::").next() {
+    let cap = match metadata.target().split("::").next() {
         Some(env!("CARGO_CRATE_NAME")) => LevelFilter::TRACE,
         Some("h2") => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    *metadata.level() <= most
+    *metadata.level() <= cap
 }
 
 /// [`is_allowed`] as a layer.
@@ -184,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_line_has_its_fields_its_span_and_a_utc_timestamp() {
+    fn a_json_line_has_fields_span_and_utc_timestamp() {
         let log = logged(LogFormat::Json, None, true, || {
             let _span = info_span!("request", request_id = "r-1").entered();
             info!(status = 200, "answered");
@@ -207,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn text_that_goes_to_a_file_has_no_colours() {
+    fn text_in_a_file_has_no_colours() {
         let log = logged(LogFormat::Text, None, false, || info!("hello"));
         assert!(!log.contains('\x1b'), "{log:?}");
         assert!(log.contains("INFO"), "{log:?}");
     }
 
     #[test]
-    fn without_rust_log_debug_is_not_logged() {
+    fn without_rust_log_debug_events_are_not_logged() {
         let log = logged(LogFormat::Json, None, false, || {
             debug!("quiet");
             info!("heard");
@@ -223,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rust_log_makes_other_crates_print_what_they_must_not() {
+    fn no_rust_log_enables_unsafe_events_of_other_crates() {
         for filter in ["trace", "reqwest::connect::verbose=trace,rustls=trace,h2::server=trace,h2=trace"] {
             let log = logged(LogFormat::Json, Some(filter), false, || {
                 trace!(target: "reqwest::connect::verbose", "canary");
@@ -237,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn rust_log_trace_shows_our_own_traces_and_others_debug() {
+    fn rust_log_trace_enables_our_trace_events_and_debug_events_of_others() {
         let log = logged(LogFormat::Json, Some("trace"), false, || {
             trace!("ours");
             debug!(target: "rustls::client::hs", "theirs");
@@ -246,11 +242,11 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_rust_log_and_a_second_set_up_are_errors() {
+    fn a_faulty_rust_log_and_a_second_initialisation_are_errors() {
         let config = Config::default();
         let faulty = init(&config, Some("jwe_gateway=loud"), Writer::Stderr).unwrap_err();
         assert!(matches!(faulty, InitError::Filter(_)) && faulty.to_string().starts_with("RUST_LOG: "), "{faulty}");
-        // Another test of this process may have been first; after this call somebody was.
+        // Another test of this process may have initialised the log; after this call it is initialised.
         drop(init(&config, Some("off"), Writer::Stderr));
         let second = init(&config, Some("off"), Writer::Stderr).unwrap_err();
         assert!(matches!(second, InitError::AlreadySet(_)), "{second}");

@@ -1,4 +1,4 @@
-//! `jwe-gateway check`: every fault of a configuration, or what is in force.
+//! `jwe-gateway check`: prints all faults of a configuration, or the settings in effect.
 
 use super::failure::Failure;
 use super::output;
@@ -14,10 +14,10 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = Loaded::read(&arguments.overrides, &Environment::of_process()).map_err(Failure::config)?;
-    // What reading cannot find out: whether the trust set-up can be used.
+    // Reading the configuration does not show whether the certificates can be used.
     for upstream in &loaded.config.upstreams {
-        let unusable = |error| Failure::config(format!("upstream {}: {error}", upstream.name));
-        Connector::of(&upstream.upstream).map_err(unusable)?;
+        let failure = |error| Failure::config(format!("upstream {}: {error}", upstream.name));
+        Connector::of(&upstream.upstream).map_err(failure)?;
     }
     if let Some(files) = loaded.config.gateway.listen.tls.clone() {
         ServerTls::load(files).map_err(|error| Failure::config(format!("listen.tls: {error}")))?;

@@ -1,4 +1,4 @@
-//! `jwe-gateway drill`: rotations under load, with a verdict.
+//! `jwe-gateway drill`: key rotations under load, with a verdict.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -18,58 +18,58 @@ use crate::drill::{Config, Drill, DrillError, MAX_DURATION, MAX_RATE, Progress, 
 use crate::error_chain;
 use crate::telemetry;
 
-/// Room for eight cuts with a calm stretch after each.
+/// Long enough for eight rotations, each with a pause after it.
 const DURATION: &str = "20s";
 
-/// Between two lines of progress where they cannot be redrawn: a log wants few.
-const LINE: Duration = Duration::from_secs(3);
+/// The interval of progress lines if the output is not a terminal.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// What the provider does
+    /// What the provider does during the drill
     #[arg(long, value_enum)]
     scenario: Scenario,
-    /// Requests a second
+    /// Requests per second
     #[arg(long, value_name = "N", default_value_t = RATE, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RATE)))]
     rate: u32,
-    /// For how long they are sent, such as 20s or 2m
+    /// How long requests are sent, such as 20s or 2m
     #[arg(long, default_value = DURATION, value_parser = duration)]
     duration: Duration,
-    /// Makes the plan; the same seed makes the same plan. Random unless given
+    /// Seed of the plan: the same seed gives the same plan [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Write the report as one HTML page
+    /// Write the report to this file as one HTML page
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Write the report as JSON
+    /// Write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Drill another sealing client, which takes plain JSON at this URL, against the sandbox
+    /// Drill another sealing client, which accepts plain JSON at this URL
     #[arg(long, value_name = "URL", value_parser = http_url)]
     gateway: Option<Url>,
-    /// With --gateway: where the sandbox listens
+    /// With --gateway: address of the sandbox
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090", requires = "gateway")]
     listen: SocketAddr,
-    /// With --gateway: where the sandbox is managed
+    /// With --gateway: address of the sandbox's management API
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091", requires = "gateway")]
     management: SocketAddr,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    // Each drill brings thousands of access records; who wants them asks.
+    // A drill causes thousands of access records. They are logged only if RUST_LOG is set.
     if let Some(filter) = Environment::of_process().log_filter() {
         telemetry::init(&telemetry::Config::default(), Some(&filter), telemetry::Writer::Stderr)
             .map_err(Failure::config)?;
     }
     tokio::select! {
-        played = play(&arguments) => played,
-        _ = signals.next() => Err(Failure::new("stopped before there was a verdict")),
+        result = execute(&arguments) => result,
+        _ = signals.next() => Err(Failure::new("stopped before the verdict")),
     }
 }
 
-async fn play(arguments: &Arguments) -> Result<(), Failure> {
-    // A report that cannot be written should not cost a drill.
+async fn execute(arguments: &Arguments) -> Result<(), Failure> {
+    // The files are created first, so that a wrong path does not waste a drill.
     let html = arguments.report.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
     let json = arguments.json.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
     let report = drill(arguments).await.map_err(|error| match error {
@@ -95,13 +95,13 @@ async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {
     let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u16(..)));
     let drill = Drill::start(Config { scenario, rate, duration, seed, target }, Clock::system()).await?;
     output::text(drill.greeting());
-    let mut line = ProgressLine { is_terminal: io::stdout().is_terminal(), printed: None };
-    let report = drill.run(|progress| line.show(progress)).await;
-    line.end();
+    let mut progress_line = ProgressLine { is_terminal: io::stdout().is_terminal(), printed: None };
+    let report = drill.run(|progress| progress_line.show(progress)).await;
+    progress_line.end();
     report
 }
 
-/// The line of progress: redrawn on a terminal, printed now and then elsewhere.
+/// The progress: one redrawn line on a terminal, otherwise a line every few seconds.
 struct ProgressLine {
     is_terminal: bool,
     printed: Option<Duration>,
@@ -110,10 +110,10 @@ struct ProgressLine {
 impl ProgressLine {
     fn show(&mut self, progress: &Progress) {
         if self.is_terminal {
-            // To the line's beginning, the line, and nothing of a longer one before.
-            output::text(format!("\r{}\x1b[K", shown(progress)));
-        } else if self.printed.is_none_or(|printed| progress.elapsed >= printed + LINE) {
-            output::text(format!("{}\n", shown(progress)));
+            // Carriage return, text, "erase to the end of the line".
+            output::text(format!("\r{}\x1b[K", progress_text(progress)));
+        } else if self.printed.is_none_or(|printed| progress.elapsed >= printed + PROGRESS_INTERVAL) {
+            output::text(format!("{}\n", progress_text(progress)));
         } else {
             return;
         }
@@ -127,7 +127,7 @@ impl ProgressLine {
     }
 }
 
-fn shown(progress: &Progress) -> String {
+fn progress_text(progress: &Progress) -> String {
     let Progress { elapsed, duration, sent, failed, kid, key_set_age, is_broken } = progress;
     let (elapsed, duration) = (elapsed.min(duration).as_secs_f64(), duration.as_secs_f64());
     let kid: String = kid.as_deref().unwrap_or("none").chars().filter(|c| !c.is_control()).take(24).collect();
@@ -142,7 +142,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = SpanParser::new().parse_unsigned_duration(text);
-    let duration = duration.map_err(|_| "write seconds or minutes, such as 20s or 2m".to_owned())?;
+    let duration = duration.map_err(|_| "not a duration: use the units s and m, such as 20s or 2m".to_owned())?;
     if (Duration::from_secs(1)..=MAX_DURATION).contains(&duration) {
         Ok(duration)
     } else {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_is_reached_by_http() {
+    fn the_url_of_a_gateway_is_http_or_https() {
         assert!(http_url("http://127.0.0.1:8080").is_ok());
         for wrong in ["127.0.0.1:8080", "unix:/run/x", "ftp://h/", ""] {
             assert!(http_url(wrong).is_err(), "{wrong}");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_of_progress_says_how_it_goes() {
+    fn the_progress_line_has_counts_key_and_outage() {
         let progress = Progress {
             elapsed: Duration::from_millis(4200),
             duration: Duration::from_secs(20),
@@ -188,6 +188,9 @@ mod tests {
             key_set_age: Some(Duration::from_millis(800)),
             is_broken: true,
         };
-        assert_eq!(shown(&progress), "  4.2/20 s  sent 630  failed 2  key sandbox-1a2b3c4d-3  set 0.8 s old  OUTAGE");
+        assert_eq!(
+            progress_text(&progress),
+            "  4.2/20 s  sent 630  failed 2  key sandbox-1a2b3c4d-3  set 0.8 s old  OUTAGE"
+        );
     }
 }

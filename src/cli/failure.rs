@@ -1,44 +1,43 @@
-//! Why a command ended other than well, and the exit code that a supervisor can tell it by.
+//! Why a command failed, and the exit code for it.
 
 use std::fmt::Display;
 use std::process::ExitCode;
 
 use super::output;
 
-/// Ended for a reason of its own kind; the codes are those of sysexits.
+/// A failed command. The codes above 1 are those of sysexits.h, so that a supervisor can tell them apart.
 #[derive(Debug)]
 pub(super) struct Failure {
     code: u8,
-    why: String,
+    message: String,
 }
 
 impl Failure {
-    /// Something failed that another try may mend: 1.
-    pub(super) fn new(why: impl Display) -> Self {
-        Self { code: 1, why: why.to_string() }
+    /// Code 1: a failure that may not occur on another try.
+    pub(super) fn new(message: impl Display) -> Self {
+        Self { code: 1, message: message.to_string() }
     }
 
-    /// An address that cannot be bound, or a provider that a command needs and cannot reach
-    /// (`EX_UNAVAILABLE`).
-    pub(super) fn unavailable(why: impl Display) -> Self {
-        Self { code: 69, why: why.to_string() }
+    /// Code 69, `EX_UNAVAILABLE`: an address cannot be bound, or the provider cannot be reached.
+    pub(super) fn unavailable(message: impl Display) -> Self {
+        Self { code: 69, message: message.to_string() }
     }
 
-    /// A configuration that another start will not mend (`EX_CONFIG`).
-    pub(super) fn config(why: impl Display) -> Self {
-        Self { code: 78, why: why.to_string() }
+    /// Code 78, `EX_CONFIG`: the configuration is faulty, and a restart would fail again.
+    pub(super) fn config(message: impl Display) -> Self {
+        Self { code: 78, message: message.to_string() }
     }
 
-    /// Says so on stderr.
+    /// Prints the reason to stderr and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
-        for line in self.why.lines() {
+        for line in self.message.lines() {
             output::note(line);
         }
         ExitCode::from(self.code)
     }
 }
 
-/// What `?` makes of an error: a failure of code 1.
+/// `?` turns any error into a failure with code 1.
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::new(error)

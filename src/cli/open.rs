@@ -1,5 +1,5 @@
-//! `jwe-gateway open`: a compact JWE from stdin, its content on stdout. For whoever holds the
-//! private keys: a sandbox's, or a test's.
+//! `jwe-gateway open`: reads a compact JWE from stdin and writes its content to stdout. It needs private
+//! keys, such as those of a sandbox.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::jose::{DecryptionKey, open};
 use crate::keys::Source;
 use crate::upstream::Connector;
 
-/// Private key sets are at hand or they are nowhere.
-const FETCH: Duration = Duration::from_secs(5);
+/// Private keys are on this machine or a near one, so a fetch is fast or fails.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// A JWK Set with private keys, such as a sandbox's management address and /keys/private
+    /// JWK Set with private keys, such as http://127.0.0.1:8091/keys/private of a sandbox
     #[arg(long, value_name = "URL|FILE")]
     keys: Location,
 }
@@ -40,17 +40,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 async fn load(source: &Source) -> Result<Value, Failure> {
     let bytes = match source {
         Source::File(path) => {
-            let unreadable = |error| Failure::new(format!("--keys: {}: {error}", path.display()));
-            tokio::fs::read(path).await.map_err(unreadable)?
+            let failure = |error| Failure::new(format!("--keys: {}: {error}", path.display()));
+            tokio::fs::read(path).await.map_err(failure)?
         }
         Source::Url(url) => {
             let unavailable =
                 |error: reqwest::Error| Failure::unavailable(format!("--keys: {}", error_chain::chain(&error)));
-            let fetch = Connector::new(None)?.control_client()?.get(url.clone()).timeout(FETCH).send();
-            let answer = fetch.await.and_then(reqwest::Response::error_for_status).map_err(unavailable)?;
-            answer.bytes().await.map_err(unavailable)?.to_vec()
+            let fetch = Connector::new(None)?.control_client()?.get(url.clone()).timeout(FETCH_TIMEOUT).send();
+            let response = fetch.await.and_then(reqwest::Response::error_for_status).map_err(unavailable)?;
+            response.bytes().await.map_err(unavailable)?.to_vec()
         }
     };
-    // The text of a JSON error repeats none of the content, which is private here.
+    // The text of a JSON error contains nothing of the private keys.
     serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("--keys: {error}")))
 }

@@ -1,4 +1,4 @@
-//! `jwe-gateway run`: configuration, assembly, addresses, service, drain.
+//! `jwe-gateway run`: reads the configuration, builds the gateway, serves, and drains on a signal.
 
 use tokio::sync::oneshot;
 
@@ -20,7 +20,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let filter = environment.log_filter();
     telemetry::init(&loaded.config.log, filter.as_deref(), telemetry::Writer::Stdout).map_err(Failure::config)?;
     loaded.warn();
-    // Before anybody can know that we are here, and ask us to stop.
+    // Before the addresses are bound: a supervisor may send a signal as soon as the gateway is reachable.
     let mut signals = Signals::listen()?;
     let app = App::build(loaded.config, Dependencies::default()).await.map_err(|error| match error {
         BuildError::Bind { .. } => Failure::unavailable(error),
@@ -29,15 +29,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (gateway, admin) = (app.address()?, app.admin_address()?);
     tracing::info!(%gateway, %admin, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    let (ask, asked) = oneshot::channel();
-    let stop = async { asked.await.unwrap_or(Shutdown::Immediate) };
+    let (sender, receiver) = oneshot::channel();
+    let stop = async { receiver.await.unwrap_or(Shutdown::Immediate) };
     let second_signal = async {
-        // The gateway that no longer listens has ended by itself, and the select sees that.
-        let _ = ask.send(signals.next().await);
+        // If the receiver is gone, the gateway has ended, and `select!` returns its result.
+        let _ = sender.send(signals.next().await);
         signals.next().await
     };
     tokio::select! {
-        ended = app.run(stop) => Ok(ended?),
-        _ = second_signal => Err(Failure::new("stopped at once, by a second signal")),
+        result = app.run(stop) => Ok(result?),
+        _ = second_signal => Err(Failure::new("stopped at once by a second signal")),
     }
 }

@@ -1,4 +1,4 @@
-//! `jwe-gateway sandbox`: the made-up provider as a process of its own.
+//! `jwe-gateway sandbox`: the simulated provider as a process.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use crate::sandbox::{Options, Sandbox};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Where the made-up provider listens
+    /// Address of the simulated provider
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
-    /// Where it is managed: rotate keys, list what was received, fetch the private keys
+    /// Address of the management API: rotate keys, list received requests, get the private keys
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
     management: SocketAddr,
-    /// Write the made-up secrets to files here, as the example configurations in deploy/ name them; the
-    /// directory is a new one, or one that a sandbox made
+    /// Write the secrets to files for the examples in deploy/; the directory must be new, or written by a
+    /// sandbox before
     #[arg(long, value_name = "DIRECTORY")]
     secrets: Option<PathBuf>,
 }
@@ -45,7 +45,7 @@ fn greeting(sandbox: &Sandbox, arguments: &Arguments) -> String {
     let secrets = secrets.map(|directory| format!("  secrets     {}\n", directory.display())).unwrap_or_default();
     format!(
         "{banner}\n\n  provider    {url}\n  management  {management}\n  client id   {id}\n  secret      {secret}\n{secrets}\n\
-         a gateway to it:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run --upstream {url} --client-id {id}\n\n\
-         what it received:\n\n  curl -s {management}/received\n\n"
+         run a gateway to it:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run --upstream {url} --client-id {id}\n\n\
+         list what it received:\n\n  curl -s {management}/received\n\n"
     )
 }

@@ -1,5 +1,5 @@
-//! `jwe-gateway seal`: JSON from stdin, a compact JWE on stdout. What the gateway would send,
-//! for scripts and for testing against other implementations.
+//! `jwe-gateway seal`: reads JSON from stdin and writes a compact JWE to stdout, as the gateway would send
+//! it. For scripts, and for tests with other implementations.
 
 use tokio::io::AsyncReadExt;
 

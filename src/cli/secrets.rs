@@ -1,8 +1,7 @@
-//! The sandbox's made-up secrets as files, under the names that the examples in `deploy/` use.
+//! Writes the sandbox's secrets to files, with the names that the examples in `deploy/` use.
 //!
-//! They are worth nothing elsewhere, and differ in each run. Beside the provider's there are keys for
-//! callers of a gateway, which the sandbox itself has no use for. A directory that holds anything
-//! else is left alone: a real secret could bear one of these names.
+//! The secrets are valid only for this run of the sandbox. The files also contain keys for callers of a
+//! gateway. A directory with other files is not touched: a real secret could have one of these names.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -13,17 +12,17 @@ use uuid::Uuid;
 use crate::gateway::callers::KeyDigest;
 use crate::sandbox::Sandbox;
 
-/// Marks a directory as ours.
+/// A file that marks a directory as written by a sandbox.
 const MARK: &str = "MADE-UP";
 
-/// Callers of the examples.
+/// The callers' keys of the examples.
 const CALLERS: [&str; 2] = ["sidecar_key", "portfolio_key"];
 
-/// Writes them all, readable by their owner alone.
+/// Writes all files, readable only by their owner.
 pub(super) fn write(sandbox: &Sandbox, directory: &Path) -> io::Result<()> {
     make(directory)?;
     let file = |name: &str, content: &str| write_private(&directory.join(name), content);
-    file(MARK, "Written by a sandbox, and by the next one again. Nothing here opens anything real.\n")?;
+    file(MARK, "Written by a sandbox; the next one overwrites it. These secrets are not real.\n")?;
     let flinks = sandbox.flinks();
     file("client_secret", sandbox.client_secret())?;
     file("flinks_client_secret", flinks.client_secret.expose())?;

@@ -1,8 +1,7 @@
-//! The way to a provider, one step at a time, for somebody who wants to know where it ends.
+//! Connects to a provider one step at a time, so that `doctor` can say which step fails.
 //!
-//! It goes by the same trust, certificate and proxy as requests do. The one thing it does besides:
-//! it keeps the certificate that the other side showed, also when it is refused, so that it can be
-//! said whose it is. Nothing is sent over the connection.
+//! It uses the same trusted certificates, client certificate and proxy as requests. In addition it keeps the
+//! certificate that the server presented, even a rejected one, to report its issuer. No request is sent.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,10 +27,9 @@ use super::proxy::with_port;
 use super::{Config, Connector, ConnectorError};
 use crate::error_chain;
 
-/// For the other side to object to our certificate.
-const VERDICT: Duration = Duration::from_millis(500);
+/// How long the server may take to reject our certificate.
+const REJECTION_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A way to be walked.
 pub(crate) struct Probe {
     target: Uri,
     proxy: Option<(Uri, Option<http::HeaderValue>)>,
@@ -40,67 +38,52 @@ pub(crate) struct Probe {
     deadline: Duration,
 }
 
-/// What a completed handshake tells.
+/// The result of a completed handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Handshake {
-    /// `TLSv1_3`.
+    /// Such as `TLSv1_3`.
     pub version: String,
-    /// Who signed the certificate.
+    /// The issuer of the server's certificate.
     pub issuer: String,
-    /// The certificate's end.
+    /// The end of the certificate's validity.
     pub not_after: SystemTime,
 }
 
-/// Where the way ends.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProbeError {
-    /// DNS knows no such name, or does not answer.
-    #[error("{host} has no address: {cause}")]
-    NoAddress {
-        /// The name.
-        host: String,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// Nothing took the connection.
+    #[error("{host} cannot be resolved: {cause}")]
+    NoAddress { host: String, cause: io::Error },
     #[error("{address}: {cause}")]
     NoConnection {
-        /// The last address tried.
+        /// The last address that was tried.
         address: SocketAddr,
-        /// What the system says.
         cause: io::Error,
     },
-    /// Longer than the upstream's `connect`.
-    #[error("nothing within {} ms", .0.as_millis())]
+    /// The step took longer than the upstream's `connect`.
+    #[error("timed out after {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// The proxy did not open a tunnel.
-    #[error("the proxy refuses: {0}")]
+    #[error("the proxy opened no tunnel: {0}")]
     ProxyRefused(String),
-    /// Signed by nobody we trust.
     #[error("the certificate is issued by {issuer}, which is not trusted")]
-    Untrusted {
-        /// Who signed it.
-        issuer: String,
-    },
-    /// Another host's.
+    Untrusted { issuer: String },
     #[error("the certificate is not for this host name")]
     WrongName,
-    /// Past its end.
     #[error("the certificate has expired")]
     Expired,
-    /// The other side wants a certificate, or another one.
-    #[error("the provider refuses the handshake: {0}")]
+    /// The server sent a TLS alert, for instance because it requires a client certificate.
+    #[error("the provider refused the handshake: {0}")]
     Refused(String),
-    /// Anything else that ends a handshake.
-    #[error("no TLS: {0}")]
+    /// Any other failure of the handshake.
+    #[error("the TLS handshake failed: {0}")]
     NoTls(String),
 }
 
 impl Probe {
-    /// The way to this upstream.
+    /// A probe of this upstream.
     ///
     /// # Errors
-    /// When its files or its URL cannot be used.
+    /// If one of its files or its URL cannot be used.
     pub(crate) fn new(config: &Config) -> Result<Self, ConnectorError> {
         let tls = Connector::of(config)?;
         let target: Uri = config.url.as_str().parse().map_err(|_| ConnectorError::Url("not a URI".into()))?;
@@ -117,19 +100,17 @@ impl Probe {
         Ok(Self { target, proxy, tls: client, observed, deadline: config.connect })
     }
 
-    /// Whether a proxy is on the way.
     #[must_use]
     pub(crate) fn has_proxy(&self) -> bool {
         self.proxy.is_some()
     }
 
-    /// Whether the provider is spoken to by TLS.
     #[must_use]
     pub(crate) fn has_tls(&self) -> bool {
         self.target.scheme_str() == Some("https")
     }
 
-    /// The host that is connected to, the provider or the proxy, and its port.
+    /// Host and port of the first connection: those of the proxy if there is one, otherwise of the provider.
     #[must_use]
     pub(crate) fn next_host(&self) -> (String, u16) {
         let next = self.proxy.as_ref().map_or(&self.target, |(proxy, _)| proxy);
@@ -138,10 +119,7 @@ impl Probe {
         (next.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(), port)
     }
 
-    /// Asks DNS.
-    ///
-    /// # Errors
-    /// See [`ProbeError`].
+    /// Resolves the name of the next host.
     pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, ProbeError> {
         let (host, port) = self.next_host();
         let found = self.within(tokio::net::lookup_host((host.as_str(), port))).await?;
@@ -150,10 +128,7 @@ impl Probe {
         if addresses.is_empty() { Err(no_address(io::ErrorKind::NotFound.into())) } else { Ok(addresses) }
     }
 
-    /// Connects to the first of them that takes it.
-    ///
-    /// # Errors
-    /// See [`ProbeError`].
+    /// Connects to the first address that accepts a connection.
     pub(crate) async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, ProbeError> {
         let connecting = async {
             let mut last = Err(ProbeError::TimedOut(self.deadline));
@@ -168,39 +143,36 @@ impl Probe {
         self.within(connecting).await?
     }
 
-    /// Has the proxy connect to the provider.
-    ///
-    /// # Errors
-    /// See [`ProbeError`].
+    /// Asks the proxy for a tunnel to the provider. Without a proxy, returns the stream unchanged.
     pub(crate) async fn tunnel(&self, stream: TcpStream) -> Result<TcpStream, ProbeError> {
-        let Some((proxy, says)) = &self.proxy else { return Ok(stream) };
+        let Some((proxy, authorization)) = &self.proxy else { return Ok(stream) };
         let mut stream = Some(TokioIo::new(stream));
         let only = service_fn(move |_: Uri| {
             let stream = stream.take().ok_or(io::ErrorKind::AlreadyExists);
             async move { stream.map_err(io::Error::from) }
         });
         let tunnel = Tunnel::new(proxy.clone(), only);
-        let mut tunnel = if let Some(says) = says { tunnel.with_auth(says.clone()) } else { tunnel };
+        let mut tunnel = match authorization {
+            Some(authorization) => tunnel.with_auth(authorization.clone()),
+            None => tunnel,
+        };
         let opened = self.within(tunnel.call(with_port(self.target.clone()))).await?;
         opened.map(TokioIo::into_inner).map_err(|error| ProbeError::ProxyRefused(error_chain::chain(&error)))
     }
 
-    /// Shakes hands by TLS.
-    ///
-    /// # Errors
-    /// See [`ProbeError`].
+    /// Completes a TLS handshake.
     pub(crate) async fn handshake(&self, stream: TcpStream) -> Result<Handshake, ProbeError> {
         let host = self.target.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(|error| ProbeError::NoTls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::new(self.tls.clone()));
-        let shaken = self.within(connector.connect(name, stream)).await?;
+        let result = self.within(connector.connect(name, stream)).await?;
         let leaf = self.observed.leaf();
         let issuer = leaf.as_ref().map_or_else(|| "(unreadable)".to_owned(), |(issuer, _)| issuer.clone());
-        match shaken {
+        match result {
             Ok(mut stream) => {
-                // In TLS 1.3 the other side judges our certificate when we are done, and says so by what
-                // is read next; one that has nothing against it says nothing, or begins with HTTP/2.
-                if let Ok(Err(error)) = tokio::time::timeout(VERDICT, stream.read_u8()).await
+                // In TLS 1.3 the server checks our certificate after our side has finished, and a rejection is
+                // the next thing to read. A server that accepts it sends nothing, or begins HTTP/2.
+                if let Ok(Err(error)) = tokio::time::timeout(REJECTION_TIMEOUT, stream.read_u8()).await
                     && error.kind() != io::ErrorKind::UnexpectedEof
                 {
                     return Err(refused(&error, issuer));
@@ -219,7 +191,7 @@ impl Probe {
     }
 }
 
-/// The verifier that requests use, too.
+/// The same verifier as for requests.
 fn verifier(
     roots: &Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
@@ -227,7 +199,7 @@ fn verifier(
     WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider)).build()
 }
 
-/// Why the handshake failed, as far as rustls tells.
+/// Classifies the error of a failed handshake.
 fn refused(error: &io::Error, issuer: String) -> ProbeError {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return ProbeError::NoTls(error.to_string());
@@ -239,31 +211,32 @@ fn refused(error: &io::Error, issuer: String) -> ProbeError {
                 ProbeError::WrongName
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => ProbeError::Expired,
-            other => ProbeError::NoTls(format!("the certificate, issued by {issuer}, is refused: {other}")),
+            other => ProbeError::NoTls(format!("the certificate issued by {issuer} is rejected: {other}")),
         },
         rustls::Error::AlertReceived(alert) => ProbeError::Refused(format!("{alert:?}")),
         other => ProbeError::NoTls(other.to_string()),
     }
 }
 
-/// The certificate that the other side showed last.
+/// The certificate that the server presented last.
 #[derive(Debug, Default)]
 struct ObservedCertificate(Mutex<Option<Vec<u8>>>);
 
 impl ObservedCertificate {
     fn keep(&self, leaf: &CertificateDer<'_>) {
-        // A poisoned lock only means that another thread panicked; what it guards is whole.
+        // A poisoned lock only means that another thread panicked: the value is complete.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaf.to_vec());
     }
 
-    /// Who issued it, and its end; none when there is none, or it cannot be read.
+    /// Issuer and end of validity. `None` if there is no certificate, or it cannot be parsed.
     fn leaf(&self) -> Option<(String, SystemTime)> {
-        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let certificate = Certificate::from_der(shown.as_deref()?).ok()?.tbs_certificate;
+        let observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificate = Certificate::from_der(observed.as_deref()?).ok()?.tbs_certificate;
         Some((certificate.issuer.to_string(), certificate.validity.not_after.to_system_time()))
     }
 }
 
+/// Verifies a certificate as requests do, and keeps it.
 #[derive(Debug)]
 struct RecordingVerifier {
     verifier: Arc<WebPkiServerVerifier>,
@@ -274,13 +247,13 @@ impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         self.observed.keep(leaf);
-        self.verifier.verify_server_cert(leaf, between, name, ocsp, now)
+        self.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now)
     }
 
     fn verify_tls12_signature(

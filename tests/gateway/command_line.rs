@@ -29,14 +29,14 @@ fn the_chain_demo_prints_what_the_egress_received() {
         "sidecar   http://127.0.0.1:",
         "egress    http://127.0.0.1:",
         "45 bytes of JSON, in clear, at the sidecar",
-        "egress  586 bytes, passed on sealed as they came, with the egress's own token",
-        "the first of them in clear, sent to the egress itself: 403 Forbidden",
-        "bodies the egress could have read: 0 of 3",
+        "egress  586 bytes, forwarded sealed and unchanged, with the egress's own token",
+        "the first body in clear, sent to the egress directly: 403 Forbidden",
+        "bodies that the egress could read: 0 of 3",
         "3 of 3 opened by the provider, byte for byte",
     ] {
         assert!(printed.contains(expected), "{expected} in:\n{printed}");
     }
-    assert_eq!(printed.matches("passed on sealed as they came").count(), 3, "{printed}");
+    assert_eq!(printed.matches("forwarded sealed and unchanged").count(), 3, "{printed}");
 }
 
 #[test]

@@ -114,7 +114,7 @@ async fn a_provider_that_requires_a_client_certificate_fails_the_tls_step() {
     let ca = authority.path("ca.pem");
     let (printed, code) = examine(&url, "secret", &["--ca-file", ca.to_str().unwrap()]).await;
     let (verdict, advice) = step(&printed, "tls");
-    assert!(verdict.starts_with("FAIL  tls     the provider refuses the handshake: CertificateRequired"), "{printed}");
+    assert!(verdict.starts_with("FAIL  tls     the provider refused the handshake: CertificateRequired"), "{printed}");
     assert!(advice.contains("client_certificate"), "{printed}");
     assert_eq!(code, Some(1));
 }

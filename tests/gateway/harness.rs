@@ -1,4 +1,4 @@
-//! A gateway in front of a sandbox, both in this process, on ports of the system's choosing.
+//! A gateway in front of a sandbox, both in this process, on free ports.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Long enough for a busy machine; only a test that fails waits for it.
+/// Long enough for a busy machine. Only a failing test waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A sandbox and a gateway in front of it.
@@ -29,7 +29,7 @@ pub(crate) struct TestGateway {
 
 /// A gateway that serves until it is dropped.
 pub(crate) struct Served {
-    /// Where it listens, if not on a unix socket.
+    /// The address for callers, unless the gateway listens on a unix socket.
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     client: reqwest::Client,
@@ -38,22 +38,22 @@ pub(crate) struct Served {
 }
 
 impl TestGateway {
-    /// The main job: seal, client credentials, the sandbox as the provider.
+    /// A gateway that seals bodies and obtains tokens, with the sandbox as the provider.
     pub(crate) async fn spawn() -> Self {
         Self::spawn_with(|_| {}).await
     }
 
-    /// The same with another configuration.
+    /// The same with a changed configuration.
     pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> Self {
         Self::spawn_in(Options::default(), change).await
     }
 
-    /// The same in front of another sandbox.
+    /// The same in front of a sandbox with these options.
     pub(crate) async fn spawn_in(options: Options, change: impl FnOnce(&mut Config)) -> Self {
         Self::spawn_among(Dependencies::default(), options, change).await
     }
 
-    /// The same with a clock of the test's own.
+    /// The same with the dependencies of the test, such as its clock.
     pub(crate) async fn spawn_among(
         dependencies: Dependencies,
         options: Options,
@@ -65,8 +65,7 @@ impl TestGateway {
         Self { served: Served::start_in(config, dependencies).await, sandbox }
     }
 
-    /// What the provider received so far. Every head of it is looked at: nothing travels that
-    /// is not named here.
+    /// The requests that the provider received. Asserts that each has no header but the expected ones.
     pub(crate) fn received(&self) -> Vec<Received> {
         let received = self.sandbox.received();
         for call in &received {
@@ -75,12 +74,12 @@ impl TestGateway {
         received
     }
 
-    /// What the provider received last.
+    /// The last request that the provider received.
     pub(crate) fn last(&self) -> Received {
         self.received().pop().expect("the provider received something")
     }
 
-    /// `body` as a caller would seal it under the provider's first key.
+    /// `body`, sealed by a caller with the provider's first key.
     pub(crate) fn seal(&self, body: &'static str) -> Vec<u8> {
         let jwk = self.sandbox.private_jwks()["keys"][0].clone();
         let public = json!({ "kty": "RSA", "kid": jwk["kid"], "n": jwk["n"], "e": jwk["e"] });
@@ -88,7 +87,7 @@ impl TestGateway {
         jose::seal(&Plaintext::json(body.into()).unwrap(), &key).unwrap().into_bytes().unwrap()
     }
 
-    /// Asserts that a plain request still goes through: nobody else pays for a bad one.
+    /// Asserts that a valid request still succeeds after a bad one.
     pub(crate) async fn assert_still_serves(&self) {
         let reply = self.json("POST", "/v0/bank/credentials/list", "{}").send().await.unwrap();
         assert_eq!(reply.status(), 200);
@@ -116,14 +115,14 @@ impl Served {
         Self::start_in(config, Dependencies::default()).await
     }
 
-    /// The same with a clock of the test's.
+    /// The same with the dependencies of the test.
     pub(crate) async fn start_in(config: Config, dependencies: Dependencies) -> Self {
         let app = App::build(config, dependencies).await.unwrap();
         let address = app.address().unwrap().tcp().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
         let admin = app.admin_address().unwrap();
-        let (stop, asked) = oneshot::channel();
+        let (stop, receiver) = oneshot::channel();
         let serving = tokio::spawn(async move {
-            app.run(async { asked.await.unwrap_or(Shutdown::Immediate) }).await.unwrap();
+            app.run(async { receiver.await.unwrap_or(Shutdown::Immediate) }).await.unwrap();
         });
         let client = Connector::new(None).unwrap().control_client().unwrap();
         Self { address, admin, client, stop: Some(stop), serving }
@@ -139,22 +138,21 @@ impl Served {
         self.request(method, target).header("content-type", "application/json").body(body)
     }
 
-    /// Writes `request` as it is and reads what comes back until the gateway closes or the
-    /// answer is whole.
+    /// Writes `request` byte for byte, and reads until the response is complete or the gateway closes.
     pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> RawAnswer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // The gateway may have closed before it has read everything.
+        // The gateway may close before it has read the whole request.
         let _ = stream.write_all(request.as_ref()).await;
         RawAnswer::read(&mut stream).await
     }
 
-    /// A path of the admin listener.
+    /// Requests a path of the admin listener. Returns status and body.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let reply = self.client.get(format!("http://{}{path}", self.admin)).send().await.unwrap();
         (reply.status().as_u16(), reply.text().await.unwrap())
     }
 
-    /// Returns once a key and a token are in hand.
+    /// Waits until the gateway has a key and a token.
     pub(crate) async fn ready(&self) {
         eventually("ready", async || self.admin("/readyz").await.0 == 200).await;
     }
@@ -176,7 +174,7 @@ impl Drop for Served {
     }
 }
 
-/// What an answer of our own must look like. Returns its body.
+/// Asserts that the gateway itself sent this response. Returns its body.
 pub(crate) async fn assert_refused(reply: reqwest::Response, status: u16, code: &str) -> Value {
     assert_eq!(reply.status(), status, "{code}");
     let headers = reply.headers().clone();
@@ -185,7 +183,7 @@ pub(crate) async fn assert_refused(reply: reqwest::Response, status: u16, code: 
     body
 }
 
-/// The same for an answer read raw.
+/// The same for a response that was read byte by byte.
 pub(crate) fn assert_refused_raw(answer: &RawAnswer, status: u16, code: &str) {
     assert_eq!(answer.status, status, "{code}: {answer:?}");
     let body = serde_json::from_str(&answer.body).unwrap();
@@ -202,7 +200,7 @@ fn assert_is_ours(headers: &HeaderMap, body: &Value, status: u16, code: &str) {
     assert_eq!(body["request_id"], headers["x-request-id"].to_str().unwrap());
 }
 
-/// A configuration for `sandbox` that takes free ports.
+/// A configuration for `sandbox`, with free ports.
 pub(crate) fn config(sandbox: &Sandbox) -> Config {
     let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
     let url = sandbox.url().parse().unwrap();
@@ -211,7 +209,7 @@ pub(crate) fn config(sandbox: &Sandbox) -> Config {
     config
 }
 
-/// Polls `condition` until it holds; fails the test when it does not within [`PATIENCE`].
+/// Polls `condition` until it holds. Fails the test after [`PATIENCE`].
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let polling = async {
         while !condition().await {
@@ -221,22 +219,25 @@ pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// An answer as it came over the wire.
+/// A response as it was received.
 #[derive(Debug)]
 pub(crate) struct RawAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-    /// Whether the gateway closed the connection after it.
+    /// Whether the gateway closed the connection after the response.
     pub(crate) closed: bool,
 }
 
 impl RawAnswer {
-    /// Reads one answer; a status of 0 means that the gateway closed without one.
+    /// Reads one response. Status 0 means that the gateway closed without a response.
     pub(crate) async fn read(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         let reading = Self::read_whole(stream, &mut bytes);
-        let closed = tokio::time::timeout(PATIENCE, reading).await.expect("an answer or an end").unwrap_or(true);
+        let closed = tokio::time::timeout(PATIENCE, reading)
+            .await
+            .expect("a response, or the end of the connection")
+            .unwrap_or(true);
         let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let mut lines = head.split("\r\n");
@@ -251,7 +252,7 @@ impl RawAnswer {
     async fn read_whole(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<bool> {
         let mut piece = [0; 16 * 1024];
         loop {
-            if let Some(end) = end_of_answer(bytes)
+            if let Some(end) = end_of_response(bytes)
                 && bytes.len() >= end
             {
                 let closing = String::from_utf8_lossy(bytes).to_ascii_lowercase().contains("connection: close");
@@ -265,8 +266,8 @@ impl RawAnswer {
     }
 }
 
-/// Where the answer ends, when its length is announced.
-fn end_of_answer(bytes: &[u8]) -> Option<usize> {
+/// The end of the response, if it has a `Content-Length`.
+fn end_of_response(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
@@ -289,8 +290,8 @@ fn assert_only_known_headers(headers: &HeaderMap) {
         "x-request-id",
     ];
     for name in headers.keys() {
-        assert!(KNOWN.contains(&name.as_str()) || name.as_str().starts_with("x-test-"), "{name} travelled");
+        assert!(KNOWN.contains(&name.as_str()) || name.as_str().starts_with("x-test-"), "unexpected header {name}");
     }
-    assert_eq!(headers.get_all("authorization").iter().count(), 1, "one Authorization, ours");
+    assert_eq!(headers.get_all("authorization").iter().count(), 1, "one Authorization: the gateway's");
     assert!(headers["authorization"].to_str().unwrap().starts_with("Bearer "));
 }

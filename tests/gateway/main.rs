@@ -1,4 +1,4 @@
-//! The gateway from outside: one binary, one [`harness::TestGateway::spawn`], sentences.
+//! Tests of the whole gateway, in one binary. Most start with [`harness::TestGateway::spawn`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
 

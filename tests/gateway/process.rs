@@ -1,4 +1,4 @@
-//! The binary as a process: what it prints, and how it ends.
+//! Runs the binary as a process, and reads its output and its exit code.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -7,36 +7,36 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// The binary under test, with an environment of its own.
+/// The binary under test, with an empty environment.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jwe-gateway"));
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
 }
 
-/// Runs it to its end, with `input` on stdin.
+/// Runs the binary to its end, with `input` on stdin.
 pub(crate) fn run(arguments: &[&str], input: &[u8]) -> Output {
     let mut child =
         command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // A command that has failed already does not read.
+    // A command that has already failed does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
 
-/// A process. Killed when dropped.
+/// A running process, killed when dropped.
 pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
-    /// Everything it has printed so far that was read.
+    /// The output that was read until now.
     pub(crate) printed: String,
-    /// Where callers connect, when it is a gateway that is listening.
+    /// The address for callers, if the process is a gateway that listens.
     pub(crate) gateway: String,
-    /// Where health is served.
+    /// The address for health and metrics.
     pub(crate) admin: String,
 }
 
 impl Running {
-    /// Starts `run` with JSON logs and waits until it listens.
+    /// Starts a gateway with JSON logs, and waits until it listens.
     pub(crate) fn start(command: Command) -> Self {
         let mut running = Self::spawn(command);
         let line = running.line_with("\"listening\"");
@@ -46,7 +46,7 @@ impl Running {
         running
     }
 
-    /// Starts it and waits for nothing.
+    /// Starts a process, and does not wait.
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
@@ -65,7 +65,7 @@ impl Running {
         Self { child, lines, printed: String::new(), gateway: String::new(), admin: String::new() }
     }
 
-    /// Reads on to the first line that has `text` in it.
+    /// Reads lines until one contains `text`.
     pub(crate) fn line_with(&mut self, text: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(Duration::from_secs(30));
@@ -78,18 +78,17 @@ impl Running {
         }
     }
 
-    /// The process's id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal by its name.
+    /// Sends the signal with this name.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// Waits for the end; returns the exit code and all that was printed.
+    /// Waits for the end. Returns the exit code and the whole output.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) {
             self.printed += &line;
@@ -101,7 +100,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Ended already, most often.
+        // Usually the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Three requests as an in-house service would send them.
+//! The three example requests of the demo.
 
 use std::net::SocketAddr;
 
@@ -11,19 +11,17 @@ use serde_json::json;
 
 use crate::secret::Secret;
 
-/// A letter's PDF; scans are of this size.
+/// The size of a scanned letter.
 const PDF_BYTES: usize = 1024 * 1024;
 
-/// A request to be sent.
 pub(super) struct Example {
     method: Method,
     path: &'static str,
-    /// The JSON.
     pub(super) body: Bytes,
 }
 
 impl Example {
-    /// A POST, a DELETE with a body, and a letter with a PDF of 1 MiB.
+    /// A POST, a DELETE with a body, and a letter with a 1 MiB PDF.
     pub(super) fn three() -> [Self; 3] {
         let json = |value: serde_json::Value| Bytes::from(value.to_string());
         [
@@ -49,7 +47,7 @@ impl Example {
         ]
     }
 
-    /// Sends it, with a caller's key if there is one, and reads the answer to its end.
+    /// Sends the request, with a caller's key if there is one, and reads the whole response.
     pub(super) async fn send(
         &self,
         client: &reqwest::Client,
@@ -62,14 +60,14 @@ impl Example {
             Some(key) => request.bearer_auth(key.expose()),
             None => request,
         };
-        let answer = request.body(self.body.clone()).send().await?;
-        let status = answer.status();
-        answer.bytes().await?;
+        let response = request.body(self.body.clone()).send().await?;
+        let status = response.status();
+        response.bytes().await?;
         Ok(status)
     }
 }
 
-/// Begins as a PDF does; the rest is noise, as a compressed scan is.
+/// Random bytes after the first line of a PDF, because a scan does not compress further.
 fn pdf() -> Vec<u8> {
     let mut noise = fastrand::Rng::with_seed(1);
     let mut pdf = b"%PDF-1.7\n".to_vec();

@@ -1,5 +1,5 @@
-//! `jwe-gateway demo`: a gateway and a made-up provider in one process, or a sidecar, an egress and
-//! the provider, and the life of each request that passes.
+//! `jwe-gateway demo`: runs a gateway and a simulated provider in one process, and prints what happens to each
+//! request. With `--topology chain`: a sidecar, an egress and the provider.
 
 mod examples;
 mod request_report;
@@ -18,46 +18,46 @@ use crate::upstream::Connector;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Send three example requests, then end: with 0 if the provider opened byte for byte what was sent
+    /// Send three example requests, then end; exit with 0 if the provider received them byte for byte
     #[arg(long)]
     once: bool,
-    /// What stands before the provider
+    /// The gateways in front of the provider
     #[arg(long, value_enum, default_value_t = Topology::OneHop)]
     topology: Topology,
-    /// Where the gateway listens; port 0 takes a free one
+    /// Address of the gateway; port 0 means a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Topology {
-    /// One gateway, which seals and holds the credentials
+    /// One gateway, which seals bodies and holds the credentials
     OneHop,
-    /// A sidecar that seals, and an egress that holds the credentials and cannot read a body
+    /// A sidecar that seals bodies, and an egress that holds the credentials and cannot read a body
     Chain,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let (mut setup, gateways) = setup::set(arguments.topology, arguments.listen).await?;
+    let (mut setup, gateways) = setup::start(arguments.topology, arguments.listen).await?;
     output::text(greeting(&setup));
     tokio::select! {
-        ended = gateways.run() => ended,
-        played = play(arguments.once, &mut setup) => played,
+        result = gateways.run() => result,
+        result = serve(arguments.once, &mut setup) => result,
         _ = signals.next() => Ok(()),
     }
 }
 
-async fn play(once: bool, setup: &mut DemoSetup) -> Result<(), Failure> {
-    if once { examples(setup).await } else { watch(setup).await }
+async fn serve(once: bool, setup: &mut DemoSetup) -> Result<(), Failure> {
+    if once { examples(setup).await } else { print_requests(setup).await }
 }
 
-/// Prints the life of every request, until the gateway ends.
-async fn watch(setup: &mut DemoSetup) -> Result<(), Failure> {
+/// Prints every request, until the gateway ends.
+async fn print_requests(setup: &mut DemoSetup) -> Result<(), Failure> {
     let mut number = 0;
-    while let Some(record) = setup.over.recv().await {
+    while let Some(record) = setup.records.recv().await {
         number += 1;
-        let egress = at_the_egress(setup, &record).await;
+        let egress = egress_records(setup, &record).await;
         let received = setup.received(&record);
         let received = received.as_ref();
         output::text(RequestReport { number, record: &record, egress: egress.as_deref(), received, sent: None });
@@ -65,42 +65,41 @@ async fn watch(setup: &mut DemoSetup) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends the examples one after the other and compares what the provider opened with what was
-/// sent.
+/// Sends the examples one after the other, and compares each body with the one that the provider opened.
 async fn examples(setup: &mut DemoSetup) -> Result<(), Failure> {
     let client = Connector::new(None)?.control_client()?;
     let examples = Example::three();
-    let (mut arrived_whole, mut readable) = (0, 0);
+    let (mut intact, mut readable) = (0, 0);
     for (index, example) in examples.iter().enumerate() {
-        example.send(&client, setup.door, None).await?;
-        let record = setup.over.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
-        let egress = at_the_egress(setup, &record).await;
-        // One that nothing is known of could have been read.
-        readable +=
-            usize::from(egress.as_deref().is_some_and(|passed| passed.is_empty() || passed.iter().any(was_readable)));
+        example.send(&client, setup.address, None).await?;
+        let record = setup.records.recv().await.ok_or_else(|| Failure::new("the gateway ended"))?;
+        let egress = egress_records(setup, &record).await;
+        // A request without a record counts as readable.
+        readable += usize::from(
+            egress.as_deref().is_some_and(|records| records.is_empty() || records.iter().any(was_readable)),
+        );
         let received = setup.received(&record);
-        let life = RequestReport {
+        let report = RequestReport {
             number: index + 1,
             record: &record,
             egress: egress.as_deref(),
             received: received.as_ref(),
             sent: Some(&example.body),
         };
-        output::text(&life);
-        arrived_whole += usize::from(life.arrived_whole());
+        output::text(&report);
+        intact += usize::from(report.is_intact());
     }
     if let Some(egress) = &setup.egress {
         let status = examples[0].send(&client, egress.address, Some(&egress.key)).await?;
-        output::text(format_args!("the first of them in clear, sent to the egress itself: {status}\n"));
-        output::text(format_args!("bodies the egress could have read: {readable} of {}\n", examples.len()));
+        output::text(format_args!("the first body in clear, sent to the egress directly: {status}\n"));
+        output::text(format_args!("bodies that the egress could read: {readable} of {}\n", examples.len()));
     }
-    let verdict =
-        format!("{arrived_whole} of {} opened by the provider, byte for byte as they were sent", examples.len());
+    let verdict = format!("{intact} of {} opened by the provider, byte for byte as sent", examples.len());
     output::text(format_args!("{verdict}\n"));
-    if arrived_whole == examples.len() && readable == 0 { Ok(()) } else { Err(Failure::new(verdict)) }
+    if intact == examples.len() && readable == 0 { Ok(()) } else { Err(Failure::new(verdict)) }
 }
 
-async fn at_the_egress(setup: &mut DemoSetup, record: &Record) -> Option<Vec<Record>> {
+async fn egress_records(setup: &mut DemoSetup, record: &Record) -> Option<Vec<Record>> {
     match &mut setup.egress {
         Some(egress) => Some(egress.records_of(&record.request_id, record.attempts).await),
         None => None,
@@ -108,18 +107,18 @@ async fn at_the_egress(setup: &mut DemoSetup, record: &Record) -> Option<Vec<Rec
 }
 
 fn greeting(setup: &DemoSetup) -> String {
-    let (banner, provider, door) = (setup.sandbox.banner(), setup.sandbox.url(), setup.door);
+    let (banner, provider, address) = (setup.sandbox.banner(), setup.sandbox.url(), setup.address);
     let gateways = match &setup.egress {
-        None => format!("  gateway   http://{door}   takes plain JSON\n"),
+        None => format!("  gateway   http://{address}   accepts plain JSON\n"),
         Some(egress) => format!(
-            "  sidecar   http://{door}   takes plain JSON, and seals it\n  egress    http://{}   takes sealed \
-             bodies only, and holds the credentials\n",
+            "  sidecar   http://{address}   accepts plain JSON, and seals it\n  egress    http://{}   accepts \
+             sealed bodies only, and holds the credentials\n",
             egress.address
         ),
     };
     format!(
-        "{banner}\n\n{gateways}  provider  {provider}   opens what arrives\n\n\
-         try it:\n\n  curl -s http://{door}/v0/bank/credentials/status \\\n    -H 'Content-Type: application/json' \
+        "{banner}\n\n{gateways}  provider  {provider}   opens what it receives\n\n\
+         try it:\n\n  curl -s http://{address}/v0/bank/credentials/status \\\n    -H 'Content-Type: application/json' \
          -d '{{\"credentials_token\":\"sandbox-credentials-1\"}}'\n\n"
     )
 }

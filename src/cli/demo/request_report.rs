@@ -1,30 +1,29 @@
-//! The life of one request, on a few lines.
+//! Prints what happened to one request, on a few lines.
 
 use std::fmt;
 
 use crate::gateway::access_log::Record;
 use crate::sandbox::Received;
 
-/// How much of an opened body is shown.
+/// Characters of an opened body that are printed.
 const PREVIEW: usize = 60;
 
-/// One request, from what came in to what went back.
 pub(super) struct RequestReport<'a> {
-    /// Counts the requests of this demo, from 1.
+    /// The number of the request in this demo, from 1.
     pub(super) number: usize,
-    /// What the gateway that sealed it knows of it.
+    /// The access record of the gateway that sealed the body.
     pub(super) record: &'a Record,
-    /// What the egress knows of it, when there is one: as often as it was sent there.
+    /// The access records of the egress, if there is one: one for each attempt.
     pub(super) egress: Option<&'a [Record]>,
-    /// What the provider received, if it went that far.
+    /// What the provider received, if the request reached it.
     pub(super) received: Option<&'a Received>,
-    /// What was sent, when the demo itself sent it.
+    /// The body that the demo sent, if the demo sent the request.
     pub(super) sent: Option<&'a [u8]>,
 }
 
 impl RequestReport<'_> {
-    /// Whether the provider opened a sealed message and found in it what was sent.
-    pub(super) fn arrived_whole(&self) -> bool {
+    /// Whether the provider opened a sealed message with exactly the body that was sent.
+    pub(super) fn is_intact(&self) -> bool {
         let opened = self.received.filter(|received| received.opened.is_some());
         matches!((opened, self.sent), (Some(received), Some(sent)) if received.plaintext == sent)
     }
@@ -47,11 +46,11 @@ impl RequestReport<'_> {
         writeln!(f, "              iv          {iv:>9}")?;
         writeln!(f, "              ciphertext  {ciphertext:>9}")?;
         writeln!(f, "              tag         {tag:>9}")?;
-        if let Some(passed) = self.egress {
-            egress(passed, f)?;
+        if let Some(records) = self.egress {
+            egress(records, f)?;
         }
         let verdict = match self.sent {
-            Some(_) if self.arrived_whole() => ", byte for byte what was sent",
+            Some(_) if self.is_intact() => ", byte for byte what was sent",
             Some(_) => ", NOT what was sent",
             None => "",
         };
@@ -67,35 +66,35 @@ impl fmt::Display for RequestReport<'_> {
         match (bytes_in, self.received.is_some()) {
             (0, _) => writeln!(f, "    in      no body")?,
             (_, true) => {
-                let place = if self.egress.is_some() { ", at the sidecar" } else { "" };
-                writeln!(f, "    in      {} bytes of JSON, in clear{place}", grouped(*bytes_in))?;
+                let location = if self.egress.is_some() { ", at the sidecar" } else { "" };
+                writeln!(f, "    in      {} bytes of JSON, in clear{location}", grouped(*bytes_in))?;
             }
             (_, false) => writeln!(f, "    in      {} bytes", grouped(*bytes_in))?,
         }
         self.sealed(f)?;
-        let status = self.record.status.map_or_else(|| "the caller left".to_owned(), |status| status.to_string());
+        let status =
+            self.record.status.map_or_else(|| "the caller disconnected".to_owned(), |status| status.to_string());
         let origin = self.record.refusal.map_or_else(
-            || "the provider's answer".to_owned(),
+            || "the provider's response".to_owned(),
             |code| format!("refused by the gateway: {}", code.row().code),
         );
         let time = duration.as_secs_f64() * 1e3;
-        writeln!(f, "    back    {status}, {} bytes, {origin}, {time:.1} ms in all\n", grouped(*bytes_out))
+        writeln!(f, "    back    {status}, {} bytes, {origin}, {time:.1} ms in total\n", grouped(*bytes_out))
     }
 }
 
-/// Whether a gateway that this request passed could have read its body: it brought one, and it was
-/// no sealed message.
+/// Whether the gateway of this record could read the body: the request had a body, and it was not sealed.
 pub(super) fn was_readable(record: &Record) -> bool {
     record.bytes_in > 0 && record.bytes_jwe.is_none()
 }
 
-fn egress(passed: &[Record], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for record in passed {
-        let as_it_came = record.bytes_jwe == u64::try_from(record.bytes_in).ok();
-        let verdict = match (was_readable(record), as_it_came) {
+fn egress(records: &[Record], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for record in records {
+        let is_unchanged = record.bytes_jwe == u64::try_from(record.bytes_in).ok();
+        let verdict = match (was_readable(record), is_unchanged) {
             (true, _) => "IN CLEAR",
-            (false, true) => "passed on sealed as they came, with the egress's own token",
-            (false, false) => "NOT as they came",
+            (false, true) => "forwarded sealed and unchanged, with the egress's own token",
+            (false, false) => "NOT unchanged",
         };
         writeln!(f, "    egress  {} bytes, {verdict}", grouped(record.bytes_in))?;
     }
@@ -115,7 +114,7 @@ fn grouped(number: impl TryInto<u64>) -> String {
     grouped
 }
 
-/// The beginning of a body, on one line and without control characters.
+/// The first characters of a body, on one line and without control characters.
 fn preview(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(4 * PREVIEW)]);
     let mut shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(PREVIEW).collect();
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped_by_thousands() {
+    fn digits_are_grouped_by_thousands() {
         assert_eq!(grouped(7usize), "7");
         assert_eq!(grouped(1_398_345u64), "1 398 345");
         assert_eq!(grouped(100_000u64), "100 000");

@@ -1,4 +1,4 @@
-//! What a demo is played on: one gateway before the sandbox, or a sidecar and an egress.
+//! Starts the sandbox of a demo, and in front of it one gateway, or a sidecar and an egress.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,37 +22,34 @@ use crate::keys::{Credential, Source};
 use crate::sandbox::{Options, Received, Sandbox};
 use crate::secret::{Secret, SecretSource};
 
-/// How long the end of an attempt is waited for at its other side.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the demo waits for the egress's record of an attempt.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The sandbox and what stands before it.
 pub(super) struct DemoSetup {
     pub(super) sandbox: Sandbox,
-    /// Where services send.
-    pub(super) door: SocketAddr,
-    /// What the gateway at the door knows of each request that is over.
-    pub(super) over: mpsc::UnboundedReceiver<Record>,
+    /// The address for requests.
+    pub(super) address: SocketAddr,
+    /// The records of finished requests at this address.
+    pub(super) records: mpsc::UnboundedReceiver<Record>,
     pub(super) egress: Option<Egress>,
 }
 
-/// The gateway in the middle.
 pub(super) struct Egress {
     pub(super) address: SocketAddr,
-    /// What it knows the sidecar by.
+    /// The sidecar's key.
     pub(super) key: Secret,
-    over: mpsc::UnboundedReceiver<Record>,
-    /// Records of requests whose turn has not come.
+    records: mpsc::UnboundedReceiver<Record>,
+    /// Records that arrived before they were asked for, by request id.
     early: HashMap<String, Vec<Record>>,
 }
 
-/// The gateways of a stage, to be run.
 pub(super) struct Gateways {
     front: App,
     egress: Option<App>,
 }
 
-/// Sets the stage. Its gateways must be run for anything to happen.
-pub(super) async fn set(topology: Topology, listen: SocketAddr) -> Result<(DemoSetup, Gateways), Failure> {
+/// Starts the sandbox and builds the gateways, which the caller must run.
+pub(super) async fn start(topology: Topology, listen: SocketAddr) -> Result<(DemoSetup, Gateways), Failure> {
     let sandbox = Sandbox::start(Options::default()).await.map_err(Failure::unavailable)?;
     let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
     let mut config = Config::for_one("sandbox", sandbox.url().parse()?, sandbox.client_id().to_owned(), secret);
@@ -62,19 +59,19 @@ pub(super) async fn set(topology: Topology, listen: SocketAddr) -> Result<(DemoS
         let keys = Some(KeySource::Digests(vec![KeyDigest::of(key.expose())]));
         config.gateway.callers = vec![callers::Config { keys, ..callers::Config::new("sidecar") }];
         config.upstreams[0].encryption = Encryption::RequireSealed;
-        let (app, over) = build(config.clone()).await?;
+        let (app, records) = build(config.clone()).await?;
         let address = tcp(&app)?;
         config = sidecar_of(address, &key, config)?;
-        egress = Some((app, Egress { address, key, over, early: HashMap::new() }));
+        egress = Some((app, Egress { address, key, records, early: HashMap::new() }));
     }
     config.gateway.listen.address = listen.into();
-    let (front, over) = build(config).await?;
-    let door = tcp(&front)?;
+    let (front, records) = build(config).await?;
+    let address = tcp(&front)?;
     let (app, egress) = egress.unzip();
-    Ok((DemoSetup { sandbox, door, over, egress }, Gateways { front, egress: app }))
+    Ok((DemoSetup { sandbox, address, records, egress }, Gateways { front, egress: app }))
 }
 
-/// The gateway that seals. It has no credentials but its key for the egress.
+/// The configuration of the sidecar. Its only credential is its key for the egress.
 fn sidecar_of(egress: SocketAddr, key: &Secret, mut config: Config) -> Result<Config, Failure> {
     config.gateway.callers.clear();
     let upstream = &mut config.upstreams[0];
@@ -90,11 +87,11 @@ fn sidecar_of(egress: SocketAddr, key: &Secret, mut config: Config) -> Result<Co
 }
 
 async fn build(config: Config) -> Result<(App, mpsc::UnboundedReceiver<Record>), Failure> {
-    let (tell, over) = mpsc::unbounded_channel();
-    // The demo that no longer listens has ended.
-    let observer = Arc::new(move |record: &Record| drop(tell.send(record.clone())));
+    let (sender, records) = mpsc::unbounded_channel();
+    // If the receiver is gone, the demo has ended.
+    let observer = Arc::new(move |record: &Record| drop(sender.send(record.clone())));
     let dependencies = Dependencies { observers: vec![observer], ..Dependencies::default() };
-    Ok((App::build(config, dependencies).await.map_err(Failure::unavailable)?, over))
+    Ok((App::build(config, dependencies).await.map_err(Failure::unavailable)?, records))
 }
 
 fn tcp(app: &App) -> Result<SocketAddr, Failure> {
@@ -102,7 +99,7 @@ fn tcp(app: &App) -> Result<SocketAddr, Failure> {
 }
 
 impl Gateways {
-    /// Serves until one of them fails.
+    /// Serves until one of the gateways fails.
     pub(super) async fn run(self) -> Result<(), Failure> {
         let egress = async {
             match self.egress {
@@ -111,14 +108,14 @@ impl Gateways {
             }
         };
         tokio::select! {
-            ended = self.front.run(std::future::pending()) => Ok(ended?),
-            ended = egress => Ok(ended?),
+            result = self.front.run(std::future::pending()) => Ok(result?),
+            result = egress => Ok(result?),
         }
     }
 }
 
 impl DemoSetup {
-    /// What the provider received of a request last.
+    /// The last attempt of a request that the provider received.
     pub(super) fn received(&self, record: &Record) -> Option<Received> {
         let id = record.request_id.header();
         self.sandbox.received().into_iter().rev().find(|received| received.headers.get(X_REQUEST_ID) == Some(&id))
@@ -126,19 +123,19 @@ impl DemoSetup {
 }
 
 impl Egress {
-    /// What the egress knows of a request that the sidecar sent `attempts` times. An attempt ends
-    /// here at about the moment it ends there, so it is waited for, but not for long: one that
-    /// found no connection has no record.
+    /// The egress's records of a request that the sidecar sent `attempts` times. An attempt ends at the egress
+    /// at about the same time as at the sidecar, so this function waits for its record, but not for long: an
+    /// attempt without a connection has none.
     pub(super) async fn records_of(&mut self, id: &RequestId, attempts: u32) -> Vec<Record> {
-        let mut records = self.early.remove(id.as_str()).unwrap_or_default();
-        while records.len() < attempts as usize {
-            let Ok(Some(record)) = tokio::time::timeout(PATIENCE, self.over.recv()).await else { break };
+        let mut found = self.early.remove(id.as_str()).unwrap_or_default();
+        while found.len() < attempts as usize {
+            let Ok(Some(record)) = tokio::time::timeout(RECORD_TIMEOUT, self.records.recv()).await else { break };
             if record.request_id.as_str() == id.as_str() {
-                records.push(record);
+                found.push(record);
             } else {
                 self.early.entry(record.request_id.as_str().to_owned()).or_default().push(record);
             }
         }
-        records
+        found
     }
 }
