@@ -56,7 +56,7 @@ pub enum LogFormat {
 /// The stream of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
-    /// For `run`, whose log is its output.
+    /// For `run`: its log is its output.
     Stdout,
     /// For commands that print results to stdout.
     Stderr,

@@ -3,9 +3,9 @@
 //! A test passes its own variables, so no test reads or changes the environment of the test process.
 //!
 //! The hard case is a misspelt `JWE_GATEWAY_...`: it would be ignored, and the gateway would run with a
-//! default. It gets a warning and not a fault, because Kubernetes adds variables of that form to every pod
-//! beside a Service of our name: `JWE_GATEWAY_SERVICE_HOST`, `JWE_GATEWAY_PORT`,
-//! `JWE_GATEWAY_PORT_8080_TCP_ADDR`. Names of these forms get no warning.
+//! default. It gets a warning and not a fault, because other programs may set variables with this prefix. For
+//! a Service named `jwe-gateway`, Kubernetes adds `JWE_GATEWAY_SERVICE_HOST`, `JWE_GATEWAY_PORT` and
+//! `JWE_GATEWAY_PORT_8080_TCP_ADDR` to every pod of the namespace. Names of these forms get no warning.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

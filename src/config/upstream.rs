@@ -61,7 +61,7 @@ pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context:
     upstreams.into_iter().map(|(_, _, upstream)| upstream).collect()
 }
 
-/// Reports an upstream whose longer prefix covers the emulated token endpoint of another. Its provider would
+/// Reports an upstream with a longer prefix that covers the emulated token endpoint of another. Its provider would
 /// receive token requests, with callers' keys in them.
 fn check_shadows(upstreams: &[(Setting<String>, Setting<PathPrefix>, Upstream)], report: &Reporter) {
     for (_, prefix, upstream) in upstreams.iter().filter(|(_, _, one)| one.token_endpoint == TokenEndpoint::Emulate) {

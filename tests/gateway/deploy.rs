@@ -39,7 +39,7 @@ const FLANKS: [(&str, &str); 25] = [
     ("POST", "/letters/v1/discontinue-letter"),
 ];
 
-/// The documented operations of the Flinks APIs whose base URL and credentials are documented, by the path
+/// The documented operations of the Flinks APIs with a documented base URL and credentials, by the path
 /// under which `flinks.toml` serves them. Tokens are obtained by the gateway itself.
 const FLINKS: [(&str, &str); 13] = [
     ("GET", "/api/fdx/5/accounts"),

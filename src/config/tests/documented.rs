@@ -124,7 +124,7 @@ fn overrides_help() -> String {
     command.render_long_help().to_string()
 }
 
-/// Settings whose default depends on another setting: the documentation describes it in words.
+/// Settings with a default that depends on another setting. The documentation describes it in words.
 const DERIVED: [&str; 4] =
     ["upstream.name", "upstream.keys.url", "upstream.credentials.url", "upstream.credentials.prefix"];
 
