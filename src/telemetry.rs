@@ -58,7 +58,8 @@ pub enum LogFormat {
 pub(crate) enum Writer {
     /// For `run`: its log is its output.
     Stdout,
-    /// For commands that print results to stdout.
+    /// For commands that print results to stdout. Only `drill` has a log of this kind.
+    #[cfg(any(feature = "sandbox", test))]
     Stderr,
 }
 
@@ -66,6 +67,7 @@ impl Writer {
     fn is_terminal(self) -> bool {
         match self {
             Self::Stdout => io::stdout().is_terminal(),
+            #[cfg(any(feature = "sandbox", test))]
             Self::Stderr => io::stderr().is_terminal(),
         }
     }
@@ -73,6 +75,7 @@ impl Writer {
     fn make(self) -> BoxMakeWriter {
         match self {
             Self::Stdout => BoxMakeWriter::new(io::stdout),
+            #[cfg(any(feature = "sandbox", test))]
             Self::Stderr => BoxMakeWriter::new(io::stderr),
         }
     }

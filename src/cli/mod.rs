@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn every_command_line_of_the_documents_is_valid() {
         let mut verbs = std::collections::BTreeSet::new();
-        for document in documents() {
+        for document in documents().unwrap() {
             let text = std::fs::read_to_string(&document).unwrap();
             for line in text.lines() {
                 for arguments in command_lines(line) {
@@ -163,15 +163,20 @@ mod tests {
     }
 
     /// The documents at the top level, and all of `docs/` and `deploy/`.
-    fn documents() -> Vec<std::path::PathBuf> {
+    fn documents() -> std::io::Result<Vec<std::path::PathBuf>> {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let files = ["", "docs", "deploy"].iter().flat_map(|directory| root.join(directory).read_dir().unwrap());
-        let files = files.map(|file| file.unwrap().path());
+        let mut files = Vec::new();
+        for directory in ["", "docs", "deploy"] {
+            for file in root.join(directory).read_dir()? {
+                files.push(file?.path());
+            }
+        }
         let is_document = |path: &std::path::PathBuf| {
             let is_in_deploy = path.parent().is_some_and(|parent| parent.ends_with("deploy"));
             path.extension().is_some_and(|ext| ext == "md" || (ext == "toml" && is_in_deploy))
         };
-        files.filter(is_document).collect()
+        files.retain(is_document);
+        Ok(files)
     }
 
     /// The arguments of each command in a line: a shell line, a comment with one, or flags in backticks.

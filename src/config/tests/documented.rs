@@ -175,7 +175,7 @@ fn settings_table() -> std::collections::BTreeMap<String, String> {
         let defaults: Vec<_> = cells[3].split(", ").collect();
         for (index, key) in keys.iter().enumerate() {
             let default = if defaults.len() == keys.len() { defaults[index] } else { cells[3] };
-            settings.entry(format!("{section}.{key}")).or_insert(default.trim_matches(['`', '"']).to_owned());
+            settings.entry(format!("{section}.{key}")).or_insert_with(|| default.trim_matches(['`', '"']).to_owned());
         }
     }
     settings
