@@ -1,8 +1,8 @@
-//! What each upstream may take of the gateway's limits.
+//! Limits per upstream: requests in flight and buffered bytes.
 //!
-//! What one upstream does not use, no other takes from it: a provider that hangs fills its own
-//! share, with requests that wait for it and with their bodies, and leaves the others theirs.
-//! Rejected: lending what is free. A provider is slow for longer than a loan can wait.
+//! Each upstream has its own quota of the gateway's limits. A provider that hangs fills only the quota of its
+//! upstream, with waiting requests and their bodies. Rejected: lending unused quota to other upstreams. A slow
+//! provider stays slow for so long that the owner of the quota would be refused requests.
 
 use std::sync::Arc;
 
@@ -10,31 +10,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::gateway::Limits;
 use crate::gateway::request::body::Budget;
-use crate::gateway::response::refusal::{Limit, Refusal};
 
-/// What is written for one upstream, in place of an even share.
+/// The limits that the configuration sets for one upstream. A limit that is not set is an even share of the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QuotaOverrides {
-    /// Bytes of one body.
+    /// Maximum bytes of one body.
     pub max_body: Option<usize>,
-    /// Bytes of all bodies together.
+    /// Maximum bytes of all buffered bodies.
     pub buffered: Option<usize>,
-    /// Requests at once, up to their reply's head.
+    /// Maximum requests in flight. A request is in flight until the head of its reply arrives.
     pub in_flight: Option<usize>,
 }
 
-/// One upstream's part.
+/// The limits of one upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quota {
-    /// Bytes of one body.
     pub max_body: usize,
-    /// Bytes of all bodies together.
     pub buffered: usize,
-    /// Requests at once, up to their reply's head.
     pub in_flight: usize,
 }
 
-/// Divides `limits`: who wants something gets it, the others share the rest evenly.
+/// Divides `limits`: an upstream with an override gets exactly that, the others share the rest evenly.
 #[must_use]
 pub(crate) fn divide(limits: &Limits, overrides: &[QuotaOverrides]) -> Vec<Quota> {
     let buffered = even_share(limits.buffered, overrides.iter().map(|overrides| overrides.buffered));
@@ -47,30 +43,33 @@ pub(crate) fn divide(limits: &Limits, overrides: &[QuotaOverrides]) -> Vec<Quota
     overrides.iter().map(quota).collect()
 }
 
-fn even_share(whole: usize, overrides: impl Iterator<Item = Option<usize>>) -> usize {
-    let (taken, others) = overrides.fold((0usize, 0usize), |(taken, others), overrides| match overrides {
-        Some(part) => (taken.saturating_add(part), others),
-        None => (taken, others + 1),
+fn even_share(total: usize, overrides: impl Iterator<Item = Option<usize>>) -> usize {
+    let (reserved, others) = overrides.fold((0usize, 0usize), |(reserved, others), limit| match limit {
+        Some(limit) => (reserved.saturating_add(limit), others),
+        None => (reserved, others + 1),
     });
-    whole.saturating_sub(taken) / others.max(1)
+    total.saturating_sub(reserved) / others.max(1)
 }
 
-/// The part of an upstream's places that those may hold of whom nothing is known yet: they ask for a
-/// token, and are known when their body is here. Who only dribbles leaves the others to callers.
+/// Token requests may use at most a quarter of an upstream's `in_flight`, because callers are authenticated only
+/// after the body is read. Clients that send their bodies slowly leave three quarters to authenticated callers.
 const UNAUTHENTICATED_FRACTION: usize = 4;
 
-/// What is left of a [`Quota`] while requests come and go.
+/// The unused part of a [`Quota`]. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Capacity {
-    /// Bytes of one body.
     pub max_body: usize,
-    /// Bytes of all bodies together.
     pub budget: Budget,
     in_flight: Arc<Semaphore>,
     unauthenticated: Arc<Semaphore>,
 }
 
-/// Held while a request is among those to its upstream.
+/// All permits of the upstream are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream has as many requests in flight as its quota allows")]
+pub(crate) struct UpstreamFull;
+
+/// A permit for one request in flight to the upstream. Dropping it frees the permit.
 #[derive(Debug)]
 pub(crate) struct UpstreamPermit {
     _permit: OwnedSemaphorePermit,
@@ -78,7 +77,6 @@ pub(crate) struct UpstreamPermit {
 }
 
 impl Capacity {
-    /// All of `share`.
     #[must_use]
     pub(crate) fn of(quota: Quota) -> Self {
         let permits = quota.in_flight.min(Semaphore::MAX_PERMITS);
@@ -90,26 +88,26 @@ impl Capacity {
         }
     }
 
-    /// A place for one request.
+    /// A permit for one request.
     ///
     /// # Errors
-    /// `overloaded`: full means 503 now, not a queue nobody sees.
-    pub(crate) fn acquire(&self) -> Result<UpstreamPermit, Refusal> {
-        Ok(UpstreamPermit { _permit: take(&self.in_flight)?, _unauthenticated: None })
+    /// When no permit is free. Requests do not wait for one: a queue would hide the overload.
+    pub(crate) fn acquire(&self) -> Result<UpstreamPermit, UpstreamFull> {
+        Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, _unauthenticated: None })
     }
 
-    /// A place for a request that is not known to be any caller's.
+    /// A permit for one request whose caller is not authenticated yet. See [`UNAUTHENTICATED_FRACTION`].
     ///
     /// # Errors
-    /// `overloaded`, also while there are places for known callers.
-    pub(crate) fn acquire_unauthenticated(&self) -> Result<UpstreamPermit, Refusal> {
-        let unauthenticated = Some(take(&self.unauthenticated)?);
-        Ok(UpstreamPermit { _permit: take(&self.in_flight)?, _unauthenticated: unauthenticated })
+    /// When no such permit is free, even if [`Self::acquire`] still has one.
+    pub(crate) fn acquire_unauthenticated(&self) -> Result<UpstreamPermit, UpstreamFull> {
+        let unauthenticated = Some(try_acquire(&self.unauthenticated)?);
+        Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, _unauthenticated: unauthenticated })
     }
 }
 
-fn take(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
-    Arc::clone(permits).try_acquire_owned().map_err(|_| Refusal::Overloaded(Limit::UpstreamInFlight))
+fn try_acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamFull> {
+    Arc::clone(permits).try_acquire_owned().map_err(|_| UpstreamFull)
 }
 
 #[cfg(test)]
@@ -119,7 +117,7 @@ mod tests {
     const LIMITS: Limits = Limits { max_body: 10, buffered: 300, in_flight: 90 };
 
     #[test]
-    fn who_wants_nothing_in_particular_gets_an_even_share_of_the_rest() {
+    fn an_upstream_without_overrides_gets_an_even_share_of_the_rest() {
         let none = QuotaOverrides::default();
         let even = Quota { max_body: 10, buffered: 100, in_flight: 30 };
         assert_eq!(divide(&LIMITS, &[none; 3]), [even; 3]);
@@ -127,26 +125,26 @@ mod tests {
         let rest = Quota { max_body: 10, buffered: 50, in_flight: 40 };
         let own = Quota { max_body: 5, buffered: 200, in_flight: 10 };
         assert_eq!(divide(&LIMITS, &[none, overrides, none]), [rest, own, rest]);
-        assert_eq!(divide(&LIMITS, &[none])[0].in_flight, 90, "one upstream has it all");
+        assert_eq!(divide(&LIMITS, &[none])[0].in_flight, 90, "a single upstream gets everything");
     }
 
     #[test]
-    fn a_full_room_turns_requests_away_until_one_leaves() {
+    fn a_request_beyond_the_quota_is_refused_until_a_permit_is_free() {
         let capacity = Capacity::of(Quota { max_body: 1, buffered: 1, in_flight: 1 });
         let permit = capacity.acquire().unwrap();
-        assert!(matches!(capacity.acquire(), Err(Refusal::Overloaded(Limit::UpstreamInFlight))));
+        assert_eq!(capacity.acquire().err(), Some(UpstreamFull));
         drop(permit);
         assert!(capacity.acquire().is_ok());
     }
 
     #[test]
-    fn strangers_hold_a_quarter_of_the_places_at_most_and_none_beyond_them() {
+    fn unauthenticated_requests_use_at_most_a_quarter_of_the_permits() {
         let capacity = Capacity::of(Quota { max_body: 1, buffered: 1, in_flight: 8 });
         let unauthenticated =
             [capacity.acquire_unauthenticated().unwrap(), capacity.acquire_unauthenticated().unwrap()];
         assert!(capacity.acquire_unauthenticated().is_err());
-        let known: Vec<_> = std::iter::from_fn(|| capacity.acquire().ok()).collect();
-        assert_eq!(known.len(), 6);
+        let authenticated: Vec<_> = std::iter::from_fn(|| capacity.acquire().ok()).collect();
+        assert_eq!(authenticated.len(), 6);
         drop(unauthenticated);
         assert_eq!(std::iter::from_fn(|| capacity.acquire().ok()).take(2).collect::<Vec<_>>().len(), 2);
     }

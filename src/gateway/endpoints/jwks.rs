@@ -14,8 +14,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
-use crate::gateway::response::refusal::Refusal;
-use crate::keys::{KeySetDocument, PublishedKeys};
+use crate::keys::{KeySetDocument, NoUsableKey, PublishedKeys};
 
 /// The path of the set below the upstream's prefix, and the default path of the provider's set.
 pub(crate) const PATH: &str = "/.well-known/jwks.json";
@@ -23,13 +22,22 @@ pub(crate) const PATH: &str = "/.well-known/jwks.json";
 /// RFC 7517 section 8.5.2.
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/jwk-set+json");
 
+/// Why the key set is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeySetNotServed {
+    #[error("the key set is read with GET or HEAD")]
+    Method,
+    #[error(transparent)]
+    NoUsableKey(#[from] NoUsableKey),
+}
+
 /// Answers a request for the key set.
 ///
 /// # Errors
-/// `method_not_allowed`, and `no_usable_key` if there is no set.
-pub(crate) async fn answer(head: &Parts, keys: &PublishedKeys) -> Result<Response<Bytes>, Refusal> {
+/// See [`KeySetNotServed`].
+pub(crate) async fn answer(head: &Parts, keys: &PublishedKeys) -> Result<Response<Bytes>, KeySetNotServed> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::MethodNotAllowed);
+        return Err(KeySetNotServed::Method);
     }
     let published = keys.published(bypasses_caches(&head.headers)).await?;
     Ok(respond(&head.headers, published))

@@ -19,8 +19,7 @@ use serde_json::json;
 use url::{Url, form_urlencoded};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::gateway::callers::{Caller, Callers, TOKEN_LIFETIME};
-use crate::gateway::response::refusal::Refusal;
+use crate::gateway::callers::{Caller, Callers, TOKEN_LIFETIME, UnknownCaller};
 use crate::path_prefix::PathPrefix;
 
 /// The path of the token endpoint, unless the configuration has another: that of Flanks.
@@ -85,17 +84,27 @@ pub(crate) fn locate(
     Some(TokenLocation { target: target.to_owned(), caller_path })
 }
 
+/// Why no token is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenNotGranted {
+    #[error(transparent)]
+    BadRequest(#[from] BadTokenRequest),
+    /// The client id or the secret is wrong. The two are not told apart.
+    #[error(transparent)]
+    UnknownCaller(#[from] UnknownCaller),
+}
+
 /// Answers a token request. Returns the caller and the response. `scope` is the scope of the gateway's own
 /// token, which all requests of the caller are sent with.
 ///
 /// # Errors
-/// `malformed_token_request`, and `caller_unknown` for an unknown id and for a wrong secret alike.
+/// See [`TokenNotGranted`].
 pub(crate) fn answer(
     callers: &Callers,
     headers: &HeaderMap,
     body: &[u8],
     scope: Option<&str>,
-) -> Result<(Caller, Response<Bytes>), Refusal> {
+) -> Result<(Caller, Response<Bytes>), TokenNotGranted> {
     let request = ClientAuthentication::read(headers, body)?;
     let (caller, token) = callers.token(&request.client_id, &request.client_secret)?;
     let mut granted = json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME.as_secs() });
@@ -212,7 +221,6 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::gateway::callers::{Config, KeyDigest, KeySource, TokenKey};
-    use crate::gateway::response::refusal::Code;
     use crate::gateway::server::peer::Peer;
 
     const JSON: &str = "application/json";
@@ -231,8 +239,8 @@ mod tests {
         headers
     }
 
-    fn code(headers: &HeaderMap, body: &str) -> Code {
-        answer(&callers(), headers, body.as_bytes(), None).unwrap_err().code()
+    fn fault(headers: &HeaderMap, body: &str) -> TokenNotGranted {
+        answer(&callers(), headers, body.as_bytes(), None).unwrap_err()
     }
 
     #[test]
@@ -288,7 +296,7 @@ mod tests {
     fn an_unknown_id_and_a_wrong_secret_get_the_same_refusal() {
         for (id, secret) in [("b", "k y+"), ("a", "wrong"), ("", "")] {
             let body = json!({ "client_id": id, "client_secret": secret, "grant_type": "client_credentials" });
-            assert_eq!(code(&headers(JSON, None), &body.to_string()), Code::CallerUnknown);
+            assert_eq!(fault(&headers(JSON, None), &body.to_string()), UnknownCaller.into());
         }
     }
 
@@ -307,9 +315,9 @@ mod tests {
             (headers(FORM, Some("Bearer x")), "grant_type=client_credentials"),
             (headers("text/plain", None), "grant_type=client_credentials&client_id=a&client_secret=canary"),
         ] {
-            let refusal = answer(&callers(), &headers, body.as_bytes(), None).unwrap_err();
-            assert_eq!(refusal.code(), Code::MalformedTokenRequest, "{body}");
-            assert!(!format!("{refusal} {refusal:?}").contains("canary"));
+            let fault = fault(&headers, body);
+            assert!(matches!(fault, TokenNotGranted::BadRequest(_)), "{body}");
+            assert!(!format!("{fault} {fault:?}").contains("canary"));
         }
     }
 }

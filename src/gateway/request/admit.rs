@@ -108,7 +108,7 @@ impl Admission {
         {
             let _caller_permit = caller.map(|caller| caller.acquire(&caller_request(&parts))).transpose()?;
             let _permit = route.capacity.acquire()?;
-            return jwks::answer(&parts, keys).await.map(Admitted::Answered);
+            return Ok(Admitted::Answered(jwks::answer(&parts, keys).await?));
         }
         let caller_permit = caller.map(|caller| caller.admit(&caller_request(&parts))).transpose()?;
         let permit = route.capacity.acquire()?;
@@ -132,7 +132,7 @@ impl Admission {
         let _permit = route.capacity.acquire_unauthenticated()?;
         let time = self.body_time.min(token::BODY_TIME);
         let limits = BodyLimits { max: token::MAX_BODY, budget: &route.capacity.budget, time };
-        let token_request = body::read(body, &limits, |_| Ok(())).await?;
+        let token_request = body::read(body, &limits, |_| Ok::<_, Refusal>(())).await?;
         record.body(token_request.len());
         let scope = route.credentials.scope();
         let (caller, response) = token::answer(&self.callers, &parts.headers, &token_request, scope.as_deref())?;

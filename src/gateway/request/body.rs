@@ -17,8 +17,6 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroize;
 
-use crate::gateway::response::refusal::{Limit, Refusal};
-
 /// The first capacity of a body's buffer, for any declared length. It doubles as bytes arrive.
 const FIRST_CAPACITY: usize = 16 * 1024;
 
@@ -36,11 +34,23 @@ impl Budget {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let full = Refusal::Overloaded(Limit::Buffered);
-        let Ok(count) = u32::try_from(bytes) else { return Err(full) };
-        Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| full)
+    fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
+        let count = u32::try_from(bytes).map_err(|_| BodyError::BudgetExhausted)?;
+        Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| BodyError::BudgetExhausted)
     }
+}
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error(transparent)]
+    Malformed(#[from] BodyFault),
+    #[error("request bodies are limited to {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the request body did not arrive in time")]
+    Timeout,
+    #[error("the budget for buffered request bodies is used up")]
+    BudgetExhausted,
 }
 
 /// A fault in the framing of a request's body.
@@ -68,15 +78,15 @@ pub(crate) struct BodyLimits<'a> {
 /// Reads `body` whole. `check_piece` checks each piece before it is kept.
 ///
 /// # Errors
-/// `overloaded`, `request_timeout`, `malformed_request` and the errors of `check_piece`. `body_too_large`,
-/// before a byte is read if the declared length is over the limit, otherwise as soon as the body is.
-pub(crate) async fn read(
+/// See [`BodyError`], and the errors of `check_piece`. If the declared length is over the limit, no byte is
+/// read.
+pub(crate) async fn read<E: From<BodyError>>(
     body: &mut Incoming,
     limits: &BodyLimits<'_>,
-    check_piece: impl Fn(&[u8]) -> Result<(), Refusal>,
-) -> Result<Bytes, Refusal> {
+    check_piece: impl Fn(&[u8]) -> Result<(), E>,
+) -> Result<Bytes, E> {
     let reading = collect(body, limits.max, limits.budget, check_piece);
-    tokio::time::timeout(limits.time, reading).await.unwrap_or(Err(Refusal::RequestTimeout))
+    tokio::time::timeout(limits.time, reading).await.unwrap_or(Err(BodyError::Timeout.into()))
 }
 
 /// Whether the caller waits for "100 Continue" (RFC 9110 section 10.1.1). If the gateway refuses such a
@@ -99,30 +109,30 @@ pub(crate) fn discard(mut body: Incoming) {
     tokio::spawn(tokio::time::timeout(DISCARD_TIME, reading));
 }
 
-async fn collect(
+async fn collect<E: From<BodyError>>(
     body: &mut Incoming,
     max: usize,
     budget: &Budget,
-    check_piece: impl Fn(&[u8]) -> Result<(), Refusal>,
-) -> Result<Bytes, Refusal> {
-    let too_large = Refusal::BodyTooLarge { limit: max };
+    check_piece: impl Fn(&[u8]) -> Result<(), E>,
+) -> Result<Bytes, E> {
+    let too_large = BodyError::TooLarge { limit: max };
     let declared = match body.size_hint().exact() {
         Some(length) => match usize::try_from(length) {
             Ok(length) if length <= max => Some(length),
-            _ => return Err(too_large),
+            _ => return Err(too_large.into()),
         },
         None => None,
     };
     let mut buffer = Buffer::new(declared.unwrap_or(max), budget)?;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::MalformedRequest(BodyFault::Incomplete))?;
+        let frame = frame.map_err(|_| BodyError::Malformed(BodyFault::Incomplete))?;
         // Trailers are not part of the message that is sealed.
         let Ok(data) = frame.into_data() else { continue };
         if !data.is_empty() {
             check_piece(&data)?;
         }
         if data.len() > max - buffer.bytes.len() {
-            return Err(too_large);
+            return Err(too_large.into());
         }
         buffer.extend(&data)?;
     }
@@ -144,13 +154,13 @@ struct Buffer {
 
 impl Buffer {
     /// A buffer for a body of at most `max` bytes.
-    fn new(max: usize, budget: &Budget) -> Result<Self, Refusal> {
+    fn new(max: usize, budget: &Budget) -> Result<Self, BodyError> {
         let capacity = max.min(FIRST_CAPACITY);
         let permits = budget.acquire(capacity)?;
         Ok(Self { bytes: Vec::with_capacity(capacity), permits, max, budget: budget.clone() })
     }
 
-    fn extend(&mut self, data: &[u8]) -> Result<(), Refusal> {
+    fn extend(&mut self, data: &[u8]) -> Result<(), BodyError> {
         let needed = self.bytes.len() + data.len();
         let capacity = self.permits.num_permits();
         if needed > capacity {
@@ -161,7 +171,7 @@ impl Buffer {
     }
 
     /// Copies and wipes. A `Vec` that grows by itself would leave its old content in freed memory.
-    fn grow(&mut self, capacity: usize) -> Result<(), Refusal> {
+    fn grow(&mut self, capacity: usize) -> Result<(), BodyError> {
         let permits = self.budget.acquire(capacity - self.permits.num_permits())?;
         let mut grown = Vec::with_capacity(capacity);
         grown.extend_from_slice(&self.bytes);
@@ -202,7 +212,7 @@ mod tests {
         assert_eq!((buffer.bytes.capacity(), buffer.permits.num_permits()), (FIRST_CAPACITY, FIRST_CAPACITY));
         buffer.extend(&[7; FIRST_CAPACITY]).unwrap();
         assert_eq!((buffer.bytes.capacity(), buffer.permits.num_permits()), (2 * FIRST_CAPACITY, 2 * FIRST_CAPACITY));
-        assert!(matches!(buffer.extend(&[7; 100_000]), Err(Refusal::Overloaded(Limit::Buffered))));
+        assert_eq!(buffer.extend(&[7; 100_000]), Err(BodyError::BudgetExhausted));
         assert!(budget.acquire(100_000 - 2 * FIRST_CAPACITY).is_ok());
         drop(Bytes::from_owner(buffer));
         assert!(budget.acquire(100_000).is_ok());

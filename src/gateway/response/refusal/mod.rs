@@ -1,13 +1,14 @@
-//! Every answer of our own: one table from error to wire.
+//! The gateway's own error responses: one table from error to HTTP.
 //!
-//! A [`Refusal`] says whose fault it was and carries its cause; its [`Code`] is a row of the
-//! table in `table.rs`, and the row is all a caller sees: RFC 9457 problem details with the code and
-//! the request id, and RFC 9209 `Proxy-Status` with `error=`, so that nobody takes our answer
-//! for the provider's. The cause goes to the log. Neither holds a byte of a body, a token or a
-//! secret.
+//! Lower modules return their own errors; only [`Refusal`] converts them (see `conversions.rs`). Each refusal has a
+//! [`Code`], a row of the table in `table.rs`. The row decides status and headers, and
+//! the README prints it.
 //!
-//! The README prints the same table and a test compares the two.
+//! The caller gets RFC 9457 problem details with the code and the request id. `Proxy-Status` with `error=` (RFC 9209)
+//! tells that the response comes from the gateway and not from the provider. The cause goes to the log. Neither
+//! contains a byte of a body, a token or a secret.
 
+mod conversions;
 mod table;
 
 use std::time::Duration;
@@ -30,126 +31,100 @@ use crate::upstream::SendError;
 
 pub use table::{Code, Row};
 
-/// RFC 9209; `http` has no constant for it yet.
+/// RFC 9209; the `http` crate has no constant for it.
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// How we call ourselves in `Proxy-Status` and `Via`.
+/// The gateway's name in `Proxy-Status` and `Via`.
 pub(crate) const PSEUDONYM: &str = "jwe-gateway";
 
-/// What to wait before coming back, where nothing better is known.
-const SOON: Duration = Duration::from_secs(1);
-
-/// A request that ends here instead of at the provider.
+/// Why the gateway answers a request itself, with an error. The text is the cause, for the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     // The caller's fault: the same request will be refused again.
-    /// The request line names something we do not forward.
     #[error("target: {0}")]
     MalformedTarget(#[from] TargetFault),
-    /// The head or the framing breaks a rule of HTTP, or the body ended early.
     #[error("request: {0}")]
-    MalformedRequest(BodyFault),
-    /// The body says it is JSON and is not.
+    MalformedRequest(#[from] BodyFault),
     #[error("body: {0}")]
     MalformedJson(#[from] NotJson),
-    /// The body says it is a JWE and is not one that the provider could open.
     #[error("body: {0}")]
     MalformedJose(#[from] MalformedJose),
-    /// The caller asks for a token that the gateway cannot give.
     #[error("token request: {0}")]
     MalformedTokenRequest(#[from] BadTokenRequest),
-    /// The request is nobody's.
     #[error(transparent)]
     CallerUnknown(#[from] UnknownCaller),
-    /// The caller asked for what only the gateway may do.
-    #[error("the token endpoint is the gateway's alone")]
+    /// The request is for the provider's token endpoint, which only the gateway calls.
+    #[error("callers may not call the provider's token endpoint")]
     TokenEndpoint,
-    /// The caller may not do this.
-    #[error("not on the caller's list")]
+    #[error("no rule of the caller allows the request")]
     CallerForbidden,
-    /// The caller may not do this now.
     #[error(transparent)]
     CallerThrottled(Denied),
-    /// Clear JSON for an upstream that takes sealed bodies only.
-    #[error("clear JSON where only sealed bodies pass")]
+    /// Plaintext JSON for an upstream with `encryption = "require-sealed"`.
+    #[error("plaintext JSON for an upstream that requires sealed bodies")]
     PlaintextRefused,
-    /// No upstream's prefix is a prefix of the path.
     #[error("no upstream serves this path")]
     NoUpstream,
-    /// A method that is not forwarded: CONNECT, TRACE, OPTIONS, unknown ones.
-    #[error("method not forwarded")]
+    #[error("the method is not forwarded")]
     MethodNotAllowed,
-    /// The body did not arrive in time.
     #[error("the request body did not arrive in time")]
     RequestTimeout,
-    /// The body is over the limit, announced or counted.
-    #[error("the request body is over {limit} bytes")]
-    BodyTooLarge {
-        /// `limits.max_body`.
-        limit: usize,
-    },
-    /// The body is neither JSON nor a JWE, or is encoded.
+    #[error("the request body is larger than {limit} bytes")]
+    BodyTooLarge { limit: usize },
     #[error("content: {0}")]
     UnsupportedMediaType(#[from] MediaTypeFault),
 
-    // The provider's side: nothing the caller can mend.
-    /// The provider's token endpoint does not accept our credentials.
+    // The provider's fault, or a fault of the gateway's configuration. The caller cannot correct it.
     #[error(transparent)]
     CredentialsRefused(TokenError),
-    /// No connection. Nothing was sent.
-    #[error("upstream unreachable")]
+    /// There is no connection, so nothing was sent.
+    #[error("no connection to the upstream")]
     UpstreamUnreachable(#[source] SendError),
-    /// The connection broke or what came is not HTTP. The provider may have processed it.
-    #[error("upstream broke off")]
+    /// The connection broke, or the reply is not HTTP. The provider may have processed the request.
+    #[error("the upstream's reply is broken")]
     UpstreamProtocol(#[source] SendError),
-    /// The provider answered with a head that must not be relayed (a switch of protocols).
-    #[error("the provider switched protocols unasked")]
+    /// Status 101. The gateway never asks for another protocol.
+    #[error("the upstream switched protocols without being asked")]
     UpstreamUpgrade,
-    /// The provider's reply is in a transfer coding that we do not undo.
-    #[error("the reply is in a transfer coding other than chunked")]
+    #[error("the upstream's reply has a transfer coding other than chunked")]
     UpstreamEncoding,
-    /// No reply in time. The provider may have processed it.
-    #[error("upstream timed out")]
+    /// No connection or no reply in time. After a connection the provider may have processed the request.
+    #[error("the upstream did not reply in time")]
     UpstreamTimeout(#[source] SendError),
-    /// The whole exchange took too long.
+    /// `deadlines.exchange` ended.
     #[error("the exchange took too long")]
     ExchangeTimeout(Sent),
 
-    // Ours: coming back later helps.
-    /// No key to seal with.
+    // The gateway's state: a later attempt can succeed.
     #[error(transparent)]
     NoUsableKey(#[from] NoUsableKey),
-    /// A key was there and sealing failed all the same.
     #[error("sealing failed")]
     SealFailed(#[from] SealError),
-    /// No token, and none came in time.
     #[error(transparent)]
     TokenUnavailable(TokenError),
-    /// More requests in flight, or more bytes buffered, than we take.
-    #[error("over the limit of {0}")]
+    #[error("the limit of {0} is reached")]
     Overloaded(Limit),
-    /// The gateway is stopping and could not wait any longer for the provider.
-    #[error("stopped while the request was in flight")]
+    /// The gateway shut down before the request was finished.
+    #[error("the gateway stopped while the request was in flight")]
     Draining(Sent),
 }
 
-/// Whether the provider may have seen a request that ended here.
+/// Whether the provider may have seen a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// No byte of it has left.
     Nothing,
-    /// It was being sent, or had been.
+    /// At least one attempt was started.
     Perhaps,
 }
 
-/// Which limit an overloaded gateway has reached.
+/// The limit that an overloaded gateway has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// `limits.in_flight`.
     InFlight,
-    /// The upstream's share of `limits.in_flight`.
+    /// The upstream's quota of `limits.in_flight`.
     UpstreamInFlight,
-    /// The upstream's share of `limits.buffered`.
+    /// The upstream's quota of `limits.buffered`.
     Buffered,
 }
 
@@ -158,13 +133,12 @@ impl std::fmt::Display for Limit {
         f.write_str(match self {
             Self::InFlight => "requests in flight",
             Self::UpstreamInFlight => "requests in flight to this upstream",
-            Self::Buffered => "buffered bytes",
+            Self::Buffered => "buffered bytes for this upstream",
         })
     }
 }
 
 impl Refusal {
-    /// The row of the table.
     #[must_use]
     pub(crate) fn code(&self) -> Code {
         match self {
@@ -193,7 +167,7 @@ impl Refusal {
         }
     }
 
-    /// The answer, as the caller of request `request_id` gets it.
+    /// The HTTP response to the request `request_id`.
     #[must_use]
     pub(crate) fn respond(&self, request_id: &str) -> Response<Bytes> {
         let row = self.code().row();
@@ -212,30 +186,31 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(PROXY_STATUS, proxy_status(row));
         if let Some(wait) = self.retry_after() {
-            // Rounded up: whoever comes back is not to be early.
+            // Rounded up: a retry that comes too early is refused again.
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64));
         }
-        if self.ends_the_connection() {
+        if self.closes_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         // RFC 9110 section 11.6.1.
         if row.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // RFC 9110 section 15.5.6.
         if row.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static(METHODS));
         }
         response
     }
 
-    /// The cause, for us. A caller's faults are the caller's to log, so they are quiet here.
+    /// Logs the cause. A fault of the caller is quiet here: the response tells the caller.
     pub(crate) fn log(&self, request_id: &str) {
         let code = self.code().row().code;
         let cause = error_chain::chain(self);
         if self.code().row().status.is_server_error() {
-            tracing::warn!(request_id, code, cause, "refused");
+            tracing::warn!(request_id, code, cause, "request refused");
         } else {
-            tracing::debug!(request_id, code, cause, "refused");
+            tracing::debug!(request_id, code, cause, "request refused");
         }
     }
 
@@ -249,8 +224,8 @@ impl Refusal {
             Self::UnsupportedMediaType(fault) => fault.to_string(),
             Self::MalformedTokenRequest(fault) => fault.to_string(),
             Self::CallerThrottled(denied) => denied.to_string(),
-            Self::TokenEndpoint => "the gateway holds the credentials; callers do not ask for tokens".to_owned(),
-            Self::BodyTooLarge { limit } => format!("request bodies may have {limit} bytes"),
+            Self::TokenEndpoint => "the gateway adds the credential; callers may not request tokens".to_owned(),
+            Self::BodyTooLarge { limit } => format!("request bodies are limited to {limit} bytes"),
             Self::UpstreamUnreachable(error) | Self::UpstreamProtocol(error) | Self::UpstreamTimeout(error) => {
                 self.title_and(if error.nothing_was_sent() { Sent::Nothing } else { Sent::Perhaps })
             }
@@ -270,7 +245,7 @@ impl Refusal {
         }
     }
 
-    /// Tells a caller whether sending again could do a thing twice.
+    /// The title, and whether a second attempt could repeat an effect.
     fn title_and(&self, sent: Sent) -> String {
         let title = self.code().row().title;
         match sent {
@@ -279,101 +254,29 @@ impl Refusal {
         }
     }
 
-    /// Where coming back later helps, when.
+    /// The wait that the cause knows, otherwise that of the table.
     fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TokenUnavailable(TokenError::Unavailable { retry_after })
-            | Self::CallerThrottled(Denied::TooFast { retry_after }) => Some(*retry_after),
-            Self::CallerThrottled(_) => Some(SOON),
-            _ if self.code().row().status == StatusCode::SERVICE_UNAVAILABLE => Some(SOON),
-            _ => None,
+        if let Self::TokenUnavailable(TokenError::Unavailable { retry_after })
+        | Self::CallerThrottled(Denied::TooFast { retry_after }) = self
+        {
+            return Some(*retry_after);
         }
+        self.code().row().retry_after
     }
 
-    /// Where the rest of the request may still be on its way, or its framing is in doubt, the
-    /// connection cannot carry another one.
-    fn ends_the_connection(&self) -> bool {
-        match self {
-            // Its body may still have been on the way.
-            Self::ExchangeTimeout(sent) => *sent == Sent::Nothing,
-            _ => {
-                matches!(
-                    self.code(),
-                    Code::MalformedRequest | Code::BodyTooLarge | Code::RequestTimeout | Code::Draining
-                )
-            }
-        }
-    }
-}
-
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Forbidden => Self::CallerForbidden,
-            Denied::TooFast { .. } | Denied::TooMany => Self::CallerThrottled(denied),
-        }
-    }
-}
-
-impl From<TokenError> for Refusal {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::CredentialsRefused { .. } => Self::CredentialsRefused(error),
-            TokenError::Unavailable { .. } => Self::TokenUnavailable(error),
-        }
-    }
-}
-
-impl From<SendError> for Refusal {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Unreachable(_) | SendError::Tls(_) => Self::UpstreamUnreachable(error),
-            SendError::ConnectTimeout(_) | SendError::ReplyTimeout => Self::UpstreamTimeout(error),
-            SendError::Broken(_) => Self::UpstreamProtocol(error),
-            SendError::Target => Self::MalformedTarget(TargetFault::TooLong),
-        }
+    /// Whether the connection cannot carry another request, because the rest of this one may still arrive.
+    fn closes_connection(&self) -> bool {
+        // An exchange that ended before it sent anything may have ended while the body arrived.
+        let is_body_unread = matches!(self, Self::ExchangeTimeout(Sent::Nothing));
+        is_body_unread || self.code().row().closes_connection
     }
 }
 
 fn proxy_status(row: Row) -> HeaderValue {
-    // Both are literals of the table: tokens and lower-case words, nothing to escape (RFC 9651).
+    // Both values are literals of the table: tokens and lower-case words need no escapes (RFC 9651).
     HeaderValue::try_from(format!("{PSEUDONYM}; error={}; details=\"{}\"", row.proxy_error, row.code))
         .unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_has_the_shape_of_rfc_9457_and_rfc_9209() {
-        let response = Refusal::BodyTooLarge { limit: 10 }.respond("r-1");
-        assert_eq!(response.status(), 413);
-        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
-        assert_eq!(
-            response.headers()[PROXY_STATUS],
-            "jwe-gateway; error=http_request_error; details=\"body_too_large\""
-        );
-        assert_eq!(response.headers()[CONNECTION], "close");
-        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
-        assert_eq!(body["code"], "body_too_large");
-        assert_eq!(body["status"], 413);
-        assert_eq!(body["request_id"], "r-1");
-        assert_eq!(body["detail"], "request bodies may have 10 bytes");
-    }
-
-    #[test]
-    fn every_503_says_when_to_come_back() {
-        for refusal in [Refusal::Overloaded(Limit::Buffered), Refusal::Draining(Sent::Nothing)] {
-            assert_eq!(refusal.respond("r").headers()[RETRY_AFTER], "1");
-        }
-        let wait = TokenError::Unavailable { retry_after: Duration::from_secs(7) };
-        assert_eq!(Refusal::from(wait).respond("r").headers()[RETRY_AFTER], "7");
-        assert!(!Refusal::NoUpstream.respond("r").headers().contains_key(RETRY_AFTER));
-    }
-
-    #[test]
-    fn a_refused_method_names_those_allowed() {
-        assert_eq!(Refusal::MethodNotAllowed.respond("r").headers()[ALLOW], METHODS);
-    }
-}
+mod tests;

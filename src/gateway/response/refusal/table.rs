@@ -1,6 +1,6 @@
-//! The table: what each answer of our own is called, and its status.
-//!
-//! The README prints the same rows, and a test compares the two.
+//! The table of the gateway's own error responses. The README prints it, and a test compares the two.
+
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -13,20 +13,24 @@ pub struct Row {
     pub status: StatusCode,
     /// The `error` token of RFC 9209.
     pub proxy_error: &'static str,
-    /// One sentence.
+    /// `Retry-After`, unless the cause knows a better value. None if a retry does not help.
+    pub retry_after: Option<Duration>,
+    /// Whether the response closes the connection: the rest of the request may still arrive, or its framing is broken.
+    pub closes_connection: bool,
+    /// One sentence for the caller.
     pub title: &'static str,
 }
 
 macro_rules! table {
-    ($($variant:ident $status:ident $code:literal $proxy_error:ident $title:literal)*) => {
-        /// What a refusal is called on the wire.
+    ($($variant:ident $code:literal $status:ident $proxy_error:ident $retry:tt $connection:ident $title:literal)*) => {
+        /// The code of a refusal.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Code {
             $(#[doc = $title] $variant,)*
         }
 
         impl Code {
-            /// Every row, in the table's order.
+            /// Every code, in the table's order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The row of this code.
@@ -37,6 +41,8 @@ macro_rules! table {
                         code: $code,
                         status: StatusCode::$status,
                         proxy_error: stringify!($proxy_error),
+                        retry_after: seconds!($retry),
+                        closes_connection: closes!($connection),
                         title: $title,
                     },)*
                 }
@@ -45,29 +51,48 @@ macro_rules! table {
     };
 }
 
+macro_rules! seconds {
+    (-) => {
+        None
+    };
+    ($seconds:literal) => {
+        Some(Duration::from_secs($seconds))
+    };
+}
+
+macro_rules! closes {
+    (keep) => {
+        false
+    };
+    (close) => {
+        true
+    };
+}
+
 table! {
-    MalformedTarget      BAD_REQUEST            "malformed_target"       http_request_error      "The request target is not one we forward"
-    MalformedRequest     BAD_REQUEST            "malformed_request"      http_request_error      "The request breaks a rule of HTTP framing"
-    MalformedJson        BAD_REQUEST            "malformed_json"         http_request_error      "The request body is not JSON"
-    MalformedJose        BAD_REQUEST            "malformed_jose"         http_request_error      "The request body is not a JWE the provider could open"
-    MalformedTokenRequest BAD_REQUEST           "malformed_token_request" http_request_error     "The token request is not one we can answer"
-    CallerUnknown        UNAUTHORIZED           "caller_unknown"         http_request_denied     "The request is no known caller's"
-    CallerForbidden      FORBIDDEN              "caller_forbidden"       http_request_denied     "The caller may not do this"
-    PlaintextRefused     FORBIDDEN              "plaintext_refused"      http_request_denied     "Bodies must be sealed before they come here"
-    NoUpstream           NOT_FOUND              "no_upstream"            destination_not_found   "No upstream serves this path"
-    MethodNotAllowed     METHOD_NOT_ALLOWED     "method_not_allowed"     http_request_denied     "The method is not forwarded"
-    RequestTimeout       REQUEST_TIMEOUT        "request_timeout"        http_request_error      "The request body did not arrive in time"
-    BodyTooLarge         PAYLOAD_TOO_LARGE      "body_too_large"         http_request_error      "The request body is too large"
-    CallerThrottled      TOO_MANY_REQUESTS      "caller_throttled"       http_request_denied     "The caller is at its limit"
-    UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" http_request_error      "The request body is neither JSON nor a JWE"
-    CredentialsRefused   BAD_GATEWAY            "credentials_refused"    proxy_configuration_error "The provider refuses the gateway's credentials"
-    UpstreamUnreachable  BAD_GATEWAY            "upstream_unreachable"   destination_unavailable "The provider cannot be reached"
-    UpstreamProtocol     BAD_GATEWAY            "upstream_protocol"      http_protocol_error     "The provider's reply is not HTTP or broke off"
-    NoUsableKey          SERVICE_UNAVAILABLE    "no_usable_key"          proxy_internal_error    "There is no key to seal with"
-    TokenUnavailable     SERVICE_UNAVAILABLE    "token_unavailable"      proxy_internal_error    "There is no token to send"
-    Overloaded           SERVICE_UNAVAILABLE    "overloaded"             connection_limit_reached "The gateway is at its limit"
-    Draining             SERVICE_UNAVAILABLE    "draining"               proxy_internal_response "The gateway is stopping"
-    UpstreamTimeout      GATEWAY_TIMEOUT        "upstream_timeout"       http_response_timeout   "The provider did not answer in time"
+    // variant            code                      status                 error (RFC 9209)          retry connection title
+    MalformedTarget       "malformed_target"        BAD_REQUEST            http_request_error        -     keep       "The request target is not one we forward"
+    MalformedRequest      "malformed_request"       BAD_REQUEST            http_request_error        -     close      "The request breaks a rule of HTTP framing"
+    MalformedJson         "malformed_json"          BAD_REQUEST            http_request_error        -     keep       "The request body is not JSON"
+    MalformedJose         "malformed_jose"          BAD_REQUEST            http_request_error        -     keep       "The request body is not a JWE the provider could open"
+    MalformedTokenRequest "malformed_token_request" BAD_REQUEST            http_request_error        -     keep       "The token request is not one we can answer"
+    CallerUnknown         "caller_unknown"          UNAUTHORIZED           http_request_denied       -     keep       "The request is no known caller's"
+    CallerForbidden       "caller_forbidden"        FORBIDDEN              http_request_denied       -     keep       "The caller may not do this"
+    PlaintextRefused      "plaintext_refused"       FORBIDDEN              http_request_denied       -     keep       "Bodies must be sealed before they come here"
+    NoUpstream            "no_upstream"             NOT_FOUND              destination_not_found     -     keep       "No upstream serves this path"
+    MethodNotAllowed      "method_not_allowed"      METHOD_NOT_ALLOWED     http_request_denied       -     keep       "The method is not forwarded"
+    RequestTimeout        "request_timeout"         REQUEST_TIMEOUT        http_request_error        -     close      "The request body did not arrive in time"
+    BodyTooLarge          "body_too_large"          PAYLOAD_TOO_LARGE      http_request_error        -     close      "The request body is too large"
+    CallerThrottled       "caller_throttled"        TOO_MANY_REQUESTS      http_request_denied       1     keep       "The caller is at its limit"
+    UnsupportedMediaType  "unsupported_media_type"  UNSUPPORTED_MEDIA_TYPE http_request_error        -     keep       "The request body is neither JSON nor a JWE"
+    CredentialsRefused    "credentials_refused"     BAD_GATEWAY            proxy_configuration_error -     keep       "The provider refuses the gateway's credentials"
+    UpstreamUnreachable   "upstream_unreachable"    BAD_GATEWAY            destination_unavailable   -     keep       "The provider cannot be reached"
+    UpstreamProtocol      "upstream_protocol"       BAD_GATEWAY            http_protocol_error       -     keep       "The provider's reply is not HTTP or broke off"
+    NoUsableKey           "no_usable_key"           SERVICE_UNAVAILABLE    proxy_internal_error      1     keep       "There is no key to seal with"
+    TokenUnavailable      "token_unavailable"       SERVICE_UNAVAILABLE    proxy_internal_error      1     keep       "There is no token to send"
+    Overloaded            "overloaded"              SERVICE_UNAVAILABLE    connection_limit_reached  1     keep       "The gateway is at its limit"
+    Draining              "draining"                SERVICE_UNAVAILABLE    proxy_internal_response   1     close      "The gateway is stopping"
+    UpstreamTimeout       "upstream_timeout"        GATEWAY_TIMEOUT        http_response_timeout     -     keep       "The provider did not answer in time"
 }
 
 #[cfg(test)]
@@ -76,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// The cells of the README's table of answers, row by row.
+    /// The cells of the table in the README, row by row.
     fn printed() -> Vec<Vec<String>> {
         include_str!("../../../../README.md")
             .lines()
