@@ -32,7 +32,7 @@ use hyper::body::Incoming;
 
 use crate::clock::Clock;
 use crate::credentials::Credential;
-use crate::gateway::access_log::handle::RecordHandle;
+use crate::gateway::access_log::RecordHandle;
 use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
 use crate::gateway::request::payload::Payload;
 use crate::gateway::response::key_hint::KeyHint;

@@ -18,8 +18,7 @@ use tokio::sync::Semaphore;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::clock::Clock;
-use crate::gateway::access_log::handle::RecordHandle;
-use crate::gateway::access_log::{Observers, RecordGuard, Recorded};
+use crate::gateway::access_log::{Observers, RecordGuard, RecordHandle, Recorded};
 use crate::gateway::exchange::{Exchange, Reply, own};
 use crate::gateway::middleware::{Middleware, Next, layer};
 use crate::gateway::request::body;

@@ -13,7 +13,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
-use crate::gateway::access_log::handle::RecordHandle;
+use crate::gateway::access_log::RecordHandle;
 use crate::gateway::callers::{CallerPermit, CallerRequest, Callers};
 use crate::gateway::capacity::UpstreamPermit;
 use crate::gateway::endpoints::jwks;

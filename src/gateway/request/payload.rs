@@ -21,7 +21,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::clock::Clock;
-use crate::gateway::access_log::handle::RecordHandle;
+use crate::gateway::access_log::RecordHandle;
 use crate::gateway::request::body::{self, BodyLimits};
 use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
 use crate::gateway::response::refusal::{Refusal, Sent};

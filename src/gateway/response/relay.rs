@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use crate::gateway::access_log::handle::RecordHandle;
+use crate::gateway::access_log::RecordHandle;
 use crate::gateway::callers::CallerPermit;
 use crate::gateway::request::headers::{self, TransferCoding};
 use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
@@ -104,14 +104,14 @@ impl Body for Relayed {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.silence = None;
             if matches!(frame, Some(Err(_))) {
-                self.record.broke_off();
+                self.record.aborted();
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(ReplyError::Upstream)));
         }
         let idle = self.idle;
         let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         ready!(silence.as_mut().poll(cx));
-        self.record.broke_off();
+        self.record.aborted();
         Poll::Ready(Some(Err(ReplyError::Idle)))
     }
 

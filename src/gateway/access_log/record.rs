@@ -1,0 +1,301 @@
+//! The record of one request: its data, and the handles that fill it in.
+//!
+//! The code that works on a request adds facts through a [`RecordHandle`]. The [`RecordGuard`] ends the record. Both
+//! share one lock, which only this file takes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, Request, StatusCode};
+
+use crate::clock::Clock;
+use crate::gateway::access_log::Observers;
+use crate::gateway::request::request_id::RequestId;
+use crate::gateway::response::refusal::{Code, Sent};
+use crate::jose::Compact;
+use crate::upstream::SealTime;
+
+/// The facts about a request that has ended.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The caller's `X-Request-Id`, or a new one.
+    pub request_id: RequestId,
+    /// The W3C trace id, if the caller sent a valid `traceparent`.
+    pub trace_id: Option<String>,
+    /// The method of the request.
+    pub method: Method,
+    /// The path, without the query.
+    pub path: String,
+    /// The names of the query's parameters, without their values.
+    pub query_keys: Vec<String>,
+    /// The configured name of the caller, if it was identified.
+    pub caller: Option<Arc<str>>,
+    /// The configured name of the upstream, if one was chosen.
+    pub upstream: Option<Arc<str>>,
+    /// The status of the response. None if the caller disconnected before there was one.
+    pub status: Option<StatusCode>,
+    /// The code of the refusal, if the gateway refused the request.
+    pub refusal: Option<Code>,
+    /// Whether the gateway made the response and it is no refusal: a token, or the key set.
+    pub answered_here: bool,
+    /// The time from the end of the request's head to the end of the response.
+    pub duration: Duration,
+    /// The time spent waiting for the provider, all attempts together.
+    pub upstream_time: Duration,
+    /// The time spent sealing, all attempts together.
+    ///
+    /// It overlaps with `upstream_time`, because sealing continues while the body is sent.
+    pub seal_time: Duration,
+    /// The length of the caller's body. 0 if it was not read to its end.
+    pub bytes_in: usize,
+    /// The length of the sealed message that was sent last.
+    pub bytes_jwe: Option<u64>,
+    /// The length of the response body as far as it was sent.
+    pub bytes_out: u64,
+    /// The key that the message was sealed with.
+    pub kid: Option<String>,
+    /// How often the request was sent to the provider.
+    pub attempts: u32,
+    /// Whether the body was sealed again, because the provider no longer published the key.
+    pub resealed: bool,
+    /// Whether the request was sent again with a newer credential, because the provider refused the first.
+    pub resent: bool,
+    /// How the request ended.
+    pub outcome: Outcome,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The whole response was handed to the connection.
+    Complete,
+    /// The response was not sent to its end: the caller disconnected or stopped reading, or the gateway stopped.
+    CallerLeft,
+    /// The provider's reply broke or fell silent, and the gateway broke off the response.
+    Aborted,
+}
+
+impl Outcome {
+    /// The value of the field `outcome` in the access log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::CallerLeft => "caller_left",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl Record {
+    /// Whether the response was made by the gateway and not by the provider.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.refusal.is_some() || self.answered_here
+    }
+
+    fn begin<B>(request: &Request<B>) -> Self {
+        Self {
+            request_id: RequestId::of(request.extensions()),
+            trace_id: trace_id(request.headers()),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query_keys: request.uri().query().map(query_keys).unwrap_or_default(),
+            caller: None,
+            upstream: None,
+            status: None,
+            refusal: None,
+            answered_here: false,
+            duration: Duration::ZERO,
+            upstream_time: Duration::ZERO,
+            seal_time: Duration::ZERO,
+            bytes_in: 0,
+            bytes_jwe: None,
+            bytes_out: 0,
+            kid: None,
+            attempts: 0,
+            resealed: false,
+            resent: false,
+            // A guard that is dropped early leaves this as it is.
+            outcome: Outcome::CallerLeft,
+        }
+    }
+}
+
+/// Adds facts to the record of a request. It travels in the request's extensions. Clones share the record.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordHandle(Arc<Mutex<RecordState>>);
+
+/// A record in progress, and what is measured for it.
+#[derive(Debug)]
+struct RecordState {
+    record: Record,
+    seal_time: SealTime,
+}
+
+impl RecordHandle {
+    /// The handle in the extensions of `request`, or a handle to a record that is not logged.
+    #[must_use]
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        request.extensions().get().cloned().unwrap_or_else(|| Self::begin(request))
+    }
+
+    fn begin<B>(request: &Request<B>) -> Self {
+        let record = Record::begin(request);
+        Self(Arc::new(Mutex::new(RecordState { record, seal_time: SealTime::default() })))
+    }
+
+    pub(crate) fn caller(&self, name: &Arc<str>) {
+        self.lock().record.caller = Some(Arc::clone(name));
+    }
+
+    pub(crate) fn upstream(&self, name: &Arc<str>) {
+        self.lock().record.upstream = Some(Arc::clone(name));
+    }
+
+    /// The caller's body was read to its end.
+    pub(crate) fn body(&self, length: usize) {
+        self.lock().record.bytes_in = length;
+    }
+
+    /// A sealed message is about to be sent.
+    pub(crate) fn message(&self, message: &Compact) {
+        let mut state = self.lock();
+        state.record.bytes_jwe = Some(message.len());
+        state.record.kid = message.kid().map(str::to_owned);
+    }
+
+    /// The counter for the time that the gateway spends sealing.
+    #[must_use]
+    pub(crate) fn seal_time(&self) -> SealTime {
+        self.lock().seal_time.clone()
+    }
+
+    /// The request is about to be sent to the provider.
+    pub(crate) fn sending(&self) {
+        self.lock().record.attempts += 1;
+    }
+
+    /// The provider replied, or the attempt failed, after `waited`.
+    pub(crate) fn answered(&self, waited: Duration) {
+        self.lock().record.upstream_time += waited;
+    }
+
+    /// The body is sealed again, because the provider refused the key.
+    pub(crate) fn resealed(&self) {
+        self.lock().record.resealed = true;
+    }
+
+    /// The request is sent again with a newer credential, because the provider refused the first.
+    pub(crate) fn resent(&self) {
+        self.lock().record.resent = true;
+    }
+
+    /// Whether the provider may have seen the request.
+    #[must_use]
+    pub(crate) fn sent(&self) -> Sent {
+        if self.lock().record.attempts == 0 { Sent::Nothing } else { Sent::Perhaps }
+    }
+
+    /// The gateway made the response, and it is no refusal.
+    pub(crate) fn answered_here(&self) {
+        self.lock().record.answered_here = true;
+    }
+
+    pub(crate) fn refused(&self, code: Code) {
+        self.lock().record.refusal = Some(code);
+    }
+
+    /// The provider's reply broke or fell silent.
+    pub(crate) fn aborted(&self) {
+        self.lock().record.outcome = Outcome::Aborted;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RecordState> {
+        // A poisoned lock only means that another thread panicked between two facts.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hands the record to the observers when it is dropped, for any reason.
+#[derive(Debug)]
+pub(crate) struct RecordGuard {
+    handle: RecordHandle,
+    begun: Instant,
+    clock: Clock,
+    observers: Observers,
+    is_complete: bool,
+}
+
+impl RecordGuard {
+    /// Begins the record of `request` and puts its handle into the extensions.
+    pub(crate) fn begin<B>(request: &mut Request<B>, clock: Clock, observers: Observers) -> Self {
+        let handle = RecordHandle::begin(request);
+        request.extensions_mut().insert(handle.clone());
+        Self { handle, begun: clock.now(), clock, observers, is_complete: false }
+    }
+
+    #[cfg(test)]
+    pub(super) fn handle(&self) -> &RecordHandle {
+        &self.handle
+    }
+
+    pub(super) fn status(&self, status: StatusCode) {
+        self.handle.lock().record.status = Some(status);
+    }
+
+    pub(super) fn bytes_out(&self, length: usize) {
+        self.handle.lock().record.bytes_out += length as u64;
+    }
+
+    /// Whether the response was handed over to its end.
+    pub(super) fn set_complete(&mut self, is_complete: bool) {
+        self.is_complete = is_complete;
+    }
+}
+
+impl Drop for RecordGuard {
+    fn drop(&mut self) {
+        let now = self.clock.now();
+        let record = {
+            let mut state = self.handle.lock();
+            state.record.duration = now - self.begun;
+            state.record.seal_time = state.seal_time.total();
+            if self.is_complete {
+                state.record.outcome = Outcome::Complete;
+            }
+            state.record.clone()
+        };
+        self.observers.notify(&record);
+    }
+}
+
+/// The second field of a `traceparent` of version 00 (W3C Trace Context section 3.2).
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let mut fields = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let (version, id) = (fields.next()?, fields.next()?);
+    let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (version == "00" && id.len() == 32 && is_hex).then(|| id.to_owned())
+}
+
+/// Text without `=` is left out: it may be a value without a name.
+fn query_keys(query: &str) -> Vec<String> {
+    query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_trace_id_of_a_valid_traceparent_is_recorded() {
+        let headers = |value| {
+            HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), HeaderValue::from_static(value))])
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(&headers("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        assert_eq!(trace_id(&headers("00-xyz-00f067aa0ba902b7-01")), None);
+    }
+}
