@@ -1,6 +1,8 @@
 //! Test helpers for all modules: a mock server and a client on loopback.
 
+use std::io::{self, Write};
 use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 
 use wiremock::MockServer;
 
@@ -45,4 +47,30 @@ pub(crate) fn client() -> reqwest::Client {
         .tls_backend_preconfigured(tls)
         .build()
         .unwrap()
+}
+
+/// The log lines that `work` writes at `level` or above, as they are in a JSON log.
+pub(crate) fn log_lines(level: tracing::Level, work: impl FnOnce()) -> Vec<serde_json::Value> {
+    let buffer = LogBuffer::default();
+    let writer = buffer.clone();
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(level);
+    tracing::subscriber::with_default(subscriber.with_writer(move || writer.clone()).finish(), work);
+    let text = buffer.0.lock().unwrap().clone();
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}
+
+#[derive(Clone, Default)]
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for LogBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -138,10 +138,9 @@ impl Attempt {
             request.headers_mut().insert(CONTENT_TYPE, content_type);
         }
         self.credential.apply(request.headers_mut());
-        let sent = self.clock.now();
-        self.record.sending();
+        self.record.sending(self.clock.now());
         let reply = self.route.upstream.send(request).await;
-        self.record.answered(self.clock.now() - sent);
+        self.record.answered(self.clock.now());
         Ok(reply?)
     }
 

@@ -35,7 +35,7 @@ impl RequestReport<'_> {
         };
         let [header, key, iv, ciphertext, tag] = opened.parts.map(grouped);
         let size = grouped(received.wire.len());
-        let time = self.record.seal_time.as_micros();
+        let time = self.record.seal_time.unwrap_or_default().as_micros();
         writeln!(f, "    out     {size} bytes of application/jose, sealed in {time} µs")?;
         writeln!(f, "              header      {header:>9}  {}", opened.header)?;
         writeln!(

@@ -4,7 +4,7 @@
 //! future or the response's body is dropped before that, so a caller that disconnects early is recorded too.
 //!
 //! The line holds names and numbers. Of the query it holds the names of the parameters, of the body the length. The
-//! path is logged as received: the provider puts no secret into paths.
+//! path is logged as received: the provider puts no secret into paths. `docs/operations.md` lists every field.
 
 mod record;
 #[cfg(test)]
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Observers {
     }
 }
 
-/// Writes `record` as one line of the log.
+/// Writes `record` as one line of the log. A field whose value is `None` is left out.
 fn log(record: &Record) {
     tracing::info!(
         target: "jwe_gateway::access",
@@ -58,13 +58,13 @@ fn log(record: &Record) {
         path = record.path,
         query_keys = (!record.query_keys.is_empty()).then(|| record.query_keys.join(",")),
         caller = record.caller.as_deref(),
-        route = record.upstream.as_deref(),
+        upstream = record.upstream.as_deref(),
         status = record.status.map(|status| status.as_u16()),
         origin = record.status.map(|_| if record.is_own() { "gateway" } else { "upstream" }),
         error_code = record.refusal.map(|code| code.row().code),
         duration_ms = millis(record.duration),
-        upstream_ms = millis(record.upstream_time),
-        seal_us = u64::try_from(record.seal_time.as_micros()).unwrap_or(u64::MAX),
+        upstream_ms = record.upstream_time.map(millis),
+        seal_us = record.seal_time.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
         bytes_in = record.bytes_in,
         bytes_jwe = record.bytes_jwe,
         bytes_out = record.bytes_out,

@@ -40,12 +40,12 @@ pub struct Record {
     pub answered_here: bool,
     /// The time from the end of the request's head to the end of the response.
     pub duration: Duration,
-    /// The time spent waiting for the provider, all attempts together.
-    pub upstream_time: Duration,
-    /// The time spent sealing, all attempts together.
+    /// The time spent waiting for the provider, all attempts together. None if nothing was sent.
+    pub upstream_time: Option<Duration>,
+    /// The time spent sealing, all attempts together. None if the gateway sealed nothing.
     ///
     /// It overlaps with `upstream_time`, because sealing continues while the body is sent.
-    pub seal_time: Duration,
+    pub seal_time: Option<Duration>,
     /// The length of the caller's body. 0 if it was not read to its end.
     pub bytes_in: usize,
     /// The length of the sealed message that was sent last.
@@ -107,8 +107,8 @@ impl Record {
             refusal: None,
             answered_here: false,
             duration: Duration::ZERO,
-            upstream_time: Duration::ZERO,
-            seal_time: Duration::ZERO,
+            upstream_time: None,
+            seal_time: None,
             bytes_in: 0,
             bytes_jwe: None,
             bytes_out: 0,
@@ -130,7 +130,8 @@ pub(crate) struct RecordHandle(Arc<Mutex<RecordState>>);
 #[derive(Debug)]
 struct RecordState {
     record: Record,
-    seal_time: SealTime,
+    seal_time: Option<SealTime>,
+    waiting_since: Option<Instant>,
 }
 
 impl RecordHandle {
@@ -142,7 +143,7 @@ impl RecordHandle {
 
     fn begin<B>(request: &Request<B>) -> Self {
         let record = Record::begin(request);
-        Self(Arc::new(Mutex::new(RecordState { record, seal_time: SealTime::default() })))
+        Self(Arc::new(Mutex::new(RecordState { record, seal_time: None, waiting_since: None })))
     }
 
     pub(crate) fn caller(&self, name: &Arc<str>) {
@@ -165,20 +166,22 @@ impl RecordHandle {
         state.record.kid = message.kid().map(str::to_owned);
     }
 
-    /// The counter for the time that the gateway spends sealing.
+    /// The counter for the time that the gateway spends sealing. Without a call the record has no seal time.
     #[must_use]
     pub(crate) fn seal_time(&self) -> SealTime {
-        self.lock().seal_time.clone()
+        self.lock().seal_time.get_or_insert_default().clone()
     }
 
     /// The request is about to be sent to the provider.
-    pub(crate) fn sending(&self) {
-        self.lock().record.attempts += 1;
+    pub(crate) fn sending(&self, now: Instant) {
+        let mut state = self.lock();
+        state.record.attempts += 1;
+        state.waiting_since = Some(now);
     }
 
-    /// The provider replied, or the attempt failed, after `waited`.
-    pub(crate) fn answered(&self, waited: Duration) {
-        self.lock().record.upstream_time += waited;
+    /// The provider replied, or the attempt failed.
+    pub(crate) fn answered(&self, now: Instant) {
+        self.lock().end_wait(now);
     }
 
     /// The body is sealed again, because the provider refused the key.
@@ -214,6 +217,14 @@ impl RecordHandle {
     fn lock(&self) -> MutexGuard<'_, RecordState> {
         // A poisoned lock only means that another thread panicked between two facts.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RecordState {
+    fn end_wait(&mut self, now: Instant) {
+        if let Some(since) = self.waiting_since.take() {
+            *self.record.upstream_time.get_or_insert_default() += now - since;
+        }
     }
 }
 
@@ -259,8 +270,10 @@ impl Drop for RecordGuard {
         let now = self.clock.now();
         let record = {
             let mut state = self.handle.lock();
+            // The caller disconnected, or the deadline passed, while the provider was at work.
+            state.end_wait(now);
             state.record.duration = now - self.begun;
-            state.record.seal_time = state.seal_time.total();
+            state.record.seal_time = state.seal_time.as_ref().map(SealTime::total);
             if self.is_complete {
                 state.record.outcome = Outcome::Complete;
             }

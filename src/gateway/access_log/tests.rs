@@ -1,17 +1,21 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tracing::Level;
 
 use super::*;
 use crate::clock::Clock;
 use crate::gateway::response::refusal::Code;
+use crate::testing;
 
 fn response(text: &'static str) -> Response<Full<Bytes>> {
     Response::new(Full::from(text))
 }
 
-fn observed(use_guard: impl FnOnce(RecordGuard)) -> Record {
+fn observed_by(clock: Clock, use_guard: impl FnOnce(RecordGuard)) -> Record {
     let seen: Arc<Mutex<Vec<Record>>> = Arc::default();
     let observer: Observer = {
         let seen = Arc::clone(&seen);
@@ -19,10 +23,14 @@ fn observed(use_guard: impl FnOnce(RecordGuard)) -> Record {
     };
     let mut request = Request::new(());
     *request.uri_mut() = "/v0/x?token=canary&b=2&canary".parse().unwrap();
-    use_guard(RecordGuard::begin(&mut request, Clock::system(), Observers::new(vec![observer])));
+    use_guard(RecordGuard::begin(&mut request, clock, Observers::new(vec![observer])));
     let mut seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 1, "one record for each request");
     seen.pop().unwrap()
+}
+
+fn observed(use_guard: impl FnOnce(RecordGuard)) -> Record {
+    observed_by(Clock::system(), use_guard)
 }
 
 #[test]
@@ -80,4 +88,106 @@ fn of_a_query_only_the_names_are_recorded() {
         ("/v0/x", ["token", "b"].map(String::from).as_slice())
     );
     assert!(!format!("{record:?}").contains("canary"));
+}
+
+#[test]
+fn the_wait_for_the_provider_is_the_sum_of_all_attempts_and_of_one_that_was_cut_off() {
+    let (clock, control) = Clock::manual();
+    let second = Duration::from_secs(1);
+    let record = observed_by(clock.clone(), |guard| {
+        let handle = guard.handle();
+        control.advance(second);
+        handle.sending(clock.now());
+        control.advance(second);
+        handle.answered(clock.now());
+        control.advance(second);
+        handle.sending(clock.now());
+        control.advance(second);
+        drop(guard);
+    });
+    assert_eq!((record.attempts, record.upstream_time, record.duration), (2, Some(2 * second), 4 * second));
+    assert_eq!(observed(drop).upstream_time, None, "nothing was sent");
+}
+
+#[test]
+fn the_seal_time_is_recorded_only_if_the_gateway_sealed() {
+    let (clock, control) = Clock::manual();
+    let record = observed_by(clock.clone(), |guard| {
+        guard.handle().seal_time().measure(&clock, || control.advance(Duration::from_micros(7)));
+    });
+    assert_eq!(record.seal_time, Some(Duration::from_micros(7)));
+    assert_eq!(observed(drop).seal_time, None);
+}
+
+/// A record with a value for every field.
+fn filled_in() -> Record {
+    Record {
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
+        method: Method::POST,
+        caller: Some("portfolio".into()),
+        upstream: Some("flanks".into()),
+        status: Some(StatusCode::OK),
+        refusal: Some(Code::UpstreamProtocol),
+        upstream_time: Some(Duration::from_millis(20)),
+        seal_time: Some(Duration::from_micros(300)),
+        bytes_jwe: Some(900),
+        kid: Some("kid-1".to_owned()),
+        resealed: true,
+        resent: true,
+        ..observed(drop)
+    }
+}
+
+/// A record of a request that was ended before anything happened.
+fn empty() -> Record {
+    Record { query_keys: Vec::new(), ..observed(drop) }
+}
+
+/// The fields of the log line of `record`, and their types.
+fn logged(record: &Record) -> BTreeMap<String, &'static str> {
+    let mut lines = testing::log_lines(Level::INFO, || log(record));
+    assert_eq!((lines.len(), &lines[0]["target"]), (1, &"jwe_gateway::access".into()));
+    let Some(Value::Object(line)) = lines.pop() else { panic!("a line is an object") };
+    let fields = line.into_iter().filter(|(name, _)| !["timestamp", "level", "target", "message"].contains(&&**name));
+    let typed = fields.map(|(name, value)| {
+        let kind = match value {
+            Value::String(_) => "text",
+            Value::Number(_) => "number",
+            Value::Bool(true) => "`true`",
+            other => panic!("{name} has the value {other}"),
+        };
+        (name, kind)
+    });
+    typed.collect()
+}
+
+/// The rows of the table in the documentation: field, type, and when the field is present.
+fn documented() -> Vec<[String; 3]> {
+    let rows: Vec<_> = include_str!("../../../docs/operations.md")
+        .lines()
+        .skip_while(|line| *line != "| field | type | present when | meaning |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            [cells[1].trim_matches('`').to_owned(), cells[2].to_owned(), cells[3].to_owned()]
+        })
+        .collect();
+    assert!(!rows.is_empty(), "docs/operations.md has the table of the access log");
+    rows
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_fields_of_a_line_with_their_types() {
+    let documented: BTreeMap<String, String> = documented().into_iter().map(|[field, kind, _]| (field, kind)).collect();
+    let logged: BTreeMap<String, String> =
+        logged(&filled_in()).into_iter().map(|(field, kind)| (field, kind.to_owned())).collect();
+    assert_eq!(logged, documented);
+}
+
+#[test]
+fn a_field_that_is_not_always_present_is_left_out_if_nothing_happened() {
+    let always: BTreeSet<_> =
+        documented().into_iter().filter(|row| row[2] == "always").map(|[field, ..]| field).collect();
+    assert_eq!(logged(&empty()).into_keys().collect::<BTreeSet<_>>(), always);
 }

@@ -28,7 +28,7 @@ use crate::gateway::response::refusal::{Refusal, Sent};
 use crate::gateway::route::{BodyPolicy, Route};
 use crate::jose::{CallerMade, EncryptionKey, Plaintext, seal};
 use crate::keys::{Keys, PublishedKeys};
-use crate::upstream::{InClear, Outgoing};
+use crate::upstream::{InClear, Outgoing, SealTime};
 
 /// Larger bodies are checked on a thread of their own, because the check would delay all other requests of
 /// this core.
@@ -88,16 +88,20 @@ impl Payload {
         clock: &Clock,
         record: &RecordHandle,
     ) -> Result<(Outgoing, Option<HeaderValue>), Refusal> {
-        let message = match self {
+        let (message, seal_time) = match self {
             Self::Nothing => return Ok((Outgoing::nothing(), None)),
             Self::Clear(json, content_type, permit) => {
                 return Ok((Outgoing::clear(json, *permit), Some(content_type.clone())));
             }
-            Self::ToSeal { plaintext, key, .. } => record.seal_time().measure(clock, || seal(plaintext, key))?,
-            Self::CallerSealed(message, _) => message.clone().into(),
+            Self::ToSeal { plaintext, key, .. } => {
+                let seal_time = record.seal_time();
+                (seal_time.measure(clock, || seal(plaintext, key))?, seal_time)
+            }
+            // The gateway seals nothing here, so this time is not recorded.
+            Self::CallerSealed(message, _) => (message.clone().into(), SealTime::default()),
         };
         record.message(&message);
-        let body = Outgoing::message(message, clock.clone(), record.seal_time());
+        let body = Outgoing::message(message, clock.clone(), seal_time);
         Ok((body, Some(HeaderValue::from_static("application/jose"))))
     }
 }
