@@ -158,7 +158,7 @@ where
             Ok(response) => response,
             Err(refusal) => {
                 record.refused(refusal.code());
-                refusal.log(id.as_str());
+                refusal.log(&record.snapshot());
                 let mut response = own(refusal.respond(id.as_str()), &method);
                 if expects_continue {
                     // The caller may still wait for 100 Continue with its body. The connection then cannot carry

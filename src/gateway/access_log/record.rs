@@ -214,6 +214,12 @@ impl RecordHandle {
         self.lock().record.outcome = Outcome::Aborted;
     }
 
+    /// The record as far as it is filled in.
+    #[must_use]
+    pub(crate) fn snapshot(&self) -> Record {
+        self.lock().record.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, RecordState> {
         // A poisoned lock only means that another thread panicked between two facts.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,7 +1,7 @@
 //! The gateway's own error responses: one table from error to HTTP.
 //!
 //! Lower modules return their own errors; only [`Refusal`] converts them (see `conversions.rs`). Each refusal has a
-//! [`Code`], a row of the table in `table.rs`. The row decides status and headers, and
+//! [`Code`], a row of the table in `table.rs`. The row decides status, headers and log level, and
 //! the README prints it.
 //!
 //! The caller gets RFC 9457 problem details with the code and the request id. `Proxy-Status` with `error=` (RFC 9209)
@@ -18,8 +18,10 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, 
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use self::table::LogLevel;
 use crate::credentials::TokenError;
 use crate::error_chain;
+use crate::gateway::access_log::Record;
 use crate::gateway::callers::{Denied, UnknownCaller};
 use crate::gateway::endpoints::token::BadTokenRequest;
 use crate::gateway::request::body::BodyFault;
@@ -203,14 +205,17 @@ impl Refusal {
         response
     }
 
-    /// Logs the cause. A fault of the caller is quiet here: the response tells the caller.
-    pub(crate) fn log(&self, request_id: &str) {
-        let code = self.code().row().code;
-        let cause = error_chain::chain(self);
-        if self.code().row().status.is_server_error() {
-            tracing::warn!(request_id, code, cause, "request refused");
-        } else {
-            tracing::debug!(request_id, code, cause, "request refused");
+    /// Logs the cause, at the level of the table.
+    pub(crate) fn log(&self, record: &Record) {
+        let row = self.code().row();
+        let (request_id, code, cause) = (record.request_id.as_str(), row.code, error_chain::chain(self));
+        match row.log_level {
+            LogLevel::Warn => tracing::warn!(request_id, code, cause, "request refused"),
+            LogLevel::Info => {
+                let (caller, method, path) = (record.caller.as_deref(), record.method.as_str(), record.path.as_str());
+                tracing::info!(request_id, code, cause, caller, method, path, "request refused");
+            }
+            LogLevel::Debug => tracing::debug!(request_id, code, cause, "request refused"),
         }
     }
 

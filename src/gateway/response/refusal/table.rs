@@ -19,10 +19,22 @@ pub struct Row {
     pub closes_connection: bool,
     /// One sentence for the caller.
     pub title: &'static str,
+    pub(super) log_level: LogLevel,
+}
+
+/// How loud the cause is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogLevel {
+    /// The operator has to act, or the provider has.
+    Warn,
+    /// A rule of the configuration refused the request. The operator may want to change the rule.
+    Info,
+    /// The caller made a mistake. The response tells the caller.
+    Debug,
 }
 
 macro_rules! table {
-    ($($variant:ident $code:literal $status:ident $proxy_error:ident $retry:tt $connection:ident $title:literal)*) => {
+    ($($variant:ident $code:literal $status:ident $proxy_error:ident $log:ident $retry:tt $connection:ident $title:literal)*) => {
         /// The code of a refusal.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Code {
@@ -44,6 +56,7 @@ macro_rules! table {
                         retry_after: seconds!($retry),
                         closes_connection: closes!($connection),
                         title: $title,
+                        log_level: LogLevel::$log,
                     },)*
                 }
             }
@@ -70,29 +83,29 @@ macro_rules! closes {
 }
 
 table! {
-    // variant            code                      status                 error (RFC 9209)          retry connection title
-    MalformedTarget       "malformed_target"        BAD_REQUEST            http_request_error        -     keep       "The request target is not one we forward"
-    MalformedRequest      "malformed_request"       BAD_REQUEST            http_request_error        -     close      "The request breaks a rule of HTTP framing"
-    MalformedJson         "malformed_json"          BAD_REQUEST            http_request_error        -     keep       "The request body is not JSON"
-    MalformedJose         "malformed_jose"          BAD_REQUEST            http_request_error        -     keep       "The request body is not a JWE the provider could open"
-    MalformedTokenRequest "malformed_token_request" BAD_REQUEST            http_request_error        -     keep       "The token request is not one we can answer"
-    CallerUnknown         "caller_unknown"          UNAUTHORIZED           http_request_denied       -     keep       "The request is no known caller's"
-    CallerForbidden       "caller_forbidden"        FORBIDDEN              http_request_denied       -     keep       "The caller may not do this"
-    PlaintextRefused      "plaintext_refused"       FORBIDDEN              http_request_denied       -     keep       "Bodies must be sealed before they come here"
-    NoUpstream            "no_upstream"             NOT_FOUND              destination_not_found     -     keep       "No upstream serves this path"
-    MethodNotAllowed      "method_not_allowed"      METHOD_NOT_ALLOWED     http_request_denied       -     keep       "The method is not forwarded"
-    RequestTimeout        "request_timeout"         REQUEST_TIMEOUT        http_request_error        -     close      "The request body did not arrive in time"
-    BodyTooLarge          "body_too_large"          PAYLOAD_TOO_LARGE      http_request_error        -     close      "The request body is too large"
-    CallerThrottled       "caller_throttled"        TOO_MANY_REQUESTS      http_request_denied       1     keep       "The caller is at its limit"
-    UnsupportedMediaType  "unsupported_media_type"  UNSUPPORTED_MEDIA_TYPE http_request_error        -     keep       "The request body is neither JSON nor a JWE"
-    CredentialsRefused    "credentials_refused"     BAD_GATEWAY            proxy_configuration_error -     keep       "The provider refuses the gateway's credentials"
-    UpstreamUnreachable   "upstream_unreachable"    BAD_GATEWAY            destination_unavailable   -     keep       "The provider cannot be reached"
-    UpstreamProtocol      "upstream_protocol"       BAD_GATEWAY            http_protocol_error       -     keep       "The provider's reply is not HTTP or broke off"
-    NoUsableKey           "no_usable_key"           SERVICE_UNAVAILABLE    proxy_internal_error      1     keep       "There is no key to seal with"
-    TokenUnavailable      "token_unavailable"       SERVICE_UNAVAILABLE    proxy_internal_error      1     keep       "There is no token to send"
-    Overloaded            "overloaded"              SERVICE_UNAVAILABLE    connection_limit_reached  1     keep       "The gateway is at its limit"
-    Draining              "draining"                SERVICE_UNAVAILABLE    proxy_internal_response   1     close      "The gateway is stopping"
-    UpstreamTimeout       "upstream_timeout"        GATEWAY_TIMEOUT        http_response_timeout     -     keep       "The provider did not answer in time"
+    // variant            code                      status                 error (RFC 9209)          log   retry connection title
+    MalformedTarget       "malformed_target"        BAD_REQUEST            http_request_error        Debug -     keep       "The request target is not one we forward"
+    MalformedRequest      "malformed_request"       BAD_REQUEST            http_request_error        Debug -     close      "The request breaks a rule of HTTP framing"
+    MalformedJson         "malformed_json"          BAD_REQUEST            http_request_error        Debug -     keep       "The request body is not JSON"
+    MalformedJose         "malformed_jose"          BAD_REQUEST            http_request_error        Debug -     keep       "The request body is not a JWE the provider could open"
+    MalformedTokenRequest "malformed_token_request" BAD_REQUEST            http_request_error        Debug -     keep       "The token request is not one we can answer"
+    CallerUnknown         "caller_unknown"          UNAUTHORIZED           http_request_denied       Debug -     keep       "The request is no known caller's"
+    CallerForbidden       "caller_forbidden"        FORBIDDEN              http_request_denied       Info  -     keep       "The caller may not do this"
+    PlaintextRefused      "plaintext_refused"       FORBIDDEN              http_request_denied       Debug -     keep       "Bodies must be sealed before they come here"
+    NoUpstream            "no_upstream"             NOT_FOUND              destination_not_found     Debug -     keep       "No upstream serves this path"
+    MethodNotAllowed      "method_not_allowed"      METHOD_NOT_ALLOWED     http_request_denied       Debug -     keep       "The method is not forwarded"
+    RequestTimeout        "request_timeout"         REQUEST_TIMEOUT        http_request_error        Debug -     close      "The request body did not arrive in time"
+    BodyTooLarge          "body_too_large"          PAYLOAD_TOO_LARGE      http_request_error        Debug -     close      "The request body is too large"
+    CallerThrottled       "caller_throttled"        TOO_MANY_REQUESTS      http_request_denied       Debug 1     keep       "The caller is at its limit"
+    UnsupportedMediaType  "unsupported_media_type"  UNSUPPORTED_MEDIA_TYPE http_request_error        Debug -     keep       "The request body is neither JSON nor a JWE"
+    CredentialsRefused    "credentials_refused"     BAD_GATEWAY            proxy_configuration_error Warn  -     keep       "The provider refuses the gateway's credentials"
+    UpstreamUnreachable   "upstream_unreachable"    BAD_GATEWAY            destination_unavailable   Warn  -     keep       "The provider cannot be reached"
+    UpstreamProtocol      "upstream_protocol"       BAD_GATEWAY            http_protocol_error       Warn  -     keep       "The provider's reply is not HTTP or broke off"
+    NoUsableKey           "no_usable_key"           SERVICE_UNAVAILABLE    proxy_internal_error      Warn  1     keep       "There is no key to seal with"
+    TokenUnavailable      "token_unavailable"       SERVICE_UNAVAILABLE    proxy_internal_error      Warn  1     keep       "There is no token to send"
+    Overloaded            "overloaded"              SERVICE_UNAVAILABLE    connection_limit_reached  Warn  1     keep       "The gateway is at its limit"
+    Draining              "draining"                SERVICE_UNAVAILABLE    proxy_internal_response   Warn  1     close      "The gateway is stopping"
+    UpstreamTimeout       "upstream_timeout"        GATEWAY_TIMEOUT        http_response_timeout     Warn  -     keep       "The provider did not answer in time"
 }
 
 #[cfg(test)]

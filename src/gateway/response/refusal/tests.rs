@@ -1,7 +1,14 @@
+use std::sync::Arc;
+
+use http::Request;
+use tracing::Level;
+
 use super::*;
+use crate::gateway::access_log::RecordHandle;
 use crate::gateway::capacity::UpstreamFull;
 use crate::gateway::endpoints::token::TokenNotGranted;
 use crate::gateway::request::body::BodyError;
+use crate::testing;
 
 #[test]
 fn a_refusal_has_the_shape_of_rfc_9457_and_rfc_9209() {
@@ -61,4 +68,27 @@ fn errors_of_lower_modules_become_refusals() {
     {
         assert_eq!(refusal.code(), code);
     }
+}
+
+#[test]
+fn a_refusal_by_a_callers_rule_is_logged_at_info_with_caller_method_and_path() {
+    let request = Request::post("/v0/token?client=canary").body(()).unwrap();
+    let handle = RecordHandle::of(&request);
+    handle.caller(&Arc::from("portfolio"));
+    for refusal in [Refusal::TokenEndpoint, Refusal::CallerForbidden] {
+        let lines = testing::log_lines(Level::INFO, || refusal.log(&handle.snapshot()));
+        let [line] = &lines[..] else { panic!("one line and not {lines:?}") };
+        assert_eq!((&line["level"], &line["code"]), (&"INFO".into(), &"caller_forbidden".into()));
+        assert_eq!(line["cause"], refusal.to_string());
+        assert_eq!(line["caller"], "portfolio");
+        assert_eq!((&line["method"], &line["path"]), (&"POST".into(), &"/v0/token".into()));
+    }
+}
+
+#[test]
+fn other_faults_of_a_caller_are_logged_at_debug_and_faults_of_the_gateway_at_warn() {
+    let record = RecordHandle::of(&Request::new(())).snapshot();
+    assert!(testing::log_lines(Level::INFO, || Refusal::NoUpstream.log(&record)).is_empty());
+    assert_eq!(testing::log_lines(Level::DEBUG, || Refusal::NoUpstream.log(&record))[0]["level"], "DEBUG");
+    assert_eq!(testing::log_lines(Level::WARN, || Refusal::UpstreamUpgrade.log(&record))[0]["level"], "WARN");
 }
