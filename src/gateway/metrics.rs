@@ -1,10 +1,10 @@
-//! What a scrape shows of each provider, its keys and our token, of each caller, and of the listener's
-//! certificate, as they are at that moment.
+//! The metrics of upstreams, callers and the listener's certificate, as they are at the moment of a scrape.
 //!
-//! Nothing is counted here. The holders count as they work, and a scrape reads; so there is no
-//! second truth, and a gateway that nobody scrapes pays nothing.
+//! Nothing is counted here. Keys, credentials, callers and TLS count while they work, and a scrape reads their
+//! snapshots. So no value is stored twice, and a gateway that is not scraped spends nothing on metrics.
 //!
-//! Labels are bounded: upstreams and callers by the configuration, kids by the hundred keys a set may have.
+//! Labels are bounded: upstreams and callers by the configuration, kids by the limit of 100 keys per set.
+//! `docs/operations.md` lists every metric, and a test compares the two.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -21,7 +21,6 @@ use crate::gateway::route::Route;
 use crate::gateway::server::tls::{self, ServerTls};
 use crate::keys::{self, EntryState};
 
-/// The figures of all providers and callers.
 #[derive(Debug)]
 pub(crate) struct MetricsCollector {
     routes: Vec<Route>,
@@ -30,94 +29,92 @@ pub(crate) struct MetricsCollector {
 }
 
 impl MetricsCollector {
-    /// Of these, and of the listener's TLS.
     #[must_use]
     pub(crate) fn new(routes: Vec<Route>, callers: Callers, tls: Option<ServerTls>) -> Self {
         Self { routes, callers, tls }
     }
 }
 
-/// One sample of a metric: its labels beside `upstream`, and its value.
+/// The labels of a sample beside `upstream`, and its value.
 type Sample<'a> = (Vec<(&'a str, String)>, f64);
 
-/// What is known of one upstream.
+/// The snapshots of one upstream.
 struct UpstreamMetrics<'a> {
     name: &'a str,
-    /// None where nothing is sealed.
+    /// None with `encryption = "off"`.
     keys: Option<keys::Snapshot>,
     unknown_kids: u64,
     token: credentials::Snapshot,
 }
 
-/// Name, type, meaning, and the samples of one upstream.
-type Row = (&'static str, MetricType, &'static str, for<'a> fn(&'a UpstreamMetrics<'_>) -> Vec<Sample<'a>>);
+/// The samples of one upstream.
+type Samples = for<'a> fn(&'a UpstreamMetrics<'_>) -> Vec<Sample<'a>>;
 
-/// Names follow Prometheus' conventions; a counter's `_total` is added by the encoding.
-const ROWS: [Row; 11] = [
-    ("jwe_gateway_jwks_fetches", MetricType::Counter, "Fetches of the key set", |metrics| {
+/// A metric with samples for each upstream.
+struct UpstreamMetric {
+    /// Without `_total`: the encoder adds it to a counter.
+    name: &'static str,
+    kind: MetricType,
+    help: &'static str,
+    samples: Samples,
+}
+
+const fn counter(name: &'static str, help: &'static str, samples: Samples) -> UpstreamMetric {
+    UpstreamMetric { name, kind: MetricType::Counter, help, samples }
+}
+
+const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> UpstreamMetric {
+    UpstreamMetric { name, kind: MetricType::Gauge, help, samples }
+}
+
+const UPSTREAM_METRICS: [UpstreamMetric; 11] = [
+    counter("jwe_gateway_jwks_fetches", "Fetches of the provider's key set", |metrics| {
         metrics.of_keys(|keys| results(keys.fetches_ok, keys.fetches_failed))
     }),
-    ("jwe_gateway_jwks_changes", MetricType::Counter, "Key sets that differed from the one before", |metrics| {
-        metrics.of_keys(|keys| vec![(Vec::new(), keys.changes as f64)])
+    counter("jwe_gateway_jwks_changes", "Fetched key sets whose usable keys differ from the previous set", |metrics| {
+        metrics.of_keys(|keys| unlabelled(keys.changes as f64))
     }),
-    (
-        "jwe_gateway_jwks_keys",
-        MetricType::Gauge,
-        "Published keys that can be sealed with, and that cannot",
-        |metrics| {
-            let state = |state: &str| vec![("state", state.to_owned())];
-            metrics.of_keys(|keys| {
-                let usable = usable(keys).count();
-                vec![(state("usable"), usable as f64), (state("rejected"), (keys.entries.len() - usable) as f64)]
-            })
-        },
-    ),
-    (
-        "jwe_gateway_jwks_key_info",
-        MetricType::Gauge,
-        "Published keys that can be sealed with; active is in use",
-        |metrics| {
-            let labels = |entry: &keys::Entry| {
-                let kid = entry.kid.clone().or_else(|| entry.thumbprint.clone()).unwrap_or_default();
-                vec![("kid", kid), ("active", entry.chosen.to_string())]
-            };
-            metrics.of_keys(|keys| usable(keys).map(|entry| (labels(entry), 1.0)).collect())
-        },
-    ),
-    ("jwe_gateway_jwks_age_seconds", MetricType::Gauge, "Since the route last confirmed the key set", |metrics| {
-        metrics.of_keys(|keys| keys.age.map(|age| (Vec::new(), age.as_secs_f64())).into_iter().collect())
+    gauge("jwe_gateway_jwks_keys", "Published keys, usable and rejected", |metrics| {
+        let state = |state: &str| vec![("state", state.to_owned())];
+        metrics.of_keys(|keys| {
+            let usable = usable(keys).count();
+            vec![(state("usable"), usable as f64), (state("rejected"), (keys.entries.len() - usable) as f64)]
+        })
     }),
-    (
-        "jwe_gateway_jwks_serving_stale",
-        MetricType::Gauge,
-        "1 while the key set in use is past its lifetime",
-        |metrics| {
-            metrics.of_keys(|keys| vec![(Vec::new(), flag(keys.lifetime_left.is_some_and(|left| left.is_zero())))])
-        },
-    ),
-    (
-        "jwe_gateway_unknown_kids",
-        MetricType::Counter,
-        "Messages passed on under a kid that is not published",
-        |metrics| metrics.of_keys(|_| vec![(Vec::new(), metrics.unknown_kids as f64)]),
-    ),
-    ("jwe_gateway_ready", MetricType::Gauge, "1 while there is a key and a credential", |metrics| {
+    gauge("jwe_gateway_jwks_key_info", "Usable published keys; active marks the key in use", |metrics| {
+        let labels = |entry: &keys::Entry| {
+            let kid = entry.kid.clone().or_else(|| entry.thumbprint.clone()).unwrap_or_default();
+            vec![("kid", kid), ("active", entry.chosen.to_string())]
+        };
+        metrics.of_keys(|keys| usable(keys).map(|entry| (labels(entry), 1.0)).collect())
+    }),
+    gauge("jwe_gateway_jwks_age_seconds", "Time since the provider last confirmed the key set", |metrics| {
+        metrics.of_keys(|keys| keys.age.map(|age| unlabelled(age.as_secs_f64())).unwrap_or_default())
+    }),
+    gauge("jwe_gateway_jwks_serving_stale", "1 while the key set in use is older than its lifetime", |metrics| {
+        metrics.of_keys(|keys| unlabelled(flag(keys.lifetime_left.is_some_and(|left| left.is_zero()))))
+    }),
+    counter("jwe_gateway_unknown_kids", "Forwarded messages whose kid is not published", |metrics| {
+        metrics.of_keys(|_| unlabelled(metrics.unknown_kids as f64))
+    }),
+    gauge("jwe_gateway_ready", "1 while there is a usable key and a credential", |metrics| {
         let has_key = metrics.keys.as_ref().is_none_or(|keys| keys.usable.is_ok());
-        vec![(Vec::new(), flag(has_key && metrics.token.usable.is_ok()))]
+        unlabelled(flag(has_key && metrics.token.usable.is_ok()))
     }),
-    (
-        "jwe_gateway_token_fetches",
-        MetricType::Counter,
-        "Token requests, or readings of a fixed credential",
-        |metrics| results(metrics.token.renewals_ok, metrics.token.renewals_failed),
-    ),
-    ("jwe_gateway_token_refusals", MetricType::Counter, "401 answers of the route to the token in hand", |metrics| {
-        vec![(Vec::new(), metrics.token.refusals as f64)]
+    counter("jwe_gateway_token_fetches", "Token requests, or reads of a static credential", |metrics| {
+        results(metrics.token.renewals_ok, metrics.token.renewals_failed)
     }),
-    ("jwe_gateway_token_life_seconds", MetricType::Gauge, "What is left of the life of the token in hand", |metrics| {
-        metrics.token.life_left.map(|left| (Vec::new(), left.as_secs_f64())).into_iter().collect()
+    counter("jwe_gateway_token_refusals", "401 responses of the provider to the credential in use", |metrics| {
+        unlabelled(metrics.token.refusals as f64)
+    }),
+    gauge("jwe_gateway_token_life_seconds", "Remaining life of the token", |metrics| {
+        metrics.token.life_left.map(|left| unlabelled(left.as_secs_f64())).unwrap_or_default()
     }),
 ];
+
+fn unlabelled<'a>(value: f64) -> Vec<Sample<'a>> {
+    vec![(Vec::new(), value)]
+}
 
 fn usable(keys: &keys::Snapshot) -> impl Iterator<Item = &keys::Entry> {
     keys.entries.iter().filter(|entry| entry.state == EntryState::Usable)
@@ -135,7 +132,7 @@ fn results<'a>(ok: u64, failed: u64) -> Vec<Sample<'a>> {
 impl Collector for MetricsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let metrics: Vec<UpstreamMetrics<'_>> = self.routes.iter().map(UpstreamMetrics::of).collect();
-        for (name, kind, help, samples) in ROWS {
+        for UpstreamMetric { name, kind, help, samples } in UPSTREAM_METRICS {
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
             for upstream in &metrics {
                 for (mut labels, value) in samples(upstream) {
@@ -157,20 +154,20 @@ impl Collector for MetricsCollector {
 }
 
 fn encode_tls(metrics: &tls::Snapshot, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    let (name, help) = ("jwe_gateway_tls_reloads", "States of the listener's TLS files that were taken, and not");
+    let (name, help) = ("jwe_gateway_tls_reloads", "Changes of the listener's TLS files");
     let mut reloads = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in results(metrics.reloads_ok, metrics.reloads_failed) {
         ConstCounter::new(value).encode(reloads.encode_family(&labels)?)?;
     }
     let name = "jwe_gateway_tls_certificate_expires_timestamp_seconds";
     let expires =
-        encoder.encode_descriptor(name, "End of the listener's certificate in use", None, MetricType::Gauge)?;
+        encoder.encode_descriptor(name, "End of validity of the listener's certificate", None, MetricType::Gauge)?;
     let since = metrics.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     ConstGauge::new(since.as_secs_f64()).encode(expires)
 }
 
 fn encode_callers(callers: &Callers, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-    const REFUSALS: &str = "Requests over what their caller may do; only told and let through where not enforced";
+    const REFUSALS: &str = "Requests that break a rule of their caller; served if enforced is false";
     let callers = callers.snapshot();
     let mut refusals = encoder.encode_descriptor("jwe_gateway_caller_refusals", REFUSALS, None, MetricType::Counter)?;
     for caller in &callers {
@@ -181,7 +178,7 @@ fn encode_callers(callers: &Callers, encoder: &mut DescriptorEncoder<'_>) -> Res
             ConstCounter::new(count).encode(refusals.encode_family(&labels)?)?;
         }
     }
-    const RELOADS: &str = "Readings of a caller's key file that brought nothing usable";
+    const RELOADS: &str = "Failed reads of a caller's key file";
     let mut reloads =
         encoder.encode_descriptor("jwe_gateway_caller_key_reload_failures", RELOADS, None, MetricType::Counter)?;
     for caller in &callers {
@@ -192,7 +189,7 @@ fn encode_callers(callers: &Callers, encoder: &mut DescriptorEncoder<'_>) -> Res
 }
 
 impl<'a> UpstreamMetrics<'a> {
-    /// Samples about the keys, where there are any.
+    /// The samples about keys, if the upstream has keys.
     fn of_keys<'s>(&'s self, samples: impl FnOnce(&'s keys::Snapshot) -> Vec<Sample<'s>>) -> Vec<Sample<'s>> {
         self.keys.as_ref().map(samples).unwrap_or_default()
     }

@@ -1,29 +1,30 @@
-//! What we tell a caller that sealed its own message under a key the provider no longer knows.
+//! The response header `Jwe-Gateway-Key`: the provider no longer publishes the key of the caller's sealed message.
 //!
-//! We cannot seal it again, and the provider's 400 does not say why. Whoever sealed it can fetch
-//! the key set anew and send again; this header says that this would help.
+//! The gateway cannot seal such a message again, and the provider's 400 does not name the reason. The header tells
+//! the client that sealed the message to fetch the key set and to send again.
 
 use http::{HeaderName, HeaderValue};
 
-/// On a relayed refusal of a caller-made message whose key is not published.
+/// Sent with the provider's refusal of a message that the caller sealed.
 pub(crate) const JWE_KEY_HINT: HeaderName = HeaderName::from_static("jwe-gateway-key");
 
-/// How many kids are told. A set may have a hundred, each as long as some headers may be.
-const MOST: usize = 8;
+/// The number of kids in the header. A key set may have 100 keys, and a kid can be long.
+const MAX_KIDS: usize = 8;
 
-/// The key a message names is gone.
+/// The content of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyHint {
-    /// The kids that are published now, the preferred one first.
+    /// The published kids, the preferred one first.
     pub current: Vec<String>,
 }
 
 impl KeyHint {
-    /// `reason=unknown, current=("kid-1" "kid-2")`: a structured-field dictionary (RFC 9651
-    /// section 3.2). A kid that cannot stand in a string there (not printable ASCII) is left out.
+    /// `reason=unknown, current=("kid-1" "kid-2")`: a structured-field dictionary (RFC 9651 section 3.2).
+    ///
+    /// A kid that is not printable ASCII cannot be a string there and is left out.
     #[must_use]
     pub(crate) fn header(&self) -> HeaderValue {
-        let kids: Vec<_> = self.current.iter().filter_map(|kid| quoted(kid)).take(MOST).collect();
+        let kids: Vec<_> = self.current.iter().filter_map(|kid| quoted(kid)).take(MAX_KIDS).collect();
         HeaderValue::try_from(format!("reason=unknown, current=({})", kids.join(" ")))
             .unwrap_or_else(|_| HeaderValue::from_static("reason=unknown"))
     }
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kids_are_escaped_and_those_that_cannot_be_written_are_left_out() {
+    fn kids_are_escaped_and_a_kid_that_is_not_printable_ascii_is_left_out() {
         let hint = KeyHint { current: vec!["a".into(), r#"b"\"#.into(), "ü".into(), "c\r\nX: y".into()] };
         assert_eq!(hint.header(), r#"reason=unknown, current=("a" "b\"\\")"#);
     }

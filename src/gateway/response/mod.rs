@@ -1,4 +1,4 @@
-//! What goes back to the caller: the provider's reply, or a refusal of our own.
+//! The response to the caller: the provider's reply, or a refusal of the gateway.
 
 pub(crate) mod key_hint;
 pub(crate) mod refusal;

@@ -1,8 +1,7 @@
-//! The provider's reply on its way to the caller.
+//! Relays the provider's reply to the caller.
 //!
-//! It streams: nothing is buffered, and a slow caller slows the provider down. A reply that
-//! breaks off, or falls silent, breaks the caller's connection off too; a clean end would pass
-//! half an answer for a whole one.
+//! The reply is streamed and never buffered, so a slow caller slows the provider down. If the reply breaks or
+//! stops, the gateway breaks the caller's connection too. A clean end would make half a response look complete.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,17 +21,17 @@ use crate::gateway::request::headers::{self, TransferCoding};
 use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
 use crate::gateway::response::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
 
-/// How much of a reply that will not be relayed is read, to keep its connection usable.
-const DROPPED: usize = 64 * 1024;
+/// How many bytes of a reply that is not relayed are read, so that its connection can be reused.
+const MAX_DROPPED: usize = 64 * 1024;
 
-/// How long that may take; past it a new connection is cheaper.
-const DROPPED_TIME: Duration = Duration::from_millis(250);
+/// How long that may take. After this a new connection is cheaper.
+const MAX_DROP_TIME: Duration = Duration::from_millis(250);
 
-/// Turns the provider's reply into the caller's.
+/// Turns the provider's reply into the caller's response.
 ///
 /// # Errors
-/// `upstream_protocol` for a switch of protocols, which nobody asked for, and for a transfer
-/// coding that we would have to undo.
+/// `upstream_protocol` for status 101, because no other protocol was requested, and for a transfer coding other
+/// than chunked, which the gateway would have to decode.
 pub(crate) fn relay(
     reply: Response<Incoming>,
     hint: Option<KeyHint>,
@@ -44,55 +43,53 @@ pub(crate) fn relay(
         return Err(Refusal::UpstreamUpgrade);
     }
     let (mut head, body) = reply.into_parts();
-    // RFC 9112 section 6.3: chunks overrule a length, and hyper has taken the chunks off.
+    // RFC 9112 section 6.3: chunked overrides Content-Length. hyper has already decoded the chunks.
     match headers::transfer_coding(&head.headers) {
         TransferCoding::None => {}
         TransferCoding::Chunked => drop(head.headers.remove(CONTENT_LENGTH)),
         TransferCoding::Other => return Err(Refusal::UpstreamEncoding),
     }
     headers::to_caller(&mut head.headers);
-    head.headers.append(PROXY_STATUS, received(head.status));
+    head.headers.append(PROXY_STATUS, received_status(head.status));
     if let Some(hint) = hint {
         head.headers.insert(JWE_KEY_HINT, hint.header());
     }
-    // The two sides' versions are each connection's own affair.
+    // The HTTP version belongs to a connection. hyper sets the one of the caller's connection.
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, Relayed { body, idle, silence: None, record, _caller_permit: caller_permit }))
+    Ok(Response::from_parts(head, Relayed { body, idle, idle_timer: None, record, _caller_permit: caller_permit }))
 }
 
-/// Reads a reply that is not relayed to its end, if that is near: its connection can then
-/// carry the next attempt.
+/// Reads a reply that is not relayed to its end, if the end is near. Then the connection can carry the next attempt.
 pub(crate) async fn drop_reply(reply: Response<Incoming>) {
-    let rest = Limited::new(reply.into_body(), DROPPED).collect();
-    // Too long or too slow only means that the connection is not kept.
-    let _ = tokio::time::timeout(DROPPED_TIME, rest).await;
+    let body = Limited::new(reply.into_body(), MAX_DROPPED).collect();
+    // If the body is too long or too slow, the connection is closed and not reused.
+    let _ = tokio::time::timeout(MAX_DROP_TIME, body).await;
 }
 
-/// RFC 9209 section 2.1.4: says that the status is the provider's.
-fn received(status: StatusCode) -> HeaderValue {
+/// RFC 9209 section 2.1.4: the status was made by the provider and not by the gateway.
+fn received_status(status: StatusCode) -> HeaderValue {
     HeaderValue::try_from(format!("{PSEUDONYM}; received-status={}", status.as_u16()))
         .unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM))
 }
 
-/// A reply's body, with a limit on its silences.
+/// The body of a reply. It fails if no data arrives for `idle`.
 #[derive(Debug)]
 pub(crate) struct Relayed {
     body: Incoming,
     idle: Duration,
-    silence: Option<Pin<Box<Sleep>>>,
+    idle_timer: Option<Pin<Box<Sleep>>>,
     record: RecordHandle,
-    /// Given back when the answer has been handed over, or given up.
+    /// Freed when the response has ended or the caller has disconnected.
     _caller_permit: Option<CallerPermit>,
 }
 
-/// Why a reply ended before its end.
+/// Why a reply is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplyError {
-    /// The provider's connection broke, or its framing.
-    #[error("the reply broke off")]
+    /// The connection or the framing broke.
+    #[error("the provider's reply ended early or its framing is broken")]
     Upstream(#[from] hyper::Error),
-    /// The provider fell silent.
-    #[error("the reply fell silent")]
+    #[error("the provider sent no more data of its reply in time")]
     Idle,
 }
 
@@ -102,15 +99,15 @@ impl Body for Relayed {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.silence = None;
+            self.idle_timer = None;
             if matches!(frame, Some(Err(_))) {
                 self.record.aborted();
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(ReplyError::Upstream)));
         }
         let idle = self.idle;
-        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        ready!(silence.as_mut().poll(cx));
+        let idle_timer = self.idle_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        ready!(idle_timer.as_mut().poll(cx));
         self.record.aborted();
         Poll::Ready(Some(Err(ReplyError::Idle)))
     }
