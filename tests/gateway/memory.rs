@@ -1,4 +1,4 @@
-//! The egress never sees a body in clear: its memory, searched while it lives, has none.
+//! An egress never has a plaintext body: its memory is searched while it runs.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,13 +12,13 @@ use crate::process::{Running, command};
 
 const REQUESTS: usize = 200;
 
-/// Bytes of memory searched at a time, and where those cannot be read whole.
+/// Bytes of memory read at a time, and bytes read where such a piece is not readable as a whole.
 const PIECE: usize = 1 << 20;
 const PAGE: usize = 4096;
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_memory_of_a_live_egress_holds_no_body_that_went_through_it() {
+async fn the_memory_of_a_running_egress_contains_no_body_that_it_forwarded() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let files = tempfile::tempdir().unwrap();
     let secret = files.path().join("secret");
@@ -36,7 +36,7 @@ async fn the_memory_of_a_live_egress_holds_no_body_that_went_through_it() {
     let sidecar =
         start(&files, "sidecar", &format!("url = \"http://{}\"\ncredentials.kind = \"none\"\n", egress.gateway));
 
-    // A body is of the sidecar's memory while it is sealed; the path is everybody's.
+    // The markers are in the bodies, which only the sidecar reads. `seen` is in the path, which the egress reads too.
     let markers: Vec<String> = (0..REQUESTS).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
     let seen = uuid::Uuid::new_v4().simple().to_string();
     let client = Connector::new(None).unwrap().control_client().unwrap();
@@ -49,13 +49,13 @@ async fn the_memory_of_a_live_egress_holds_no_body_that_went_through_it() {
 
     let received: String =
         sandbox.received().iter().map(|call| String::from_utf8_lossy(&call.plaintext).into_owned()).collect();
-    assert!(markers.iter().all(|marker| received.contains(marker)), "the provider read every one of them");
+    assert!(markers.iter().all(|marker| received.contains(marker)), "the provider received every body");
     let mut memory = Memory::of(egress.id());
     let found = memory.search(&markers.iter().chain([&seen]).map(String::as_str).collect::<Vec<_>>());
-    assert!(found.contains(&seen.as_str()), "the search finds what is there: the target of the requests");
+    assert!(found.contains(&seen.as_str()), "the search finds the target of the requests");
     assert_eq!(found, [seen.as_str()]);
-    let Memory { searched, there, .. } = memory;
-    assert!(searched > PIECE && searched >= there / 10 * 9, "{searched} of {there} bytes were searched");
+    let Memory { searched, writable, .. } = memory;
+    assert!(searched > PIECE && searched >= writable / 10 * 9, "{searched} of {writable} bytes were searched");
 }
 
 fn start(files: &TempDir, name: &str, upstream: &str) -> Running {
@@ -65,12 +65,12 @@ fn start(files: &TempDir, name: &str, upstream: &str) -> Running {
     Running::start(command(&["run", "--log-format", "json", "--config", path.to_str().unwrap()]))
 }
 
-/// The memory of a live process.
+/// The memory of a running process.
 struct Memory {
     memory: File,
     maps: String,
-    /// Bytes that a process can write, and how many of them could be read.
-    there: usize,
+    /// Bytes that the process can write, and how many of them could be searched.
+    writable: usize,
     searched: usize,
 }
 
@@ -78,17 +78,17 @@ impl Memory {
     fn of(process: u32) -> Self {
         let process = Path::new("/proc").join(process.to_string());
         let maps = std::fs::read_to_string(process.join("maps")).unwrap();
-        Self { memory: File::open(process.join("mem")).unwrap(), maps, there: 0, searched: 0 }
+        Self { memory: File::open(process.join("mem")).unwrap(), maps, writable: 0, searched: 0 }
     }
 
-    /// Those of `texts` that stand anywhere in it. All have the length of the first.
+    /// The `texts` that the memory contains. All must have the same length.
     fn search<'t>(&mut self, texts: &[&'t str]) -> Vec<&'t str> {
         let length = texts[0].len();
         let wanted: std::collections::HashSet<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
         let mut found = std::collections::HashSet::new();
-        for (from, to) in self.writable() {
-            self.there += (to - from) as usize;
-            // What stands across the border of two pieces is in the tail that is kept.
+        for (from, to) in self.writable_ranges() {
+            self.writable += (to - from) as usize;
+            // The end of the last piece: a text may cross the border of two pieces.
             let mut tail = Vec::new();
             let mut at = from;
             while at < to {
@@ -96,7 +96,7 @@ impl Memory {
                 let mut piece = std::mem::take(&mut tail);
                 let read = self.read(at, size).or_else(|| self.read(at, PAGE));
                 at += read.as_ref().map_or(PAGE, Vec::len) as u64;
-                // The kernel's own pages cannot be read, nor those that the process has given back.
+                // Pages of the kernel and pages that the process has freed cannot be read.
                 let Some(read) = read else { continue };
                 self.searched += read.len();
                 piece.extend_from_slice(&read);
@@ -113,8 +113,8 @@ impl Memory {
         self.memory.read_exact(&mut bytes).ok().map(|()| bytes)
     }
 
-    /// Where what a process writes can be: heap, stacks, and other mappings.
-    fn writable(&self) -> Vec<(u64, u64)> {
+    /// The address ranges that the process can write: heap, stacks and other mappings.
+    fn writable_ranges(&self) -> Vec<(u64, u64)> {
         let range = |line: &str| {
             let mut fields = line.split(' ');
             let (range, rights) = (fields.next()?, fields.next()?);

@@ -1,4 +1,4 @@
-//! What a provider can do wrong, on the data path.
+//! Faults of the provider's API, and what the caller gets.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,15 +12,14 @@ use crate::harness::{RawAnswer, TestGateway, assert_refused};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
-/// A provider's API that answers every request with `reply`, as it is, and then closes; keys
-/// and tokens are the sandbox's.
-struct Broken {
+/// An API that answers every request with the same bytes. Keys and tokens come from the sandbox.
+struct ScriptedApi {
     address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
-impl Broken {
-    async fn answering(reply: &'static [u8], then_close: bool) -> Self {
+impl ScriptedApi {
+    async fn start(reply: &'static [u8], then_close: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move {
@@ -49,13 +48,13 @@ impl Broken {
     }
 }
 
-impl Drop for Broken {
+impl Drop for ScriptedApi {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
-/// To the end of a request with a `Content-Length`.
+/// Reads a request with a `Content-Length` to its end.
 async fn read_request(stream: &mut TcpStream) {
     let mut bytes = Vec::new();
     loop {
@@ -77,7 +76,7 @@ const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(100);
 
 #[tokio::test]
-async fn a_provider_that_is_down_is_unreachable_and_nothing_was_sent() {
+async fn a_provider_that_does_not_listen_is_unreachable_and_nothing_was_sent() {
     let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
     let gateway = TestGateway::spawn_with(|config| {
         config.upstreams[0].upstream.url = format!("http://{free}").parse().unwrap();
@@ -86,11 +85,11 @@ async fn a_provider_that_is_down_is_unreachable_and_nothing_was_sent() {
     let problem =
         assert_refused(gateway.json("POST", LIST, "{}").send().await.unwrap(), 502, "upstream_unreachable").await;
     assert!(problem["detail"].as_str().unwrap().ends_with("nothing was sent"));
-    assert!(!problem.to_string().contains(&free.port().to_string()), "the caller learns no address");
+    assert!(!problem.to_string().contains(&free.port().to_string()), "the response contains no address");
 }
 
 #[tokio::test]
-async fn a_provider_that_answers_garbage_is_a_protocol_fault() {
+async fn a_reply_that_is_not_http_is_a_protocol_fault() {
     for garbage in [
         &b"what do you want?\r\n\r\n"[..],
         b"",
@@ -99,7 +98,7 @@ async fn a_provider_that_answers_garbage_is_a_protocol_fault() {
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
     ] {
-        let provider = Broken::answering(garbage, true).await;
+        let provider = ScriptedApi::start(garbage, true).await;
         let gateway = provider.gateway(LONG, LONG).await;
         let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
         assert_refused(reply, 502, "upstream_protocol").await;
@@ -107,52 +106,52 @@ async fn a_provider_that_answers_garbage_is_a_protocol_fault() {
 }
 
 #[tokio::test]
-async fn a_provider_that_says_nothing_is_a_timeout_and_may_have_acted() {
-    let provider = Broken::answering(b"", false).await;
+async fn a_provider_that_does_not_reply_is_a_timeout_and_may_have_processed_the_request() {
+    let provider = ScriptedApi::start(b"", false).await;
     let gateway = provider.gateway(SHORT, LONG).await;
     let problem = assert_refused(gateway.json("POST", LIST, "{}").send().await.unwrap(), 504, "upstream_timeout").await;
     assert!(problem["detail"].as_str().unwrap().contains("may have processed"));
 }
 
 #[tokio::test]
-async fn a_reply_that_breaks_off_is_never_passed_for_a_whole_one() {
+async fn a_reply_that_ends_early_breaks_the_callers_connection() {
     for broken in [
         &b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"[..],
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
     ] {
-        let provider = Broken::answering(broken, true).await;
+        let provider = ScriptedApi::start(broken, true).await;
         let gateway = provider.gateway(LONG, LONG).await;
         let reply = gateway.request("GET", "/v0/bank/available").send().await.unwrap();
         assert_eq!(reply.status(), 200);
-        assert!(reply.bytes().await.is_err(), "the caller sees that it is not whole");
+        assert!(reply.bytes().await.is_err(), "the caller sees that the response is incomplete");
     }
 }
 
 #[tokio::test]
-async fn a_reply_that_falls_silent_breaks_off() {
-    let provider = Broken::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", false).await;
+async fn a_reply_that_stops_for_longer_than_idle_breaks_the_callers_connection() {
+    let provider = ScriptedApi::start(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", false).await;
     let gateway = provider.gateway(LONG, SHORT).await;
     let reply = gateway.request("GET", "/v0/bank/available").send().await.unwrap();
     assert!(reply.bytes().await.is_err());
 }
 
 #[tokio::test]
-async fn chunks_overrule_a_length_that_stands_beside_them() {
+async fn a_chunked_reply_ignores_its_content_length() {
     for length in ["2", "50"] {
         let reply = format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nwhole!\r\n0\r\n\r\n"
         );
-        let provider = Broken::answering(reply.leak().as_bytes(), true).await;
+        let provider = ScriptedApi::start(reply.leak().as_bytes(), true).await;
         let gateway = provider.gateway(LONG, LONG).await;
         let reply = gateway.request("GET", "/v0/bank/available").send().await.unwrap();
-        assert_eq!(reply.bytes().await.unwrap(), "whole!", "beside a length of {length}");
+        assert_eq!(reply.bytes().await.unwrap(), "whole!", "with a Content-Length of {length}");
     }
 }
 
 #[tokio::test]
 async fn a_reply_in_another_transfer_coding_is_a_protocol_fault() {
     let provider =
-        Broken::answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\nnot for us", true)
+        ScriptedApi::start(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\nnot for us", true)
             .await;
     let gateway = provider.gateway(LONG, LONG).await;
     let reply = gateway.request("GET", "/v0/bank/available").send().await.unwrap();
@@ -160,8 +159,8 @@ async fn a_reply_in_another_transfer_coding_is_a_protocol_fault() {
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_shake_hands_is_a_timeout_and_nothing_was_sent() {
-    // It takes connections and never says a word of TLS.
+async fn a_tls_handshake_without_an_answer_is_a_timeout_and_nothing_was_sent() {
+    // It accepts connections and never answers the TLS handshake.
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap()).parse().unwrap();
     let gateway = TestGateway::spawn_with(|config| {
@@ -175,7 +174,7 @@ async fn a_provider_that_does_not_shake_hands_is_a_timeout_and_nothing_was_sent(
 
 #[tokio::test]
 async fn a_redirect_is_relayed_and_never_followed() {
-    let provider = Broken::answering(
+    let provider = ScriptedApi::start(
         b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://elsewhere.test/\r\nContent-Length: 0\r\n\r\n",
         true,
     )
@@ -187,8 +186,8 @@ async fn a_redirect_is_relayed_and_never_followed() {
 }
 
 #[tokio::test]
-async fn informational_answers_stay_here_and_the_final_one_is_relayed() {
-    let provider = Broken::answering(
+async fn informational_replies_are_dropped_and_the_final_reply_is_relayed() {
+    let provider = ScriptedApi::start(
         b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         true,
     )
@@ -200,8 +199,8 @@ async fn informational_answers_stay_here_and_the_final_one_is_relayed() {
 }
 
 #[tokio::test]
-async fn hop_by_hop_headers_and_cookies_of_the_reply_stay_here() {
-    let provider = Broken::answering(
+async fn hop_by_hop_headers_and_cookies_of_the_reply_are_removed() {
+    let provider = ScriptedApi::start(
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Hop\r\nConnection: X-Hop-Two\r\nX-Hop: 1\r\nX-Hop-Two: 1\r\n\
           Keep-Alive: timeout=5\r\nSet-Cookie: session=ours\r\nX-Kept: 1\r\nContent-Encoding: gzip\r\n\r\n{}",
         true,
@@ -209,19 +208,19 @@ async fn hop_by_hop_headers_and_cookies_of_the_reply_stay_here() {
     .await;
     let gateway = provider.gateway(LONG, LONG).await;
     let answer = gateway.raw("GET /v0/bank/available HTTP/1.1\r\nHost: g\r\n\r\n").await;
-    for gone in ["x-hop", "x-hop-two", "keep-alive", "set-cookie"] {
-        assert!(!answer.headers.contains_key(gone), "{gone}");
+    for removed in ["x-hop", "x-hop-two", "keep-alive", "set-cookie"] {
+        assert!(!answer.headers.contains_key(removed), "{removed}");
     }
     assert_eq!(answer.headers["x-kept"], "1");
-    assert_eq!(answer.headers["content-encoding"], "gzip", "bytes and encoding pass as they are");
+    assert_eq!(answer.headers["content-encoding"], "gzip", "an encoded body is relayed as it is");
 }
 
 #[tokio::test]
-async fn answers_without_a_body_keep_their_framing() {
+async fn replies_without_a_body_are_relayed_without_a_body() {
     for (reply, status) in
         [(&b"HTTP/1.1 204 No Content\r\n\r\n"[..], 204), (b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n", 304)]
     {
-        let provider = Broken::answering(reply, false).await;
+        let provider = ScriptedApi::start(reply, false).await;
         let gateway = provider.gateway(LONG, LONG).await;
         let mut caller = TcpStream::connect(gateway.address).await.unwrap();
         let request = b"GET /v0/bank/available HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n";
@@ -233,8 +232,8 @@ async fn answers_without_a_body_keep_their_framing() {
 }
 
 #[tokio::test]
-async fn a_head_keeps_the_length_that_a_get_would_have() {
-    let provider = Broken::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n", true).await;
+async fn a_reply_to_head_keeps_its_content_length() {
+    let provider = ScriptedApi::start(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n", true).await;
     let gateway = provider.gateway(LONG, LONG).await;
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
     caller.write_all(b"HEAD /v0/bank/available HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n").await.unwrap();
@@ -245,10 +244,12 @@ async fn a_head_keeps_the_length_that_a_get_would_have() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_provider_is_relayed_and_not_repeated() {
-    let provider =
-        Broken::answering(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nRetry-After: 9\r\n\r\nbusy", true)
-            .await;
+async fn an_error_of_the_provider_is_relayed_and_the_request_is_not_repeated() {
+    let provider = ScriptedApi::start(
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nRetry-After: 9\r\n\r\nbusy",
+        true,
+    )
+    .await;
     let gateway = provider.gateway(LONG, LONG).await;
     let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
     assert_eq!(reply.headers()["proxy-status"], "jwe-gateway; received-status=503");
