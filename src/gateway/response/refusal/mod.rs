@@ -2,7 +2,7 @@
 //!
 //! Lower modules return their own errors; only [`Refusal`] converts them (see `conversions.rs`). Each refusal has a
 //! [`Code`], a row of the table in `table.rs`. The row decides status, headers and log level, and
-//! the README prints it.
+//! `docs/errors.md` prints it.
 //!
 //! The caller gets RFC 9457 problem details with the code and the request id. `Proxy-Status` with `error=` (RFC 9209)
 //! tells that the response comes from the gateway and not from the provider. The cause goes to the log. Neither

@@ -1,4 +1,4 @@
-//! The table of the gateway's own error responses. The README prints it, and a test compares the two.
+//! The table of the gateway's own error responses. `docs/errors.md` prints it, and a test compares the two.
 
 use std::time::Duration;
 
@@ -84,28 +84,28 @@ macro_rules! closes {
 
 table! {
     // variant            code                      status                 error (RFC 9209)          log   retry connection title
-    MalformedTarget       "malformed_target"        BAD_REQUEST            http_request_error        Debug -     keep       "The request target is not one we forward"
-    MalformedRequest      "malformed_request"       BAD_REQUEST            http_request_error        Debug -     close      "The request breaks a rule of HTTP framing"
-    MalformedJson         "malformed_json"          BAD_REQUEST            http_request_error        Debug -     keep       "The request body is not JSON"
-    MalformedJose         "malformed_jose"          BAD_REQUEST            http_request_error        Debug -     keep       "The request body is not a JWE the provider could open"
-    MalformedTokenRequest "malformed_token_request" BAD_REQUEST            http_request_error        Debug -     keep       "The token request is not one we can answer"
-    CallerUnknown         "caller_unknown"          UNAUTHORIZED           http_request_denied       Debug -     keep       "The request is no known caller's"
-    CallerForbidden       "caller_forbidden"        FORBIDDEN              http_request_denied       Info  -     keep       "The caller may not do this"
-    PlaintextRefused      "plaintext_refused"       FORBIDDEN              http_request_denied       Debug -     keep       "Bodies must be sealed before they come here"
+    MalformedTarget       "malformed_target"        BAD_REQUEST            http_request_error        Debug -     keep       "The request target is malformed or ambiguous"
+    MalformedRequest      "malformed_request"       BAD_REQUEST            http_request_error        Debug -     close      "The request breaks a rule of HTTP, or its body is incomplete"
+    MalformedJson         "malformed_json"          BAD_REQUEST            http_request_error        Debug -     keep       "The request body is not valid JSON"
+    MalformedJose         "malformed_jose"          BAD_REQUEST            http_request_error        Debug -     keep       "The request body is not a JWE that the provider can open"
+    MalformedTokenRequest "malformed_token_request" BAD_REQUEST            http_request_error        Debug -     keep       "The token request is malformed"
+    CallerUnknown         "caller_unknown"          UNAUTHORIZED           http_request_denied       Debug -     keep       "The caller could not be authenticated"
+    CallerForbidden       "caller_forbidden"        FORBIDDEN              http_request_denied       Info  -     keep       "The caller is not allowed to send this request"
+    PlaintextRefused      "plaintext_refused"       FORBIDDEN              http_request_denied       Debug -     keep       "The upstream accepts only sealed bodies"
     NoUpstream            "no_upstream"             NOT_FOUND              destination_not_found     Debug -     keep       "No upstream serves this path"
-    MethodNotAllowed      "method_not_allowed"      METHOD_NOT_ALLOWED     http_request_denied       Debug -     keep       "The method is not forwarded"
+    MethodNotAllowed      "method_not_allowed"      METHOD_NOT_ALLOWED     http_request_denied       Debug -     keep       "The method is not allowed"
     RequestTimeout        "request_timeout"         REQUEST_TIMEOUT        http_request_error        Debug -     close      "The request body did not arrive in time"
     BodyTooLarge          "body_too_large"          PAYLOAD_TOO_LARGE      http_request_error        Debug -     close      "The request body is too large"
-    CallerThrottled       "caller_throttled"        TOO_MANY_REQUESTS      http_request_denied       Debug 1     keep       "The caller is at its limit"
+    CallerThrottled       "caller_throttled"        TOO_MANY_REQUESTS      http_request_denied       Debug 1     keep       "The caller has reached its limit"
     UnsupportedMediaType  "unsupported_media_type"  UNSUPPORTED_MEDIA_TYPE http_request_error        Debug -     keep       "The request body is neither JSON nor a JWE"
-    CredentialsRefused    "credentials_refused"     BAD_GATEWAY            proxy_configuration_error Warn  -     keep       "The provider refuses the gateway's credentials"
+    CredentialsRefused    "credentials_refused"     BAD_GATEWAY            proxy_configuration_error Warn  -     keep       "The provider refused the gateway's credentials"
     UpstreamUnreachable   "upstream_unreachable"    BAD_GATEWAY            destination_unavailable   Warn  -     keep       "The provider cannot be reached"
-    UpstreamProtocol      "upstream_protocol"       BAD_GATEWAY            http_protocol_error       Warn  -     keep       "The provider's reply is not HTTP or broke off"
-    NoUsableKey           "no_usable_key"           SERVICE_UNAVAILABLE    proxy_internal_error      Warn  1     keep       "There is no key to seal with"
-    TokenUnavailable      "token_unavailable"       SERVICE_UNAVAILABLE    proxy_internal_error      Warn  1     keep       "There is no token to send"
-    Overloaded            "overloaded"              SERVICE_UNAVAILABLE    connection_limit_reached  Warn  1     keep       "The gateway is at its limit"
-    Draining              "draining"                SERVICE_UNAVAILABLE    proxy_internal_response   Warn  1     close      "The gateway is stopping"
-    UpstreamTimeout       "upstream_timeout"        GATEWAY_TIMEOUT        http_response_timeout     Warn  -     keep       "The provider did not answer in time"
+    UpstreamProtocol      "upstream_protocol"       BAD_GATEWAY            http_protocol_error       Warn  -     keep       "The provider's response is incomplete or not valid HTTP"
+    NoUsableKey           "no_usable_key"           SERVICE_UNAVAILABLE    proxy_internal_error      Warn  1     keep       "The gateway has no usable encryption key"
+    TokenUnavailable      "token_unavailable"       SERVICE_UNAVAILABLE    proxy_internal_error      Warn  1     keep       "The gateway has no access token"
+    Overloaded            "overloaded"              SERVICE_UNAVAILABLE    connection_limit_reached  Warn  1     keep       "The gateway has reached its limit"
+    Draining              "draining"                SERVICE_UNAVAILABLE    proxy_internal_response   Warn  1     close      "The gateway is shutting down"
+    UpstreamTimeout       "upstream_timeout"        GATEWAY_TIMEOUT        http_response_timeout     Warn  -     keep       "The provider did not respond in time"
 }
 
 #[cfg(test)]
@@ -114,11 +114,11 @@ mod tests {
 
     use super::*;
 
-    /// The cells of the table in the README, row by row.
-    fn printed() -> Vec<Vec<String>> {
-        include_str!("../../../../README.md")
+    /// The cells of the table in the documentation, row by row.
+    fn documented() -> Vec<Vec<String>> {
+        include_str!("../../../../docs/errors.md")
             .lines()
-            .skip_while(|line| !line.starts_with("| `code`"))
+            .skip_while(|line| *line != "| `code` | status | `Proxy-Status` error | meaning |")
             .skip(2)
             .take_while(|line| line.starts_with('|'))
             .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect())
@@ -126,13 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_prints_this_table() {
+    fn the_documentation_prints_this_table() {
         let expected: Vec<Vec<String>> = Code::ALL
             .iter()
             .map(|code| code.row())
             .map(|row| vec![row.code.into(), row.status.as_str().into(), row.proxy_error.into(), row.title.into()])
             .collect();
-        assert_eq!(printed(), expected);
+        assert_eq!(documented(), expected);
     }
 
     #[test]
