@@ -1,32 +1,135 @@
-//! The documents agree with the repository.
+//! The documents agree with the code and with each other.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use jwe_gateway::config::CallerConfig;
+
+use crate::callers::caller;
+use crate::certificates::Authority;
+use crate::harness::TestGateway;
+
+/// The repository's root.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+fn document(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The Markdown files of the root and of `docs/`.
+fn documents() -> Vec<PathBuf> {
+    let files = [root().to_owned(), root().join("docs")].into_iter().flat_map(|directory| {
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// The cells of the rows below the line `header`.
+fn table(text: &str, header: &str) -> Vec<Vec<String>> {
+    let rows = text.lines().skip_while(|line| *line != header).skip(2).take_while(|line| line.starts_with('|'));
+    let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    let rows: Vec<_> = rows.map(cells).collect();
+    assert!(!rows.is_empty(), "a table has the header {header}");
+    rows
 }
 
 #[test]
-fn every_file_that_the_readme_links_to_exists() {
-    let readme = readme();
-    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
-        assert!(root().join(link).exists(), "{link}");
+fn every_link_to_a_file_or_a_heading_has_a_target() {
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: {link}", path.display());
+            if !heading.is_empty() {
+                let target = std::fs::read_to_string(&target).unwrap();
+                assert!(anchors(&target).contains(heading), "{}: {link}", path.display());
+            }
+        }
     }
 }
 
+/// The anchors that GitHub makes of a document's headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
 #[test]
-fn the_settings_table_names_every_setting_of_the_example() {
-    let example = std::fs::read_to_string(root().join("deploy/gateway.toml")).unwrap();
-    let page = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
-    let documented = settings_of_table(&page);
-    for setting in settings_of_example(&example) {
-        assert!(documented.contains(&setting), "{setting:?} is not in the table of docs/configuration.md");
+fn every_source_file_that_the_architecture_names_exists() {
+    let rows = table(&document("ARCHITECTURE.md"), "| question | file |");
+    let words = rows.iter().flat_map(|row| row[1].split('`').skip(1).step_by(2));
+    let files: BTreeSet<&str> = words.filter(|word| word.contains('/') && word.ends_with(".rs")).collect();
+    assert!(files.len() > 20, "the table names files");
+    for file in files {
+        assert!(root().join("src").join(file).exists() || root().join(file).exists(), "{file}");
+    }
+}
+
+/// The type and the label names of each metric.
+type Metrics = BTreeMap<String, (String, BTreeSet<String>)>;
+
+#[tokio::test]
+async fn the_documentation_lists_exactly_the_metrics_of_a_scrape_with_types_and_labels() {
+    let authority = Authority::new();
+    let gateway = TestGateway::spawn_with(|config| {
+        config.gateway.callers = vec![caller("a"), CallerConfig { enforce: false, ..caller("b") }];
+        authority.serve(config);
+    })
+    .await;
+    gateway.ready().await;
+    let (_, text) = gateway.admin("/metrics").await;
+    assert_eq!(documented_metrics(), scraped_metrics(&text));
+}
+
+fn documented_metrics() -> Metrics {
+    let rows = table(&document("docs/operations.md"), "| metric | type | labels | unit | meaning |");
+    rows.iter().map(|row| (row[0].replace('`', ""), (row[1].clone(), label_names(&row[2])))).collect()
+}
+
+/// The label names in a cell such as "`upstream`, `state` = `usable` or `rejected`".
+fn label_names(cell: &str) -> BTreeSet<String> {
+    let parts: Vec<&str> = cell.split('`').collect();
+    let words = (1..parts.len()).step_by(2);
+    let is_value = |at: &usize| {
+        let (before, after) = (parts[at - 1].trim(), parts[at + 1].trim());
+        before == "=" || before == "or" || after == "or"
+    };
+    words.filter(|at| !is_value(at)).map(|at| parts[at].to_owned()).collect()
+}
+
+fn scraped_metrics(text: &str) -> Metrics {
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let metric = |(name, kind): (&str, &str)| {
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        let samples: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name.as_str()))
+            .filter(|rest| rest.starts_with(['{', ' ']))
+            .collect();
+        assert!(!samples.is_empty(), "{name} has a sample");
+        let labels =
+            samples[0].strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(labels, _)| labels);
+        let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
+        (name, (kind.to_owned(), names.collect()))
+    };
+    kinds.map(metric).collect()
+}
+
+#[test]
+fn the_documentation_names_every_setting_of_the_example() {
+    let documented = settings_of_document(&document("docs/configuration.md"));
+    for setting in settings_of_example(&document("deploy/gateway.toml")) {
+        assert!(documented.contains(&setting), "{setting:?} is not in docs/configuration.md");
     }
 }
 
@@ -43,15 +146,15 @@ fn settings_of_example(example: &str) -> BTreeSet<(String, String)> {
             settings.insert((section.clone(), key.to_owned()));
         }
     }
-    assert!(settings.len() > 40, "the example is read");
+    assert!(settings.len() > 40, "the example has settings");
     settings
 }
 
-/// Section and key of each row of the settings table. A section's name is in the first of its rows.
-fn settings_of_table(page: &str) -> BTreeSet<(String, String)> {
+/// Section and key of each row. The section is in the first row of its group only.
+fn settings_of_document(text: &str) -> BTreeSet<(String, String)> {
     let mut section = String::new();
     let mut settings = BTreeSet::new();
-    let rows = page.lines().skip_while(|line| !line.starts_with("| section |")).skip(2);
+    let rows = text.lines().skip_while(|line| !line.starts_with("| section |")).skip(2);
     for row in rows.take_while(|row| row.starts_with('|')) {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         if let Some(name) = cells[1].strip_prefix('`') {
