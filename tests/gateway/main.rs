@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
 
+mod access_log;
 mod bad_input;
 mod callers;
 mod certificates;
