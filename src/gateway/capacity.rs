@@ -96,7 +96,7 @@ impl Capacity {
         Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, _unauthenticated: None })
     }
 
-    /// A permit for one request whose caller is not authenticated yet. See [`UNAUTHENTICATED_FRACTION`].
+    /// A permit for one request of a caller that is not authenticated yet. See [`UNAUTHENTICATED_FRACTION`].
     ///
     /// # Errors
     /// When no such permit is free, even if [`Self::acquire`] still has one.

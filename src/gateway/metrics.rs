@@ -71,7 +71,7 @@ const UPSTREAM_METRICS: [UpstreamMetric; 11] = [
     counter("jwe_gateway_jwks_fetches", "Fetches of the provider's key set", |metrics| {
         metrics.of_keys(|keys| results(keys.fetches_ok, keys.fetches_failed))
     }),
-    counter("jwe_gateway_jwks_changes", "Fetched key sets whose usable keys differ from the previous set", |metrics| {
+    counter("jwe_gateway_jwks_changes", "Fetched key sets with other usable keys than the previous set", |metrics| {
         metrics.of_keys(|keys| unlabelled(keys.changes as f64))
     }),
     gauge("jwe_gateway_jwks_keys", "Published keys, usable and rejected", |metrics| {
@@ -94,7 +94,7 @@ const UPSTREAM_METRICS: [UpstreamMetric; 11] = [
     gauge("jwe_gateway_jwks_serving_stale", "1 while the key set in use is older than its lifetime", |metrics| {
         metrics.of_keys(|keys| unlabelled(flag(keys.lifetime_left.is_some_and(|left| left.is_zero()))))
     }),
-    counter("jwe_gateway_unknown_kids", "Forwarded messages whose kid is not published", |metrics| {
+    counter("jwe_gateway_unknown_kids", "Forwarded messages with a kid that is not published", |metrics| {
         metrics.of_keys(|_| unlabelled(metrics.unknown_kids as f64))
     }),
     gauge("jwe_gateway_ready", "1 while there is a usable key and a credential", |metrics| {

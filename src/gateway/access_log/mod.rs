@@ -48,7 +48,7 @@ impl std::fmt::Debug for Observers {
     }
 }
 
-/// Writes `record` as one line of the log. A field whose value is `None` is left out.
+/// Writes `record` as one line of the log. A field that is `None` is left out.
 fn log(record: &Record) {
     tracing::info!(
         target: "jwe_gateway::access",
@@ -90,7 +90,7 @@ pub(crate) struct Recorded<B: Body> {
 }
 
 impl RecordGuard {
-    /// `response`, whose body now owns the record: the record ends with it.
+    /// Returns `response` with a body that owns the record. The record ends with the body.
     pub(crate) fn follow<B: Body>(self, response: Response<B>) -> Response<Recorded<B>> {
         self.status(response.status());
         response.map(|body| Recorded { body, record: self })

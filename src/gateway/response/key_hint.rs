@@ -1,7 +1,7 @@
 //! The response header `Jwe-Gateway-Key`: the provider no longer publishes the key of the caller's sealed message.
 //!
-//! The gateway cannot seal such a message again, and the provider's 400 does not name the reason. The header tells
-//! the client that sealed the message to fetch the key set and to send again.
+//! The gateway cannot seal such a message again, and the provider's 400 does not name the reason. The client
+//! that sealed the message must fetch the key set and send again.
 
 use http::{HeaderName, HeaderValue};
 

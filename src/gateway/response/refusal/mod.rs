@@ -5,7 +5,7 @@
 //! `docs/errors.md` prints it.
 //!
 //! The caller gets RFC 9457 problem details with the code and the request id. `Proxy-Status` with `error=` (RFC 9209)
-//! tells that the response comes from the gateway and not from the provider. The cause goes to the log. Neither
+//! marks the response as the gateway's and not the provider's. The cause goes to the log. Neither
 //! contains a byte of a body, a token or a secret.
 
 mod conversions;

@@ -22,14 +22,14 @@ pub struct Row {
     pub(super) log_level: LogLevel,
 }
 
-/// How loud the cause is logged.
+/// The level at which the cause is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogLevel {
-    /// The operator has to act, or the provider has.
+    /// A fault of the gateway or of the provider. The operator may have to act.
     Warn,
     /// A rule of the configuration refused the request. The operator may want to change the rule.
     Info,
-    /// The caller made a mistake. The response tells the caller.
+    /// A mistake of the caller, which the response explains.
     Debug,
 }
 
