@@ -33,7 +33,7 @@ pub enum Change {
     /// Published this key and removed the older keys.
     Cut(String),
     /// The key set and token endpoints began to fail.
-    OutageBegan,
+    OutageStarted,
     /// The key set and token endpoints work again.
     OutageEnded,
     /// Revoked all tokens.
@@ -46,7 +46,7 @@ impl Change {
     pub fn published(&self) -> Option<&str> {
         match self {
             Self::Rotated(kid) | Self::Cut(kid) => Some(kid),
-            Self::Retired(_) | Self::OutageBegan | Self::OutageEnded | Self::Revoked => None,
+            Self::Retired(_) | Self::OutageStarted | Self::OutageEnded | Self::Revoked => None,
         }
     }
 
@@ -57,7 +57,7 @@ impl Change {
             Self::Rotated(_) => "rotated",
             Self::Retired(_) => "retired",
             Self::Cut(_) => "cut",
-            Self::OutageBegan => "down",
+            Self::OutageStarted => "down",
             Self::OutageEnded => "up",
             Self::Revoked => "revoked",
         }
@@ -70,7 +70,7 @@ impl Change {
             Self::Rotated(_) => 'R',
             Self::Retired(_) => 'r',
             Self::Cut(_) => 'C',
-            Self::OutageBegan => '(',
+            Self::OutageStarted => '(',
             Self::OutageEnded => ')',
             Self::Revoked => 'T',
         }
@@ -83,7 +83,7 @@ impl fmt::Display for Change {
             Self::Rotated(kid) => write!(f, "new key {kid} published, older keys stay"),
             Self::Retired(kid) => write!(f, "key {kid} removed"),
             Self::Cut(kid) => write!(f, "hard cut: new key {kid} published, older keys removed"),
-            Self::OutageBegan => f.write_str("key set and token endpoints down"),
+            Self::OutageStarted => f.write_str("key set and token endpoints down"),
             Self::OutageEnded => f.write_str("key set and token endpoints up again"),
             Self::Revoked => f.write_str("all tokens revoked"),
         }
@@ -106,7 +106,7 @@ impl<'a> Executor<'a> {
         Self { sandbox, clock, started, first_kid, events: Mutex::default() }
     }
 
-    /// The `kid` that was published previous the first event.
+    /// The `kid` that was published before the first event.
     pub(super) fn first_kid(&self) -> &str {
         &self.first_kid
     }
@@ -114,8 +114,9 @@ impl<'a> Executor<'a> {
     /// Whether an outage is in progress.
     pub(super) fn is_broken(&self) -> bool {
         let events = self.lock_events();
-        let last = events.iter().rev().find(|event| matches!(event.change, Change::OutageBegan | Change::OutageEnded));
-        last.is_some_and(|event| event.change == Change::OutageBegan)
+        let last =
+            events.iter().rev().find(|event| matches!(event.change, Change::OutageStarted | Change::OutageEnded));
+        last.is_some_and(|event| event.change == Change::OutageStarted)
     }
 
     /// The events so far.
@@ -149,10 +150,10 @@ impl<'a> Executor<'a> {
                     }
                 }
             }
-            Action::BeginOutage(fault) => {
+            Action::StartOutage(fault) => {
                 sandbox.arm(Fault::KeySet(fault.clone()));
                 sandbox.arm(Fault::Token(TokenFault::ServerError));
-                self.record(Change::OutageBegan);
+                self.record(Change::OutageStarted);
             }
             Action::EndOutage => {
                 sandbox.disarm_all();
@@ -199,7 +200,7 @@ mod tests {
             Action::Rotate,
             Action::Retire,
             Action::HardCut,
-            Action::BeginOutage(KeySetFault::Html),
+            Action::StartOutage(KeySetFault::Html),
             Action::EndOutage,
             Action::Revoke,
         ];
@@ -224,7 +225,7 @@ mod tests {
         assert_ne!(*second, third);
         assert_eq!(
             changes[1..],
-            [Change::Retired(first), Change::Cut(third), Change::OutageBegan, Change::OutageEnded, Change::Revoked]
+            [Change::Retired(first), Change::Cut(third), Change::OutageStarted, Change::OutageEnded, Change::Revoked]
         );
         assert_eq!(events[5].at, Duration::from_secs(6));
     }

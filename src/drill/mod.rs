@@ -165,7 +165,7 @@ pub enum DrillError {
         /// The error of the last attempt.
         reason: String,
     },
-    /// The gateway in this process ended before the drill.
+    /// The gateway in this process ended before the drill was finished.
     #[error("the gateway in this process ended during the drill")]
     GatewayEnded,
 }
@@ -232,7 +232,7 @@ impl Drill {
     /// key: see [`DrillError`].
     pub async fn run(mut self, progress: impl FnMut(&Progress)) -> Result<Report, DrillError> {
         let app = self.app.take();
-        let is_own = app.is_some();
+        let is_in_process = app.is_some();
         let serving = async {
             match app {
                 // Any end is a failure, because nothing requested a shutdown.
@@ -242,11 +242,11 @@ impl Drill {
         };
         tokio::select! {
             () = serving => Err(DrillError::GatewayEnded),
-            report = self.drill(is_own, progress) => report,
+            report = self.drill(is_in_process, progress) => report,
         }
     }
 
-    async fn drill(&mut self, is_own: bool, mut progress: impl FnMut(&Progress)) -> Result<Report, DrillError> {
+    async fn drill(&mut self, is_in_process: bool, mut progress: impl FnMut(&Progress)) -> Result<Report, DrillError> {
         let Self { config, clock, run_id, sandbox, gateway, client, gateway_records, .. } = self;
         target::wait_until_reachable(client, gateway, clock).await?;
 
@@ -279,7 +279,7 @@ impl Drill {
 
         let replies: Vec<_> = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
         let gateway_records =
-            if is_own { Some(last_records(gateway_records, replies.len(), clock).await) } else { None };
+            if is_in_process { Some(last_records(gateway_records, replies.len(), clock).await) } else { None };
         let (calls, unread_calls) = monitor.into_calls();
         let observations = Observations {
             took,

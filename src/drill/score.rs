@@ -7,8 +7,9 @@ use super::events::{Change, Event};
 use super::observations::{BodyCheck, ClientReply, Observations, ProviderCall, ReplyOutcome};
 use super::quantiles::Quantiles;
 
-/// The time after an event during which requests count as affected by it. An outage counts from its begin
-/// until this long after its end. The gateway delays a refused request by at most a second, hence one second.
+/// The time after an event during which requests count as affected by it. An outage counts from its start
+/// until this long after its end. One second, because the gateway delays a refused request by at most a
+/// second.
 const EVENT_EFFECT: Duration = Duration::from_secs(1);
 
 /// The results of a drill.
@@ -167,7 +168,7 @@ fn latencies(replies: &[ClientReply], events: &[Event]) -> (Vec<Duration>, Vec<D
 fn disturbed_periods(events: &[Event]) -> Vec<(Duration, Duration)> {
     let window = |(index, event): (usize, &Event)| {
         let end = match event.change {
-            Change::OutageBegan => {
+            Change::OutageStarted => {
                 let outage_end = events[index..].iter().find(|event| event.change == Change::OutageEnded);
                 outage_end.map_or(Duration::MAX, |event| event.at)
             }
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_outage_affects_requests_until_a_second_after_its_end() {
-        let events = [event(1000, Change::OutageBegan), event(5000, Change::OutageEnded)];
+        let events = [event(1000, Change::OutageStarted), event(5000, Change::OutageEnded)];
         let at = |at| reply(0, at, at + 1, ReplyOutcome::Status(200));
         let is_disturbed = |at| !latencies(&[at], &events).1.is_empty();
         assert_eq!([998, 1000, 4000, 5900, 6001].map(|ms| is_disturbed(at(ms))), [false, true, true, true, false]);

@@ -104,7 +104,7 @@ fn key_lifetimes(first_kid: &str, events: &[Event], end: Duration) -> Vec<KeyUsa
             Change::Retired(kid) => {
                 keys.iter_mut().filter(|usage| usage.kid == *kid).for_each(|usage| usage.withdrawn = *at);
             }
-            Change::OutageBegan | Change::OutageEnded | Change::Revoked => {}
+            Change::OutageStarted | Change::OutageEnded | Change::Revoked => {}
         }
     }
     keys

@@ -1,8 +1,9 @@
 //! The provider's JSON responses, in its two error formats.
 //!
 //! Paths under `/letters/` report errors as `{"success": false, "error": {"code": ...}, "trace_id": ...}`,
-//! all other paths as `{"error": "..."}`. The codes and texts are those of the documentation where it names
-//! them. For 404, 413 and 415 it names none: the format is the documented one, the text is the sandbox's.
+//! all other paths as `{"error": "..."}`. Codes and texts are the documented ones where the documentation
+//! names them. It names none for unknown paths, 413 and 415: there the format is the documented one and the
+//! text is the sandbox's.
 
 use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};

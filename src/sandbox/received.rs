@@ -76,8 +76,8 @@ impl Received {
         }
     }
 
-    /// The `kid` that the message names, if it was opened, or if it was not opened because no published key
-    /// has this `kid`.
+    /// The `kid` of the message. It is known if the message was opened, or if no published key has this
+    /// `kid`.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         match (&self.opened, &self.unopened) {

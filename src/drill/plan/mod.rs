@@ -28,7 +28,7 @@ const OVERLAP: f64 = 0.6;
 /// in four seconds, so that a call which is always refused does not overload the token endpoint.
 const REVOCATION_INTERVAL: Duration = Duration::from_millis(4_500);
 
-/// Begin and end of the outage, as fractions of the duration. The time before it is for comparison, and the
+/// Start and end of the outage, as fractions of the duration. The time before it is for comparison, and the
 /// end must lie within the drill.
 const OUTAGE: (f64, f64) = (0.1, 0.9);
 
@@ -54,7 +54,7 @@ pub enum Action {
     /// Publishes a new key and removes the older keys at the same moment.
     HardCut,
     /// The key set endpoint fails in this way from now on, and the token endpoint responds with 500.
-    BeginOutage(KeySetFault),
+    StartOutage(KeySetFault),
     /// Both endpoints work again.
     EndOutage,
     /// Revokes all tokens issued so far.
@@ -69,7 +69,7 @@ pub fn plan(scenario: Scenario, duration: Duration, seed: u64) -> Vec<PlannedSte
         Scenario::Overlap => overlap(duration),
         Scenario::HardCut => hard_cut(duration),
         Scenario::JwksOutage => vec![
-            step(duration.mul_f64(OUTAGE.0), Action::BeginOutage(key_set_fault(&mut rng))),
+            step(duration.mul_f64(OUTAGE.0), Action::StartOutage(key_set_fault(&mut rng))),
             step(duration.mul_f64(OUTAGE.1), Action::EndOutage),
         ],
         Scenario::TokenRevoked => token_revoked(duration),
@@ -140,7 +140,7 @@ mod tests {
             assert!(count(&steps, &Action::HardCut) >= 2, "{steps:?}");
             assert!(count(&steps, &Action::Revoke) >= 1, "{steps:?}");
             assert!(count(&steps, &Action::Rotate) >= 1, "{steps:?}");
-            assert!(steps.iter().any(|step| matches!(step.action, Action::BeginOutage(_))), "{steps:?}");
+            assert!(steps.iter().any(|step| matches!(step.action, Action::StartOutage(_))), "{steps:?}");
         }
     }
 
@@ -155,7 +155,7 @@ mod tests {
                 assert!(steps.is_sorted_by_key(|step| step.at));
                 for step in &steps {
                     match step.action {
-                        Action::BeginOutage(_) => is_broken = true,
+                        Action::StartOutage(_) => is_broken = true,
                         Action::EndOutage => is_broken = false,
                         Action::HardCut | Action::Retire => assert!(!is_broken, "{steps:?}"),
                         Action::Revoke => {

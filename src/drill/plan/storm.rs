@@ -70,7 +70,7 @@ impl Storm {
                 self.push(Action::Retire);
             }
             Episode::Outage => {
-                self.push(Action::BeginOutage(key_set_fault(rng)));
+                self.push(Action::StartOutage(key_set_fault(rng)));
                 let length = between(rng, EPISODE_LENGTH);
                 let rotates = rng.bool();
                 self.at += length / 2;

@@ -166,7 +166,7 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
     if keys_used + 1 < cuts {
         return Verdict::Fail(format!("only {keys_used} keys were used after {cuts} hard cuts; use a higher rate"));
     }
-    if count(|change| matches!(change, Change::OutageBegan)) > 0 && score.key_set_fetches < 2 {
+    if count(|change| matches!(change, Change::OutageStarted)) > 0 && score.key_set_fetches < 2 {
         return Verdict::Fail(
             "the gateway did not request the key set during the outage; use a longer duration".to_owned(),
         );
@@ -174,7 +174,7 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
     let kinds: [(&str, usize); 4] = [
         ("rotation", count(|change| matches!(change, Change::Rotated(_)))),
         ("hard cut", cuts),
-        ("outage", count(|change| matches!(change, Change::OutageBegan))),
+        ("outage", count(|change| matches!(change, Change::OutageStarted))),
         ("revocation", count(|change| matches!(change, Change::Revoked))),
     ];
     let events_by_kind: Vec<_> = kinds

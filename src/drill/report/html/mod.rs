@@ -159,7 +159,7 @@ mod tests {
         let long = "a long word \"".repeat(100);
         for number in 0..60u64 {
             let change =
-                if number % 2 == 0 { Change::Cut(format!("sandbox-1a2b3c4d-{number}")) } else { Change::OutageBegan };
+                if number % 2 == 0 { Change::Cut(format!("sandbox-1a2b3c4d-{number}")) } else { Change::OutageStarted };
             observations.events.push(event(number * 60, change));
             for outcome in 0..200 {
                 observations.replies.push(reply(
