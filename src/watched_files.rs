@@ -62,22 +62,22 @@ pub(crate) async fn run_refresh<L: Loader>(watched: &[Arc<Reloaded<L>>], clock: 
 /// A value loaded from files, which [`run_refresh`] keeps current.
 pub(crate) struct Reloaded<L: Loader> {
     loader: Arc<L>,
-    in_use: ArcSwap<Loaded<L::Output>>,
+    in_use: ArcSwap<LoadedValue<L::Output>>,
     /// The result of the last poll, if it failed.
-    failure: ArcSwapOption<Failure>,
+    failure: ArcSwapOption<UnusableState>,
     reloads: AtomicU64,
     failed_states: AtomicU64,
     failed_polls: AtomicU64,
 }
 
-struct Loaded<T> {
+struct LoadedValue<T> {
     output: T,
     fingerprint: Fingerprint,
 }
 
 /// A state of the files from which no value can be loaded.
 #[derive(Debug, PartialEq, Eq)]
-struct Failure {
+struct UnusableState {
     fingerprint: Fingerprint,
     message: String,
 }
@@ -93,7 +93,7 @@ impl<L: Loader> Reloaded<L> {
         loader.adopted(&output);
         Ok(Self {
             loader: Arc::new(loader),
-            in_use: ArcSwap::from_pointee(Loaded { output, fingerprint: Fingerprint::of(&contents) }),
+            in_use: ArcSwap::from_pointee(LoadedValue { output, fingerprint: Fingerprint::of(&contents) }),
             failure: ArcSwapOption::empty(),
             reloads: AtomicU64::new(0),
             failed_states: AtomicU64::new(0),
@@ -167,15 +167,18 @@ impl<L: Loader> fmt::Debug for Reloaded<L> {
 
 /// The value that the files hold now; none if it is already `in_use`. A state that failed before is tried
 /// again: whether it can be used may depend on more than its own files.
-fn load_if_changed<L: Loader>(loader: &L, in_use: &Fingerprint) -> Result<Option<Loaded<L::Output>>, Failure> {
+fn load_if_changed<L: Loader>(
+    loader: &L,
+    in_use: &Fingerprint,
+) -> Result<Option<LoadedValue<L::Output>>, UnusableState> {
     let contents = FileContents::read(loader.files());
     let fingerprint = Fingerprint::of(&contents);
     if fingerprint == *in_use {
         return Ok(None);
     }
     match loader.load(&contents) {
-        Ok(output) => Ok(Some(Loaded { output, fingerprint })),
-        Err(error) => Err(Failure { fingerprint, message: error.to_string() }),
+        Ok(output) => Ok(Some(LoadedValue { output, fingerprint })),
+        Err(error) => Err(UnusableState { fingerprint, message: error.to_string() }),
     }
 }
 

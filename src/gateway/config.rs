@@ -11,8 +11,8 @@ use crate::secret::SecretSource;
 /// Loopback, because the gateway sends its own credential for any client that can connect.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// A connection buffers at most 64 KiB with HTTP/1.1, and 256 KiB with HTTP/2. So many connections buffer at
-/// most 256 MiB, or 1 GiB with HTTP/2.
+/// A connection buffers at most 64 KiB with HTTP/1.1, and 256 KiB with HTTP/2. 4096 connections
+/// buffer at most 256 MiB, or 1 GiB.
 pub(crate) const MAX_CONNECTIONS: usize = 4096;
 
 /// The largest documented body is a letter with its PDF in Base64. 20 MiB must pass.

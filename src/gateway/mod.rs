@@ -10,7 +10,7 @@
 //! | [`exchange`] | processes one request: admit, choose key, seal, add credential, send, relay |
 //! | [`request`] | checks a request and decides which parts of it are forwarded |
 //! | [`callers`] | authenticates callers and applies their rules and limits |
-//! | [`route`] | one configured upstream with its keys, credential and capacity |
+//! | [`route`] | holds one configured upstream with its keys, credential and capacity |
 //! | [`capacity`] | limits the requests and the buffered bytes of each upstream |
 //! | [`endpoints`] | answers token requests and key-set requests itself |
 //! | [`response`] | relays the provider's reply, and turns a refusal into a response |

@@ -45,8 +45,8 @@ impl Caller {
         self.acquire(request)
     }
 
-    /// Checks a request against the caller's limits alone. For tokens and the key set, which every caller may
-    /// ask for, whatever its rules are.
+    /// Checks a request against the caller's limits alone. For tokens and the key set: every caller may ask for
+    /// them, and no rule is needed.
     ///
     /// # Errors
     /// [`Denied::TooFast`] and [`Denied::TooMany`]. Never if the caller's rules are not enforced.

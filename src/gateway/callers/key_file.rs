@@ -10,12 +10,12 @@ use crate::watched_files::{FileContents, Loader, Reloaded};
 
 /// The keys of one caller.
 #[derive(Debug)]
-pub(super) enum CallerKeys {
+pub(super) enum KeysInUse {
     Fixed(Arc<[KeyDigest]>),
     File(Arc<Reloaded<KeyFile>>),
 }
 
-impl CallerKeys {
+impl KeysInUse {
     /// Loads the keys of `caller`. A key file is read; this blocks.
     ///
     /// # Errors

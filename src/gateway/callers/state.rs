@@ -8,7 +8,7 @@ use http::Method;
 use tokio::sync::Semaphore;
 
 use super::caller::{CallerPermit, Denied};
-use super::key_file::{CallerKeys, KeyOwners};
+use super::key_file::{KeyOwners, KeysInUse};
 use super::{BadCallers, Config};
 use crate::rate_limit::TokenBucket;
 
@@ -16,21 +16,21 @@ use crate::rate_limit::TokenBucket;
 pub(super) struct CallerState {
     pub(super) name: Arc<str>,
     pub(super) config: Config,
-    pub(super) keys: CallerKeys,
+    pub(super) keys: KeysInUse,
     rate: Option<Mutex<TokenBucket>>,
     permits: Option<Arc<Semaphore>>,
-    pub(super) counts: Counts,
+    pub(super) counts: DenialCounts,
 }
 
-/// Denials since the start.
+/// The denials of a caller since the start.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct DenialCounts {
     forbidden: AtomicU64,
     too_fast: AtomicU64,
     too_many: AtomicU64,
 }
 
-impl Counts {
+impl DenialCounts {
     pub(super) fn of(&self, denied: Denied) -> &AtomicU64 {
         match denied {
             Denied::Forbidden => &self.forbidden,
@@ -56,11 +56,11 @@ pub(crate) struct Snapshot {
 impl CallerState {
     pub(super) fn new(config: Config, owners: &Arc<KeyOwners>, now: Instant) -> Result<Arc<Self>, BadCallers> {
         let name: Arc<str> = config.name.as_str().into();
-        let keys = CallerKeys::load(config.keys.as_ref(), &name, owners)?;
+        let keys = KeysInUse::load(config.keys.as_ref(), &name, owners)?;
         let rate = config.requests_per_second.filter(|rate| *rate > 0);
         let rate = rate.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::from_secs(1) / rate, now)));
         let permits = config.concurrent.map(|permits| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))));
-        Ok(Arc::new(Self { name, config, keys, rate, permits, counts: Counts::default() }))
+        Ok(Arc::new(Self { name, config, keys, rate, permits, counts: DenialCounts::default() }))
     }
 
     pub(super) fn check_allowed(&self, method: &Method, path: &str) -> Result<(), Denied> {
@@ -82,7 +82,7 @@ impl CallerState {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { forbidden, too_fast, too_many } = &self.counts;
+        let DenialCounts { forbidden, too_fast, too_many } = &self.counts;
         Snapshot {
             name: Arc::clone(&self.name),
             enforced: self.config.enforce,
