@@ -48,6 +48,9 @@ mod credentials;
 #[cfg(feature = "sandbox")]
 pub mod drill;
 mod error_chain;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 pub mod jose;
 mod keys;

@@ -41,7 +41,7 @@ mod credential;
 mod error;
 mod fetch;
 mod request;
-mod response;
+pub(crate) mod response;
 mod retry_after;
 mod snapshot;
 mod state;

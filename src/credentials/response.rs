@@ -12,29 +12,29 @@ use crate::secret::Secret;
 
 /// The longest token that is accepted. Credentials of a few KiB exist (JWTs with many claims); servers
 /// seldom take headers of more than 16 KiB in all.
-pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// The life of a token whose answer states none, or nonsense. Never "for ever".
 const DEFAULT_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// The shortest life. An `expires_in` of 0 or less means this: the token may well work once.
-const MIN_LIFE: Duration = Duration::from_secs(1);
+pub(crate) const MIN_LIFE: Duration = Duration::from_secs(1);
 
 /// The longest life: a token is renewed daily at least, whatever its answer says.
-const MAX_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A token as it was granted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Granted {
-    pub(super) token: Secret,
+pub(crate) struct Granted {
+    pub(crate) token: Secret,
     /// From receipt, by the monotonic clock.
-    pub(super) life: Duration,
+    pub(crate) life: Duration,
     /// What it is good for, where that is said.
-    pub(super) scope: Option<String>,
+    pub(crate) scope: Option<String>,
 }
 
 /// Reads an answer (RFC 6749 section 5.1).
-pub(super) fn parse(body: &[u8]) -> Result<Granted, NoToken> {
+pub(crate) fn parse(body: &[u8]) -> Result<Granted, NoToken> {
     let mut answer: Map<String, Value> = serde_json::from_slice(body).map_err(|_| NoToken::NotAnObject)?;
     if answer.get("error").is_some_and(|error| !error.is_null()) {
         return Err(NoToken::ErrorMember);

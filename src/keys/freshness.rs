@@ -40,7 +40,7 @@ impl Freshness {
 ///
 /// `no-store` and `no-cache` cannot be had literally (sealing needs a key in hand), so they mean
 /// the least lifetime. Of several `max-age` the least counts.
-pub(super) fn stated_lifetime(headers: &HeaderMap, config: &Config) -> Option<Duration> {
+pub(crate) fn stated_lifetime(headers: &HeaderMap, config: &Config) -> Option<Duration> {
     let directives = || {
         let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
         lines.flat_map(|line| line.split(',')).map(|directive| {

@@ -49,12 +49,12 @@ mod config;
 mod document;
 mod error;
 mod fetch;
-mod freshness;
+pub(crate) mod freshness;
 mod last_good;
 mod published;
 mod report;
 mod selection;
-mod set;
+pub(crate) mod set;
 mod snapshot;
 mod state;
 

@@ -19,11 +19,11 @@ use crate::jose::EncryptionKey;
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
 /// The most entries of a set: a provider in the middle of a rotation publishes two or three.
-pub(super) const MAX_ENTRIES: usize = 100;
+pub(crate) const MAX_ENTRIES: usize = 100;
 
 /// The entries of a JWK Set, in document order.
 #[derive(Debug)]
-pub(super) struct KeySet {
+pub(crate) struct KeySet {
     entries: Vec<Entry>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Entry {
 impl KeySet {
     /// Reads a JWK Set: a JSON object with an array `keys` (RFC 7517 section 5), of which at least
     /// one entry is usable.
-    pub(super) fn parse(document: &[u8]) -> Result<Self, FetchError> {
+    pub(crate) fn parse(document: &[u8]) -> Result<Self, FetchError> {
         if document.len() > MAX_BYTES {
             return Err(FetchError::TooLarge);
         }
@@ -81,13 +81,13 @@ impl KeySet {
     }
 
     /// The keys that can be sealed with, in document order; one published twice is named once.
-    pub(super) fn usable(&self) -> impl Iterator<Item = &Arc<EncryptionKey>> {
+    pub(crate) fn usable(&self) -> impl Iterator<Item = &Arc<EncryptionKey>> {
         let keys = self.entries.iter().enumerate();
         keys.filter_map(|(index, entry)| entry.usable().filter(|key| !self.stands_before(index, key)))
     }
 
     /// Whether this very key (kid and material) can be sealed with.
-    pub(super) fn publishes(&self, key: &EncryptionKey) -> bool {
+    pub(crate) fn publishes(&self, key: &EncryptionKey) -> bool {
         self.usable().any(|published| **published == *key)
     }
 
@@ -98,7 +98,7 @@ impl KeySet {
     }
 
     /// The JWK of a usable key, as it was published.
-    pub(super) fn jwk(&self, key: &EncryptionKey) -> Option<&Value> {
+    pub(crate) fn jwk(&self, key: &EncryptionKey) -> Option<&Value> {
         self.entries.iter().find(|entry| entry.usable().is_some_and(|own| **own == *key)).map(|entry| &entry.jwk)
     }
 

@@ -6,7 +6,7 @@
 //! The line holds names and numbers. Of the query it holds the names of the parameters, of the body the length. The
 //! path is logged as received: the provider puts no secret into paths. `docs/operations.md` lists every field.
 
-mod record;
+pub(crate) mod record;
 #[cfg(test)]
 mod tests;
 

@@ -290,7 +290,7 @@ impl Drop for RecordGuard {
 }
 
 /// The second field of a `traceparent` of version 00 (W3C Trace Context section 3.2).
-fn trace_id(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn trace_id(headers: &HeaderMap) -> Option<String> {
     let mut fields = headers.get("traceparent")?.to_str().ok()?.split('-');
     let (version, id) = (fields.next()?, fields.next()?);
     let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
