@@ -34,7 +34,8 @@
 //!
 //! Leaf modules that all others may use: [`clock`] (time and random spread), [`error_chain`] (an error
 //! with its causes as one text), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`secret`],
-//! [`watched_files`] (values that are reloaded when their files change).
+//! [`single_flight`] (work that several callers need is done once), [`watched_files`] (values that are reloaded
+//! when their files change).
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
@@ -60,6 +61,7 @@ mod rate_limit;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
+mod single_flight;
 mod telemetry;
 #[cfg(test)]
 mod testing;

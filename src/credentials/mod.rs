@@ -63,16 +63,13 @@ pub(crate) use snapshot::Snapshot;
 
 use crate::clock::{Clock, Jitter};
 use crate::secret::{Secret, SecretSource};
+use crate::single_flight::SingleFlight;
 use credential::header_value;
 use state::{AfterRefusal, CachedCredential, Grant, RenewalOutcome, State};
 
 /// How often the secret's file is looked at while its content is refused: a person who has just
 /// corrected it is watching.
 const SECRET_POLL: Duration = Duration::from_secs(2);
-
-/// Outcomes of ended renewals that are kept for callers who looked just before the end. Callers
-/// who come later still are told by [`State::outcome_of`].
-const REMEMBERED_RENEWALS: u64 = 8;
 
 /// The credentials we hold for one upstream. Cheap to clone; all clones are one holder.
 #[derive(Clone)]
@@ -86,7 +83,7 @@ struct Holder {
     /// What requests see: a copy of what `state` holds.
     cached: ArcSwapOption<CachedCredential>,
     state: Mutex<State>,
-    renewals: moka::future::Cache<u64, RenewalResult>,
+    renewals: SingleFlight<RenewalResult>,
     /// The timer's next renewal has moved.
     rescheduled: Notify,
     /// The secret of the last token request, to tell whether its file has changed since.
@@ -108,7 +105,7 @@ impl Credentials {
             clock,
             cached: ArcSwapOption::empty(),
             state: Mutex::new(state),
-            renewals: moka::future::Cache::new(REMEMBERED_RENEWALS),
+            renewals: SingleFlight::new(),
             rescheduled: Notify::new(),
             tried: Mutex::new(None),
         }))
@@ -266,19 +263,15 @@ impl Credentials {
 
     /// Renewal `number`, made once for everyone who asks for it. Ends also when its callers have left.
     async fn join(&self, number: u64) -> RenewalResult {
-        let tokens = self.clone();
-        let renewal = tokio::spawn(async move {
-            let renewals = &tokens.0.renewals;
-            renewals.get_with(number, tokens.renew(number)).await
-        });
-        renewal.await.unwrap_or(Err(RenewalError::Abandoned))
+        let credentials = self.clone();
+        let renewal = async move { credentials.renew(number).await };
+        self.0.renewals.join(number, renewal).await.unwrap_or(Err(RenewalError::Abandoned))
     }
 
     async fn renew(&self, number: u64) -> RenewalResult {
-        if let Some(outcome) = self.state().outcome_of(number) {
+        if let Err(outcome) = self.state().begin(number) {
             return outcome;
         }
-        self.state().begin(number);
         let outcome = match &self.0.config {
             Config::ClientCredentials(config) => self.mint(config).await,
             Config::Static(config) => read_static(config).await,

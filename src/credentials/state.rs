@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Credential, RenewalError, TokenError};
 use crate::clock::{Backoff, Jitter};
+use crate::single_flight::FlightLog;
 
 /// The part of its life at which a token is renewed: early enough for many failed attempts,
 /// spread because fleets started together expire together.
@@ -47,13 +48,11 @@ pub(super) struct State {
     cached: Option<Arc<CachedCredential>>,
     /// Whether a refused credential is thrown away: a fixed one is all there is.
     is_minted: bool,
-    ended: u64,
+    renewals: FlightLog<RenewalError>,
     /// No renewal by the timer before.
     due: Instant,
     backoff: Backoff,
     slow_backoff: Backoff,
-    /// Number of the last renewal that was sent.
-    begun: u64,
     /// The first renewal that began after a refusal. One that was under way then may bring a
     /// credential that was revoked together with the refused one.
     replacing: Option<u64>,
@@ -61,7 +60,6 @@ pub(super) struct State {
     paused_until: Option<Instant>,
     /// How many refused tokens may be replaced now, and since when there is one more.
     replacements: (u32, Instant),
-    last_error: Option<RenewalError>,
     counts: Counts,
     jitter: Jitter,
 }
@@ -127,15 +125,13 @@ impl State {
         Self {
             cached: None,
             is_minted,
-            ended: 0,
+            renewals: FlightLog::new(),
             due: now,
             backoff: Backoff::new(BACKOFF.0, BACKOFF.1, jitter.clone()),
             slow_backoff: Backoff::new(SLOW_BACKOFF.0, SLOW_BACKOFF.1, jitter.clone()),
-            begun: 0,
             replacing: None,
             paused_until: None,
             replacements: (REPLACEMENTS, now),
-            last_error: None,
             counts: Counts::default(),
             jitter,
         }
@@ -150,17 +146,17 @@ impl State {
     }
 
     pub(super) fn last_error(&self) -> Option<&RenewalError> {
-        self.last_error.as_ref()
+        self.renewals.last_error()
     }
 
     /// Number of the renewal that a caller can join or start, and when the timer may start it.
     pub(super) fn next_renewal(&self) -> (u64, Instant) {
-        (self.replacing.unwrap_or(0).max(self.ended + 1), self.due)
+        (self.replacing.unwrap_or(0).max(self.renewals.next()), self.due)
     }
 
     /// Renewal `number` is sent.
-    pub(super) fn begin(&mut self, number: u64) {
-        self.begun = self.begun.max(number);
+    pub(super) fn begin(&mut self, number: u64) -> Result<(), Result<(), RenewalError>> {
+        self.renewals.start(number)
     }
 
     /// The credential in hand, unless it has expired.
@@ -170,8 +166,8 @@ impl State {
 
     /// Why a request that found no credential gets none.
     pub(super) fn why_none(&self, now: Instant) -> TokenError {
-        match self.last_error {
-            Some(RenewalError::Refused { status }) => TokenError::CredentialsRefused { status },
+        match self.last_error() {
+            Some(RenewalError::Refused { status }) => TokenError::CredentialsRefused { status: *status },
             _ => TokenError::Unavailable { retry_after: self.due.saturating_duration_since(now).max(MIN_INTERVAL) },
         }
     }
@@ -184,7 +180,7 @@ impl State {
 
     /// Whether only another secret would help.
     pub(super) fn is_refused(&self) -> bool {
-        matches!(self.last_error, Some(RenewalError::Refused { .. }))
+        matches!(self.last_error(), Some(RenewalError::Refused { .. }))
     }
 
     /// The secret is no longer the one that was refused: try it at once.
@@ -195,17 +191,11 @@ impl State {
         }
     }
 
-    /// What came of renewal `number` when it has already ended.
-    pub(super) fn outcome_of(&self, number: u64) -> Option<Result<(), RenewalError>> {
-        (number <= self.ended).then(|| self.last_error.clone().map_or(Ok(()), Err))
-    }
-
     /// Renewal `number` ended.
     pub(super) fn finish(&mut self, number: u64, outcome: Result<Grant, RenewalError>, now: Instant) -> RenewalOutcome {
-        if number <= self.ended {
+        if !self.renewals.end(number, outcome.as_ref().map(|_| ()).map_err(Clone::clone)) {
             return RenewalOutcome::Late;
         }
-        self.ended = number;
         // A fixed credential is read from disk; that counts as tried also when it failed.
         if self.replacing.is_some_and(|first| number >= first) && (outcome.is_ok() || !self.is_minted) {
             self.replacing = None;
@@ -223,7 +213,6 @@ impl State {
             Err(error) => {
                 self.due = now + self.wait_after(&error);
                 self.counts.failed += 1;
-                self.last_error = Some(error.clone());
                 RenewalOutcome::Failed(error)
             }
         }
@@ -244,7 +233,6 @@ impl State {
         }
         self.backoff.reset();
         self.slow_backoff.reset();
-        self.last_error = None;
         self.counts.ok += 1;
     }
 
@@ -273,7 +261,7 @@ impl State {
 
     /// The provider answered 401 to the credential with this serial.
     pub(super) fn refused(&mut self, serial: u64, now: Instant) -> AfterRefusal {
-        let next = self.begun.max(self.ended) + 1;
+        let next = self.renewals.next_start();
         match &self.cached {
             Some(cached) if cached.credential.serial() != Some(serial) && cached.is_alive(now) => {
                 AfterRefusal::Other(cached.credential.clone())
@@ -284,7 +272,7 @@ impl State {
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
                 // While no other can be had, one that some calls accept is better than none.
                 let is_barred =
-                    matches!(self.last_error, Some(RenewalError::Refused { .. } | RenewalError::Busy { .. }))
+                    matches!(self.last_error(), Some(RenewalError::Refused { .. } | RenewalError::Busy { .. }))
                         && now < self.due;
                 if (is_paused && !accepted) || (is_barred && accepted) || !self.take_replacement(now) {
                     return AfterRefusal::Leave;
@@ -293,7 +281,7 @@ impl State {
                 let number = *self.replacing.get_or_insert(next);
                 // Neither the timer nor a passing failure holds this one up; what the token
                 // endpoint asked for does.
-                if !matches!(self.last_error, Some(RenewalError::Refused { .. } | RenewalError::Busy { .. })) {
+                if !matches!(self.last_error(), Some(RenewalError::Refused { .. } | RenewalError::Busy { .. })) {
                     self.due = self.due.min(now);
                 }
                 if self.is_minted {

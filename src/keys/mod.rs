@@ -73,14 +73,11 @@ pub(crate) use snapshot::{Entry, EntryState, KeyName, Snapshot};
 
 use crate::clock::{Clock, Jitter};
 use crate::jose::EncryptionKey;
+use crate::single_flight::SingleFlight;
 use cached_set::CachedKeySet;
 use fetch::{FetchRequest, fetch};
 use last_good::NotRestored;
 use state::{FetchOutcome, State};
-
-/// Outcomes of ended fetches that are kept for callers who looked just before the end. Callers
-/// who come later still are told by [`State::send`].
-const REMEMBERED_FETCHES: u64 = 8;
 
 /// The provider's keys. Cheap to clone; all clones are one holder.
 #[derive(Clone)]
@@ -94,7 +91,7 @@ struct Holder {
     /// What readers of a good set see: a copy of what `state` holds.
     cached: ArcSwapOption<CachedKeySet>,
     state: Mutex<State>,
-    fetches: moka::future::Cache<u64, FetchResult>,
+    fetches: SingleFlight<FetchResult>,
     /// The timer's next fetch has moved.
     rescheduled: Notify,
     restored: OnceCell<()>,
@@ -126,7 +123,7 @@ impl Keys {
             clock,
             cached: ArcSwapOption::empty(),
             state: Mutex::new(state),
-            fetches: moka::future::Cache::new(REMEMBERED_FETCHES),
+            fetches: SingleFlight::new(),
             rescheduled: Notify::new(),
             restored: OnceCell::new(),
             writing: tokio::sync::Mutex::new(()),
@@ -205,32 +202,31 @@ impl Keys {
     }
 
     /// What `verdict` says once the set in hand is newer than the refusal the caller has just met.
-    async fn after_refusal<T>(&self, verdict: impl Fn() -> Option<T>) -> Option<T> {
-        let refused_at = self.state().sent();
+    async fn after_refusal<T>(&self, decide: impl Fn() -> Option<T>) -> Option<T> {
+        let first = self.state().first_fetch_from_now();
         loop {
-            let (next, is_told) = {
+            let (next, is_confirmed) = {
                 let state = self.state();
-                (state.next_fetch().number, state.bypassed_caches(refused_at + 1))
+                (state.next_fetch().number, state.bypassed_caches(first))
             };
-            // Whatever a fetch brought is judged by what is in hand.
-            let answer = verdict();
-            if answer.is_some() || is_told {
-                return answer;
+            let decision = decide();
+            if decision.is_some() || is_confirmed {
+                return decision;
             }
             if self.join(next, Reason::Refusal).await == Err(FetchError::Abandoned) {
-                return verdict();
+                return decide();
             }
         }
     }
 
     /// A fetch past its schedule, sent after this call began.
     async fn confirm(&self) -> FetchResult {
-        let asked_at = self.state().sent();
+        let first = self.state().first_fetch_from_now();
         loop {
             let number = self.state().next_fetch().number;
             let outcome = self.join(number, Reason::Refusal).await;
-            let is_told = number > asked_at && self.state().bypassed_caches(number);
-            if is_told || outcome == Err(FetchError::Abandoned) {
+            let is_confirmed = number >= first && self.state().bypassed_caches(number);
+            if is_confirmed || outcome == Err(FetchError::Abandoned) {
                 return outcome;
             }
         }
@@ -267,11 +263,8 @@ impl Keys {
     /// Fetch `number`, made once for everyone who asks for it. Ends also when its callers have left.
     async fn join(&self, number: u64, reason: Reason) -> FetchResult {
         let keys = self.clone();
-        let flight = tokio::spawn(async move {
-            let fetches = &keys.0.fetches;
-            fetches.get_with(number, keys.fetch(number, reason)).await
-        });
-        flight.await.unwrap_or(Err(FetchError::Abandoned))
+        let fetch = async move { keys.fetch(number, reason).await };
+        self.0.fetches.join(number, fetch).await.unwrap_or(Err(FetchError::Abandoned))
     }
 
     async fn fetch(&self, number: u64, reason: Reason) -> FetchResult {

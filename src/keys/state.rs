@@ -17,6 +17,7 @@ use super::{Config, FetchError, KeyName, NoUsableKey};
 use crate::clock::{Backoff, Jitter};
 use crate::jose::EncryptionKey;
 use crate::rate_limit::TokenBucket;
+use crate::single_flight::FlightLog;
 
 /// The part of its lifetime after which a set is refreshed: late enough to spare the provider,
 /// early enough for some failed attempts, spread so that a fleet does not ask at once.
@@ -35,9 +36,7 @@ const FORCED_REFILL: Duration = Duration::from_secs(1);
 pub(super) struct State {
     cached: Option<Arc<CachedKeySet>>,
     first_seen: FirstSeen,
-    /// Number of the last fetch that was sent, and of the last one that ended.
-    sent: u64,
-    ended: u64,
+    fetches: FlightLog<FetchError>,
     /// Whether the last fetch that was sent goes past caches, and the last such one that ended.
     bypasses_caches: bool,
     ended_bypassing_caches: u64,
@@ -45,7 +44,6 @@ pub(super) struct State {
     due: Instant,
     backoff: Backoff,
     budget: TokenBucket,
-    last_error: Option<FetchError>,
     counts: Counts,
     jitter: Jitter,
     config: Arc<Config>,
@@ -95,14 +93,12 @@ impl State {
         Self {
             cached: None,
             first_seen: FirstSeen::default(),
-            sent: 0,
-            ended: 0,
+            fetches: FlightLog::new(),
             bypasses_caches: false,
             ended_bypassing_caches: 0,
             due: now,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
             budget: TokenBucket::new(FORCED_BURST, FORCED_REFILL, now),
-            last_error: None,
             counts: Counts::default(),
             jitter,
             config,
@@ -114,7 +110,7 @@ impl State {
     }
 
     pub(super) fn last_error(&self) -> Option<&FetchError> {
-        self.last_error.as_ref()
+        self.fetches.last_error()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -123,7 +119,7 @@ impl State {
 
     /// The key to seal with, or why there is none.
     pub(super) fn key(&self, now: Instant) -> Result<Arc<EncryptionKey>, NoUsableKey> {
-        let last_error = || self.last_error.clone();
+        let last_error = || self.last_error().cloned();
         let Some(cached) = &self.cached else {
             return Err(NoUsableKey::NeverFetched { last_error: last_error() });
         };
@@ -134,13 +130,13 @@ impl State {
     }
 
     pub(super) fn next_fetch(&self) -> NextFetch {
-        NextFetch { number: self.ended + 1, due: self.due }
+        NextFetch { number: self.fetches.next(), due: self.due }
     }
 
-    /// The number of the last fetch whose request has left: what it brings may be older than what a caller
-    /// knows who asks for this now.
-    pub(super) fn sent(&self) -> u64 {
-        self.sent
+    /// The number of the first fetch whose request leaves after this call. The response to an earlier one may
+    /// predate the refusal that the caller has just seen.
+    pub(super) fn first_fetch_from_now(&self) -> u64 {
+        self.fetches.next_start()
     }
 
     /// Takes a forced fetch from the budget, or says when there will be one.
@@ -150,7 +146,7 @@ impl State {
 
     /// What came of fetch `number` when it has already ended.
     pub(super) fn outcome_of(&self, number: u64) -> Option<Result<(), FetchError>> {
-        (number <= self.ended).then(|| self.last_error.clone().map_or(Ok(()), Err))
+        self.fetches.outcome_of(number)
     }
 
     /// Whether fetch `number`, or a later one that has ended, had the provider itself asked. One of the
@@ -166,10 +162,7 @@ impl State {
         number: u64,
         bypass_caches: bool,
     ) -> Result<Option<HeaderValue>, Result<(), FetchError>> {
-        if let Some(outcome) = self.outcome_of(number) {
-            return Err(outcome);
-        }
-        self.sent = self.sent.max(number);
+        self.fetches.start(number)?;
         self.bypasses_caches = bypass_caches;
         Ok(self.cached.as_ref().and_then(|cached| cached.etag.clone()))
     }
@@ -181,13 +174,6 @@ impl State {
         answer: Result<FetchResponse, FetchError>,
         now: Instant,
     ) -> FetchOutcome {
-        if number <= self.ended {
-            return FetchOutcome::Late;
-        }
-        self.ended = number;
-        if self.bypasses_caches {
-            self.ended_bypassing_caches = number;
-        }
         let adopted = answer.and_then(|answer| match (answer, self.cached.clone()) {
             (FetchResponse::Set { set, lifetime, etag }, _) => {
                 let lifetime = lifetime.unwrap_or(self.config.default_lifetime);
@@ -199,11 +185,16 @@ impl State {
             }
             (FetchResponse::NotModified { .. }, None) => Err(FetchError::NotModifiedUnasked),
         });
+        if !self.fetches.end(number, adopted.as_ref().map(|_| ()).map_err(Clone::clone)) {
+            return FetchOutcome::Late;
+        }
+        if self.bypasses_caches {
+            self.ended_bypassing_caches = number;
+        }
         match adopted {
             Ok((set, lifetime, etag)) => {
                 self.first_seen.note(set.usable());
                 let changes = self.hold(set, now, Duration::ZERO, lifetime, etag, false);
-                self.last_error = None;
                 self.backoff.reset();
                 self.due = now + self.jitter.between(lifetime, REFRESH_AT.0, REFRESH_AT.1);
                 self.counts.ok += 1;
@@ -215,7 +206,6 @@ impl State {
                 // A failed forced fetch may bring the timer's next one forward, never put it off.
                 self.due = if self.due > now { self.due.min(retry) } else { retry };
                 self.counts.failed += 1;
-                self.last_error = Some(error.clone());
                 FetchOutcome::Failed(error)
             }
         }

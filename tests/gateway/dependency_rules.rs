@@ -5,19 +5,20 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("error_chain", &[]),
     ("path_prefix", &[]),
     ("clock", &[]),
     ("secret", &[]),
+    ("single_flight", &[]),
     ("watched_files", &["clock"]),
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
     ("admin", &[]),
-    ("keys", &["jose", "rate_limit", "error_chain", "clock", "secret"]),
-    ("credentials", &["error_chain", "clock", "secret"]),
+    ("keys", &["jose", "rate_limit", "error_chain", "clock", "secret", "single_flight"]),
+    ("credentials", &["rate_limit", "error_chain", "clock", "secret", "single_flight"]),
     ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "watched_files"]),
     (
         "gateway",

@@ -21,8 +21,8 @@ fn a_late_renewal_never_overwrites_a_newer_one() {
     assert_eq!(state.finish(1, grant(60 * SECOND), now), RenewalOutcome::Late);
     assert_eq!(state.finish(1, Err(RenewalError::Abandoned), now), RenewalOutcome::Late);
     assert_eq!(serial(&state, now), Some(2));
-    assert_eq!(state.outcome_of(1), Some(Ok(())));
-    assert_eq!(state.outcome_of(3), None);
+    assert_eq!(state.begin(1), Err(Ok(())));
+    assert_eq!(state.begin(3), Ok(()));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_renewal_that_was_under_way_at_the_refusal_does_not_count_as_the_replacement
     let now = Clock::manual().0.now();
     let mut state = State::new(true, now, Jitter::seeded(1));
     let _ = state.finish(1, grant(600 * SECOND), now);
-    state.begin(2);
+    state.begin(2).unwrap();
     assert!(matches!(state.refused(1, now), AfterRefusal::Renew(3)), "2 may have been granted before the revocation");
     assert!(matches!(state.refused(1, now), AfterRefusal::Renew(3)), "one replacement for all who were refused");
     let _ = state.finish(2, grant(600 * SECOND), now);
