@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Credential, RenewalError, TokenError};
 use crate::clock::{Backoff, Jitter};
+use crate::rate_limit::TokenBucket;
 use crate::single_flight::FlightLog;
 
 /// The part of its life at which a token is renewed: early enough for many failed attempts,
@@ -58,8 +59,7 @@ pub(super) struct State {
     replacing: Option<u64>,
     /// No renewal because of a refusal before, while the token in hand has not been accepted.
     paused_until: Option<Instant>,
-    /// How many refused tokens may be replaced now, and since when there is one more.
-    replacements: (u32, Instant),
+    replacements: TokenBucket,
     counts: Counts,
     jitter: Jitter,
 }
@@ -131,7 +131,7 @@ impl State {
             slow_backoff: Backoff::new(SLOW_BACKOFF.0, SLOW_BACKOFF.1, jitter.clone()),
             replacing: None,
             paused_until: None,
-            replacements: (REPLACEMENTS, now),
+            replacements: TokenBucket::new(REPLACEMENTS, REPLACEMENT_EVERY, now),
             counts: Counts::default(),
             jitter,
         }
@@ -247,18 +247,6 @@ impl State {
         }
     }
 
-    fn take_replacement(&mut self, now: Instant) -> bool {
-        let (left, since) = self.replacements;
-        let earned = now.saturating_duration_since(since).as_secs() / REPLACEMENT_EVERY.as_secs();
-        // More than fit are lost, and the count begins anew.
-        let (left, since) = match u32::try_from(earned) {
-            Ok(earned) if earned < REPLACEMENTS - left => (left + earned, since + REPLACEMENT_EVERY * earned),
-            _ => (REPLACEMENTS, now),
-        };
-        self.replacements = (left.saturating_sub(1), since);
-        left > 0
-    }
-
     /// The provider answered 401 to the credential with this serial.
     pub(super) fn refused(&mut self, serial: u64, now: Instant) -> AfterRefusal {
         let next = self.renewals.next_start();
@@ -274,7 +262,7 @@ impl State {
                 let is_barred =
                     matches!(self.last_error(), Some(RenewalError::Refused { .. } | RenewalError::Busy { .. }))
                         && now < self.due;
-                if (is_paused && !accepted) || (is_barred && accepted) || !self.take_replacement(now) {
+                if (is_paused && !accepted) || (is_barred && accepted) || self.replacements.take(now).is_err() {
                     return AfterRefusal::Leave;
                 }
                 // Already wanted, unless what it brought has just been refused as well.
