@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::failure::Failure;
 use crate::clock::{Clock, Jitter};
-use crate::config::{Environment, passes_in_clear, proxy_of_environment};
+use crate::config::{Environment, StaticCredential, passes_in_clear, proxy_of_environment};
 use crate::keys::{self, Keys, Source};
 use crate::secret::SecretSource;
 use crate::upstream::Connector;
@@ -44,7 +44,7 @@ impl KeySetArguments {
         let name = self.keys.to_string();
         let mut config = keys::Config::new(self.keys.0);
         config.pin = self.pin;
-        config.credential = self.bearer_file.map(|file| keys::Credential {
+        config.credential = self.bearer_file.map(|file| StaticCredential {
             header: http::header::AUTHORIZATION,
             prefix: "Bearer ".to_owned(),
             secret: SecretSource::File(file),

@@ -17,9 +17,10 @@ use super::files::warn_if_world_readable;
 use super::report::Reporter;
 use super::urls::{append, check_http};
 use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of, word};
-use crate::credentials::{ClientCredentials, Config, Format, StaticCredentials};
+use crate::credentials::{ClientCredentials, Config, Format};
 use crate::gateway::endpoints::token;
 use crate::secret::{Secret, SecretSource};
+use crate::static_credential::StaticCredential;
 
 /// Holds the client secret itself. It has no flag, so it is not in the table of flags.
 pub(super) const SECRET_VARIABLE: &str = "JWE_GATEWAY_CLIENT_SECRET";
@@ -136,7 +137,7 @@ fn secret_by_value(section: &mut Section<'_>, secret: String, variable: &str) ->
     section.derived(SECRET_KEY, &HIDDEN, Secret::new(secret), origin).map(SecretSource::Value)
 }
 
-fn read_static(section: &mut Section<'_>) -> StaticCredentials {
+fn read_static(section: &mut Section<'_>) -> StaticCredential {
     let report = section.context.report;
     let header = section.setting("header", &HEADER, header::AUTHORIZATION);
     let is_authorization = header.value == header::AUTHORIZATION;
@@ -152,7 +153,7 @@ fn read_static(section: &mut Section<'_>) -> StaticCredentials {
     {
         secret.fault(report, "the secret contains bytes that a header cannot carry");
     }
-    StaticCredentials { header: header.value, prefix: prefix.value, secret: secret.value }
+    StaticCredential { header: header.value, prefix: prefix.value, secret: secret.value }
 }
 
 /// Reads the secret as the gateway will read it, so that a fault is reported now.

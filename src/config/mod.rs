@@ -45,15 +45,16 @@ pub use report::Summary;
 
 // The settings' own types, from the modules that they configure.
 pub use crate::admin::Config as AdminConfig;
-pub use crate::credentials::{ClientCredentials, Config as CredentialsConfig, Format, StaticCredentials};
+pub use crate::credentials::{ClientCredentials, Config as CredentialsConfig, Format};
 pub use crate::gateway::callers::{BadRule, Config as CallerConfig, KeyDigest, KeySource as CallerKeys, Rule};
 pub use crate::gateway::capacity::QuotaOverrides;
 pub use crate::gateway::config::{Config as GatewayConfig, Deadlines, Limits, Listen};
 pub use crate::gateway::route::{Encryption, TokenEndpoint};
 pub use crate::gateway::server::socket::Address;
 pub use crate::gateway::server::tls::TlsFiles;
-pub use crate::keys::{Config as KeysConfig, Credential as KeysCredential, Source as KeysSource};
+pub use crate::keys::{Config as KeysConfig, Source as KeysSource};
 pub use crate::path_prefix::{BadPathPrefix, PathPrefix};
+pub use crate::static_credential::StaticCredential;
 pub use crate::telemetry::Config as LogConfig;
 pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};
 pub(crate) use urls::passes_in_clear;

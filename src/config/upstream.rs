@@ -20,6 +20,7 @@ use crate::gateway::endpoints;
 use crate::gateway::route::{Encryption, TokenEndpoint};
 use crate::keys::Source;
 use crate::path_prefix::{BadPathPrefix, PathPrefix};
+use crate::static_credential::StaticCredential;
 use crate::{keys, upstream};
 
 /// The default paths of a provider's key set and token endpoint.
@@ -201,11 +202,10 @@ fn credential_for(
     source: &Source,
     credentials: &crate::credentials::Config,
     upstream: &Url,
-) -> Option<keys::Credential> {
+) -> Option<StaticCredential> {
     match (source, credentials) {
-        (Source::Url(url), crate::credentials::Config::Static(credentials)) if url.origin() == upstream.origin() => {
-            let crate::credentials::StaticCredentials { header, prefix, secret } = credentials.clone();
-            Some(keys::Credential { header, prefix, secret })
+        (Source::Url(url), crate::credentials::Config::Static(credential)) if url.origin() == upstream.origin() => {
+            Some(credential.clone())
         }
         _ => None,
     }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
 use url::Url;
 
 use crate::secret::SecretSource;
+use crate::static_credential::StaticCredential;
 
 /// A token request as a whole, from connecting to the last byte: ten times what a slow one needs.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ pub enum Config {
     /// Credentials by the client credentials grant (RFC 6749 section 4.4).
     ClientCredentials(ClientCredentials),
     /// A fixed value in a header.
-    Static(StaticCredentials),
+    Static(StaticCredential),
     /// Nothing is put on a request.
     None,
 }
@@ -56,17 +56,6 @@ pub enum Format {
     Form,
     /// A form with the secret in `Authorization: Basic` (RFC 6749 section 2.3.1, first form).
     Basic,
-}
-
-/// A fixed credential.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StaticCredentials {
-    /// The header that carries it.
-    pub header: HeaderName,
-    /// What stands before the secret, with the space if there is to be one: `"Bearer "`, or nothing.
-    pub prefix: String,
-    /// Read again every ten seconds or so, so that a rotated one needs no restart.
-    pub secret: SecretSource,
 }
 
 impl ClientCredentials {

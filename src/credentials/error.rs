@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::secret::UnreadableSecret;
+use crate::static_credential::BadCredential;
 
 /// A request cannot be given a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,12 +57,8 @@ pub(crate) enum RenewalError {
     /// 200, but no token that could be used.
     #[error("status 200 without a usable token: {0}")]
     NoToken(#[from] NoToken),
-    /// The secret could not be read.
     #[error(transparent)]
-    Secret(#[from] UnreadableSecret),
-    /// The secret, or the client id, has characters that cannot stand in a header.
-    #[error("the credential has characters that cannot stand in a header")]
-    NotForAHeader,
+    Credential(#[from] BadCredential),
     /// The renewal was given up because the process is ending, or by a fault of ours.
     #[error("the renewal was abandoned")]
     Abandoned,

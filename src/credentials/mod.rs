@@ -55,7 +55,7 @@ use http::header::AUTHORIZATION;
 use tokio::sync::Notify;
 use url::Url;
 
-pub use config::{ClientCredentials, Config, Format, StaticCredentials};
+pub use config::{ClientCredentials, Config, Format};
 pub(crate) use config::{RESERVED_MEMBERS, WAIT};
 pub(crate) use credential::Credential;
 pub(crate) use error::{NoToken, RenewalError, TokenError};
@@ -64,7 +64,7 @@ pub(crate) use snapshot::Snapshot;
 use crate::clock::{Clock, Jitter};
 use crate::secret::{Secret, SecretSource};
 use crate::single_flight::SingleFlight;
-use credential::header_value;
+use crate::static_credential::{BadCredential, StaticCredential, header_value};
 use state::{AfterRefusal, CachedCredential, Grant, RenewalOutcome, State};
 
 /// How often the secret's file is looked at while its content is refused: a person who has just
@@ -305,7 +305,7 @@ impl Credentials {
     }
 
     async fn mint(&self, config: &ClientCredentials) -> Result<Grant, RenewalError> {
-        let secret = config.client_secret.read_aside().await?;
+        let secret = config.client_secret.read_aside().await.map_err(BadCredential::from)?;
         *self.tried() = Some(secret.clone());
         let granted = fetch::fetch(config, &secret, &self.0.http, &self.0.clock).await?;
         let value = header_value("Bearer ", &granted.token)?;
@@ -322,9 +322,8 @@ impl Credentials {
     }
 }
 
-async fn read_static(config: &StaticCredentials) -> Result<Grant, RenewalError> {
-    let secret = config.secret.read_aside().await?;
-    let value = header_value(&config.prefix, &secret)?;
+async fn read_static(config: &StaticCredential) -> Result<Grant, RenewalError> {
+    let value = config.header_value().await?;
     Ok(Grant { header: config.header.clone(), value, life: None, scope: None })
 }
 

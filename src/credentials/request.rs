@@ -12,9 +12,9 @@ use serde::Serializer as _;
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-use super::credential::header_value;
 use super::{ClientCredentials, Format, RESERVED_MEMBERS, RenewalError};
 use crate::secret::Secret;
+use crate::static_credential::header_value;
 
 const GRANT_TYPE: (&str, &str) = ("grant_type", "client_credentials");
 
@@ -75,7 +75,7 @@ fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, RenewalError> 
     byte_serialize(halves[0].as_bytes()).for_each(|part| pair.push_str(part));
     pair.push(':');
     byte_serialize(halves[1].as_bytes()).for_each(|part| pair.push_str(part));
-    header_value("Basic ", &Secret::new(STANDARD.encode(pair.as_bytes())))
+    Ok(header_value("Basic ", &Secret::new(STANDARD.encode(pair.as_bytes())))?)
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderName;
 use url::Url;
 
-use crate::secret::SecretSource;
+use crate::static_credential::StaticCredential;
 
 /// No set is asked for again sooner than this, whatever its `Cache-Control` says: a provider
 /// that answers `max-age=0` must not be asked in a loop.
@@ -65,20 +64,9 @@ pub struct Config {
     pub pin: Vec<String>,
     /// What is presented when the set is fetched. A provider's set is public; a gateway that serves
     /// one from its cache wants to know who asks.
-    pub credential: Option<Credential>,
+    pub credential: Option<StaticCredential>,
     /// Where the last good set is kept for a restart during an outage. Default: nowhere.
     pub last_known_good: Option<PathBuf>,
-}
-
-/// A fixed value in a header.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Credential {
-    /// The header.
-    pub header: HeaderName,
-    /// What stands before the secret.
-    pub prefix: String,
-    /// Read anew for each fetch.
-    pub secret: SecretSource,
 }
 
 /// Where a JWK Set is published.

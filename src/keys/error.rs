@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::EntryState;
-use crate::secret::UnreadableSecret;
+use crate::static_credential::BadCredential;
 
 /// There is nothing to seal with. The provider's fault or the operator's, never the caller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,12 +59,8 @@ pub(crate) enum FetchError {
     /// 304 to a request that was not conditional (RFC 9110 section 15.4.5 forbids it).
     #[error("status 304 to an unconditional request")]
     NotModifiedUnasked,
-    /// What is to be presented with the fetch could not be read.
     #[error(transparent)]
-    Credential(UnreadableSecret),
-    /// What is to be presented has bytes that cannot stand in a header.
-    #[error("the credential for the fetch cannot stand in a header")]
-    CredentialNotText,
+    Credential(#[from] BadCredential),
     /// The file could not be read.
     #[error("the file cannot be read: {0}")]
     File(io::ErrorKind),

@@ -8,12 +8,11 @@ use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
 use tokio::io::AsyncReadExt;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::config::FILE_POLL;
 use super::freshness::stated_lifetime;
 use super::set::{KeySet, MAX_BYTES};
-use super::{Config, Credential, FetchError, Source};
+use super::{Config, FetchError, Source};
 use crate::clock::Clock;
 use crate::error_chain;
 
@@ -75,7 +74,7 @@ async fn get(
         request = request.header(IF_NONE_MATCH, etag);
     }
     if let Some(credential) = &config.credential {
-        request = request.header(credential.header.clone(), presented(credential).await?);
+        request = request.header(credential.header.clone(), credential.header_value().await?);
     }
     if wanted.bypass_caches {
         request = request.header(CACHE_CONTROL, "no-cache");
@@ -92,14 +91,6 @@ async fn get(
     let etag = response.headers().get(ETAG).cloned();
     let set = KeySet::parse(&body(response).await?)?;
     Ok(FetchResponse::Set { set, lifetime, etag })
-}
-
-async fn presented(credential: &Credential) -> Result<HeaderValue, FetchError> {
-    let secret = credential.secret.read_aside().await.map_err(FetchError::Credential)?;
-    let text = Zeroizing::new(format!("{}{}", credential.prefix, secret.expose()));
-    let mut value = HeaderValue::try_from(text.as_str()).map_err(|_| FetchError::CredentialNotText)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {

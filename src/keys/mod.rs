@@ -65,7 +65,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, OnceCell};
 
-pub use config::{Config, Credential, Source};
+pub use config::{Config, Source};
 pub(crate) use document::KeySetDocument;
 pub(crate) use error::{FetchError, NoUsableKey};
 pub(crate) use published::PublishedKeys;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::header::AUTHORIZATION;
 use jwe_gateway::config::Config;
 use jwe_gateway::config::Encryption;
-use jwe_gateway::config::{CredentialsConfig, StaticCredentials};
-use jwe_gateway::config::{KeysCredential as Credential, KeysSource as Source};
+use jwe_gateway::config::KeysSource as Source;
+use jwe_gateway::config::{CredentialsConfig, StaticCredential};
 use jwe_gateway::sandbox::Rotation;
 use jwe_gateway::secret::{Secret, SecretSource};
 use tokio::task::JoinSet;
@@ -53,9 +53,9 @@ pub(crate) fn sidecar_config(egress: &TestGateway, key: Option<&str>) -> Config 
     if let Some(key) = key {
         let secret = SecretSource::Value(Secret::new(key.to_owned()));
         let (header, prefix) = (AUTHORIZATION, "Bearer ".to_owned());
-        upstream.keys.credential =
-            Some(Credential { header: header.clone(), prefix: prefix.clone(), secret: secret.clone() });
-        upstream.credentials = CredentialsConfig::Static(StaticCredentials { header, prefix, secret });
+        let credential = StaticCredential { header, prefix, secret };
+        upstream.keys.credential = Some(credential.clone());
+        upstream.credentials = CredentialsConfig::Static(credential);
     }
     config
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("error_chain", &[]),
@@ -13,12 +13,13 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("clock", &[]),
     ("secret", &[]),
     ("single_flight", &[]),
+    ("static_credential", &["secret"]),
     ("watched_files", &["clock"]),
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
     ("admin", &[]),
-    ("keys", &["jose", "rate_limit", "error_chain", "clock", "secret", "single_flight"]),
-    ("credentials", &["rate_limit", "error_chain", "clock", "secret", "single_flight"]),
+    ("keys", &["jose", "rate_limit", "error_chain", "clock", "single_flight", "static_credential"]),
+    ("credentials", &["rate_limit", "error_chain", "clock", "secret", "single_flight", "static_credential"]),
     ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "watched_files"]),
     (
         "gateway",
@@ -37,7 +38,20 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         ],
     ),
     ("sandbox", &["jose", "clock", "secret"]),
-    ("config", &["admin", "gateway", "keys", "path_prefix", "secret", "telemetry", "credentials", "upstream"]),
+    (
+        "config",
+        &[
+            "admin",
+            "gateway",
+            "keys",
+            "path_prefix",
+            "secret",
+            "static_credential",
+            "telemetry",
+            "credentials",
+            "upstream",
+        ],
+    ),
     ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "credentials", "upstream"]),
     (
         "drill",

@@ -12,13 +12,13 @@ use uuid::Uuid;
 use super::Topology;
 use crate::app::{App, Dependencies};
 use crate::cli::failure::Failure;
-use crate::config::Config;
-use crate::credentials::{self, StaticCredentials};
+use crate::config::{Config, StaticCredential};
+use crate::credentials;
 use crate::gateway::access_log::Record;
 use crate::gateway::callers::{self, KeyDigest, KeySource};
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::route::Encryption;
-use crate::keys::{Credential, Source};
+use crate::keys::Source;
 use crate::sandbox::{Options, Received, Sandbox};
 use crate::secret::{Secret, SecretSource};
 
@@ -80,9 +80,9 @@ fn sidecar_of(egress: SocketAddr, key: &Secret, mut config: Config) -> Result<Co
     upstream.upstream.url = format!("http://{egress}").parse()?;
     upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json")?);
     let (header, prefix, secret) = (AUTHORIZATION, "Bearer ".to_owned(), SecretSource::Value(key.clone()));
-    upstream.keys.credential =
-        Some(Credential { header: header.clone(), prefix: prefix.clone(), secret: secret.clone() });
-    upstream.credentials = credentials::Config::Static(StaticCredentials { header, prefix, secret });
+    let credential = StaticCredential { header, prefix, secret };
+    upstream.keys.credential = Some(credential.clone());
+    upstream.credentials = credentials::Config::Static(credential);
     Ok(config)
 }
 

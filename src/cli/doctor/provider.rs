@@ -191,9 +191,7 @@ fn advice_on_fetch(error: &FetchError) -> &'static str {
         FetchError::NothingUsable { .. } => {
             "`jwe-gateway keys` lists the reason for each key; the provider must publish another key"
         }
-        FetchError::File(_) | FetchError::Credential(_) | FetchError::CredentialNotText => {
-            "correct the file that the message names"
-        }
+        FetchError::File(_) | FetchError::Credential(_) => "correct the file that the message names",
         _ => "a running gateway keeps trying, and uses the keys it has until then",
     }
 }
@@ -237,7 +235,7 @@ fn advice_on_renewal(error: &TokenError, last: Option<&RenewalError>) -> &'stati
         (TokenError::CredentialsRefused { .. }, _) | (_, Some(RenewalError::Refused { .. })) => {
             "compare client_id and the secret file with those from the provider, and `format` and `extra` with its documentation"
         }
-        (_, Some(RenewalError::Secret(_) | RenewalError::NotForAHeader)) => "correct the secret file",
+        (_, Some(RenewalError::Credential(_))) => "correct the secret file",
         (_, Some(RenewalError::Status(404) | RenewalError::Redirect(_) | RenewalError::NoToken(_))) => {
             "the token endpoint is at another URL: set `url` under [upstream.credentials]"
         }

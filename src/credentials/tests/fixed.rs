@@ -1,11 +1,12 @@
 //! Fixed credentials, and none.
 
 use super::*;
-use crate::credentials::{StaticCredentials, TokenError};
+use crate::credentials::TokenError;
+use crate::static_credential::{BadCredential, StaticCredential};
 
 fn fixed(header: &'static str, prefix: &str, secret: SecretSource) -> Config {
     let header = http::HeaderName::from_static(header);
-    Config::Static(StaticCredentials { header, prefix: prefix.into(), secret })
+    Config::Static(StaticCredential { header, prefix: prefix.into(), secret })
 }
 
 async fn applied(tokens: &Credentials) -> HeaderMap {
@@ -69,7 +70,7 @@ async fn a_fixed_credential_that_cannot_be_read_or_sent_is_none() {
     let (tokens, _hands) = super::tokens(fixed("x-api-key", "", newline));
     tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert_eq!(tokens.snapshot().last_error, Some(RenewalError::NotForAHeader));
+    assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Credential(BadCredential::NotHeaderText)));
 }
 
 #[tokio::test]

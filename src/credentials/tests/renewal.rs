@@ -187,7 +187,7 @@ async fn the_secret_is_read_again_for_each_renewal_and_an_unreadable_one_is_a_fa
     let (tokens, control) = tokens(Config::ClientCredentials(config));
     tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert!(matches!(tokens.snapshot().last_error, Some(RenewalError::Secret(_))));
+    assert!(matches!(tokens.snapshot().last_error, Some(RenewalError::Credential(_))));
     assert_eq!(endpoint.posts().await, 0);
     for secret in ["one", "two"] {
         std::fs::write(file.path(), secret).unwrap();
