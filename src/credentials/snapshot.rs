@@ -8,8 +8,6 @@ use super::{Config, RenewalError, TokenError};
 /// The credential as it is at one moment, without its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    /// `client-credentials`, `static` or `none`, as in the configuration.
-    pub kind: &'static str,
     /// Whether a request would get a credential now, or why not.
     pub usable: Result<(), TokenError>,
     /// How much of the life of the token in hand is left; none for other kinds.
@@ -26,15 +24,9 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(config: &Config, state: &State, now: Instant) -> Self {
-        let kind = match config {
-            Config::ClientCredentials(_) => "client-credentials",
-            Config::Static(_) => "static",
-            Config::None => "none",
-        };
         let has_one = matches!(config, Config::None) || state.credential(now).is_some();
         let counts = state.counts();
         Self {
-            kind,
             usable: if has_one { Ok(()) } else { Err(state.why_none(now)) },
             life_left: state.cached().and_then(|cached| cached.life_left(now)),
             last_error: state.last_error().cloned(),

@@ -22,7 +22,6 @@ pub(super) struct CachedKeySet {
     pub(super) age_when_received: Duration,
     pub(super) lifetime: Duration,
     pub(super) etag: Option<HeaderValue>,
-    pub(super) restored: bool,
 }
 
 /// Why the set in hand has no key to give.
@@ -76,9 +75,5 @@ impl CachedKeySet {
     /// Zero once the set is stale.
     pub(super) fn lifetime_left(&self, now: Instant) -> Duration {
         self.lifetime.saturating_sub(self.age(now))
-    }
-
-    pub(super) fn is_restored(&self) -> bool {
-        self.restored
     }
 }

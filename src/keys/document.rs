@@ -55,7 +55,6 @@ mod tests {
             age_when_received: Duration::from_secs(100),
             lifetime: Duration::from_secs(300),
             etag: None,
-            restored: false,
         }
     }
 

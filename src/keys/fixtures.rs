@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};
 
-use super::{Config, Keys, Source};
+use super::{Config, FetchError, Keys, Source};
 use crate::clock::{Clock, ClockControl, Jitter};
 use crate::jose::EncryptionKey;
 use crate::testing::Server;
@@ -85,6 +85,10 @@ impl Route {
     pub(super) fn keys(&self) -> (Keys, ClockControl) {
         keys(self.config())
     }
+}
+
+pub(super) fn last_error(keys: &Keys) -> Option<FetchError> {
+    keys.state().last_error().cloned()
 }
 
 pub(super) fn keys(config: Config) -> (Keys, ClockControl) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::selection::is_pinned;
 use super::state::State;
-use super::{Config, FetchError, NoUsableKey};
+use super::{Config, NoUsableKey};
 use crate::jose::{EncryptionKey, UnusableKey};
 
 /// The keys as they are at one moment.
@@ -19,10 +19,6 @@ pub(crate) struct Snapshot {
     pub age: Option<Duration>,
     /// How much of its lifetime is left; zero means that it is stale.
     pub lifetime_left: Option<Duration>,
-    /// Whether the set in hand came from the last-known-good file and nothing newer has come yet.
-    pub restored: bool,
-    /// Why the last fetch failed; none when it succeeded.
-    pub last_error: Option<FetchError>,
     /// Fetches that brought a good set, or confirmed the one in hand, since the start.
     pub fetches_ok: u64,
     /// Fetches that failed since the start.
@@ -129,8 +125,6 @@ impl Snapshot {
             entries,
             age: cached.map(|cached| cached.age(now)),
             lifetime_left: cached.map(|cached| cached.lifetime_left(now)),
-            restored: cached.is_some_and(|cached| cached.is_restored()),
-            last_error: state.last_error().cloned(),
             fetches_ok: counts.ok,
             fetches_failed: counts.failed,
             changes: counts.changes,

@@ -194,7 +194,7 @@ impl State {
         match adopted {
             Ok((set, lifetime, etag)) => {
                 self.first_seen.note(set.usable());
-                let changes = self.hold(set, now, Duration::ZERO, lifetime, etag, false);
+                let changes = self.hold(set, now, Duration::ZERO, lifetime, etag);
                 self.backoff.reset();
                 self.due = now + self.jitter.between(lifetime, REFRESH_AT.0, REFRESH_AT.1);
                 self.counts.ok += 1;
@@ -225,7 +225,7 @@ impl State {
         let lifetime = kept.lifetime.min(self.config.max_lifetime);
         // A moment in the future says that one of the two clocks was wrong, and not how old the set is.
         let age = wall.duration_since(kept.fetched).unwrap_or(Duration::ZERO);
-        self.hold(set, now, age, lifetime, None, true);
+        self.hold(set, now, age, lifetime, None);
         true
     }
 
@@ -236,20 +236,10 @@ impl State {
         age: Duration,
         lifetime: Duration,
         etag: Option<HeaderValue>,
-        restored: bool,
     ) -> Changes {
         let by_preference = by_preference(&set, &self.first_seen);
         let chosen = by_preference.iter().find(|key| is_pinned(key, &self.config.pin)).cloned();
-        let new = CachedKeySet {
-            set,
-            by_preference,
-            chosen,
-            received: now,
-            age_when_received: age,
-            lifetime,
-            etag,
-            restored,
-        };
+        let new = CachedKeySet { set, by_preference, chosen, received: now, age_when_received: age, lifetime, etag };
         let changes = Changes::between(self.cached.as_deref(), &new);
         self.cached = Some(Arc::new(new));
         changes

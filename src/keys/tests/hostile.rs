@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Route, document, jwk, keys, publishes, until};
+use super::super::fixtures::{Route, document, jwk, keys, last_error, publishes, until};
 use super::super::set::MAX_BYTES;
 use super::super::{Config, EntryState, FetchError, Source};
 
@@ -20,7 +20,7 @@ async fn outcome_of(answer: ResponseTemplate) -> Result<(), FetchError> {
     let (keys, _hands) = provider.keys();
     keys.refresh().await.unwrap();
     let outcome = keys.refresh().await;
-    assert_eq!(keys.snapshot().last_error, outcome.clone().err());
+    assert_eq!(last_error(&keys), outcome.clone().err());
     if outcome.is_err() {
         assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
         assert_eq!(keys.snapshot().fetches_failed, 1);

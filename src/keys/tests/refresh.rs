@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Route, keys, publishes, until};
+use super::super::fixtures::{Route, keys, last_error, publishes, until};
 use super::super::{FetchError, NoUsableKey};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ async fn while_refreshes_fail_the_last_good_set_serves_on_within_its_bound_and_t
     until(async || keys.snapshot().fetches_failed == 1).await;
     let stale = keys.snapshot();
     assert_eq!(stale.lifetime_left, Some(Duration::ZERO));
-    assert_eq!(stale.last_error, Some(FetchError::Status(500)));
+    assert_eq!(last_error(&keys), Some(FetchError::Status(500)));
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     control.advance(24 * 3600 * SECOND - SECOND);
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
