@@ -14,8 +14,12 @@ impl Keys {
                 for key in &changes.removed {
                     tracing::info!(upstream, %key, "the provider no longer publishes a key");
                 }
-                if let Some(key) = &changes.chosen {
-                    tracing::info!(upstream, %key, "messages are sealed with another key from now on");
+                match (&changes.chosen, &changes.replaced) {
+                    (Some(key), None) => tracing::info!(upstream, %key, "messages are sealed with this key"),
+                    (Some(key), Some(replaced)) => {
+                        tracing::info!(upstream, %key, %replaced, "messages are sealed with another key from now on");
+                    }
+                    (None, _) => {}
                 }
                 if changes.unusable {
                     self.report_unusable_entries();
@@ -57,5 +61,26 @@ impl Keys {
                 tracing::warn!(upstream, index, key, reason = %entry.state(), "a published key cannot be sealed with");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::KeyName;
+    use super::super::fixtures::{Route, logged};
+    use super::super::state::Changes;
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_key_that_replaces_one_is_called_another_key() {
+        let (keys, _control) = Route::start([]).await.keys();
+        let name = |kid: &str| KeyName { kid: Some(kid.to_owned()), thumbprint: None };
+        let first = Changes { chosen: Some(name("a")), ..Changes::default() };
+        let log = logged(|| keys.report(&FetchOutcome::Good(first)));
+        assert!(log.contains("messages are sealed with this key") && log.contains("key=a"), "{log}");
+        let second = Changes { chosen: Some(name("b")), replaced: Some(name("a")), ..Changes::default() };
+        let log = logged(|| keys.report(&FetchOutcome::Good(second)));
+        assert!(log.contains("messages are sealed with another key from now on"), "{log}");
+        assert!(log.contains("key=b replaced=a"), "{log}");
     }
 }

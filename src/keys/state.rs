@@ -73,8 +73,10 @@ pub(super) enum FetchOutcome {
 pub(super) struct Changes {
     pub(super) added: Vec<KeyName>,
     pub(super) removed: Vec<KeyName>,
-    /// The key that is sealed with from now on, if it is another one.
+    /// The key to seal with from now on, if it differs from the one before.
     pub(super) chosen: Option<KeyName>,
+    /// The key that `chosen` replaces. `None` for the first key.
+    pub(super) replaced: Option<KeyName>,
     /// Whether other entries than before cannot be used, or for other reasons.
     pub(super) unusable: bool,
     /// Whether the pins allow none of the keys, and these are others than before.
@@ -256,8 +258,10 @@ impl Changes {
         };
         let (added, removed) = (missing(&old_keys, &new_keys), missing(&new_keys, &old_keys));
         let is_news = !added.is_empty() || !removed.is_empty();
-        let chosen = new.chosen.as_ref().filter(|key| old.is_none_or(|old| old.chosen.as_ref() != Some(*key)));
+        let former = old.and_then(|old| old.chosen.as_ref());
+        let chosen = new.chosen.as_ref().filter(|key| former != Some(*key));
         Self {
+            replaced: chosen.and(former).map(|key| KeyName::of(key)),
             none_pinned: new.chosen.is_none() && is_news,
             added,
             removed,

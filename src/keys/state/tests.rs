@@ -47,10 +47,16 @@ fn keys_that_come_and_go_are_told() {
         changes(1, &[1, 2]),
         Changes { added: vec![name(1), name(2)], chosen: Some(name(1)), ..Changes::default() }
     );
-    assert_eq!(changes(2, &[2, 1]), Changes { chosen: Some(name(2)), ..Changes::default() });
+    assert_eq!(changes(2, &[2, 1]), Changes { chosen: Some(name(2)), replaced: Some(name(1)), ..Changes::default() });
     assert_eq!(
         changes(3, &[3, 2]),
-        Changes { added: vec![name(3)], removed: vec![name(1)], chosen: Some(name(3)), ..Changes::default() }
+        Changes {
+            added: vec![name(3)],
+            removed: vec![name(1)],
+            chosen: Some(name(3)),
+            replaced: Some(name(2)),
+            ..Changes::default()
+        }
     );
     assert_eq!(changes(4, &[3, 2]), Changes::default());
     assert_eq!(state.counts(), Counts { ok: 4, failed: 0, changes: 2 });
