@@ -2,6 +2,7 @@
 //! gets is a row of the table of refusals.
 
 use std::error::Error;
+use std::io;
 
 /// The error and its sources, outermost first, joined by colons. A library's error that repeats
 /// its source in its own text is not told twice.
@@ -17,6 +18,17 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// The cause of an input or output error in plain words. The standard library says "entity not found".
+#[must_use]
+pub(crate) fn io_cause(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory, not a file".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of the path is not a directory".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -36,6 +48,12 @@ mod tests {
         let middle = Middle(std::fmt::Error);
         assert_eq!(chain(&middle), format!("middle: inside: {}", std::fmt::Error));
         assert_eq!(chain(&Outside(middle)), format!("outside: middle: inside: {}", std::fmt::Error));
-        assert_eq!(chain(&std::io::Error::other(std::fmt::Error)), std::fmt::Error.to_string());
+        assert_eq!(chain(&io::Error::other(std::fmt::Error)), std::fmt::Error.to_string());
+    }
+
+    #[test]
+    fn the_cause_of_an_io_error_is_in_plain_words() {
+        assert_eq!(io_cause(io::ErrorKind::NotFound), "no such file");
+        assert_eq!(io_cause(io::ErrorKind::PermissionDenied), "permission denied");
     }
 }

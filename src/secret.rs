@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::error_chain::io_cause;
+
 /// A secret text: a client secret, an API key, an access token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
@@ -99,7 +101,7 @@ pub struct UnreadableSecret {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Cause {
-    #[error("{0}")]
+    #[error("{}", io_cause(*.0))]
     Io(io::ErrorKind),
     #[error("not UTF-8")]
     NotText,
@@ -147,7 +149,7 @@ mod tests {
         let binary = read(b"canary\xff").unwrap_err();
         assert!(!format!("{binary} {binary:?}").contains("canary"));
         let missing = SecretSource::File("/nowhere/secret".into()).read().unwrap_err();
-        assert!(missing.to_string().contains("/nowhere/secret"));
+        assert_eq!(missing.to_string(), "secret file /nowhere/secret: no such file");
     }
 
     #[test]

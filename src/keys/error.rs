@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::EntryState;
+use crate::error_chain::io_cause;
 use crate::static_credential::BadCredential;
 
 /// There is nothing to seal with. The provider's fault or the operator's, never the caller's.
@@ -62,7 +63,7 @@ pub(crate) enum FetchError {
     #[error(transparent)]
     Credential(#[from] BadCredential),
     /// The file could not be read.
-    #[error("the file cannot be read: {0}")]
+    #[error("the file cannot be read: {}", io_cause(*.0))]
     File(io::ErrorKind),
     /// More than 1 MiB.
     #[error("longer than {} bytes", super::set::MAX_BYTES)]

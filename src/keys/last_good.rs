@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::cached_set::CachedKeySet;
 use super::set::{KeySet, MAX_BYTES};
 use super::{FetchError, Source};
+use crate::error_chain::io_cause;
 
 /// The usable keys of a set of [`MAX_BYTES`], and the few fields beside them.
 const MAX_FILE_BYTES: u64 = MAX_BYTES as u64 + 4096;
@@ -42,7 +43,7 @@ struct Document {
 /// Why the file gives no set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotRestored {
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read: {}", io_cause(*.0))]
     Io(io::ErrorKind),
     #[error("it is not a file of ours")]
     NotOurs,

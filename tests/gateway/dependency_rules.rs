@@ -11,7 +11,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("error_chain", &[]),
     ("path_prefix", &[]),
     ("clock", &[]),
-    ("secret", &[]),
+    ("secret", &["error_chain"]),
     ("single_flight", &[]),
     ("static_credential", &["secret"]),
     ("watched_files", &["clock"]),

@@ -240,7 +240,7 @@ fn the_files_that_settings_name_are_checked() {
     let missing = faults(&SMALLEST.replace("SECRET", "/nowhere/secret"));
     assert_eq!(
         missing,
-        ["gateway.toml:4:13: upstream.credentials.client_secret_file: secret file /nowhere/secret: entity not found"]
+        ["gateway.toml:4:13: upstream.credentials.client_secret_file: secret file /nowhere/secret: no such file"]
     );
     assert!(upstream_fault("ca_file = \"/nowhere/ca.pem\"").ends_with("/nowhere/ca.pem cannot be read: no such file"));
     assert!(upstream_fault("ca_file = \"SECRET\"").ends_with("contains no PEM certificate"));
