@@ -35,7 +35,8 @@
 //! Leaf modules that all others may use: [`clock`] (time and random spread), [`error_chain`] (an error
 //! with its causes as one text), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`secret`],
 //! [`single_flight`] (work that several callers need is done once), [`static_credential`] (a header with a
-//! secret), [`watched_files`] (values that are reloaded when their files change).
+//! secret), [`transport_error`] (why a request for keys or a token got no response), [`watched_files`] (values
+//! that are reloaded when their files change).
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
@@ -66,5 +67,6 @@ mod static_credential;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+mod transport_error;
 mod upstream;
 mod watched_files;

@@ -25,6 +25,7 @@ use aws_lc_rs::digest::{Context, Digest, SHA256};
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::error_chain::io_cause;
 
 /// Certificates are renewed well before they expire, so ten seconds are early enough. An operator who has
 /// just replaced a file does not want to wait for minutes.
@@ -253,12 +254,7 @@ impl std::error::Error for UnreadableFile {}
 
 impl fmt::Display for UnreadableFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: cannot be read: ", self.path.display())?;
-        match self.cause {
-            // The standard library says "entity not found".
-            io::ErrorKind::NotFound => f.write_str("no such file"),
-            cause => cause.fmt(f),
-        }
+        write!(f, "{}: cannot be read: {}", self.path.display(), io_cause(self.cause))
     }
 }
 

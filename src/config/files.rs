@@ -6,14 +6,12 @@ use std::path::PathBuf;
 
 use super::file::Setting;
 use super::report::Reporter;
+use crate::error_chain::io_cause;
 use crate::secret::SecretSource;
 
 /// Why a file cannot be read, for a message.
 pub(super) fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
-        kind => kind.to_string(),
-    }
+    io_cause(error.kind())
 }
 
 /// Reports a file that cannot be read, or has no line that begins a PEM certificate.

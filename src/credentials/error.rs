@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::static_credential::BadCredential;
+use crate::transport_error;
 
 /// A request cannot be given a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,9 +25,36 @@ pub(crate) enum TokenError {
     },
 }
 
-/// A renewal brought no credential. The one in hand, if any, stays until its end.
+/// A renewal that brought no credential. The cached one, if there is one, stays in use until it expires.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RenewalError {
+#[error("{}{kind}", .endpoint.as_ref().map(|endpoint| format!("{endpoint}: ")).unwrap_or_default())]
+pub(crate) struct RenewalError {
+    /// The token endpoint, if it was asked.
+    endpoint: Option<String>,
+    pub(crate) kind: RenewalErrorKind,
+}
+
+impl RenewalError {
+    pub(super) fn at(endpoint: &Url, kind: RenewalErrorKind) -> Self {
+        Self { endpoint: Some(transport_error::location(endpoint)), kind }
+    }
+}
+
+impl From<RenewalErrorKind> for RenewalError {
+    fn from(kind: RenewalErrorKind) -> Self {
+        Self { endpoint: None, kind }
+    }
+}
+
+impl From<BadCredential> for RenewalError {
+    fn from(error: BadCredential) -> Self {
+        RenewalErrorKind::Credential(error).into()
+    }
+}
+
+/// Why a renewal failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RenewalErrorKind {
     /// 400, 401 or 403: the credentials are bad (RFC 6749 section 5.2).
     #[error("status {status}: our credentials are refused")]
     Refused {

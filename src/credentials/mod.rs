@@ -58,7 +58,7 @@ use url::Url;
 pub use config::{ClientCredentials, Config, Format};
 pub(crate) use config::{RESERVED_MEMBERS, WAIT};
 pub(crate) use credential::Credential;
-pub(crate) use error::{NoToken, RenewalError, TokenError};
+pub(crate) use error::{NoToken, RenewalError, RenewalErrorKind, TokenError};
 pub(crate) use snapshot::Snapshot;
 
 use crate::clock::{Clock, Jitter};
@@ -175,7 +175,7 @@ impl Credentials {
             let (number, due) = self.state().next_renewal();
             if self.0.clock.now() < due {
                 self.wait_until(due).await;
-            } else if self.join(number).await == Err(RenewalError::Abandoned) {
+            } else if is_abandoned(&self.join(number).await) {
                 // Such a renewal has not ended for the state, which would have it tried again at once.
                 self.0.clock.sleep(SECRET_POLL).await;
             }
@@ -225,7 +225,7 @@ impl Credentials {
                     return None;
                 }
                 clock.sleep_until(due).await;
-                if self.join(number).await == Err(RenewalError::Abandoned) {
+                if is_abandoned(&self.join(number).await) {
                     return None;
                 }
             }
@@ -265,7 +265,7 @@ impl Credentials {
     async fn join(&self, number: u64) -> RenewalResult {
         let credentials = self.clone();
         let renewal = async move { credentials.renew(number).await };
-        self.0.renewals.join(number, renewal).await.unwrap_or(Err(RenewalError::Abandoned))
+        self.0.renewals.join(number, renewal).await.unwrap_or_else(|_| Err(RenewalErrorKind::Abandoned.into()))
     }
 
     async fn renew(&self, number: u64) -> RenewalResult {
@@ -292,8 +292,8 @@ impl Credentials {
                 Ok(())
             }
             RenewalOutcome::Failed(error) => {
-                match &error {
-                    RenewalError::Refused { .. } => {
+                match &error.kind {
+                    RenewalErrorKind::Refused { .. } => {
                         tracing::error!(upstream, %error, has_token, "no new token")
                     }
                     _ => tracing::warn!(upstream, %error, has_token, "no new token"),
@@ -325,6 +325,10 @@ impl Credentials {
 async fn read_static(config: &StaticCredential) -> Result<Grant, RenewalError> {
     let value = config.header_value().await?;
     Ok(Grant { header: config.header.clone(), value, life: None, scope: None })
+}
+
+fn is_abandoned(outcome: &RenewalResult) -> bool {
+    matches!(outcome, Err(RenewalError { kind: RenewalErrorKind::Abandoned, .. }))
 }
 
 impl fmt::Debug for Credentials {

@@ -12,7 +12,7 @@ use serde::Serializer as _;
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-use super::{ClientCredentials, Format, RESERVED_MEMBERS, RenewalError};
+use super::{ClientCredentials, Format, RESERVED_MEMBERS, RenewalErrorKind};
 use crate::secret::Secret;
 use crate::static_credential::header_value;
 
@@ -27,7 +27,7 @@ pub(super) struct TokenRequest {
 
 impl TokenRequest {
     /// Writes the request with the secret as it is now.
-    pub(super) fn new(config: &ClientCredentials, secret: &Secret) -> Result<Self, RenewalError> {
+    pub(super) fn new(config: &ClientCredentials, secret: &Secret) -> Result<Self, RenewalErrorKind> {
         let id_and_secret = [("client_id", config.client_id.as_str()), ("client_secret", secret.expose())];
         let extra = config.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let extra = extra.filter(|(name, _)| !RESERVED_MEMBERS.contains(name));
@@ -68,7 +68,7 @@ fn form_encoded(members: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
 }
 
 /// RFC 6749 section 2.3.1: both halves are form-encoded before they become user and password.
-fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, RenewalError> {
+fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, RenewalErrorKind> {
     let halves = [client_id, secret.expose()];
     let capacity = halves.iter().map(|half| 3 * half.len()).sum::<usize>() + 1;
     let mut pair = Zeroizing::new(String::with_capacity(capacity));

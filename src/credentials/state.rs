@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Credential, RenewalError, TokenError};
+use super::{Credential, RenewalError, RenewalErrorKind, TokenError};
 use crate::clock::{Backoff, Jitter};
 use crate::rate_limit::TokenBucket;
 use crate::single_flight::FlightLog;
@@ -149,6 +149,10 @@ impl State {
         self.renewals.last_error()
     }
 
+    fn last_error_kind(&self) -> Option<&RenewalErrorKind> {
+        self.last_error().map(|error| &error.kind)
+    }
+
     /// Number of the renewal that a caller can join or start, and when the timer may start it.
     pub(super) fn next_renewal(&self) -> (u64, Instant) {
         (self.replacing.unwrap_or(0).max(self.renewals.next()), self.due)
@@ -166,8 +170,8 @@ impl State {
 
     /// Why a request that found no credential gets none.
     pub(super) fn why_none(&self, now: Instant) -> TokenError {
-        match self.last_error() {
-            Some(RenewalError::Refused { status }) => TokenError::CredentialsRefused { status: *status },
+        match self.last_error_kind() {
+            Some(RenewalErrorKind::Refused { status }) => TokenError::CredentialsRefused { status: *status },
             _ => TokenError::Unavailable { retry_after: self.due.saturating_duration_since(now).max(MIN_INTERVAL) },
         }
     }
@@ -180,7 +184,7 @@ impl State {
 
     /// Whether only another secret would help.
     pub(super) fn is_refused(&self) -> bool {
-        matches!(self.last_error(), Some(RenewalError::Refused { .. }))
+        matches!(self.last_error_kind(), Some(RenewalErrorKind::Refused { .. }))
     }
 
     /// The secret is no longer the one that was refused: try it at once.
@@ -211,7 +215,7 @@ impl State {
                 RenewalOutcome::Good
             }
             Err(error) => {
-                self.due = now + self.wait_after(&error);
+                self.due = now + self.wait_after(&error.kind);
                 self.counts.failed += 1;
                 RenewalOutcome::Failed(error)
             }
@@ -236,11 +240,11 @@ impl State {
         self.counts.ok += 1;
     }
 
-    fn wait_after(&mut self, error: &RenewalError) -> Duration {
+    fn wait_after(&mut self, error: &RenewalErrorKind) -> Duration {
         match error {
-            RenewalError::Refused { .. } => self.slow_backoff.next_wait(),
+            RenewalErrorKind::Refused { .. } => self.slow_backoff.next_wait(),
             // A little later than asked for, each of a fleet at another moment.
-            RenewalError::Busy { retry_after: Some(asked), .. } => {
+            RenewalErrorKind::Busy { retry_after: Some(asked), .. } => {
                 self.jitter.between((*asked).max(MIN_INTERVAL), 1.0, 1.1)
             }
             _ => self.backoff.next_wait(),
@@ -259,9 +263,10 @@ impl State {
                 let accepted = cached.credential.was_accepted();
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
                 // While no other can be had, one that some calls accept is better than none.
-                let is_barred =
-                    matches!(self.last_error(), Some(RenewalError::Refused { .. } | RenewalError::Busy { .. }))
-                        && now < self.due;
+                let is_barred = matches!(
+                    self.last_error_kind(),
+                    Some(RenewalErrorKind::Refused { .. } | RenewalErrorKind::Busy { .. })
+                ) && now < self.due;
                 if (is_paused && !accepted) || (is_barred && accepted) || self.replacements.take(now).is_err() {
                     return AfterRefusal::Leave;
                 }
@@ -269,7 +274,10 @@ impl State {
                 let number = *self.replacing.get_or_insert(next);
                 // Neither the timer nor a passing failure holds this one up; what the token
                 // endpoint asked for does.
-                if !matches!(self.last_error(), Some(RenewalError::Refused { .. } | RenewalError::Busy { .. })) {
+                if !matches!(
+                    self.last_error_kind(),
+                    Some(RenewalErrorKind::Refused { .. } | RenewalErrorKind::Busy { .. })
+                ) {
                     self.due = self.due.min(now);
                 }
                 if self.is_minted {

@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::EntryState;
+use super::{EntryState, Source};
 use crate::error_chain::io_cause;
 use crate::static_credential::BadCredential;
+use crate::transport_error;
 
 /// There is nothing to seal with. The provider's fault or the operator's, never the caller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,9 +43,27 @@ fn last(error: Option<&FetchError>) -> String {
     error.map(|error| format!("; the last attempt failed: {error}")).unwrap_or_default()
 }
 
-/// A fetch brought no good set. The one in hand, if any, stays. Holds no byte of the answer.
+/// A fetch that brought no good set. The cached set, if there is one, stays in use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FetchError {
+#[error("{location}: {kind}")]
+pub(crate) struct FetchError {
+    location: String,
+    pub(crate) kind: FetchErrorKind,
+}
+
+impl FetchError {
+    pub(super) fn new(source: &Source, kind: FetchErrorKind) -> Self {
+        let location = match source {
+            Source::Url(url) => transport_error::location(url),
+            Source::File(path) => path.display().to_string(),
+        };
+        Self { location, kind }
+    }
+}
+
+/// Why a fetch failed. The text contains no byte of the response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FetchErrorKind {
     /// The whole fetch took longer than allowed.
     #[error("no complete answer within {} ms", .0.as_millis())]
     Timeout(Duration),
@@ -63,7 +82,7 @@ pub(crate) enum FetchError {
     #[error(transparent)]
     Credential(#[from] BadCredential),
     /// The file could not be read.
-    #[error("the file cannot be read: {}", io_cause(*.0))]
+    #[error("cannot be read: {}", io_cause(*.0))]
     File(io::ErrorKind),
     /// More than 1 MiB.
     #[error("longer than {} bytes", super::set::MAX_BYTES)]

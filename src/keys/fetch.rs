@@ -12,9 +12,9 @@ use url::Url;
 use super::config::FILE_POLL;
 use super::freshness::stated_lifetime;
 use super::set::{KeySet, MAX_BYTES};
-use super::{Config, FetchError, Source};
+use super::{Config, FetchError, FetchErrorKind, Source};
 use crate::clock::Clock;
-use crate::error_chain;
+use crate::transport_error;
 
 /// RFC 7517 section 8.5, and what most providers call it. Only asked for: the answer's own
 /// `Content-Type` decides nothing, its content does.
@@ -50,16 +50,17 @@ pub(super) async fn fetch(
     clock: &Clock,
     request: FetchRequest,
 ) -> Result<FetchResponse, FetchError> {
-    let answer = async {
+    let response = async {
         match &config.source {
             Source::Url(url) => get(url, http, config, request).await,
             Source::File(path) => read(path).await,
         }
     };
-    tokio::select! {
-        answer = answer => answer,
-        () = clock.sleep(config.fetch_timeout) => Err(FetchError::Timeout(config.fetch_timeout)),
-    }
+    let response = tokio::select! {
+        response = response => response,
+        () = clock.sleep(config.fetch_timeout) => Err(FetchErrorKind::Timeout(config.fetch_timeout)),
+    };
+    response.map_err(|kind| FetchError::new(&config.source, kind))
 }
 
 async fn get(
@@ -67,7 +68,7 @@ async fn get(
     http: &reqwest::Client,
     config: &Config,
     wanted: FetchRequest,
-) -> Result<FetchResponse, FetchError> {
+) -> Result<FetchResponse, FetchErrorKind> {
     let mut request = http.get(url.clone()).header(ACCEPT, ACCEPTED);
     let is_conditional = wanted.etag.is_some();
     if let Some(etag) = wanted.etag {
@@ -84,36 +85,35 @@ async fn get(
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_MODIFIED if is_conditional => return Ok(FetchResponse::NotModified { lifetime }),
-        StatusCode::NOT_MODIFIED => return Err(FetchError::NotModifiedUnasked),
-        status if status.is_redirection() => return Err(FetchError::Redirect(status.as_u16())),
-        status => return Err(FetchError::Status(status.as_u16())),
+        StatusCode::NOT_MODIFIED => return Err(FetchErrorKind::NotModifiedUnasked),
+        status if status.is_redirection() => return Err(FetchErrorKind::Redirect(status.as_u16())),
+        status => return Err(FetchErrorKind::Status(status.as_u16())),
     }
     let etag = response.headers().get(ETAG).cloned();
     let set = KeySet::parse(&body(response).await?)?;
     Ok(FetchResponse::Set { set, lifetime, etag })
 }
 
-async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
+async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchErrorKind> {
     if response.content_length().is_some_and(|length| length > MAX_BYTES as u64) {
-        return Err(FetchError::TooLarge);
+        return Err(FetchErrorKind::TooLarge);
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
         if body.len() + chunk.len() > MAX_BYTES {
-            return Err(FetchError::TooLarge);
+            return Err(FetchErrorKind::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// With its causes, and without the URL: its query and userinfo may hold secrets.
-fn transport(error: reqwest::Error) -> FetchError {
-    FetchError::Transport(error_chain::chain(&error.without_url()))
+fn transport(error: reqwest::Error) -> FetchErrorKind {
+    FetchErrorKind::Transport(transport_error::describe(error))
 }
 
-async fn read(path: &Path) -> Result<FetchResponse, FetchError> {
-    let unreadable = |error: io::Error| FetchError::File(error.kind());
+async fn read(path: &Path) -> Result<FetchResponse, FetchErrorKind> {
+    let unreadable = |error: io::Error| FetchErrorKind::File(error.kind());
     let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
     let mut document = Vec::new();
     // One byte more than allowed tells a set that is too long from one that just fits.

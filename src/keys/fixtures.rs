@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};
 
-use super::{Config, FetchError, Keys, Source};
+use super::{Config, FetchErrorKind, Keys, Source};
 use crate::clock::{Clock, ClockControl, Jitter};
 use crate::jose::EncryptionKey;
 use crate::testing::Server;
@@ -111,8 +111,13 @@ pub(super) fn logged(write: impl FnOnce()) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-pub(super) fn last_error(keys: &Keys) -> Option<FetchError> {
-    keys.state().last_error().cloned()
+/// Fetches once. Leaves the location out of the error.
+pub(super) async fn refresh(keys: &Keys) -> Result<(), FetchErrorKind> {
+    keys.refresh().await.map_err(|error| error.kind)
+}
+
+pub(super) fn last_error(keys: &Keys) -> Option<FetchErrorKind> {
+    keys.state().last_error().map(|error| error.kind.clone())
 }
 
 pub(super) fn keys(config: Config) -> (Keys, ClockControl) {

@@ -17,8 +17,9 @@ use serde_json::Value;
 
 use super::cached_set::CachedKeySet;
 use super::set::{KeySet, MAX_BYTES};
-use super::{FetchError, Source};
+use super::{FetchErrorKind, Source};
 use crate::error_chain::io_cause;
+use crate::transport_error;
 
 /// The usable keys of a set of [`MAX_BYTES`], and the few fields beside them.
 const MAX_FILE_BYTES: u64 = MAX_BYTES as u64 + 4096;
@@ -50,7 +51,7 @@ pub(super) enum NotRestored {
     #[error("it holds the keys of another source")]
     OtherSource,
     #[error("{0}")]
-    NotGood(FetchError),
+    NotGood(FetchErrorKind),
 }
 
 /// Reads what was kept for this source.
@@ -93,7 +94,7 @@ fn name_of(source: &Source) -> String {
     match source {
         Source::Url(url) => {
             let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-            format!("{}{}{query}", url.origin().ascii_serialization(), url.path())
+            format!("{}{query}", transport_error::location(url))
         }
         Source::File(path) => path.display().to_string(),
     }

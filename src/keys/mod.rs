@@ -67,7 +67,7 @@ use tokio::sync::{Notify, OnceCell};
 
 pub use config::{Config, Source};
 pub(crate) use document::KeySetDocument;
-pub(crate) use error::{FetchError, NoUsableKey};
+pub(crate) use error::{FetchError, FetchErrorKind, NoUsableKey};
 pub(crate) use published::PublishedKeys;
 pub(crate) use snapshot::{Entry, EntryState, KeyName, Snapshot};
 
@@ -176,7 +176,7 @@ impl Keys {
                     () = self.0.clock.sleep_until(next.due) => {}
                     () = self.0.rescheduled.notified() => {}
                 }
-            } else if self.join(next.number, Reason::Schedule).await == Err(FetchError::Abandoned) {
+            } else if is_abandoned(&self.join(next.number, Reason::Schedule).await) {
                 // Such a fetch has not ended for the state, which would have it tried again at once.
                 self.0.clock.sleep(self.0.config.backoff_min).await;
             }
@@ -213,7 +213,7 @@ impl Keys {
             if decision.is_some() || is_confirmed {
                 return decision;
             }
-            if self.join(next, Reason::Refusal).await == Err(FetchError::Abandoned) {
+            if is_abandoned(&self.join(next, Reason::Refusal).await) {
                 return decide();
             }
         }
@@ -226,7 +226,7 @@ impl Keys {
             let number = self.state().next_fetch().number;
             let outcome = self.join(number, Reason::Refusal).await;
             let is_confirmed = number >= first && self.state().bypassed_caches(number);
-            if is_confirmed || outcome == Err(FetchError::Abandoned) {
+            if is_confirmed || is_abandoned(&outcome) {
                 return outcome;
             }
         }
@@ -244,7 +244,7 @@ impl Keys {
                     answer => return answer,
                 }
                 clock.sleep_until(next.due).await;
-                if self.join(next.number, Reason::Schedule).await == Err(FetchError::Abandoned) {
+                if is_abandoned(&self.join(next.number, Reason::Schedule).await) {
                     return self.cached_key();
                 }
             }
@@ -264,7 +264,8 @@ impl Keys {
     async fn join(&self, number: u64, reason: Reason) -> FetchResult {
         let keys = self.clone();
         let fetch = async move { keys.fetch(number, reason).await };
-        self.0.fetches.join(number, fetch).await.unwrap_or(Err(FetchError::Abandoned))
+        let outcome = self.0.fetches.join(number, fetch).await;
+        outcome.unwrap_or_else(|_| Err(FetchError::new(&self.0.config.source, FetchErrorKind::Abandoned)))
     }
 
     async fn fetch(&self, number: u64, reason: Reason) -> FetchResult {
@@ -360,6 +361,10 @@ impl Keys {
         // Poisoned means that another thread panicked inside `State`, which keeps no half-made change.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_abandoned(outcome: &FetchResult) -> bool {
+    matches!(outcome, Err(FetchError { kind: FetchErrorKind::Abandoned, .. }))
 }
 
 impl fmt::Debug for Keys {

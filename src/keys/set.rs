@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{EntryState, FetchError, KeyName};
+use super::{EntryState, FetchErrorKind, KeyName};
 use crate::jose::EncryptionKey;
 
 /// The most bytes of a JWK Set that are read: a hundred 8192-bit keys need a sixth of it.
@@ -39,25 +39,25 @@ pub(super) struct Entry {
 impl KeySet {
     /// Reads a JWK Set: a JSON object with an array `keys` (RFC 7517 section 5), of which at least
     /// one entry is usable.
-    pub(crate) fn parse(document: &[u8]) -> Result<Self, FetchError> {
+    pub(crate) fn parse(document: &[u8]) -> Result<Self, FetchErrorKind> {
         if document.len() > MAX_BYTES {
-            return Err(FetchError::TooLarge);
+            return Err(FetchErrorKind::TooLarge);
         }
         let document: Value = serde_json::from_slice(document)
-            .map_err(|error| FetchError::NotJson { line: error.line(), column: error.column() })?;
+            .map_err(|error| FetchErrorKind::NotJson { line: error.line(), column: error.column() })?;
         let Value::Object(mut document) = document else {
-            return Err(FetchError::NotAKeySet);
+            return Err(FetchErrorKind::NotAKeySet);
         };
         match document.remove("keys") {
             Some(Value::Array(keys)) => Self::from_jwks(keys),
-            _ => Err(FetchError::NotAKeySet),
+            _ => Err(FetchErrorKind::NotAKeySet),
         }
     }
 
     /// The set of these JWKs, of which at least one is usable.
-    pub(super) fn from_jwks(jwks: Vec<Value>) -> Result<Self, FetchError> {
+    pub(super) fn from_jwks(jwks: Vec<Value>) -> Result<Self, FetchErrorKind> {
         if jwks.len() > MAX_ENTRIES {
-            return Err(FetchError::TooManyKeys { entries: jwks.len() });
+            return Err(FetchErrorKind::TooManyKeys { entries: jwks.len() });
         }
         let mut entries: Vec<Entry> = jwks.into_iter().map(Entry::new).collect();
         let ambiguous: Vec<bool> =
@@ -70,7 +70,7 @@ impl KeySet {
         let set = Self { entries };
         if set.usable().next().is_none() {
             let first = set.entries.first().map(|entry| Box::new(entry.state.clone()));
-            return Err(FetchError::NothingUsable { entries: set.entries.len(), first });
+            return Err(FetchErrorKind::NothingUsable { entries: set.entries.len(), first });
         }
         Ok(set)
     }
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(keys: Value) -> Result<KeySet, FetchError> {
+    fn parse(keys: Value) -> Result<KeySet, FetchErrorKind> {
         KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
     }
 
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(kids(&set), ["b"]);
         assert_eq!(*set.entries()[0].state(), EntryState::AmbiguousKid);
         assert_eq!(*set.entries()[2].state(), EntryState::AmbiguousKid);
-        assert!(matches!(parse(json!([jwk("a", 1), jwk("a", 3)])), Err(FetchError::NothingUsable { .. })));
+        assert!(matches!(parse(json!([jwk("a", 1), jwk("a", 3)])), Err(FetchErrorKind::NothingUsable { .. })));
     }
 
     #[test]
@@ -233,29 +233,29 @@ mod tests {
 
     #[test]
     fn a_set_without_a_usable_key_is_a_failure() {
-        assert_eq!(parse(json!([])).unwrap_err(), FetchError::NothingUsable { entries: 0, first: None });
-        assert!(matches!(parse(json!([null])), Err(FetchError::NothingUsable { entries: 1, first: Some(_) })));
+        assert_eq!(parse(json!([])).unwrap_err(), FetchErrorKind::NothingUsable { entries: 0, first: None });
+        assert!(matches!(parse(json!([null])), Err(FetchErrorKind::NothingUsable { entries: 1, first: Some(_) })));
     }
 
     #[test]
     fn a_set_of_more_than_a_hundred_entries_is_refused_whole() {
         let many = |count: u64| parse((0..count).map(|seed| jwk(&seed.to_string(), seed)).collect());
         assert_eq!(many(100).unwrap().usable().count(), 100);
-        assert_eq!(many(101).unwrap_err(), FetchError::TooManyKeys { entries: 101 });
+        assert_eq!(many(101).unwrap_err(), FetchErrorKind::TooManyKeys { entries: 101 });
     }
 
     #[test]
     fn what_is_not_a_json_object_with_an_array_of_keys_is_a_failure() {
         let html = KeySet::parse(b"<html>canary</html>").unwrap_err();
-        assert_eq!(html, FetchError::NotJson { line: 1, column: 1 });
+        assert_eq!(html, FetchErrorKind::NotJson { line: 1, column: 1 });
         let whole = document(&[jwk("a", 1)]);
-        assert!(matches!(KeySet::parse(&whole[..whole.len() - 1]), Err(FetchError::NotJson { .. })));
-        assert!(matches!(KeySet::parse(b""), Err(FetchError::NotJson { .. })));
-        assert!(matches!(KeySet::parse("[".repeat(100_000).as_bytes()), Err(FetchError::NotJson { .. })));
+        assert!(matches!(KeySet::parse(&whole[..whole.len() - 1]), Err(FetchErrorKind::NotJson { .. })));
+        assert!(matches!(KeySet::parse(b""), Err(FetchErrorKind::NotJson { .. })));
+        assert!(matches!(KeySet::parse("[".repeat(100_000).as_bytes()), Err(FetchErrorKind::NotJson { .. })));
         for other in ["[]", "null", "{}", r#"{"keys":{}}"#, r#"{"keys":null}"#] {
-            assert_eq!(KeySet::parse(other.as_bytes()).unwrap_err(), FetchError::NotAKeySet, "{other}");
+            assert_eq!(KeySet::parse(other.as_bytes()).unwrap_err(), FetchErrorKind::NotAKeySet, "{other}");
         }
-        assert_eq!(KeySet::parse(&vec![b' '; MAX_BYTES + 1]).unwrap_err(), FetchError::TooLarge);
+        assert_eq!(KeySet::parse(&vec![b' '; MAX_BYTES + 1]).unwrap_err(), FetchErrorKind::TooLarge);
     }
 
     proptest::proptest! {

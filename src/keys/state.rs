@@ -13,7 +13,7 @@ use super::fetch::FetchResponse;
 use super::last_good::LastGood;
 use super::selection::{FirstSeen, by_preference, is_pinned};
 use super::set::KeySet;
-use super::{Config, FetchError, KeyName, NoUsableKey};
+use super::{Config, FetchError, FetchErrorKind, KeyName, NoUsableKey};
 use crate::clock::{Backoff, Jitter};
 use crate::jose::EncryptionKey;
 use crate::rate_limit::TokenBucket;
@@ -185,7 +185,9 @@ impl State {
             (FetchResponse::NotModified { lifetime }, Some(cached)) => {
                 Ok((Arc::clone(&cached.set), lifetime.unwrap_or(cached.lifetime), cached.etag.clone()))
             }
-            (FetchResponse::NotModified { .. }, None) => Err(FetchError::NotModifiedUnasked),
+            (FetchResponse::NotModified { .. }, None) => {
+                Err(FetchError::new(&self.config.source, FetchErrorKind::NotModifiedUnasked))
+            }
         });
         if !self.fetches.end(number, adopted.as_ref().map(|_| ()).map_err(Clone::clone)) {
             return FetchOutcome::Late;

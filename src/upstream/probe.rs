@@ -26,6 +26,7 @@ use x509_cert::der::Decode;
 use super::proxy::with_port;
 use super::{Config, Connector, ConnectorError};
 use crate::error_chain;
+use crate::transport_error::certificate_fault;
 
 /// How long the server may take to reject our certificate.
 const REJECTION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -67,6 +68,8 @@ pub(crate) enum ProbeError {
     ProxyRefused(String),
     #[error("the certificate is issued by {issuer}, which is not trusted")]
     Untrusted { issuer: String },
+    #[error("the certificate issued by {issuer} is not trusted: {cause}")]
+    BadCertificate { issuer: String, cause: String },
     #[error("the certificate is not for this host name")]
     WrongName,
     #[error("the certificate has expired")]
@@ -211,7 +214,7 @@ fn refused(error: &io::Error, issuer: String) -> ProbeError {
                 ProbeError::WrongName
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => ProbeError::Expired,
-            other => ProbeError::NoTls(format!("the certificate issued by {issuer} is rejected: {other}")),
+            other => ProbeError::BadCertificate { issuer, cause: certificate_fault(other) },
         },
         rustls::Error::AlertReceived(alert) => ProbeError::Refused(format!("{alert:?}")),
         other => ProbeError::NoTls(other.to_string()),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("error_chain", &[]),
@@ -14,13 +14,14 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("secret", &["error_chain"]),
     ("single_flight", &[]),
     ("static_credential", &["secret"]),
-    ("watched_files", &["clock"]),
+    ("transport_error", &["error_chain"]),
+    ("watched_files", &["clock", "error_chain"]),
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
     ("admin", &[]),
-    ("keys", &["jose", "rate_limit", "error_chain", "clock", "single_flight", "static_credential"]),
-    ("credentials", &["rate_limit", "error_chain", "clock", "secret", "single_flight", "static_credential"]),
-    ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "watched_files"]),
+    ("keys", &["jose", "rate_limit", "error_chain", "clock", "single_flight", "static_credential", "transport_error"]),
+    ("credentials", &["rate_limit", "clock", "secret", "single_flight", "static_credential", "transport_error"]),
+    ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "transport_error", "watched_files"]),
     (
         "gateway",
         &[
@@ -42,6 +43,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         "config",
         &[
             "admin",
+            "error_chain",
             "gateway",
             "keys",
             "path_prefix",

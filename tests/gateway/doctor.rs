@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use jwe_gateway::sandbox::{Fault, KeySetFault, Options, Sandbox};
+use rcgen::{BasicConstraints, IsCa};
 
 use crate::certificates::Authority;
 use crate::harness::TestGateway;
@@ -104,6 +105,26 @@ async fn an_untrusted_certificate_is_reported_with_its_issuer() {
     let url = format!("https://{}", unnamed.address);
     let (printed, _) = examine(&url, "secret", &["--ca-file", ca.to_str().unwrap()]).await;
     assert!(step(&printed, "tls").0.contains("not for this host name"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_self_signed_ca_certificate_is_reported_as_not_trusted() {
+    let authority = Authority::new();
+    let is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.install(&authority.issue_with(|params| params.is_ca = is_ca));
+    let provider = TestGateway::spawn_with(|config| authority.serve(config)).await;
+    let (printed, _) = examine(&format!("https://{}", provider.address), "secret", &[]).await;
+    let (verdict, advice) = step(&printed, "tls");
+    assert!(verdict.contains("is not trusted: it is the certificate of a CA"), "{printed}");
+    assert!(advice.contains("ca_file") && !printed.contains("check that the port"), "{printed}");
+
+    // The message of a fetch names the URL and the remedy too.
+    let keys = format!("https://{}/.well-known/jwks.json", provider.address);
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let (printed, _) = examine(&sandbox.url(), sandbox.client_secret(), &["--keys", &keys]).await;
+    let verdict = step(&printed, "keys").0;
+    assert!(verdict.contains(&format!("{keys}: the server's certificate is not trusted")), "{printed}");
+    assert!(verdict.contains("`ca_file`"), "{printed}");
 }
 
 #[tokio::test]

@@ -11,10 +11,10 @@ use super::finding::Findings;
 use super::listener::report_expiry;
 use crate::clock::{Clock, Jitter};
 use crate::config::Upstream;
-use crate::credentials::{self, Credentials, RenewalError, TokenError};
+use crate::credentials::{self, Credentials, RenewalErrorKind, TokenError};
 use crate::gateway::route::Encryption;
 use crate::jose::{Plaintext, seal};
-use crate::keys::{EntryState, FetchError, Keys, Source};
+use crate::keys::{EntryState, FetchErrorKind, Keys, Source};
 use crate::upstream::{Connector, Probe, ProbeError};
 
 pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
@@ -139,7 +139,7 @@ fn skip_from(first: &str, probe: &Probe, findings: &mut Findings) -> bool {
 
 fn advice_on_handshake(error: &ProbeError) -> &'static str {
     match error {
-        ProbeError::Untrusted { .. } => {
+        ProbeError::Untrusted { .. } | ProbeError::BadCertificate { .. } => {
             "if you trust this issuer (an internal CA, or a proxy that inspects TLS), name its certificate in `ca_file`"
         }
         ProbeError::WrongName => "`url` names another host than the certificate: correct `url`, or ask the provider",
@@ -154,8 +154,8 @@ fn advice_on_handshake(error: &ProbeError) -> &'static str {
 /// Returns whether there is a key to seal with.
 async fn examine_keys(keys: &Keys, url: Option<&Url>, hosts: &mut UnreachableHosts, findings: &mut Findings) -> bool {
     if let Err(error) = keys.refresh().await {
-        findings.fail("keys", &error, advice_on_fetch(&error));
-        if let (FetchError::Transport(_) | FetchError::Timeout(_), Some(url)) = (&error, url) {
+        findings.fail("keys", &error, advice_on_fetch(&error.kind));
+        if let (FetchErrorKind::Transport(_) | FetchErrorKind::Timeout(_), Some(url)) = (&error.kind, url) {
             hosts.add(url);
         }
         return false;
@@ -179,19 +179,20 @@ async fn examine_keys(keys: &Keys, url: Option<&Url>, hosts: &mut UnreachableHos
     }
 }
 
-fn advice_on_fetch(error: &FetchError) -> &'static str {
+fn advice_on_fetch(error: &FetchErrorKind) -> &'static str {
     match error {
-        FetchError::Status(401 | 403) => "the server of the key set wants a credential: see [upstream.credentials]",
-        FetchError::Status(404) | FetchError::Redirect(_) => {
+        FetchErrorKind::Status(401 | 403) => "the server of the key set wants a credential: see [upstream.credentials]",
+        FetchErrorKind::Status(404) | FetchErrorKind::Redirect(_) => {
             "the key set is at another URL: set `url` under [upstream.keys]"
         }
-        FetchError::NotJson { .. } | FetchError::NotAKeySet | FetchError::TooLarge | FetchError::TooManyKeys { .. } => {
-            "this URL does not serve a JWK Set: set `url` under [upstream.keys]"
-        }
-        FetchError::NothingUsable { .. } => {
+        FetchErrorKind::NotJson { .. }
+        | FetchErrorKind::NotAKeySet
+        | FetchErrorKind::TooLarge
+        | FetchErrorKind::TooManyKeys { .. } => "this URL does not serve a JWK Set: set `url` under [upstream.keys]",
+        FetchErrorKind::NothingUsable { .. } => {
             "`jwe-gateway keys` lists the reason for each key; the provider must publish another key"
         }
-        FetchError::File(_) | FetchError::Credential(_) => "correct the file that the message names",
+        FetchErrorKind::File(_) | FetchErrorKind::Credential(_) => "correct the file that the message names",
         _ => "a running gateway keeps trying, and uses the keys it has until then",
     }
 }
@@ -225,18 +226,18 @@ async fn examine_token(config: &credentials::Config, tokens: &Credentials, findi
         },
         (Err(error), last) => {
             let cause = last.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
-            findings.fail("token", cause, advice_on_renewal(&error, last.as_ref()));
+            findings.fail("token", cause, advice_on_renewal(&error, last.as_ref().map(|last| &last.kind)));
         }
     }
 }
 
-fn advice_on_renewal(error: &TokenError, last: Option<&RenewalError>) -> &'static str {
+fn advice_on_renewal(error: &TokenError, last: Option<&RenewalErrorKind>) -> &'static str {
     match (error, last) {
-        (TokenError::CredentialsRefused { .. }, _) | (_, Some(RenewalError::Refused { .. })) => {
+        (TokenError::CredentialsRefused { .. }, _) | (_, Some(RenewalErrorKind::Refused { .. })) => {
             "compare client_id and the secret file with those from the provider, and `format` and `extra` with its documentation"
         }
-        (_, Some(RenewalError::Credential(_))) => "correct the secret file",
-        (_, Some(RenewalError::Status(404) | RenewalError::Redirect(_) | RenewalError::NoToken(_))) => {
+        (_, Some(RenewalErrorKind::Credential(_))) => "correct the secret file",
+        (_, Some(RenewalErrorKind::Status(404) | RenewalErrorKind::Redirect(_) | RenewalErrorKind::NoToken(_))) => {
             "the token endpoint is at another URL: set `url` under [upstream.credentials]"
         }
         _ => "a running gateway keeps trying, and uses the token it has until then",

@@ -19,7 +19,7 @@ fn a_late_renewal_never_overwrites_a_newer_one() {
     let mut state = State::new(true, now, Jitter::seeded(1));
     assert_eq!(state.finish(2, grant(60 * SECOND), now), RenewalOutcome::Good);
     assert_eq!(state.finish(1, grant(60 * SECOND), now), RenewalOutcome::Late);
-    assert_eq!(state.finish(1, Err(RenewalError::Abandoned), now), RenewalOutcome::Late);
+    assert_eq!(state.finish(1, Err(RenewalErrorKind::Abandoned.into()), now), RenewalOutcome::Late);
     assert_eq!(serial(&state, now), Some(2));
     assert_eq!(state.begin(1), Err(Ok(())));
     assert_eq!(state.begin(3), Ok(()));
@@ -73,10 +73,10 @@ fn a_renewal_that_was_under_way_at_the_refusal_does_not_count_as_the_replacement
 #[test]
 fn a_token_that_some_calls_accept_is_kept_while_no_other_can_be_had() {
     let now = Clock::manual().0.now();
-    let busy = RenewalError::Busy { status: 429, retry_after: Some(30 * SECOND) };
+    let busy = RenewalErrorKind::Busy { status: 429, retry_after: Some(30 * SECOND) };
     let mut state = State::new(true, now, Jitter::seeded(1));
     let _ = state.finish(1, grant(600 * SECOND), now);
-    let _ = state.finish(2, Err(busy), now);
+    let _ = state.finish(2, Err(busy.into()), now);
     state.credential(now).unwrap().note_accepted();
     assert!(matches!(state.refused(1, now), AfterRefusal::Leave));
     assert_eq!(serial(&state, now), Some(1));
@@ -100,11 +100,11 @@ fn a_call_that_is_never_allowed_is_no_attack_on_the_token_endpoint() {
 #[test]
 fn a_refusal_does_not_override_what_the_token_endpoint_asked_for() {
     let now = Clock::manual().0.now();
-    let busy = RenewalError::Busy { status: 429, retry_after: Some(30 * SECOND) };
-    for error in [busy, RenewalError::Refused { status: 401 }] {
+    let busy = RenewalErrorKind::Busy { status: 429, retry_after: Some(30 * SECOND) };
+    for error in [busy, RenewalErrorKind::Refused { status: 401 }] {
         let mut state = State::new(true, now, Jitter::seeded(1));
         let _ = state.finish(1, grant(600 * SECOND), now);
-        let _ = state.finish(2, Err(error), now);
+        let _ = state.finish(2, Err(error.into()), now);
         let due = state.next_renewal().1;
         assert!(due >= now + 15 * SECOND);
         let _ = state.refused(1, now);
@@ -123,18 +123,18 @@ fn a_token_of_one_second_is_renewed_after_one_second_and_not_sooner() {
 #[derive(Clone, Debug)]
 enum Event {
     Granted(u32),
-    Failed(RenewalError),
+    Failed(RenewalErrorKind),
     Refused,
 }
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         (1u32..100_000).prop_map(Event::Granted),
-        Just(Event::Failed(RenewalError::Status(500))),
-        Just(Event::Failed(RenewalError::Refused { status: 401 })),
+        Just(Event::Failed(RenewalErrorKind::Status(500))),
+        Just(Event::Failed(RenewalErrorKind::Refused { status: 401 })),
         (0u64..60).prop_map(|seconds| {
             let retry_after = Some(Duration::from_secs(seconds));
-            Event::Failed(RenewalError::Busy { status: 503, retry_after })
+            Event::Failed(RenewalErrorKind::Busy { status: 503, retry_after })
         }),
         Just(Event::Refused),
     ]
@@ -159,7 +159,7 @@ proptest! {
                     prop_assert!(wait >= SECOND && (wait == SECOND || wait <= life * SECOND * 3 / 4));
                 }
                 Event::Failed(error) => {
-                    let _ = state.finish(number, Err(error), now);
+                    let _ = state.finish(number, Err(error.into()), now);
                     let wait = state.next_renewal().1 - now;
                     prop_assert!(wait >= SECOND / 2 && wait <= SLOW_BACKOFF.1);
                 }

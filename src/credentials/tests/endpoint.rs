@@ -27,12 +27,12 @@ async fn the_request_is_written_as_configured() {
 }
 
 /// What a renewal makes of this answer, after which a good one must mend everything.
-async fn outcome_of(answer: ResponseTemplate) -> RenewalError {
+async fn outcome_of(answer: ResponseTemplate) -> RenewalErrorKind {
     let endpoint = Endpoint::start([Answer::Is(answer), Answer::Grants(1000)]).await;
     let (tokens, control) = endpoint.tokens();
     tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    let error = tokens.snapshot().last_error.unwrap();
+    let error = last_error(&tokens).unwrap();
     control.advance(SECOND);
     assert_eq!(usable(&tokens).await, "Bearer token-1");
     error
@@ -41,27 +41,27 @@ async fn outcome_of(answer: ResponseTemplate) -> RenewalError {
 #[tokio::test]
 async fn a_200_without_a_usable_token_is_retried_and_never_sent_on() {
     let json = |body: Value| ResponseTemplate::new(200).set_body_json(body);
-    assert_eq!(outcome_of(ResponseTemplate::new(200)).await, RenewalError::NoToken(NoToken::NotAnObject));
+    assert_eq!(outcome_of(ResponseTemplate::new(200)).await, RenewalErrorKind::NoToken(NoToken::NotAnObject));
     let html = ResponseTemplate::new(200).set_body_string("<html>");
-    assert_eq!(outcome_of(html).await, RenewalError::NoToken(NoToken::NotAnObject));
-    assert_eq!(outcome_of(json(json!({}))).await, RenewalError::NoToken(NoToken::Missing));
+    assert_eq!(outcome_of(html).await, RenewalErrorKind::NoToken(NoToken::NotAnObject));
+    assert_eq!(outcome_of(json(json!({}))).await, RenewalErrorKind::NoToken(NoToken::Missing));
     let error = json(json!({ "error": "invalid_client" }));
-    assert_eq!(outcome_of(error).await, RenewalError::NoToken(NoToken::ErrorMember));
+    assert_eq!(outcome_of(error).await, RenewalErrorKind::NoToken(NoToken::ErrorMember));
     let newline = json(json!({ "access_token": "canary\nx: y" }));
-    assert_eq!(outcome_of(newline).await, RenewalError::NoToken(NoToken::NotB64Token));
+    assert_eq!(outcome_of(newline).await, RenewalErrorKind::NoToken(NoToken::NotB64Token));
     let mac = json(json!({ "access_token": "t", "token_type": "mac" }));
-    assert_eq!(outcome_of(mac).await, RenewalError::NoToken(NoToken::UnknownType));
+    assert_eq!(outcome_of(mac).await, RenewalErrorKind::NoToken(NoToken::UnknownType));
     let long = ResponseTemplate::new(200).set_body_bytes(vec![b' '; 65 * 1024]);
-    assert_eq!(outcome_of(long).await, RenewalError::TooLarge);
+    assert_eq!(outcome_of(long).await, RenewalErrorKind::TooLarge);
 }
 
 #[tokio::test]
 async fn a_status_that_says_nothing_about_our_credentials_is_retried() {
     for status in [201, 204, 404, 405, 500, 502, 504] {
-        assert_eq!(outcome_of(ResponseTemplate::new(status)).await, RenewalError::Status(status));
+        assert_eq!(outcome_of(ResponseTemplate::new(status)).await, RenewalErrorKind::Status(status));
     }
     let busy = outcome_of(ResponseTemplate::new(429)).await;
-    assert_eq!(busy, RenewalError::Busy { status: 429, retry_after: None });
+    assert_eq!(busy, RenewalErrorKind::Busy { status: 429, retry_after: None });
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn credentials_do_not_follow_a_redirect() {
     let elsewhere = Endpoint::start([Answer::Grants(1000)]).await;
     for status in [301, 302, 303, 307, 308] {
         let answer = ResponseTemplate::new(status).insert_header("location", elsewhere.config().url.as_str());
-        assert_eq!(outcome_of(answer).await, RenewalError::Redirect(status));
+        assert_eq!(outcome_of(answer).await, RenewalErrorKind::Redirect(status));
     }
     assert_eq!(elsewhere.posts().await, 0);
 }
@@ -82,7 +82,7 @@ async fn an_endpoint_that_does_not_answer_is_given_up_when_its_time_is_over() {
     until(async || endpoint.posts().await == 1).await;
     control.advance(5 * SECOND);
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Timeout(5 * SECOND)));
+    assert_eq!(last_error(&tokens), Some(RenewalErrorKind::Timeout(5 * SECOND)));
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn nothing_that_can_be_printed_holds_a_secret_a_token_or_an_answer() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_client_says_what_happened_and_not_where() {
+async fn a_connection_error_names_the_endpoint_without_user_and_query() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -119,6 +119,7 @@ async fn an_error_of_the_client_says_what_happened_and_not_where() {
     until(async || tokens.snapshot().renewals_failed == 1).await;
     assert!(matches!(tokens.current().await, Err(TokenError::Unavailable { .. })));
     let error = tokens.snapshot().last_error.unwrap();
+    assert!(error.to_string().starts_with(&format!("http://{address}/token: ")), "{error}");
     let text = format!("{error} {error:?} {tokens:?}");
     assert!(text.to_lowercase().contains("connect") && !text.contains("canary"), "{text}");
 }

@@ -70,7 +70,7 @@ async fn a_fixed_credential_that_cannot_be_read_or_sent_is_none() {
     let (tokens, _hands) = super::tokens(fixed("x-api-key", "", newline));
     tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Credential(BadCredential::NotHeaderText)));
+    assert_eq!(last_error(&tokens), Some(RenewalErrorKind::Credential(BadCredential::NotHeaderText)));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};
 
-use super::{ClientCredentials, Config, Credential, Credentials, RenewalError};
+use super::{ClientCredentials, Config, Credential, Credentials, RenewalErrorKind};
 use crate::clock::{Clock, ClockControl, Jitter};
 use crate::secret::{Secret, SecretSource};
 use crate::testing::{Server, client};
@@ -89,6 +89,10 @@ impl Endpoint {
 fn tokens(config: Config) -> (Credentials, ClockControl) {
     let (clock, control) = Clock::manual();
     (Credentials::new("provider", config, client(), clock, Jitter::seeded(1)), control)
+}
+
+fn last_error(tokens: &Credentials) -> Option<RenewalErrorKind> {
+    tokens.snapshot().last_error.map(|error| error.kind)
 }
 
 fn status(status: u16) -> Answer {

@@ -39,7 +39,7 @@ async fn the_old_token_serves_while_renewals_fail_and_an_expired_one_is_none() {
     until(async || tokens.snapshot().renewals_ok == 1).await;
     control.advance(750 * SECOND);
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Status(500)));
+    assert_eq!(last_error(&tokens), Some(RenewalErrorKind::Status(500)));
     control.advance(249 * SECOND);
     assert_eq!(usable(&tokens).await, "Bearer token-1");
     assert_eq!(tokens.snapshot().life_left, Some(SECOND));
@@ -150,7 +150,7 @@ async fn a_valid_token_serves_on_while_the_credentials_are_refused() {
     until(async || tokens.snapshot().renewals_ok == 1).await;
     control.advance(750 * SECOND);
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert_eq!(tokens.snapshot().last_error, Some(RenewalError::Refused { status: 401 }));
+    assert_eq!(last_error(&tokens), Some(RenewalErrorKind::Refused { status: 401 }));
     assert_eq!(usable(&tokens).await, "Bearer token-1");
 }
 
@@ -187,7 +187,7 @@ async fn the_secret_is_read_again_for_each_renewal_and_an_unreadable_one_is_a_fa
     let (tokens, control) = tokens(Config::ClientCredentials(config));
     tokio::spawn(tokens.clone().run_refresh());
     until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert!(matches!(tokens.snapshot().last_error, Some(RenewalError::Credential(_))));
+    assert!(matches!(last_error(&tokens), Some(RenewalErrorKind::Credential(_))));
     assert_eq!(endpoint.posts().await, 0);
     for secret in ["one", "two"] {
         std::fs::write(file.path(), secret).unwrap();

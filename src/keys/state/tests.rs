@@ -11,6 +11,10 @@ fn state(now: Instant) -> State {
     State::new(Arc::new(config), now, Jitter::seeded(1))
 }
 
+fn abandoned() -> FetchError {
+    FetchError::new(&Source::File("keys.json".into()), FetchErrorKind::Abandoned)
+}
+
 fn set(seeds: &[u64]) -> FetchResponse {
     let jwks = seeds.iter().map(|seed| jwk(&seed.to_string(), *seed)).collect();
     FetchResponse::Set { set: KeySet::from_jwks(jwks).unwrap(), lifetime: Some(100 * SECOND), etag: None }
@@ -28,7 +32,7 @@ fn a_late_answer_never_overwrites_a_newer_one() {
     state.send(2, false).unwrap();
     assert!(matches!(state.finish(2, Ok(set(&[2])), now), FetchOutcome::Good(_)));
     assert!(matches!(state.finish(1, Ok(set(&[1])), now), FetchOutcome::Late));
-    assert!(matches!(state.finish(1, Err(FetchError::Abandoned), now), FetchOutcome::Late));
+    assert!(matches!(state.finish(1, Err(abandoned()), now), FetchOutcome::Late));
     assert_eq!(kid(&state, now).unwrap(), "2");
     assert_eq!(state.last_error(), None);
     assert_eq!(state.send(1, false), Err(Ok(())));
@@ -90,7 +94,7 @@ fn a_failed_forced_fetch_brings_the_timer_forward_and_does_not_put_it_off() {
     let _ = state.finish(1, Ok(set(&[1])), start);
     for number in 2..100 {
         let due = state.next_fetch().due;
-        let _ = state.finish(number, Err(FetchError::Abandoned), start);
+        let _ = state.finish(number, Err(abandoned()), start);
         let sooner = state.next_fetch().due;
         assert!(start < sooner && sooner <= due && sooner <= start + SECOND);
     }
@@ -125,7 +129,7 @@ proptest! {
             now += seconds * SECOND;
             // Some answers land after a later one.
             let number = (newest + 2u64).saturating_sub(behind);
-            let _ = state.finish(number, seed.map(|seed| set(&[seed])).ok_or(FetchError::Abandoned), now);
+            let _ = state.finish(number, seed.map(|seed| set(&[seed])).ok_or_else(abandoned), now);
             if number > newest {
                 newest = number;
                 good = seed.map(|seed| (seed, now)).or(good);

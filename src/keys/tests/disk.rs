@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Route, document, jwk, keys, publishes, until};
-use super::super::{Config, FetchError, NoUsableKey, Source};
+use super::super::fixtures::{Route, document, jwk, keys, publishes, refresh, until};
+use super::super::{Config, FetchErrorKind, NoUsableKey, Source};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -35,9 +35,11 @@ async fn a_file_that_cannot_be_read_or_is_too_long_is_a_failure() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.json");
     let (keys, _hands) = keys(Config::new(Source::File(path.clone())));
-    assert_eq!(keys.refresh().await, Err(FetchError::File(std::io::ErrorKind::NotFound)));
+    let missing = keys.refresh().await.unwrap_err();
+    assert_eq!(missing.kind, FetchErrorKind::File(std::io::ErrorKind::NotFound));
+    assert_eq!(missing.to_string(), format!("{}: cannot be read: no such file", path.display()));
     fs::write(&path, vec![b' '; 2 * 1024 * 1024]).unwrap();
-    assert_eq!(keys.refresh().await, Err(FetchError::TooLarge));
+    assert_eq!(refresh(&keys).await, Err(FetchErrorKind::TooLarge));
     assert!(matches!(keys.snapshot().usable, Err(NoUsableKey::NeverFetched { last_error: Some(_) })));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wiremock::ResponseTemplate;
 
 use super::super::fixtures::{Route, keys, last_error, publishes, until};
-use super::super::{FetchError, NoUsableKey};
+use super::super::{FetchErrorKind, NoUsableKey};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -55,7 +55,7 @@ async fn while_refreshes_fail_the_last_good_set_serves_on_within_its_bound_and_t
     until(async || keys.snapshot().fetches_failed == 1).await;
     let stale = keys.snapshot();
     assert_eq!(stale.lifetime_left, Some(Duration::ZERO));
-    assert_eq!(last_error(&keys), Some(FetchError::Status(500)));
+    assert_eq!(last_error(&keys), Some(FetchErrorKind::Status(500)));
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     control.advance(24 * 3600 * SECOND - SECOND);
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
@@ -71,10 +71,10 @@ async fn a_provider_that_comes_up_late_needs_no_restart() {
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_failed == 1).await;
-    assert!(matches!(
-        keys.snapshot().usable,
-        Err(NoUsableKey::NeverFetched { last_error: Some(FetchError::Status(503)) })
-    ));
+    assert!(matches!(keys.snapshot().usable, Err(NoUsableKey::NeverFetched { last_error: Some(_) })));
+    assert_eq!(last_error(&keys), Some(FetchErrorKind::Status(503)));
+    let reason = keys.snapshot().usable.unwrap_err().to_string();
+    assert!(reason.contains(&format!("{}: status 503", provider.url())), "{reason}");
     let waiting = tokio::spawn({
         let keys = keys.clone();
         async move { keys.current().await }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use wiremock::ResponseTemplate;
 
 use super::super::fixtures::{Route, key, keys, last_error, publishes, until};
-use super::super::{Config, FetchError};
+use super::super::{Config, FetchErrorKind};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -93,7 +93,7 @@ async fn a_forced_fetch_that_fails_keeps_the_set_and_does_not_block_the_next() {
     let (keys, _hands) = provider.keys();
     let used = keys.current().await.unwrap();
     assert_eq!(keys.replacement_for(&used).await, None);
-    assert_eq!(last_error(&keys), Some(FetchError::Status(500)));
+    assert_eq!(last_error(&keys), Some(FetchErrorKind::Status(500)));
     assert_eq!(keys.current().await.unwrap(), used);
     assert_eq!(keys.replacement_for(&used).await.unwrap().kid(), Some("2"));
 }
