@@ -83,7 +83,7 @@ impl Writer {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
-    #[error("RUST_LOG: not a list of directives: {0}")]
+    #[error("RUST_LOG: not a list of directives such as info,jwe_gateway=debug: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
     #[error("the log of this process is already initialised: {0}")]
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),

@@ -29,7 +29,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let Some(jwks) = set["keys"].as_array() else {
         return Err(Failure::new("--keys: not a JWK Set: it has no array `keys`"));
     };
-    let keys: Vec<DecryptionKey> = jwks.iter().map(DecryptionKey::from_jwk).collect::<Result<_, _>>()?;
+    let keys = jwks.iter().map(DecryptionKey::from_jwk).collect::<Result<Vec<DecryptionKey>, _>>();
+    let keys =
+        keys.map_err(|error| Failure::new(format!("--keys: a key of the set is not a usable private key: {error}")))?;
     let mut message = Vec::new();
     tokio::io::stdin().read_to_end(&mut message).await?;
     let opened = open(message.trim_ascii_end(), &keys)?;
@@ -52,5 +54,5 @@ async fn load(source: &Source) -> Result<Value, Failure> {
         }
     };
     // The text of a JSON error contains nothing of the private keys.
-    serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("--keys: {error}")))
+    serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("--keys: not JSON: {error}")))
 }

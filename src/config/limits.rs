@@ -59,12 +59,17 @@ impl WrittenLimits {
         }
         for (upstream, quota) in upstreams.iter().zip(quotas) {
             if quota.max_body > self.max_body.value {
-                let message = format!("upstream {} has a larger max_body than [limits]", upstream.name);
+                let message = format!(
+                    "upstream {} has a larger max_body: raise this one, or lower that of the upstream",
+                    upstream.name
+                );
                 self.max_body.fault(report, message);
             }
             if quota.max_body > quota.buffered {
                 let (name, buffered) = (&upstream.name, (SIZE.show)(&quota.buffered));
-                let message = format!("upstream {name} may buffer {buffered}, which is less than its max_body");
+                let message = format!(
+                    "upstream {name} can buffer {buffered}, less than its max_body: raise buffered, or lower max_body"
+                );
                 self.buffered.fault_with(&self.max_body, report, message);
             }
         }

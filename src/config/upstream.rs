@@ -73,7 +73,7 @@ fn check_shadows(upstreams: &[(Setting<String>, Setting<PathPrefix>, Upstream)],
             other.fault_with(
                 prefix,
                 report,
-                format!("covers {path}, where another [[upstream]] emulates the token endpoint"),
+                format!("contains {path}, the token endpoint that another [[upstream]] emulates: use another prefix"),
             );
         }
     }

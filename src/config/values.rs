@@ -274,7 +274,7 @@ fn any_text(raw: &Raw<'_>) -> Result<String, String> {
 fn texts(raw: &Raw<'_>) -> Result<Vec<String>, String> {
     match raw {
         Raw::Written(DeValue::Array(items)) => items.iter().map(|item| text(&Raw::Written(item.get_ref()))).collect(),
-        Raw::Written(other) => Err(unexpected("an array of texts", other)),
+        Raw::Written(other) => Err(unexpected("an array of texts in quotes", other)),
         Raw::Given(text) => Ok(vec![(*text).to_owned()]),
     }
 }
@@ -314,7 +314,7 @@ fn show_statuses(statuses: &[StatusCode]) -> String {
 
 fn members(raw: &Raw<'_>) -> Result<Vec<(String, String)>, String> {
     let Raw::Written(DeValue::Table(table)) = raw else {
-        return Err("expected a table of texts, such as { scope = \"...\" }".into());
+        return Err("expected a table of texts in quotes, such as { scope = \"...\" }".into());
     };
     let mut members: Vec<_> = table.iter().collect();
     members.sort_by_key(|(name, _)| name.span().start);

@@ -21,7 +21,7 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
             findings.ok("bind", "the address is free");
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            findings.skip("bind", "a process listens there: this gateway, if it is running");
+            findings.skip("bind", "the address is in use, as expected while the gateway runs");
         }
         Err(error) => findings.fail("bind", error, advice_on(address)),
     }

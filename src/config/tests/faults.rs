@@ -81,7 +81,7 @@ fn a_value_of_a_wrong_type_is_a_fault_that_names_the_expected_type() {
     assert!(fault("limits.in_flight = \"5\"").ends_with("expected a whole number, found text"));
     assert!(fault("listen.anonymous = \"yes\"").ends_with("expected true or false without quotes, found text"));
     assert!(fault("limits.max_body = 1.5").ends_with("expected text in quotes, found a decimal number"));
-    assert!(upstream_fault("keys.pin = \"a\"").ends_with("expected an array of texts, found text"));
+    assert!(upstream_fault("keys.pin = \"a\"").ends_with("expected an array of texts in quotes, found text"));
     assert!(upstream_fault("keys.pin = [\"\"]").ends_with("must not be empty"));
     assert!(upstream_fault("credentials.extra = \"a\"").contains("expected a table of texts"));
     assert!(

@@ -110,8 +110,8 @@ fn a_caller_has_a_unique_name_and_a_key_or_a_certificate() {
         (vec![caller("a", &format!("{}\nallow = \"GET /\"", key("a")))], "caller.allow: expected an array"),
         (
             vec![caller("a", &format!("{}\nallow = [\"GET /\", \"GET a\", \"* /**/b\"]", key("a")))],
-            "caller.allow: \"GET a\": the path must begin with /, without empty or dot segments, escapes or a query; it \
-             is compared decoded; \"* /**/b\": * must be a whole segment",
+            "caller.allow: \"GET a\": the path must begin with /, and must not contain empty segments, dot \
+             segments, escapes or a query; \"* /**/b\": * must be a whole segment",
         ),
         (vec![caller("a", &format!("{}\nconcurrent = 0", key("a")))], "caller.concurrent: must be above zero"),
         (vec![caller("a", &format!("{}\nrate = 1", key("a")))], "caller.rate: unknown key"),
@@ -158,5 +158,5 @@ fn an_open_listener_is_allowed_with_callers_and_a_token_key_must_be_long() {
     let alone = faults(&format!("{open}{SMALLEST}"));
     assert!(alone[0].contains("or write a [[caller]]"), "{alone:?}");
     let fault = fault(&format!("[listen]\ntoken_key_file = {:?}", files.path("short")));
-    assert!(fault.contains("listen.token_key_file: the key for tokens has less than 16 bytes"), "{fault}");
+    assert!(fault.contains("listen.token_key_file: the secret for tokens must have at least 16 bytes"), "{fault}");
 }

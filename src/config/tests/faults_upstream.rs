@@ -128,7 +128,7 @@ fn an_emulated_token_endpoint_must_be_reachable_and_needs_a_caller_with_a_key() 
         ),
         (
             with(&format!("{SMALLEST}prefix = \"/v0\"\nname = \"other\"")),
-            "upstream[1].prefix: covers /v0/token, where another [[upstream]] emulates the token endpoint",
+            "upstream[1].prefix: contains /v0/token, the token endpoint that another [[upstream]] emulates: use another prefix",
         ),
     ] {
         let faults = faults(&toml);

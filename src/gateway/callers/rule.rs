@@ -40,7 +40,7 @@ pub enum BadRule {
     #[error("the method must be one of {}, or * for any", target::METHODS)]
     Method,
     /// The gateway forwards no request with such a path.
-    #[error("the path must begin with /, without empty or dot segments, escapes or a query; it is compared decoded")]
+    #[error("the path must begin with /, and must not contain empty segments, dot segments, escapes or a query")]
     Path,
     /// A star is part of a segment, or two stars are not at the end.
     #[error("* must be a whole segment, and ** must be the last segment")]

@@ -92,7 +92,7 @@ impl fmt::Debug for TokenKey {
 /// Why there is no key for tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTokenKey {
-    #[error("the key for tokens has less than {MIN_SECRET} bytes")]
+    #[error("the secret for tokens must have at least {MIN_SECRET} bytes")]
     TooShort,
     #[error("the operating system's random number generator failed")]
     NoRandomNumbers,

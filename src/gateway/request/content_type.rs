@@ -29,7 +29,7 @@ pub(crate) enum MediaTypeFault {
     Charset,
     /// A compressed body would have to be decompressed for the check, and its size would reveal something of
     /// its content.
-    #[error("the Content-Encoding must be identity")]
+    #[error("the Content-Encoding must be identity: send the body uncompressed")]
     Encoded,
 }
 
