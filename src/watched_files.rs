@@ -135,7 +135,7 @@ impl<L: Loader> Reloaded<L> {
         match polled {
             Ok(Ok(None)) => {
                 if self.failure.swap(None).is_some() {
-                    tracing::info!(name, "the files have the content again that is in use");
+                    tracing::info!(name, "the files again have the content that is in use");
                 }
             }
             Ok(Ok(Some(changed))) => {
@@ -264,7 +264,7 @@ struct Fingerprint(Digest);
 
 impl Fingerprint {
     fn of(contents: &FileContents) -> Self {
-        /// In place of a length: no file has so many bytes.
+        /// The length of a file that cannot be read. No real file has so many bytes.
         const UNREADABLE: u64 = u64::MAX;
         let mut context = Context::new(&SHA256);
         for read in &contents.0 {

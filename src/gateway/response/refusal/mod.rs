@@ -80,19 +80,19 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     CredentialsRefused(TokenError),
     /// There is no connection, so nothing was sent.
-    #[error("no connection to the upstream")]
-    UpstreamUnreachable(#[source] SendError),
+    #[error(transparent)]
+    UpstreamUnreachable(SendError),
     /// The connection broke, or the reply is not HTTP. The provider may have processed the request.
-    #[error("the upstream's reply is broken")]
-    UpstreamProtocol(#[source] SendError),
+    #[error(transparent)]
+    UpstreamProtocol(SendError),
     /// Status 101. The gateway never asks for another protocol.
     #[error("the upstream switched protocols without being asked")]
     UpstreamUpgrade,
     #[error("the upstream's reply has a transfer coding other than chunked")]
     UpstreamEncoding,
     /// No connection or no reply in time. After a connection the provider may have processed the request.
-    #[error("the upstream did not reply in time")]
-    UpstreamTimeout(#[source] SendError),
+    #[error(transparent)]
+    UpstreamTimeout(SendError),
     /// `deadlines.exchange` ended.
     #[error("the exchange took too long")]
     ExchangeTimeout(Sent),
