@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     /// With --gateway: address of the sandbox
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090", requires = "gateway")]
     listen: SocketAddr,
-    /// With --gateway: address of the sandbox's management API
+    /// With --gateway: address of the sandbox's management interface
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091", requires = "gateway")]
     management: SocketAddr,
 }

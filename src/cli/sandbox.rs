@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     /// Address of the simulated provider
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
-    /// Address of the management API: rotate keys, list received requests, get the private keys
+    /// Address of the management interface: rotate keys, list received requests, get the private keys
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
     management: SocketAddr,
     /// Write the secrets to files for the examples in deploy/; the directory must be new, or written by a
@@ -45,7 +45,7 @@ fn greeting(sandbox: &Sandbox, arguments: &Arguments) -> String {
     let secrets = secrets.map(|directory| format!("  secrets     {}\n", directory.display())).unwrap_or_default();
     format!(
         "{banner}\n\n  provider    {url}\n  management  {management}\n  client id   {id}\n  secret      {secret}\n{secrets}\n\
-         run a gateway to it:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run --upstream {url} --client-id {id}\n\n\
+         run a gateway in front of it:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run --upstream {url} --client-id {id}\n\n\
          list what it received:\n\n  curl -s {management}/received\n\n"
     )
 }

@@ -32,8 +32,8 @@ pub(super) async fn list(state: &Arc<SandboxState>) -> ApiResponse {
     match listed.await {
         Ok(list) => ApiResponse::ok(list),
         Err(error) => {
-            tracing::error!(%error, "sandbox: the recorded calls could not be listed");
-            error_response(StatusCode::INTERNAL_SERVER_ERROR, "the recorded calls could not be listed")
+            tracing::error!(%error, "sandbox: the recorded requests could not be listed");
+            error_response(StatusCode::INTERNAL_SERVER_ERROR, "the recorded requests could not be listed")
         }
     }
 }

@@ -30,10 +30,10 @@ const VERBS: [(&str, &str); 12] = [
     ("POST /retire?kid=KID", "remove one key from the set at once"),
     ("POST /revoke-tokens", "revoke all tokens issued so far"),
     ("GET /keys/private", "the JWK Set with private members"),
-    ("GET /received", "the recorded calls, oldest first"),
-    ("GET /received/last/body", "the body of the last call after opening, as bytes"),
-    ("GET /received/N/body", "the body of call number N after opening, as bytes"),
-    ("DELETE /received", "delete the recorded calls"),
+    ("GET /received", "the recorded requests, oldest first"),
+    ("GET /received/last/body", "the body of the last request after opening, as bytes"),
+    ("GET /received/N/body", "the body of request number N after opening, as bytes"),
+    ("DELETE /received", "delete the recorded requests"),
     ("GET /faults", "the armed faults, and a sample of each fault"),
     (
         "POST /faults",
@@ -186,7 +186,7 @@ fn octet_stream(bytes: Bytes) -> Response<ScriptedBody> {
 }
 
 fn not_found() -> ApiResponse {
-    error_response(StatusCode::NOT_FOUND, "no such operation or recorded call; GET / lists the operations")
+    error_response(StatusCode::NOT_FOUND, "no such operation or recorded request; GET / lists the operations")
 }
 
 pub(super) fn error_response(status: StatusCode, message: &str) -> ApiResponse {

@@ -124,7 +124,7 @@ impl Report {
             ("resealed after a 400", known(score.resealed)),
             ("resent after a 401", known(score.resent)),
             ("sealed with a retired key", score.sealed_with_retired_key.to_string()),
-            ("keys used", format!("{keys_used} of {} published", score.published)),
+            ("new keys used", format!("{keys_used} of {} published", score.published)),
             ("publication to first use", quantiles(score.adoption)),
             ("latency without faults", quantiles(score.latency_normal)),
             ("latency during faults", quantiles(score.latency_during_faults)),
@@ -139,7 +139,7 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
     let Score { requests, lost, duplicated, unread_calls, .. } = score;
     if *unread_calls > 0 {
         return Verdict::Fail(format!(
-            "the sandbox dropped {unread_calls} calls before the drill read them; use a lower rate"
+            "the sandbox dropped {unread_calls} requests before the drill read them; use a lower rate"
         ));
     }
     if *requests > 0 && nothing_arrived {
@@ -164,7 +164,7 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
     let keys_used = score.adoption.map_or(0, |adoption| adoption.count);
     // The last key may be published just before the load ends.
     if keys_used + 1 < cuts {
-        return Verdict::Fail(format!("only {keys_used} keys were used after {cuts} hard cuts; use a higher rate"));
+        return Verdict::Fail(format!("only {keys_used} new keys were used after {cuts} hard cuts; use a higher rate"));
     }
     if count(|change| matches!(change, Change::OutageStarted)) > 0 && score.key_set_fetches < 2 {
         return Verdict::Fail(

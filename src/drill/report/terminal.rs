@@ -42,7 +42,7 @@ fn timeline(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
         row(f, if index == 0 { "events" } else { "" }, marks.into_iter())?;
     }
     let second = timeline.bucket.as_secs_f64();
-    writeln!(f, "\n  a column is {second:.2} s, a full block is {max_count} requests, · is published and not used")?;
+    writeln!(f, "\n  a column is {second:.2} s, a full block is {max_count} requests, · means published and not used")?;
     writeln!(f, "  {}", legend(&report.events))
 }
 
@@ -66,7 +66,7 @@ fn row(f: &mut fmt::Formatter<'_>, label: &str, cells: impl Iterator<Item = char
     writeln!(f, "{}", format!("{label:>LABEL$} {cells}").trim_end())
 }
 
-/// Five times, each at its column.
+/// About five points in time, each at its column.
 fn axis(f: &mut fmt::Formatter<'_>, timeline: &Timeline) -> fmt::Result {
     let mut line = String::new();
     for column in (0..timeline.columns()).step_by(timeline.columns() / 5) {
@@ -140,7 +140,7 @@ mod tests {
                 "              events                             C",
                 "                                                 T",
                 "",
-                "  a column is 0.07 s, a full block is 1 requests, · is published and not used",
+                "  a column is 0.07 s, a full block is 1 requests, · means published and not used",
             ],
             "{text}"
         );
@@ -153,7 +153,7 @@ mod tests {
             "jwe-gateway drill: hard-cut, 1 requests/s for 4 s, seed 1",
             "  requests                    4",
             "  lost                        0",
-            "  keys used                   1 of 1 published",
+            "  new keys used               1 of 1 published",
             "  publication to first use    p50 130 ms, p99 130 ms, max 130 ms",
             "  latency without faults      p50 5.0 ms, p99 5.0 ms, max 5.0 ms",
             "PASS  4 requests, 1 hard cut: none lost, none duplicated",
