@@ -1,11 +1,10 @@
-//! An error told whole: what failed, and why, and why that. For logs and terminals; what a caller
-//! gets is a row of the table of refusals.
+//! Texts of errors with their causes, for logs and terminals. A caller gets a row of the table of refusals instead.
 
 use std::error::Error;
 use std::io;
 
-/// The error and its sources, outermost first, joined by colons. A library's error that repeats
-/// its source in its own text is not told twice.
+/// The error and its sources, outermost first, joined by colons. Some libraries repeat the source in the text of the
+/// error; such a source is left out.
 #[must_use]
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -44,7 +43,7 @@ mod tests {
     struct Middle(#[source] std::fmt::Error);
 
     #[test]
-    fn causes_follow_each_other_and_none_is_told_twice() {
+    fn causes_are_joined_and_none_is_repeated() {
         let middle = Middle(std::fmt::Error);
         assert_eq!(chain(&middle), format!("middle: inside: {}", std::fmt::Error));
         assert_eq!(chain(&Outside(middle)), format!("outside: middle: inside: {}", std::fmt::Error));

@@ -309,7 +309,7 @@ async fn half_a_body_is_never_sent() {
 }
 
 #[tokio::test]
-async fn callers_that_leave_within_their_bodies_do_not_disturb_others() {
+async fn callers_that_disconnect_during_their_bodies_do_not_disturb_others() {
     let gateway = TestGateway::spawn().await;
     for _ in 0..50 {
         let mut caller = TcpStream::connect(gateway.address).await.unwrap();

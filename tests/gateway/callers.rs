@@ -50,7 +50,7 @@ async fn a_request_without_a_known_key_is_refused_and_learns_nothing_about_paths
 }
 
 #[tokio::test]
-async fn a_caller_may_send_what_its_rules_allow_and_no_variant_of_other_paths() {
+async fn rules_allow_their_paths_and_no_variant_of_other_paths() {
     let rules = ["POST /v0/bank/credentials/*", "GET /v0/bank/available"];
     let allow = Some(rules.iter().map(|rule| rule.parse().unwrap()).collect());
     let gateway = spawn(vec![CallerConfig { allow, ..caller("a") }, caller("b")]).await;

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_contains_a_line_break_or_is_missing() {
+    async fn the_faults_of_the_token_put_a_line_break_into_it_or_omit_it() {
         let sandbox = TestSandbox::start().await;
         let token = with(&sandbox, TokenFault::NewlineInToken).await.ok()["access_token"].take();
         assert!(token.as_str().unwrap().contains("\r\n"));
