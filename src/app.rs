@@ -64,7 +64,7 @@ pub enum BuildError {
     Upstream {
         /// The upstream's configured name.
         name: String,
-        /// What is wrong.
+        /// The fault.
         cause: ConnectorError,
     },
     /// A caller's keys cannot be read, or two callers have the same key.
@@ -86,7 +86,7 @@ pub enum BuildError {
         what: &'static str,
         /// The configured address.
         address: Address,
-        /// What the operating system reports.
+        /// The error of the operating system.
         cause: io::Error,
     },
 }

@@ -1,8 +1,8 @@
 //! An encrypting gateway proxy for APIs that accept JWE request bodies.
 //!
 //! In-house services send plain JSON over HTTP. The gateway seals each body as a compact JWE
-//! (`RSA-OAEP-256` / `A256CBC-HS512`) with the provider's published key, adds the bearer token that it
-//! obtains and renews itself, and forwards the request. The reply streams back.
+//! (`RSA-OAEP-256` / `A256CBC-HS512`) with the provider's published key. It adds a bearer token, which it obtains
+//! and renews itself, and forwards the request. The reply streams back.
 //!
 //! # The path of a request
 //!

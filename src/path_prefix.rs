@@ -53,8 +53,8 @@ impl PathPrefix {
         percent_decode_str(&self.0).all(|byte| path.next() == Some(byte)) && matches!(path.next(), None | Some(b'/'))
     }
 
-    /// The rest of `path` after this prefix, from the slash on; `/` where nothing follows. None if `path` is
-    /// not below this prefix, or if an escaped slash ends the prefix.
+    /// Returns the rest of `path` after this prefix, from the slash on, or `/` if nothing follows. None if `path`
+    /// is not below this prefix, or if the slash after the prefix is escaped.
     pub(crate) fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut ends = path.match_indices('/').map(|(index, _)| index).chain([path.len()]);
         let end = ends.find(|end| percent_decode_str(&path[..*end]).eq(percent_decode_str(&self.0)))?;
@@ -62,7 +62,7 @@ impl PathPrefix {
         Some(if rest.is_empty() { "/" } else { rest })
     }
 
-    /// `path`, which begins with a slash, below this prefix.
+    /// Returns this prefix followed by `path`, which begins with a slash.
     pub(crate) fn join(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }

@@ -1,14 +1,14 @@
-//! How much of something may happen: a token bucket.
+//! A token bucket: allows a burst, then one at each interval.
 //!
-//! Rejected: a fixed cooldown. What it forbids is most often the one that mattered: after a first
-//! rotation the fetch that the next one needs, after a burst of requests the caller's next.
+//! Rejected: a fixed cooldown. It often forbids the event that matters most: after one key rotation, the fetch that
+//! the next rotation needs.
 
 use std::time::{Duration, Instant};
 
 /// A bucket that holds a burst and is refilled by one at each interval.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
-    /// When the bucket is, or was, full again. What is taken moves it on by an interval.
+    /// The time when the bucket is full again. Each token that is taken moves it by one interval.
     full_at: Instant,
     burst: u32,
     interval: Duration,
@@ -21,13 +21,13 @@ impl TokenBucket {
         Self { full_at: now, burst, interval }
     }
 
-    /// Takes one.
+    /// Takes one token.
     ///
     /// # Errors
-    /// When there is none: the moment when there will be one.
+    /// If the bucket is empty: the time when it has a token again.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let full_at = self.full_at.max(now) + self.interval;
-        // With this one taken, the bucket may lack at most a burst.
+        // Without this token, the bucket lacks at most a whole burst.
         match full_at.checked_sub(self.interval * self.burst) {
             Some(earliest) if earliest > now => Err(earliest),
             _ => {

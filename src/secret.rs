@@ -1,8 +1,8 @@
-//! Values that must not be seen, and where they are read from.
+//! Secrets, and the files they are read from.
 //!
 //! A [`Secret`] has no `Display` and no `Serialize`, its `Debug` prints a placeholder, and its
-//! memory is wiped when it is dropped. A secret on the command line would be in every
-//! process listing, so no flag takes one: only the path of a file that holds it.
+//! memory is wiped when it is dropped. No flag takes a secret, because every process listing would show
+//! it: a flag takes the path of a file that holds the secret.
 
 use std::fmt;
 use std::io;
@@ -17,13 +17,13 @@ use crate::error_chain::io_cause;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over; nothing else should keep a copy.
+    /// Takes ownership of the text. The caller should keep no copy.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text itself, for the one place that has to send it.
+    /// Returns the text, for the code that sends it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -36,18 +36,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret is kept.
+/// The source of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// Read anew each time it is needed, so that a rotated secret needs no restart.
+    /// Read again each time it is needed, so that a rotated secret needs no restart.
     File(PathBuf),
     /// Given by value, from the environment or by an embedding program.
     Value(Secret),
 }
 
 impl SecretSource {
-    /// The secret as it is now. One trailing line break is not part of it (editors and
-    /// `echo` add one).
+    /// Returns the current secret, without one trailing line break: editors and `echo` add one.
     ///
     /// # Errors
     /// When the file cannot be read, is not UTF-8, or holds nothing.
@@ -67,10 +66,10 @@ impl SecretSource {
         }
     }
 
-    /// The same, off the runtime's threads: a mounted file may be on a network.
+    /// Reads the secret on another thread, because a file on a network may block the runtime's threads.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and when the runtime ends meanwhile.
+    /// As [`read`](Self::read), and if the runtime shuts down meanwhile.
     pub async fn read_aside(&self) -> Result<Secret, UnreadableSecret> {
         let path = match self {
             Self::Value(secret) => return Ok(secret.clone()),
@@ -81,7 +80,7 @@ impl SecretSource {
         read.unwrap_or_else(|_| Err(UnreadableSecret { path, cause: Cause::Io(io::ErrorKind::Interrupted) }))
     }
 
-    /// Whether the file may be read by others than its owner and group, which deserves a warning.
+    /// Whether every user can read the file, which deserves a warning.
     #[must_use]
     pub fn is_world_readable(&self) -> bool {
         match self {

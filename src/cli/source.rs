@@ -59,7 +59,7 @@ impl KeySetArguments {
 #[derive(Clone, Debug)]
 pub(super) struct Location(pub(super) Source);
 
-/// For logs: a URL is shown by its host alone, because the rest may hold a secret.
+/// For logs: the host of a URL, because the rest may hold a secret, or the path of a file.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

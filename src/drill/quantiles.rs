@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The median, 99th percentile and maximum of a list of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantiles {
-    /// The number of times, at least one.
+    /// The number of measured times, at least one.
     pub count: usize,
     /// The median: half of the times are at most this long.
     pub p50: Duration,

@@ -100,7 +100,7 @@ pub(crate) fn own(response: Response<Bytes>, method: &Method) -> Response<Reply>
     Response::from_parts(head, Either::Right(Full::new(body)))
 }
 
-/// One request to the provider, and what may be renewed to send it again.
+/// One request to the provider, with all that is needed to send it again.
 struct Attempt {
     route: Route,
     head: Head,
@@ -117,9 +117,9 @@ struct RetryBudget {
     credential: bool,
 }
 
-/// What to do with a reply.
+/// The decision about a reply.
 enum Retry {
-    /// Discard it and send the request again: the key or the credential is a newer one.
+    /// Discard it and send the request again, with a newer key or credential.
     SendAgain,
     /// Relay it to the caller, with a hint if the caller can seal again.
     Relay(Option<KeyHint>),

@@ -11,7 +11,7 @@ use http::Request;
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
-/// What a layer does around the next one.
+/// The behaviour of a layer.
 pub(crate) trait Middleware<N: Next>: Clone {
     type Response;
     type Error;

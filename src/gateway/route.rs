@@ -22,7 +22,7 @@ pub enum Encryption {
     Seal,
     /// A gateway in front of this one, so this one never sees a body in clear.
     RequireSealed,
-    /// None: the provider accepts no JWE.
+    /// No gateway, because the provider does not accept JWE. Bodies are forwarded in clear.
     Off,
 }
 

@@ -1,4 +1,4 @@
-//! Sealing: a plaintext and a public key in, a message that only the provider can open out.
+//! Sealing: turns a plaintext and a public key into a message that only the provider can open.
 //!
 //! [`seal`] wraps the key, which is the expensive part. The body is encrypted chunk by chunk as
 //! [`Chunks`](super::Chunks) are taken, so its ciphertext is never in memory as a whole.

@@ -30,11 +30,11 @@ const MAX_KEYS: usize = 16;
 /// What happens to the older keys when a new key is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// They stay published, after the new key.
+    /// The older keys stay published, after the new key.
     Overlap,
-    /// They stay published for this time.
+    /// The older keys stay published for this time.
     OverlapFor(Duration),
-    /// They are removed at once.
+    /// The older keys are removed at once.
     HardCut,
 }
 

@@ -181,7 +181,7 @@ pub enum ConnectorError {
     NotCertificate {
         /// The file.
         path: PathBuf,
-        /// What rustls reports.
+        /// The error of rustls.
         cause: rustls::Error,
     },
     /// The client certificate cannot be used.

@@ -39,7 +39,7 @@ pub enum BadIdentity {
     Unusable {
         /// The certificate's file.
         path: PathBuf,
-        /// What rustls reports.
+        /// The error of rustls.
         cause: rustls::Error,
     },
 }

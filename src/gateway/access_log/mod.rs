@@ -3,8 +3,9 @@
 //! The line is written when the last byte of the response has been handed over. It is also written when the request's
 //! future or the response's body is dropped before that, so a caller that disconnects early is recorded too.
 //!
-//! The line holds names and numbers. Of the query it holds the names of the parameters, of the body the length. The
-//! path is logged as received: the provider puts no secret into paths. `docs/operations.md` lists every field.
+//! The line holds names and numbers: the names of the query parameters without their values, the length of the body
+//! without its content. The path is logged as received, because the provider puts no secret into paths.
+//! `docs/operations.md` lists every field.
 
 pub(crate) mod record;
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::path_prefix::PathPrefix;
 /// The path of the token endpoint, unless the configuration has another: that of Flanks.
 pub(crate) const PATH: &str = "/v0/token";
 
-/// In bytes. A token request has three short texts.
+/// The maximum size of a token request in bytes. It has three short texts.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// How long a client may take to send the request. Short, because the client is not authenticated before.
@@ -40,7 +40,7 @@ pub(crate) enum BadTokenRequest {
     Form,
     #[error("client_id and client_secret are required")]
     Credentials,
-    /// In the body and in `Authorization`, or in several lines of it.
+    /// They are in the body and in `Authorization`, or in several `Authorization` headers.
     #[error("client_id and client_secret must be sent once: in the body or in Authorization")]
     Twice,
     #[error("grant_type must be client_credentials")]

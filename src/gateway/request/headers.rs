@@ -68,7 +68,7 @@ const REQUEST_ONLY: [&str; 25] = [
     "x-request-id",
 ];
 
-/// The same for all names with these beginnings: they describe the clear body, or the origin of the request.
+/// The same for all names with these prefixes: they describe the clear body, or the origin of the request.
 const REQUEST_ONLY_FAMILIES: [&str; 2] = ["content-", "x-forwarded-"];
 
 /// Headers of replies that are not relayed. All callers would share a cookie, because to the provider the

@@ -35,14 +35,14 @@ use crate::gateway::stack::{ResponseBody, Stack};
 /// size between reads. It is also the size of the pieces in which bodies are read.
 const BUFFER: usize = 64 * 1024;
 
-/// The limit for the header list of an HTTP/2 request, which callers are told.
+/// The limit for the header list of an HTTP/2 request. The gateway announces it to callers.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// Concurrent requests on one HTTP/2 connection: the minimum that RFC 9113 section 6.5.2 recommends.
 const MAX_STREAMS: u32 = 100;
 
-/// What a caller may send on a connection before the gateway reads it, over all streams. Enough for 250 MB/s
-/// within a data centre, and small enough for each connection to have it.
+/// How many bytes a caller may send on a connection before the gateway reads them, over all streams. Enough
+/// for 250 MB/s within a data centre, and small enough for each connection to have it.
 const WINDOW: u32 = 256 * 1024;
 
 /// The interval of HTTP/2 pings, which detect a caller that is gone, and the time to answer one.
@@ -55,11 +55,11 @@ const GOAWAY: Duration = Duration::from_secs(2);
 const PLAIN_HTTP_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
       Content-Length: 38\r\n\r\nThis port speaks TLS: use https://...\n";
 
-/// How long such a caller has to read the response.
+/// The time for a caller without TLS to read the response.
 const PLAIN_HTTP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How much of such a caller's request is read first. Unread bytes would cause a reset, and the response would
-/// be lost.
+/// How much of the request of a caller without TLS is read before the response. Unread bytes would cause a
+/// reset, and the response would be lost.
 const PLAIN_HTTP_BYTES: u64 = 64 * 1024;
 
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +177,7 @@ impl ConnectionHandler {
     }
 }
 
-/// Returns at `moment`; never if there is none. A connection must not outlive the certificate that
+/// Returns at `moment`, or never if there is none. A connection must not outlive the certificate that
 /// authenticated it. A caller with a renewed certificate connects again.
 async fn passed(moment: Option<SystemTime>) {
     match moment {

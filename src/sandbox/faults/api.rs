@@ -63,7 +63,7 @@ impl ApiFault {
         })
     }
 
-    /// Turns `response` into what `faults` leave of it.
+    /// Applies `faults` to `response`: delays it, slows it down or breaks it off.
     pub(in crate::sandbox) async fn deliver(
         faults: &[Self],
         response: ApiResponse,

@@ -77,8 +77,8 @@ pub(crate) fn peer(chain: Option<&[CertificateDer<'_>]>) -> Peer {
     Peer::certified(leaf.valid_dns_names().chain(leaf.valid_uri_names()).map(str::to_owned).collect())
 }
 
-/// The expiry of the caller's own certificate, the first of this chain. The others are left aside: the caller
-/// may have sent certificates that the verification did not use.
+/// The expiry of the caller's own certificate, the first of this chain. The other certificates do not
+/// count, because the verification may not have used them.
 #[must_use]
 pub(crate) fn expiry(chain: Option<&[CertificateDer<'_>]>) -> Option<SystemTime> {
     let expiry = files::expiry(chain?.first()?);
