@@ -14,7 +14,7 @@ use crate::gateway::server::socket::{Address, MODE};
 use crate::gateway::server::tls::TlsFiles;
 use crate::secret::SecretSource;
 
-/// The section as the file has it. [`finish`](Self::finish) checks who has access, once the callers are known.
+/// The section as the file has it. [`finish`](Self::finish) checks the access to the listener, once the callers are known.
 pub(super) struct WrittenListen {
     pub(super) address: Setting<Address>,
     max_connections: usize,
