@@ -23,6 +23,6 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         ServerTls::load(files).map_err(|error| Failure::config(format!("listen.tls: {error}")))?;
     }
     output::text(format_args!("{}\n", loaded.summary));
-    loaded.warnings.iter().for_each(output::note);
+    loaded.warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
     Ok(())
 }

@@ -75,32 +75,36 @@ impl fmt::Display for ConfigFault {
     }
 }
 
-/// All faults of a configuration: one line each, in the order of the file.
+/// All faults of a configuration: one line each, in the order of the file. The warnings follow, because one
+/// may name the reason for a fault: a misspelt variable, for example.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigFaults(Vec<ConfigFault>);
+pub struct ConfigFaults {
+    faults: Vec<ConfigFault>,
+    warnings: Vec<String>,
+}
 
 impl ConfigFaults {
-    pub(super) fn of(mut faults: Vec<ConfigFault>) -> Self {
+    pub(super) fn of(mut faults: Vec<ConfigFault>, warnings: Vec<String>) -> Self {
         faults.sort();
         faults.dedup();
-        Self(faults)
+        Self { faults, warnings }
     }
 
     /// The faults of the file in its order, then those of flags, then those of variables.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
-        self.0.iter()
+        self.faults.iter()
     }
 }
 
 impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
+        for (index, fault) in self.faults.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             fault.fmt(f)?;
         }
-        Ok(())
+        self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning: {warning}"))
     }
 }
 

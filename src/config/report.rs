@@ -59,9 +59,9 @@ impl Reporter {
         self.lines.borrow_mut().push(SummaryLine { key: key.into(), value: value.into(), origin });
     }
 
-    /// The faults reported until now.
+    /// The faults and warnings reported until now.
     pub(super) fn faults(&self) -> ConfigFaults {
-        ConfigFaults::of(self.faults.borrow().clone())
+        ConfigFaults::of(self.faults.borrow().clone(), self.warnings.borrow().clone())
     }
 
     /// Returns the settings in effect and the warnings.

@@ -54,7 +54,7 @@ impl TestFiles {
     /// The faults of such a file, without the directory in their paths.
     fn faults(&self, toml: &str, flags: &[&str], environment: Environment) -> Vec<String> {
         let faults = self.read(toml, flags, environment).expect_err("faults");
-        faults.to_string().replace(&self.path(""), "").lines().map(str::to_owned).collect()
+        faults.iter().map(|fault| fault.to_string().replace(&self.path(""), "")).collect()
     }
 }
 

@@ -218,6 +218,15 @@ fn a_misspelt_variable_leads_to_a_warning_with_a_suggestion() {
 }
 
 #[test]
+fn a_warning_about_a_misspelt_variable_is_shown_beside_the_fault_that_it_causes() {
+    let environment = Environment::from([("JWE_GATEWAY_UPSTRAEM", "https://api.test")]);
+    let faults = TestFiles::new().read("", &[], environment).unwrap_err().to_string();
+    assert!(faults.contains("upstream.url: missing"), "{faults}");
+    let warning = "\nwarning: JWE_GATEWAY_UPSTRAEM: unknown variable, ignored; did you mean JWE_GATEWAY_UPSTREAM?";
+    assert!(faults.ends_with(warning), "{faults}");
+}
+
+#[test]
 fn the_variables_that_kubernetes_adds_for_a_service_lead_to_no_warning() {
     let environment = Environment::from([
         ("JWE_GATEWAY_SERVICE_HOST", "10.0.0.1"),

@@ -247,7 +247,7 @@ pub(super) mod tests {
                 .contains("check that the gateway's upstream is http://127.0.0.1:2")
         );
         assert!(verdict(|observations| observations.events.clear()).contains("no event occurred"));
-        assert!(verdict(|observations| observations.unread_calls = 1).contains("dropped 1 calls"));
+        assert!(verdict(|observations| observations.unread_calls = 1).contains("dropped 1 requests"));
         assert!(failed().verdict.reason().contains("script"));
     }
 }
