@@ -222,7 +222,7 @@ fn route(
     let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
     let body_policy = match upstream.in_clear() {
         Some(permission) => BodyPolicy::Off(permission),
-        None if config.encryption == Encryption::RequireSealed => BodyPolicy::RequireSealed(keys().known()),
+        None if config.encryption == Encryption::RequireSealed => BodyPolicy::RequireSealed(keys().published()),
         None => BodyPolicy::Seal(keys()),
     };
     let credentials =

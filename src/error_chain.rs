@@ -1,10 +1,10 @@
-//! Texts of errors with their causes, for logs and terminals. A caller gets a row of the table of refusals instead.
+//! The text of an error with all its causes. For logs and terminals: callers get the texts of the table of refusals.
 
 use std::error::Error;
 use std::io;
 
-/// The error and its sources, outermost first, joined by colons. Some libraries repeat the source in the text of the
-/// error; such a source is left out.
+/// The error and its sources, joined by colons, the outermost first. A source is left out if the text already ends with
+/// it.
 #[must_use]
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -35,18 +35,18 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("outside")]
-    struct Outside(#[source] Middle);
+    #[error("outer")]
+    struct Outer(#[source] Middle);
 
     #[derive(Debug, thiserror::Error)]
     #[error("middle: inside")]
     struct Middle(#[source] std::fmt::Error);
 
     #[test]
-    fn causes_are_joined_and_none_is_repeated() {
+    fn causes_follow_each_other_without_repetition() {
         let middle = Middle(std::fmt::Error);
         assert_eq!(chain(&middle), format!("middle: inside: {}", std::fmt::Error));
-        assert_eq!(chain(&Outside(middle)), format!("outside: middle: inside: {}", std::fmt::Error));
+        assert_eq!(chain(&Outer(middle)), format!("outer: middle: inside: {}", std::fmt::Error));
         assert_eq!(chain(&io::Error::other(std::fmt::Error)), std::fmt::Error.to_string());
     }
 

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use percent_encoding::percent_decode;
 use serde_json::{Value, json};
 
-use crate::credentials::response::{self, MAX_LIFE, MAX_TOKEN_BYTES, MIN_LIFE};
+use crate::credentials::response::{self, MAX_LIFETIME, MAX_TOKEN_BYTES, MIN_LIFETIME};
 use crate::gateway::access_log::record::trace_id;
 use crate::gateway::callers::Rule;
 use crate::gateway::request::target;
@@ -236,11 +236,12 @@ pub fn token_response(data: &[u8]) {
     assert!((1..=MAX_TOKEN_BYTES).contains(&token.len()));
     assert!(token.bytes().all(|byte| byte.is_ascii_graphic()));
     assert!(HeaderValue::try_from(format!("Bearer {token}")).is_ok());
-    assert!((MIN_LIFE..=MAX_LIFE).contains(&granted.life));
+    assert!((MIN_LIFETIME..=MAX_LIFETIME).contains(&granted.lifetime));
     assert!(!format!("{:?}", granted.token).contains(token) || token.len() < 16, "the token is shown");
 
     let repeated =
-        json!({ "access_token": token, "expires_in": granted.life.as_secs_f64(), "scope": granted.scope }).to_string();
+        json!({ "access_token": token, "expires_in": granted.lifetime.as_secs_f64(), "scope": granted.scope })
+            .to_string();
     assert_eq!(response::parse(repeated.as_bytes()).as_ref(), Ok(&granted));
 }
 

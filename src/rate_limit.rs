@@ -1,14 +1,14 @@
-//! A token bucket: allows a burst, then one at each interval.
+//! A limit for how often something may happen: a token bucket.
 //!
-//! Rejected: a fixed cooldown. It often forbids the event that matters most: after one key rotation, the fetch that
-//! the next rotation needs.
+//! Rejected: a fixed cooldown. It often forbids the event that matters: the fetch for a second rotation, or the next
+//! request of a caller after a burst.
 
 use std::time::{Duration, Instant};
 
-/// A bucket that holds a burst and is refilled by one at each interval.
+/// Allows a burst at once, and then one per interval.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
-    /// The time when the bucket is full again. Each token that is taken moves it by one interval.
+    /// When the bucket is full again. Each token that is taken delays it by one interval.
     full_at: Instant,
     burst: u32,
     interval: Duration,
@@ -21,13 +21,13 @@ impl TokenBucket {
         Self { full_at: now, burst, interval }
     }
 
-    /// Takes one token.
+    /// Takes a token.
     ///
     /// # Errors
-    /// If the bucket is empty: the time when it has a token again.
+    /// If there is none: returns the time of the next one.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let full_at = self.full_at.max(now) + self.interval;
-        // Without this token, the bucket lacks at most a whole burst.
+        // With this token taken, at most a burst may be missing.
         match full_at.checked_sub(self.interval * self.burst) {
             Some(earliest) if earliest > now => Err(earliest),
             _ => {
@@ -48,7 +48,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_burst_is_free_and_then_one_comes_back_at_each_interval() {
+    fn a_burst_is_allowed_at_once_and_then_one_per_interval() {
         let now = Clock::manual().0.now();
         let mut bucket = TokenBucket::new(BURST, SECOND, now);
         for _ in 0..5 {
@@ -66,7 +66,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_pattern_of_requests_gets_more_than_the_burst_and_one_each_interval(
+        fn no_pattern_of_requests_gets_more_than_the_burst_and_one_per_interval(
             steps in prop::collection::vec(0u64..1500, 1..200),
         ) {
             let start = Clock::manual().0.now();

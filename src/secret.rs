@@ -1,8 +1,8 @@
-//! Secrets, and the files they are read from.
+//! Secrets, and where they are read from.
 //!
-//! A [`Secret`] has no `Display` and no `Serialize`, its `Debug` prints a placeholder, and its
-//! memory is wiped when it is dropped. No flag takes a secret, because every process listing would show
-//! it: a flag takes the path of a file that holds the secret.
+//! A [`Secret`] has no `Display` and no `Serialize`. Its `Debug` prints a placeholder, and its memory is wiped when it is
+//! dropped. No command-line flag takes a secret, because every process listing would show it. A flag takes the path of
+//! a file instead.
 
 use std::fmt;
 use std::io;
@@ -17,13 +17,13 @@ use crate::error_chain::io_cause;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes ownership of the text. The caller should keep no copy.
+    /// Takes the text over. The program should keep no other copy.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// Returns the text, for the code that sends it.
+    /// The text itself, for the code that sends it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -36,20 +36,20 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The source of a secret.
+/// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// Read again each time it is needed, so that a rotated secret needs no restart.
+    /// A file. It is read each time the secret is needed, so a rotated secret needs no restart.
     File(PathBuf),
-    /// Given by value, from the environment or by an embedding program.
+    /// The secret itself, from the environment or from an embedding program.
     Value(Secret),
 }
 
 impl SecretSource {
-    /// Returns the current secret, without one trailing line break: editors and `echo` add one.
+    /// Reads the secret. One line break at the end is removed, because editors and `echo` add one.
     ///
     /// # Errors
-    /// When the file cannot be read, is not UTF-8, or holds nothing.
+    /// If the file cannot be read, is not UTF-8, or is empty.
     pub fn read(&self) -> Result<Secret, UnreadableSecret> {
         let path = match self {
             Self::Value(secret) => return Ok(secret.clone()),
@@ -66,11 +66,11 @@ impl SecretSource {
         }
     }
 
-    /// Reads the secret on another thread, because a file on a network may block the runtime's threads.
+    /// Reads the secret on a thread for blocking work: a mounted file may be on a network.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and if the runtime shuts down meanwhile.
-    pub async fn read_aside(&self) -> Result<Secret, UnreadableSecret> {
+    /// As [`read`](Self::read), and if the runtime ends meanwhile.
+    pub async fn read_async(&self) -> Result<Secret, UnreadableSecret> {
         let path = match self {
             Self::Value(secret) => return Ok(secret.clone()),
             Self::File(path) => path.clone(),
@@ -80,7 +80,7 @@ impl SecretSource {
         read.unwrap_or_else(|_| Err(UnreadableSecret { path, cause: Cause::Io(io::ErrorKind::Interrupted) }))
     }
 
-    /// Whether every user can read the file, which deserves a warning.
+    /// Whether users other than the owner and the group can read the file.
     #[must_use]
     pub fn is_world_readable(&self) -> bool {
         match self {
@@ -90,7 +90,7 @@ impl SecretSource {
     }
 }
 
-/// A secret file that holds no secret. Carries the path and the reason, never the content.
+/// A secret file that cannot be used. The text has the path and the reason, never the content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("secret file {}: {cause}", path.display())]
 pub struct UnreadableSecret {
@@ -102,9 +102,9 @@ pub struct UnreadableSecret {
 enum Cause {
     #[error("{}", io_cause(*.0))]
     Io(io::ErrorKind),
-    #[error("not UTF-8")]
+    #[error("it is not UTF-8 text")]
     NotText,
-    #[error("empty")]
+    #[error("it is empty")]
     Empty,
 }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn one_trailing_line_break_is_not_part_of_the_secret() {
+    fn one_line_break_at_the_end_is_removed() {
         assert_eq!(read(b"s3cret\n").unwrap().expose(), "s3cret");
         assert_eq!(read(b"s3cret\r\n").unwrap().expose(), "s3cret");
         assert_eq!(read(b"s3cret\n\n").unwrap().expose(), "s3cret\n");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_binary_or_missing_file_is_an_error_that_names_the_file_only() {
+    fn the_error_for_an_empty_binary_or_missing_file_names_only_the_file() {
         assert!(read(b"\n").unwrap_err().to_string().ends_with("empty"));
         let binary = read(b"canary\xff").unwrap_err();
         assert!(!format!("{binary} {binary:?}").contains("canary"));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn no_formatting_shows_a_secret() {
+    fn no_format_prints_a_secret() {
         let source = SecretSource::Value(Secret::new("canary".into()));
         assert!(!format!("{source:?} {source:#?}").contains("canary"));
     }

@@ -31,7 +31,7 @@ pub(crate) enum BadCredential {
 impl StaticCredential {
     /// Reads the secret and returns the value of the header.
     pub(crate) async fn header_value(&self) -> Result<HeaderValue, BadCredential> {
-        header_value(&self.prefix, &self.secret.read_aside().await?)
+        header_value(&self.prefix, &self.secret.read_async().await?)
     }
 }
 

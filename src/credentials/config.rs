@@ -1,4 +1,4 @@
-//! What an operator may say about the credentials, and what holds when he says nothing.
+//! The settings of `[upstream.credentials]` and their defaults.
 
 use std::time::Duration;
 
@@ -7,47 +7,47 @@ use url::Url;
 use crate::secret::SecretSource;
 use crate::static_credential::StaticCredential;
 
-/// A token request as a whole, from connecting to the last byte: ten times what a slow one needs.
+/// Limit for a whole token request, from the connection to the last byte. Ten times the duration of a slow one.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a request waits when no token is in hand: as long as one token request may take.
+/// How long a request waits if there is no token: as long as one token request may take.
 pub(crate) const WAIT: Duration = FETCH_TIMEOUT;
 
-/// The members of a token request that are ours to set, so that no extra member may bear their names.
+/// The members of a token request that the gateway sets itself. Extra members must have other names.
 pub(crate) const RESERVED_MEMBERS: [&str; 3] = ["client_id", "client_secret", "grant_type"];
 
 /// `[upstream.credentials]`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Config {
-    /// Credentials by the client credentials grant (RFC 6749 section 4.4).
+    /// Tokens by the client credentials grant (RFC 6749 section 4.4).
     ClientCredentials(ClientCredentials),
     /// A fixed value in a header.
     Static(StaticCredential),
-    /// Nothing is put on a request.
+    /// Requests get no credential.
     None,
 }
 
-/// How to ask for tokens.
+/// How to request tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientCredentials {
     /// The token endpoint.
     pub url: Url,
-    /// Who we are.
+    /// The client id.
     pub client_id: String,
-    /// Read anew for each request, so that a rotated one needs no restart.
+    /// The secret. It is read for each token request, so a rotated one needs no restart.
     pub client_secret: SecretSource,
-    /// How the request is written.
+    /// The format of the request.
     pub format: Format,
-    /// Further members, such as `scope`. Nothing secret: they are printed with the configuration.
-    /// One that bears a name of [`RESERVED_MEMBERS`] is not sent.
+    /// Further members, such as `scope`. They are printed with the configuration, so they must not be secret. Members
+    /// named in [`RESERVED_MEMBERS`] are not sent.
     pub extra: Vec<(String, String)>,
-    /// The whole of one token request. Default [`FETCH_TIMEOUT`].
+    /// Limit for a whole token request. Default [`FETCH_TIMEOUT`].
     pub fetch_timeout: Duration,
-    /// How long a request waits for a token when none is in hand. Default [`WAIT`].
+    /// How long a request waits if there is no token. Default [`WAIT`].
     pub wait: Duration,
 }
 
-/// How a token request is written.
+/// The format of a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A JSON object, as Flanks documents it.
@@ -59,7 +59,7 @@ pub enum Format {
 }
 
 impl ClientCredentials {
-    /// The defaults: a JSON request, no further members.
+    /// The defaults: a JSON request without further members.
     #[must_use]
     pub fn new(url: Url, client_id: String, client_secret: SecretSource) -> Self {
         Self {

@@ -1,12 +1,12 @@
-//! A credential as it is put on a request.
+//! A credential, in the form in which it is added to a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// What is put on a request. `Debug` shows nothing of the value, and the header's value is marked
-/// sensitive, which keeps it out of HPACK's tables and of the logs of the libraries below.
+/// A header for a request, or nothing. `Debug` does not print the value. The value is marked as sensitive, which keeps
+/// it out of HPACK tables and out of the logs of HTTP libraries.
 #[derive(Clone, Debug)]
 pub(crate) struct Credential(Option<HeaderCredential>);
 
@@ -14,21 +14,21 @@ pub(crate) struct Credential(Option<HeaderCredential>);
 struct HeaderCredential {
     header: HeaderName,
     value: HeaderValue,
-    /// Tells this credential from the one before and the one after it.
+    /// Tells this credential from earlier and later ones.
     serial: u64,
-    /// Whether the provider has let a request with it through.
+    /// Whether the provider has accepted a request with it.
     accepted: Arc<AtomicBool>,
 }
 
 impl Credential {
-    /// Puts the credential on, replacing every line of the header it sets, and of its twins spelt
-    /// with underscores, which behind many servers are the same variable. Does nothing for `none`.
+    /// Adds the credential. Replaces all lines of its header, and of headers that differ only in underscores: many
+    /// servers treat both spellings as the same variable. Without a credential, changes nothing.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         let Some(credential) = &self.0 else { return };
-        let is_twin = |name: &&HeaderName| name.as_str().replace('_', "-") == credential.header.as_str();
-        let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
-        for twin in twins {
-            headers.remove(twin);
+        let has_same_name = |name: &&HeaderName| name.as_str().replace('_', "-") == credential.header.as_str();
+        let same: Vec<HeaderName> = headers.keys().filter(has_same_name).cloned().collect();
+        for name in same {
+            headers.remove(name);
         }
         headers.insert(credential.header.clone(), credential.value.clone());
     }
@@ -41,8 +41,7 @@ impl Credential {
         Self(Some(HeaderCredential { header, value, serial, accepted: Arc::default() }))
     }
 
-    /// The provider let a request with it through. When it is refused later, it was revoked, and
-    /// is not one that was never good.
+    /// Records that the provider has accepted a request with it. If it is refused later, it was revoked.
     pub(crate) fn note_accepted(&self) {
         if let Some(credential) = &self.0 {
             credential.accepted.store(true, Ordering::Relaxed);
@@ -53,12 +52,12 @@ impl Credential {
         self.0.as_ref().is_some_and(|credential| credential.accepted.load(Ordering::Relaxed))
     }
 
-    /// None for `none`.
+    /// `None` if there is no credential.
     pub(super) fn serial(&self) -> Option<u64> {
         self.0.as_ref().map(|credential| credential.serial)
     }
 
-    pub(super) fn carries(&self, value: &HeaderValue) -> bool {
+    pub(super) fn has_value(&self, value: &HeaderValue) -> bool {
         self.0.as_ref().is_some_and(|credential| credential.value == *value)
     }
 }
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_twin_spelt_with_underscores_is_replaced_too() {
+    fn the_same_header_with_underscores_is_replaced_too() {
         let mut headers = HeaderMap::new();
         headers.append(HeaderName::from_static("x_api_key"), "caller".parse().unwrap());
         let header = HeaderName::from_static("x-api-key");
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn no_credential_changes_nothing() {
+    fn without_a_credential_the_headers_stay_as_they_are() {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, "Bearer own".parse().unwrap());
         Credential::none().apply(&mut headers);
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing_of_the_value() {
+    fn debug_does_not_print_the_value() {
         let value = header_value("Bearer ", &Secret::new("canary".into())).unwrap();
         let credential = Credential::new(AUTHORIZATION, value, 1);
         assert!(!format!("{credential:?} {credential:#?}").contains("canary"));

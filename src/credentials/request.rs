@@ -1,8 +1,7 @@
-//! A token request as it is written: three formats, one content.
+//! A token request in one of three formats.
 //!
-//! The buffers with the secret are allocated once in their final size and wiped when they are
-//! dropped, the body's own after the client has sent it. What the client's own buffers copy of
-//! it (HTTP framing, TLS records) is out of our hands.
+//! The buffers with the secret are allocated once in their final size, and wiped when they are dropped. The body is
+//! wiped after the client has sent it. The gateway cannot wipe copies in the buffers of the HTTP and TLS libraries.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +17,7 @@ use crate::static_credential::header_value;
 
 const GRANT_TYPE: (&str, &str) = ("grant_type", "client_credentials");
 
-/// One token request. `Debug` is left out on purpose: the body holds the secret.
+/// A token request. It has no `Debug`, because the body contains the secret.
 pub(super) struct TokenRequest {
     pub(super) content_type: HeaderValue,
     pub(super) authorization: Option<HeaderValue>,
@@ -26,7 +25,6 @@ pub(super) struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// Writes the request with the secret as it is now.
     pub(super) fn new(config: &ClientCredentials, secret: &Secret) -> Result<Self, RenewalErrorKind> {
         let id_and_secret = [("client_id", config.client_id.as_str()), ("client_secret", secret.expose())];
         let extra = config.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -43,16 +41,16 @@ impl TokenRequest {
     }
 }
 
-/// A JSON object. At most six bytes stand for one (`\u0000`).
+/// A JSON object. A byte becomes at most six bytes (`\u0000`).
 fn json(members: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     let capacity = members.iter().map(|(name, value)| 6 * (name.len() + value.len()) + 6).sum::<usize>() + 2;
     let mut body = Zeroizing::new(Vec::with_capacity(capacity));
-    // Texts into a vector: neither side of it can fail.
+    // Serialising strings into a vector cannot fail.
     let _ = serde_json::Serializer::new(&mut *body).collect_map(members.iter().copied());
     body
 }
 
-/// `application/x-www-form-urlencoded` (RFC 6749 appendix B). At most three bytes stand for one (`%00`).
+/// `application/x-www-form-urlencoded` (RFC 6749 appendix B). A byte becomes at most three bytes (`%00`).
 fn form_encoded(members: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     let capacity = members.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
     let mut body = Zeroizing::new(Vec::with_capacity(capacity));
@@ -67,7 +65,7 @@ fn form_encoded(members: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     body
 }
 
-/// RFC 6749 section 2.3.1: both halves are form-encoded before they become user and password.
+/// RFC 6749 section 2.3.1: client id and secret are form-encoded before they become user and password.
 fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, RenewalErrorKind> {
     let halves = [client_id, secret.expose()];
     let capacity = halves.iter().map(|half| 3 * half.len()).sum::<usize>() + 1;
@@ -96,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_the_members_in_the_documented_order_and_the_extra_ones_after_them() {
+    fn json_has_the_members_in_the_documented_order_followed_by_the_extra_ones() {
         let (request, body) = written(Format::Json, &[("scope", "a b")]);
         assert_eq!(request.content_type, "application/json");
         assert!(request.authorization.is_none());
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn basic_has_both_halves_form_encoded_in_a_sensitive_header_and_none_in_the_body() {
+    fn basic_has_id_and_secret_form_encoded_in_a_sensitive_header_and_not_in_the_body() {
         let (request, body) = written(Format::Basic, &[("scope", "a b")]);
         assert_eq!(body, "grant_type=client_credentials&scope=a+b");
         let value = request.authorization.unwrap();
@@ -130,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extra_member_cannot_take_the_place_of_one_of_ours() {
+    fn an_extra_member_cannot_replace_a_reserved_one() {
         for format in [Format::Json, Format::Form, Format::Basic] {
             let (_, body) = written(format, &[("client_id", "other"), ("grant_type", "password")]);
             assert!(!body.contains("other") && !body.contains("password"), "{body}");
@@ -138,11 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn the_buffers_are_large_enough_to_need_no_second_one() {
+    fn the_buffers_never_grow() {
         let member = ("\0\0\0", "\0\0\0\0");
-        let capacity_needed =
-            |body: Zeroizing<Vec<u8>>, estimate: usize| assert!(body.len() <= estimate, "{}", body.len());
-        capacity_needed(json(&[member, member]), 2 * (6 * 7 + 6) + 2);
-        capacity_needed(form_encoded(&[member, member]), 2 * (3 * 7 + 2));
+        let assert_fits = |body: Zeroizing<Vec<u8>>, estimate: usize| assert!(body.len() <= estimate, "{}", body.len());
+        assert_fits(json(&[member, member]), 2 * (6 * 7 + 6) + 2);
+        assert_fits(form_encoded(&[member, member]), 2 * (3 * 7 + 2));
     }
 }

@@ -1,23 +1,21 @@
-//! Retry-After (RFC 9110 section 10.2.3): seconds, or an HTTP-date.
+//! `Retry-After` (RFC 9110 section 10.2.3): seconds or an HTTP-date.
 
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use jiff::fmt::rfc2822::DateTimeParser;
 
-/// The longest wait that is honoured. An hour's Retry-After, meant for one moment of overload,
-/// would be an hour without tokens.
+/// Longest wait that is honoured. An hour, sent in a short overload, would mean an hour without tokens.
 const MAX: Duration = Duration::from_secs(60);
 
-/// What it asks for, at most [`MAX`]; none when it says nothing that can be understood. A date in
-/// the past asks for nothing.
+/// The wait, at most [`MAX`]. Zero for a date in the past. `None` if the value cannot be parsed.
 pub(super) fn parse(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a long time.
+        // A number that is too large for the type is a long wait.
         return Some(text.parse().map_or(MAX, Duration::from_secs).min(MAX));
     }
-    // An IMF-fixdate is an RFC 5322 date; a wrong name of the day is no reason to come back early.
+    // An IMF-fixdate is an RFC 5322 date. A wrong day name does not make the wait shorter.
     let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
     let wait = SystemTime::from(date).duration_since(now).unwrap_or(Duration::ZERO);
     Some(wait.min(MAX))
@@ -41,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_honoured_up_to_a_minute_and_a_past_one_asks_for_nothing() {
+    fn a_date_is_honoured_up_to_a_minute_and_a_past_date_means_no_wait() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         assert_eq!(parse_at(date, 784_111_777 - 20), Some(20));
         assert_eq!(parse_at(date, 784_111_777 - 3600), Some(60));
@@ -49,9 +47,9 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_says_nothing() {
-        for nonsense in ["", "soon", "-1", "1.5", "7s", "Sun, 06 Nov"] {
-            assert_eq!(parse_at(nonsense, 0), None, "{nonsense:?}");
+    fn a_malformed_value_means_no_stated_wait() {
+        for malformed in ["", "soon", "-1", "1.5", "7s", "Sun, 06 Nov"] {
+            assert_eq!(parse_at(malformed, 0), None, "{malformed:?}");
         }
     }
 }

@@ -1,34 +1,34 @@
-//! What is held, for readiness and `/metrics`.
+//! The state of the credential, for readiness and `/metrics`.
 
 use std::time::{Duration, Instant};
 
-use super::state::State;
+use super::state::CredentialsState;
 use super::{Config, RenewalError, TokenError};
 
-/// The credential as it is at one moment, without its value.
+/// The credential at one moment, without its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    /// Whether a request would get a credential now, or why not.
+    /// Whether a request gets a credential now.
     pub usable: Result<(), TokenError>,
-    /// How much of the life of the token in hand is left; none for other kinds.
-    pub life_left: Option<Duration>,
-    /// Why the last renewal failed; none when it succeeded.
+    /// The rest of the cached token's lifetime. `None` for other kinds.
+    pub lifetime_left: Option<Duration>,
+    /// Why the last renewal failed. `None` if it succeeded.
     pub last_error: Option<RenewalError>,
-    /// Renewals that brought a credential since the start. For a fixed one: readings of its source.
+    /// Successful renewals since the start. For a static credential: reads of its source.
     pub renewals_ok: u64,
-    /// Renewals that failed since the start.
+    /// Failed renewals since the start.
     pub renewals_failed: u64,
-    /// 401 answers of the provider to the credential that was in hand, since the start.
+    /// 401 responses of the provider to the cached credential since the start.
     pub refusals: u64,
 }
 
 impl Snapshot {
-    pub(super) fn of(config: &Config, state: &State, now: Instant) -> Self {
+    pub(super) fn of(config: &Config, state: &CredentialsState, now: Instant) -> Self {
         let has_one = matches!(config, Config::None) || state.credential(now).is_some();
         let counts = state.counts();
         Self {
-            usable: if has_one { Ok(()) } else { Err(state.why_none(now)) },
-            life_left: state.cached().and_then(|cached| cached.life_left(now)),
+            usable: if has_one { Ok(()) } else { Err(state.unavailable_reason(now)) },
+            lifetime_left: state.cached().and_then(|cached| cached.lifetime_left(now)),
             last_error: state.last_error().cloned(),
             renewals_ok: counts.ok,
             renewals_failed: counts.failed,

@@ -1,7 +1,7 @@
 //! What is known about the credential, and what follows from it: a state machine without I/O.
 //!
-//! Renewals are numbered in the order in which they start. The number is the serial of the
-//! credential they bring, by which a refused one is told from the one now in hand.
+//! Renewals are numbered in the order in which they start. The number of a renewal is the serial number of its
+//! credential. It tells a refused credential from the one that is cached now.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,98 +13,94 @@ use crate::clock::{Backoff, Jitter};
 use crate::rate_limit::TokenBucket;
 use crate::single_flight::FlightLog;
 
-/// The part of its life at which a token is renewed: early enough for many failed attempts,
-/// spread because fleets started together expire together.
+/// A token is renewed after a random part of its lifetime between these two. Early enough for many attempts. The
+/// spread keeps gateways that started together from renewing together.
 const RENEW_AT: (f64, f64) = (0.5, 0.75);
 
-/// No renewal by the timer sooner than this after the one before: a token of one second must not
-/// become a request loop.
+/// Shortest time between two scheduled renewals. A token with a lifetime of a second must not cause a request loop.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits after a failure that may pass by itself.
+/// First and longest wait after a failure that may be temporary.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Waits after the credentials were refused: they will not get better by asking, and some
-/// providers lock accounts out.
+/// First and longest wait after the token endpoint has refused the credentials. A retry does not correct them, and
+/// some providers lock accounts.
 const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5 * 60));
 
-/// When a token that replaced a refused one is refused in turn, without ever having been accepted,
-/// no refusal causes another renewal for this long: then it is not the token that is wrong
-/// (audience, permissions, clocks), and a new one for each request would be an attack on the token
-/// endpoint.
+/// How long refusals cause no renewal after a refused token was replaced, if the new token is refused too and was
+/// never accepted. Then the token is not the cause, but its audience, permissions or a clock. A new token for each
+/// request would be an attack on the token endpoint.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 
-/// A token that is accepted by some calls and refused by others looks revoked at each refusal.
-/// So many may be replaced at once, and then one in [`REPLACEMENT_EVERY`]: more often than anybody
-/// revokes, and no attack on the token endpoint.
+/// How many refused tokens are replaced at once. After that, one is replaced per [`REPLACEMENT_INTERVAL`]. If some
+/// calls accept a token and others refuse it, it looks revoked at each refusal. Real revocations are rarer than this,
+/// and the token endpoint can bear it.
 const REPLACEMENTS: u32 = 5;
-const REPLACEMENT_EVERY: Duration = Duration::from_secs(4);
+const REPLACEMENT_INTERVAL: Duration = Duration::from_secs(4);
 
-/// How often a fixed credential's file is read again.
+/// How often the file of a static credential is read.
 const STATIC_POLL: Duration = Duration::from_secs(10);
 
-/// Everything that is known about the credential.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct CredentialsState {
     cached: Option<Arc<CachedCredential>>,
-    /// Whether a refused credential is thrown away: a fixed one is all there is.
-    is_minted: bool,
+    /// Whether a refused credential is dropped. A static one is kept, because there is no other.
+    is_token: bool,
     renewals: FlightLog<RenewalError>,
-    /// No renewal by the timer before.
+    /// When the next scheduled renewal may start.
     due: Instant,
     backoff: Backoff,
     slow_backoff: Backoff,
-    /// The first renewal that began after a refusal. One that was under way then may bring a
-    /// credential that was revoked together with the refused one.
-    replacing: Option<u64>,
-    /// No renewal because of a refusal before, while the token in hand has not been accepted.
+    /// The first renewal that starts after a refusal. One that was under way at the refusal may bring a credential that
+    /// was revoked together with the refused one.
+    replacement: Option<u64>,
+    /// Until then, a refusal causes no renewal unless the cached token was accepted before.
     paused_until: Option<Instant>,
-    replacements: TokenBucket,
-    counts: Counts,
+    replacement_budget: TokenBucket,
+    counts: RenewalCounts,
     jitter: Jitter,
 }
 
-/// A credential in hand.
 #[derive(Debug)]
 pub(super) struct CachedCredential {
     pub(super) credential: Credential,
-    /// None for a fixed one.
+    /// `None` for a static credential.
     expires: Option<Instant>,
     pub(super) scope: Option<Arc<str>>,
 }
 
-/// What a renewal brought.
+/// The result of a successful renewal.
 #[derive(Debug)]
-pub(super) struct Grant {
+pub(super) struct NewCredential {
     pub(super) header: HeaderName,
     pub(super) value: HeaderValue,
-    /// None for a fixed credential.
-    pub(super) life: Option<Duration>,
+    /// `None` for a static credential.
+    pub(super) lifetime: Option<Duration>,
     pub(super) scope: Option<Arc<str>>,
 }
 
-/// What follows from the provider's refusal of a credential.
+/// What to do after the provider has refused a credential.
 #[derive(Debug)]
 pub(super) enum AfterRefusal {
-    /// Another one is in hand already.
-    Other(Credential),
-    /// The renewal with this number is to bring another one.
+    /// Use this one: it has replaced the refused one already.
+    Use(Credential),
+    /// Wait for the renewal with this number.
     Renew(u64),
-    /// It was renewed just now for the same reason: leave it.
-    Leave,
+    /// Keep the refused one: a renewal would not help.
+    Keep,
 }
 
-/// What came of a renewal.
+/// The effect of a renewal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RenewalOutcome {
     Good,
     Failed(RenewalError),
-    /// A later one had ended before.
+    /// A later renewal had ended before.
     Late,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct RenewalCounts {
     pub(super) ok: u64,
     pub(super) failed: u64,
     pub(super) refusals: u64,
@@ -115,24 +111,24 @@ impl CachedCredential {
         self.expires.is_none_or(|expires| now < expires)
     }
 
-    pub(super) fn life_left(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn lifetime_left(&self, now: Instant) -> Option<Duration> {
         self.expires.map(|expires| expires.saturating_duration_since(now))
     }
 }
 
-impl State {
-    pub(super) fn new(is_minted: bool, now: Instant, jitter: Jitter) -> Self {
+impl CredentialsState {
+    pub(super) fn new(is_token: bool, now: Instant, jitter: Jitter) -> Self {
         Self {
             cached: None,
-            is_minted,
+            is_token,
             renewals: FlightLog::new(),
             due: now,
             backoff: Backoff::new(BACKOFF.0, BACKOFF.1, jitter.clone()),
             slow_backoff: Backoff::new(SLOW_BACKOFF.0, SLOW_BACKOFF.1, jitter.clone()),
-            replacing: None,
+            replacement: None,
             paused_until: None,
-            replacements: TokenBucket::new(REPLACEMENTS, REPLACEMENT_EVERY, now),
-            counts: Counts::default(),
+            replacement_budget: TokenBucket::new(REPLACEMENTS, REPLACEMENT_INTERVAL, now),
+            counts: RenewalCounts::default(),
             jitter,
         }
     }
@@ -141,7 +137,7 @@ impl State {
         self.cached.as_ref()
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> RenewalCounts {
         self.counts
     }
 
@@ -153,41 +149,44 @@ impl State {
         self.last_error().map(|error| &error.kind)
     }
 
-    /// Number of the renewal that a caller can join or start, and when the timer may start it.
+    /// The number of the renewal that a caller can join or start, and when the schedule may start it.
     pub(super) fn next_renewal(&self) -> (u64, Instant) {
-        (self.replacing.unwrap_or(0).max(self.renewals.next()), self.due)
+        (self.replacement.unwrap_or(0).max(self.renewals.next()), self.due)
     }
 
-    /// Renewal `number` is sent.
-    pub(super) fn begin(&mut self, number: u64) -> Result<(), Result<(), RenewalError>> {
+    /// Records that renewal `number` starts.
+    ///
+    /// # Errors
+    /// If it has already ended: returns its outcome.
+    pub(super) fn start(&mut self, number: u64) -> Result<(), Result<(), RenewalError>> {
         self.renewals.start(number)
     }
 
-    /// The credential in hand, unless it has expired.
+    /// The cached credential, unless it has expired.
     pub(super) fn credential(&self, now: Instant) -> Option<Credential> {
         self.cached.as_ref().filter(|cached| cached.is_alive(now)).map(|cached| cached.credential.clone())
     }
 
-    /// Why a request that found no credential gets none.
-    pub(super) fn why_none(&self, now: Instant) -> TokenError {
+    /// Why a request gets no credential.
+    pub(super) fn unavailable_reason(&self, now: Instant) -> TokenError {
         match self.last_error_kind() {
             Some(RenewalErrorKind::Refused { status }) => TokenError::CredentialsRefused { status: *status },
             _ => TokenError::Unavailable { retry_after: self.due.saturating_duration_since(now).max(MIN_INTERVAL) },
         }
     }
 
-    /// Whether waiting is in vain: the credentials were refused and are not tried again yet, or
-    /// the next attempt lies beyond the deadline.
-    pub(super) fn is_hopeless(&self, now: Instant, deadline: Instant) -> bool {
+    /// Whether no credential can arrive before the deadline: the next attempt is later, or it will use the same refused
+    /// secret.
+    pub(super) fn cannot_arrive_by(&self, now: Instant, deadline: Instant) -> bool {
         now < self.due && (self.is_refused() || self.due >= deadline)
     }
 
-    /// Whether only another secret would help.
+    /// Whether the token endpoint refused the credentials at the last renewal.
     pub(super) fn is_refused(&self) -> bool {
         matches!(self.last_error_kind(), Some(RenewalErrorKind::Refused { .. }))
     }
 
-    /// The secret is no longer the one that was refused: try it at once.
+    /// The secret differs from the refused one: the next renewal is due at once.
     pub(super) fn secret_changed(&mut self, now: Instant) {
         if self.is_refused() {
             self.slow_backoff.reset();
@@ -195,21 +194,26 @@ impl State {
         }
     }
 
-    /// Renewal `number` ended.
-    pub(super) fn finish(&mut self, number: u64, outcome: Result<Grant, RenewalError>, now: Instant) -> RenewalOutcome {
+    /// Records the outcome of renewal `number`.
+    pub(super) fn finish(
+        &mut self,
+        number: u64,
+        outcome: Result<NewCredential, RenewalError>,
+        now: Instant,
+    ) -> RenewalOutcome {
         if !self.renewals.end(number, outcome.as_ref().map(|_| ()).map_err(Clone::clone)) {
             return RenewalOutcome::Late;
         }
-        // A fixed credential is read from disk; that counts as tried also when it failed.
-        if self.replacing.is_some_and(|first| number >= first) && (outcome.is_ok() || !self.is_minted) {
-            self.replacing = None;
+        // For a static credential, a failed read counts as an attempt too.
+        if self.replacement.is_some_and(|first| number >= first) && (outcome.is_ok() || !self.is_token) {
+            self.replacement = None;
             self.paused_until = Some(now + REFUSAL_PAUSE);
         }
         match outcome {
-            Ok(grant) => {
-                self.hold(number, grant, now);
-                if self.replacing.is_some() {
-                    // It had been sent before the refusal: the one that replaces is still to come.
+            Ok(new) => {
+                self.store(number, new, now);
+                if self.replacement.is_some() {
+                    // This renewal started before the refusal: the replacement must still follow.
                     self.due = now;
                 }
                 RenewalOutcome::Good
@@ -222,18 +226,18 @@ impl State {
         }
     }
 
-    fn hold(&mut self, number: u64, grant: Grant, now: Instant) {
+    fn store(&mut self, number: u64, new: NewCredential, now: Instant) {
         self.due = now
-            + match grant.life {
-                Some(life) => self.jitter.between(life, RENEW_AT.0, RENEW_AT.1).max(MIN_INTERVAL),
+            + match new.lifetime {
+                Some(lifetime) => self.jitter.between(lifetime, RENEW_AT.0, RENEW_AT.1).max(MIN_INTERVAL),
                 None => STATIC_POLL,
             };
-        // A fixed credential that is still the same keeps its serial: there is nothing to resend with.
-        let same = self.cached.as_ref().filter(|cached| !self.is_minted && cached.credential.carries(&grant.value));
+        // A static credential that has not changed keeps its serial number: the request must not be resent.
+        let same = self.cached.as_ref().filter(|cached| !self.is_token && cached.credential.has_value(&new.value));
         if same.is_none() {
-            let credential = Credential::new(grant.header, grant.value, number);
-            let expires = grant.life.map(|life| now + life);
-            self.cached = Some(Arc::new(CachedCredential { credential, expires, scope: grant.scope }));
+            let credential = Credential::new(new.header, new.value, number);
+            let expires = new.lifetime.map(|lifetime| now + lifetime);
+            self.cached = Some(Arc::new(CachedCredential { credential, expires, scope: new.scope }));
         }
         self.backoff.reset();
         self.slow_backoff.reset();
@@ -243,9 +247,9 @@ impl State {
     fn wait_after(&mut self, error: &RenewalErrorKind) -> Duration {
         match error {
             RenewalErrorKind::Refused { .. } => self.slow_backoff.next_wait(),
-            // A little later than asked for, each of a fleet at another moment.
-            RenewalErrorKind::Busy { retry_after: Some(asked), .. } => {
-                self.jitter.between((*asked).max(MIN_INTERVAL), 1.0, 1.1)
+            // A little later than asked for, and not at the same moment as other gateways.
+            RenewalErrorKind::Busy { retry_after: Some(wait), .. } => {
+                self.jitter.between((*wait).max(MIN_INTERVAL), 1.0, 1.1)
             }
             _ => self.backoff.next_wait(),
         }
@@ -256,36 +260,37 @@ impl State {
         let next = self.renewals.next_start();
         match &self.cached {
             Some(cached) if cached.credential.serial() != Some(serial) && cached.is_alive(now) => {
-                AfterRefusal::Other(cached.credential.clone())
+                AfterRefusal::Use(cached.credential.clone())
             }
             Some(cached) if cached.credential.serial() == Some(serial) => {
                 self.counts.refusals += 1;
                 let accepted = cached.credential.was_accepted();
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
-                // While no other can be had, one that some calls accept is better than none.
-                let is_barred = matches!(
+                // While no other can be obtained, a token that some calls accept is better than none.
+                let must_wait = matches!(
                     self.last_error_kind(),
                     Some(RenewalErrorKind::Refused { .. } | RenewalErrorKind::Busy { .. })
-                ) && now < self.due;
-                if (is_paused && !accepted) || (is_barred && accepted) || self.replacements.take(now).is_err() {
-                    return AfterRefusal::Leave;
+                );
+                let is_renewal_blocked = must_wait && now < self.due;
+                if (is_paused && !accepted)
+                    || (is_renewal_blocked && accepted)
+                    || self.replacement_budget.take(now).is_err()
+                {
+                    return AfterRefusal::Keep;
                 }
-                // Already wanted, unless what it brought has just been refused as well.
-                let number = *self.replacing.get_or_insert(next);
-                // Neither the timer nor a passing failure holds this one up; what the token
-                // endpoint asked for does.
-                if !matches!(
-                    self.last_error_kind(),
-                    Some(RenewalErrorKind::Refused { .. } | RenewalErrorKind::Busy { .. })
-                ) {
+                // Another refusal may have asked for it already.
+                let number = *self.replacement.get_or_insert(next);
+                // The schedule and the backoff do not delay this renewal. A wait that the token endpoint asked for
+                // does.
+                if !must_wait {
                     self.due = self.due.min(now);
                 }
-                if self.is_minted {
+                if self.is_token {
                     self.cached = None;
                 }
                 AfterRefusal::Renew(number)
             }
-            // Forgotten or expired, and not replaced yet.
+            // It was dropped or has expired, and is not replaced yet.
             _ => AfterRefusal::Renew(self.next_renewal().0),
         }
     }

@@ -156,7 +156,7 @@ impl Attempt {
         }
         // Only the caller can seal its own message again. The hint tells it that sealing again would help.
         if let Payload::CallerSealed(message, keys) = &self.payload {
-            let current = keys.kids_instead_of(message.kid()).await;
+            let current = keys.replacement_kids(message.kid()).await;
             return Retry::Relay(current.map(|current| KeyHint { current }));
         }
         if self.renew_key().await { Retry::SendAgain } else { Retry::Relay(None) }

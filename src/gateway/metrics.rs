@@ -108,7 +108,7 @@ const UPSTREAM_METRICS: [UpstreamMetric; 11] = [
         unlabelled(metrics.token.refusals as f64)
     }),
     gauge("jwe_gateway_token_life_seconds", "Remaining life of the token", |metrics| {
-        metrics.token.life_left.map(|left| unlabelled(left.as_secs_f64())).unwrap_or_default()
+        metrics.token.lifetime_left.map(|left| unlabelled(left.as_secs_f64())).unwrap_or_default()
     }),
 ];
 

@@ -69,7 +69,7 @@ impl BodyPolicy {
     /// The provider's keys. None if bodies are sent in clear.
     pub(crate) fn keys(&self) -> Option<PublishedKeys> {
         match self {
-            Self::Seal(keys) => Some(keys.known()),
+            Self::Seal(keys) => Some(keys.published()),
             Self::RequireSealed(keys) => Some(keys.clone()),
             Self::Off(_) => None,
         }

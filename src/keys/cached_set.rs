@@ -1,4 +1,4 @@
-//! A set in hand: how old it is, and which of its keys is sealed with.
+//! The cached key set: its age, and the key to seal with.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use super::freshness::Freshness;
 use super::set::KeySet;
 use crate::jose::EncryptionKey;
 
-/// A good set, and when it was last confirmed. Never changed; a newer one takes its place.
+/// A good set with the time of its last confirmation. It is immutable: a newer one replaces it.
 #[derive(Debug)]
 pub(super) struct CachedKeySet {
     pub(super) set: Arc<KeySet>,
     /// The usable keys, the preferred one first.
     pub(super) by_preference: Vec<Arc<EncryptionKey>>,
-    /// The first of them that the pins allow.
+    /// The first of them that is pinned.
     pub(super) chosen: Option<Arc<EncryptionKey>>,
     pub(super) received: Instant,
     /// More than zero only for a set from the last-known-good file.
@@ -24,7 +24,7 @@ pub(super) struct CachedKeySet {
     pub(super) etag: Option<HeaderValue>,
 }
 
-/// Why the set in hand has no key to give.
+/// Why the cached set has no key to seal with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoKey {
     Expired,
@@ -32,7 +32,7 @@ pub(super) enum NoKey {
 }
 
 impl CachedKeySet {
-    /// The key to seal with, while the set is not older than its bound.
+    /// The key to seal with, until the set has expired.
     pub(super) fn key(&self, now: Instant, max_stale: Duration) -> Result<&Arc<EncryptionKey>, NoKey> {
         match Freshness::of(self.age(now), self.lifetime, max_stale) {
             Freshness::Fresh | Freshness::Stale => self.chosen.as_ref().ok_or(NoKey::NotPinned),
@@ -40,7 +40,7 @@ impl CachedKeySet {
         }
     }
 
-    /// The key to seal with in place of one that is no longer published.
+    /// The key to seal with instead of `used`. `None` if `used` is still published.
     pub(super) fn replacement_for(
         &self,
         used: &EncryptionKey,
@@ -50,15 +50,15 @@ impl CachedKeySet {
         if self.set.publishes(used) { None } else { self.key(now, max_stale).ok() }
     }
 
-    /// The kids to seal under in place of one that is no longer published.
-    pub(super) fn kids_instead_of(&self, kid: Option<&str>) -> Option<Vec<String>> {
+    /// The kids to use instead of `kid`. `None` if `kid` is still published.
+    pub(super) fn replacement_kids(&self, kid: Option<&str>) -> Option<Vec<String>> {
         match kid {
             Some(kid) if self.publishes(kid) => None,
             _ => Some(self.by_preference.iter().filter_map(|key| key.kid().map(str::to_owned)).collect()),
         }
     }
 
-    /// Whether a key of this kid can be sealed with.
+    /// Whether the set has a usable key with this `kid`.
     pub(super) fn publishes(&self, kid: &str) -> bool {
         self.by_preference.iter().any(|key| key.kid() == Some(kid))
     }
@@ -67,12 +67,12 @@ impl CachedKeySet {
         &self.set
     }
 
-    /// Time since the provider last confirmed the set.
+    /// Time since the provider last sent or confirmed the set.
     pub(super) fn age(&self, now: Instant) -> Duration {
         self.age_when_received.saturating_add(now.saturating_duration_since(self.received))
     }
 
-    /// Zero once the set is stale.
+    /// Zero if the set is stale.
     pub(super) fn lifetime_left(&self, now: Instant) -> Duration {
         self.lifetime.saturating_sub(self.age(now))
     }

@@ -1,4 +1,4 @@
-//! What an operator may say about the keys, and what holds when he says nothing.
+//! The settings of `[upstream.keys]` and their defaults.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,36 +7,34 @@ use url::Url;
 
 use crate::static_credential::StaticCredential;
 
-/// No set is asked for again sooner than this, whatever its `Cache-Control` says: a provider
-/// that answers `max-age=0` must not be asked in a loop.
+/// Shortest lifetime. A provider that sends `max-age=0` must not be asked in a loop.
 pub(crate) const MIN_LIFETIME: Duration = Duration::from_secs(30);
 
-/// No set is believed for longer than this without asking: a withdrawn key should be noticed
-/// within the hour even where the provider promises a day.
+/// Longest lifetime. The gateway should notice a withdrawn key within an hour, even if the provider states a lifetime of
+/// a day.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// The lifetime of a set that states none: the usual age of key caches (Nimbus, panva `jose`).
+/// The lifetime if the response states none. Other key caches use the same (Nimbus, panva `jose`).
 pub(crate) const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// How long beyond its lifetime a set is still sealed with when no newer one can be had: long
-/// enough for a night and a working day of outage, short enough that a key withdrawn for cause
-/// is not used for ever.
+/// How long a set stays in use beyond its lifetime if no newer one can be fetched. Long enough for an outage of a night
+/// and a working day. Short enough that a compromised key does not stay in use forever.
 pub(crate) const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A fetch as a whole, from connecting to the last byte: ten times what a slow one needs.
+/// Limit for a whole fetch, from the connection to the last byte. Ten times the duration of a slow one.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The first wait after a failure: long enough for a restart of the provider to get on.
+/// The first wait after a failure. In this time a restart of the provider makes progress.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
-/// The longest wait between attempts: an ended outage is noticed within half a minute.
+/// The longest wait between attempts. The end of an outage is noticed within half a minute.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// How long a request waits when no key was ever in hand: as long as one fetch may take.
+/// How long a request waits if there has been no key since the start: as long as one fetch may take.
 pub(crate) const FIRST_KEY_WAIT: Duration = FETCH_TIMEOUT;
 
-/// How long a set read from a file is believed: a file costs nothing to read, and a mounted one
-/// (a Kubernetes volume) is swapped without a sign.
+/// The lifetime of a set from a file. A read costs little, and a mounted file (a Kubernetes volume) is replaced without
+/// notice.
 pub(crate) const FILE_POLL: Duration = Duration::from_secs(10);
 
 /// `[upstream.keys]`.
@@ -44,28 +42,27 @@ pub(crate) const FILE_POLL: Duration = Duration::from_secs(10);
 pub struct Config {
     /// Where the JWK Set is.
     pub source: Source,
-    /// Least lifetime of a set. Default [`MIN_LIFETIME`].
+    /// Shortest lifetime of a set. Default [`MIN_LIFETIME`].
     pub min_lifetime: Duration,
-    /// Greatest lifetime of a set. Default [`MAX_LIFETIME`].
+    /// Longest lifetime of a set. Default [`MAX_LIFETIME`].
     pub max_lifetime: Duration,
-    /// Lifetime of a set whose answer states none. Default [`DEFAULT_LIFETIME`].
+    /// Lifetime of a set if the response states none. Default [`DEFAULT_LIFETIME`].
     pub default_lifetime: Duration,
-    /// How long beyond its lifetime the last good set serves on. Default [`MAX_STALE`].
+    /// How long the last good set stays in use beyond its lifetime. Default [`MAX_STALE`].
     pub max_stale: Duration,
-    /// The whole of one fetch. Default [`FETCH_TIMEOUT`].
+    /// Limit for a whole fetch. Default [`FETCH_TIMEOUT`].
     pub fetch_timeout: Duration,
-    /// First wait after a failed fetch, doubled by each further one. Default [`BACKOFF_MIN`].
+    /// First wait after a failed fetch. Each further failure doubles it. Default [`BACKOFF_MIN`].
     pub backoff_min: Duration,
     /// Longest wait between failed fetches. Default [`BACKOFF_MAX`].
     pub backoff_max: Duration,
-    /// How long a request waits when no key was ever in hand. Default [`FIRST_KEY_WAIT`].
+    /// How long a request waits if there has been no key since the start. Default [`FIRST_KEY_WAIT`].
     pub first_key_wait: Duration,
-    /// Only these keys may be sealed with, by `kid` or by RFC 7638 thumbprint. Empty: any.
+    /// The keys that may be used, by `kid` or RFC 7638 thumbprint. Empty: any key.
     pub pin: Vec<String>,
-    /// What is presented when the set is fetched. A provider's set is public; a gateway that serves
-    /// one from its cache wants to know who asks.
+    /// The credential for the fetch. A provider's key set is public, but an egress authenticates its sidecars.
     pub credential: Option<StaticCredential>,
-    /// Where the last good set is kept for a restart during an outage. Default: nowhere.
+    /// File for the last good set, for a restart during an outage. Default: none.
     pub last_known_good: Option<PathBuf>,
 }
 
@@ -74,12 +71,12 @@ pub struct Config {
 pub enum Source {
     /// Fetched by GET.
     Url(Url),
-    /// Read from disk, every [`FILE_POLL`] or so.
+    /// Read from disk about every [`FILE_POLL`].
     File(PathBuf),
 }
 
 impl Config {
-    /// The defaults, for this source.
+    /// The defaults for this source.
     #[must_use]
     pub fn new(source: Source) -> Self {
         Self {

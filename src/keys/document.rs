@@ -1,9 +1,9 @@
-//! The set in hand, as a gateway in the middle publishes it again to those who seal before it.
+//! The key set that an egress serves to its sidecars.
 //!
-//! Only keys that could be sealed with here go out: what was refused here (a private key
-//! published by mistake, one with a doubtful `kid`, one that is not pinned) must not reach others
-//! by our hand. Each goes out with all its members, the preferred one first, so that whoever
-//! starts afresh prefers the same.
+//! It contains only keys that this gateway would use itself. A rejected key must not reach others through this
+//! gateway: for instance a private key that was published by mistake, a key with an ambiguous `kid`, or one that
+//! is not pinned. Each key is served with all its members. The preferred key comes first, so that a sidecar that has
+//! just started prefers the same one.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use super::cached_set::CachedKeySet;
 use super::selection::is_pinned;
 
-/// A JWK Set to be served.
+/// A JWK Set in the form in which it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeySetDocument {
     /// The document (RFC 7517 section 5).
     pub document: String,
-    /// A strong validator (RFC 9110 section 8.8.3): another document has another one.
+    /// A strong validator (RFC 9110 section 8.8.3): the digest of the document.
     pub etag: String,
-    /// How much of the set's lifetime is left; zero when it is stale.
+    /// The rest of the set's lifetime. Zero if the set is stale.
     pub lifetime_left: Duration,
 }
 
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sealed_with_here_is_not_published_again() {
+    fn a_key_that_this_gateway_does_not_use_is_not_served() {
         let mut private = jwk("private", 2);
         private["d"] = json!("canary");
         let cached = cached(&[private, jwk("a", 1), jwk("b", 3)]);

@@ -1,4 +1,4 @@
-//! One fetch of the JWK Set, bounded in time and in bytes.
+//! One fetch of the JWK Set, limited in time and size.
 
 use std::io;
 use std::path::Path;
@@ -16,34 +16,32 @@ use super::{Config, FetchError, FetchErrorKind, Source};
 use crate::clock::Clock;
 use crate::transport_error;
 
-/// RFC 7517 section 8.5, and what most providers call it. Only asked for: the answer's own
-/// `Content-Type` decides nothing, its content does.
+/// The media type of RFC 7517 section 8.5, and the one that most providers use. The `Content-Type` of the response is
+/// not checked, only its content.
 const ACCEPTED: &str = "application/jwk-set+json, application/json;q=0.9";
 
-/// What a fetch brought.
+/// The result of a successful fetch.
 #[derive(Debug)]
 pub(super) enum FetchResponse {
-    /// A good set.
     Set {
         set: KeySet,
-        /// None when the answer states none.
+        /// `None` if the response states none.
         lifetime: Option<Duration>,
         etag: Option<HeaderValue>,
     },
-    /// The set that bore the validator is still the provider's.
+    /// The cached set is still current.
     NotModified { lifetime: Option<Duration> },
 }
 
-/// How to ask.
 #[derive(Debug)]
 pub(super) struct FetchRequest {
-    /// The validator of the set in hand.
+    /// The validator of the cached set.
     pub(super) etag: Option<HeaderValue>,
     /// Whether caches on the way must ask the provider (RFC 9111 section 5.2.1.4).
     pub(super) bypass_caches: bool,
 }
 
-/// Fetches the set, within the configured time.
+/// Fetches the set within the configured time.
 pub(super) async fn fetch(
     config: &Config,
     http: &reqwest::Client,
@@ -67,17 +65,17 @@ async fn get(
     url: &Url,
     http: &reqwest::Client,
     config: &Config,
-    wanted: FetchRequest,
+    options: FetchRequest,
 ) -> Result<FetchResponse, FetchErrorKind> {
     let mut request = http.get(url.clone()).header(ACCEPT, ACCEPTED);
-    let is_conditional = wanted.etag.is_some();
-    if let Some(etag) = wanted.etag {
+    let is_conditional = options.etag.is_some();
+    if let Some(etag) = options.etag {
         request = request.header(IF_NONE_MATCH, etag);
     }
     if let Some(credential) = &config.credential {
         request = request.header(credential.header.clone(), credential.header_value().await?);
     }
-    if wanted.bypass_caches {
+    if options.bypass_caches {
         request = request.header(CACHE_CONTROL, "no-cache");
     }
     let response = request.send().await.map_err(transport)?;
@@ -116,7 +114,7 @@ async fn read(path: &Path) -> Result<FetchResponse, FetchErrorKind> {
     let unreadable = |error: io::Error| FetchErrorKind::File(error.kind());
     let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
     let mut document = Vec::new();
-    // One byte more than allowed tells a set that is too long from one that just fits.
+    // One byte more than the limit shows that a file is too long.
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut document).await.map_err(unreadable)?;
     Ok(FetchResponse::Set { set: KeySet::parse(&document)?, lifetime: Some(FILE_POLL), etag: None })
 }

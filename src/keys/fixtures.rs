@@ -1,4 +1,4 @@
-//! Keys, clients and providers for the tests of this room.
+//! Keys, key sets and a provider for the tests of this module.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,13 +15,13 @@ use crate::jose::EncryptionKey;
 use crate::testing::Server;
 pub(super) use crate::testing::client;
 
-/// A JWK with an odd 2048-bit modulus drawn from `seed`. Nobody knows its factors: it can be
-/// published and chosen, not opened with.
+/// A JWK with an odd 2048-bit modulus made from `seed`. Its factors are unknown: it can be published and chosen, but
+/// it cannot open messages.
 pub(super) fn jwk(kid: &str, seed: u64) -> Value {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut rng = fastrand::Rng::with_seed(seed);
-    // 342 digits of six bits are 256 octets and four bits of nothing. "g" sets the first bit, and
-    // the last octet ends in the upper two bits of the last digit: "Q" makes it odd.
+    // 342 digits of six bits are 256 octets and four unused bits. "g" sets the first bit. The last octet ends with the
+    // upper two bits of the last digit: "Q" makes it odd.
     let middle: String = (0..340).map(|_| char::from(ALPHABET[rng.usize(..64)])).collect();
     json!({ "kty": "RSA", "kid": kid, "n": format!("g{middle}Q"), "e": "AQAB" })
 }
@@ -34,7 +34,7 @@ pub(super) fn document(jwks: &[Value]) -> Vec<u8> {
     json!({ "keys": jwks }).to_string().into_bytes()
 }
 
-/// 200 with the keys of these seeds, each with its seed for a `kid`, and this much `max-age`.
+/// 200 with the keys of these seeds and this `max-age`. The `kid` of each key is its seed.
 pub(super) fn publishes(seeds: &[u64], max_age: u64) -> ResponseTemplate {
     let jwks: Vec<Value> = seeds.iter().map(|seed| jwk(&seed.to_string(), *seed)).collect();
     ResponseTemplate::new(200)
@@ -42,28 +42,28 @@ pub(super) fn publishes(seeds: &[u64], max_age: u64) -> ResponseTemplate {
         .set_body_raw(document(&jwks), "application/json")
 }
 
-/// A provider whose answers can be changed while it runs.
-pub(super) struct Route {
+/// A provider with responses that can be changed while it runs.
+pub(super) struct TestProvider {
     server: Server,
-    answers: Arc<Mutex<VecDeque<ResponseTemplate>>>,
+    responses: Arc<Mutex<VecDeque<ResponseTemplate>>>,
 }
 
-impl Route {
-    /// Gives these answers in turn, and the last one for ever.
-    pub(super) async fn start(answers: impl IntoIterator<Item = ResponseTemplate>) -> Self {
+impl TestProvider {
+    /// Sends these responses in turn, and then always the last one.
+    pub(super) async fn start(responses: impl IntoIterator<Item = ResponseTemplate>) -> Self {
         let server = Server::start().await;
-        let answers = Arc::new(Mutex::new(VecDeque::from_iter(answers)));
-        let queue = Arc::clone(&answers);
-        let answer = move |_: &Request| {
+        let responses = Arc::new(Mutex::new(VecDeque::from_iter(responses)));
+        let queue = Arc::clone(&responses);
+        let response = move |_: &Request| {
             let mut queue = queue.lock().unwrap();
             if queue.len() > 1 { queue.pop_front().unwrap() } else { queue[0].clone() }
         };
-        Mock::given(method("GET")).and(path("/.well-known/jwks.json")).respond_with(answer).mount(&server).await;
-        Self { server, answers }
+        Mock::given(method("GET")).and(path("/.well-known/jwks.json")).respond_with(response).mount(&server).await;
+        Self { server, responses }
     }
 
-    pub(super) fn now_answers(&self, answer: ResponseTemplate) {
-        *self.answers.lock().unwrap() = VecDeque::from([answer]);
+    pub(super) fn now_responds(&self, response: ResponseTemplate) {
+        *self.responses.lock().unwrap() = VecDeque::from([response]);
     }
 
     pub(super) fn url(&self) -> url::Url {
@@ -82,7 +82,7 @@ impl Route {
         Config::new(Source::Url(self.url()))
     }
 
-    /// A holder of this provider's keys, and the hands of its clock.
+    /// The keys of this provider, and the control of their clock.
     pub(super) fn keys(&self) -> (Keys, ClockControl) {
         keys(self.config())
     }
@@ -91,9 +91,9 @@ impl Route {
 /// Everything that `write` logs.
 pub(super) fn logged(write: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Log {
+    impl io::Write for LogBuffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -103,7 +103,7 @@ pub(super) fn logged(write: impl FnOnce()) -> String {
         }
     }
 
-    let log = Log::default();
+    let log = LogBuffer::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, write);
@@ -125,7 +125,7 @@ pub(super) fn keys(config: Config) -> (Keys, ClockControl) {
     (Keys::new("provider", config, client(), clock, Jitter::seeded(1)), control)
 }
 
-/// Waits, in real time, for something that other tasks bring about.
+/// Waits in real time until a condition is met that other tasks bring about.
 pub(super) async fn until(mut condition: impl AsyncFnMut() -> bool) {
     let met = async {
         while !condition().await {

@@ -1,8 +1,8 @@
-//! How long a JWK Set may be believed.
+//! How long a JWK Set counts as fresh.
 //!
-//! We are a private cache (RFC 9111): `max-age` less `Age` counts, `s-maxage` and `Expires` do not,
-//! and `must-revalidate` does not either, because serving a stale set within a bound is exactly
-//! what keeps requests alive through the provider's outages.
+//! The gateway is a private cache (RFC 9111). `max-age` minus `Age` counts; `s-maxage` and `Expires` do not.
+//! `must-revalidate` does not count either: a stale set must stay in use for a while, so that requests survive an
+//! outage of the provider.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use http::header::{AGE, CACHE_CONTROL};
 
 use super::Config;
 
-/// How old something in hand is.
+/// The age of a set, compared with its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// Within its lifetime.
+    /// Younger than its lifetime.
     Fresh,
-    /// Beyond its lifetime, within the bound of staleness.
+    /// Older than its lifetime, by less than `max_stale`.
     Stale,
-    /// Beyond the bound too.
+    /// Older than that.
     Expired,
 }
 
 impl Freshness {
-    /// Judges an age. An age that equals a limit has reached it.
+    /// An age that is equal to a limit has reached it.
     pub(super) fn of(age: Duration, lifetime: Duration, max_stale: Duration) -> Self {
         if age < lifetime {
             Self::Fresh
@@ -35,11 +35,11 @@ impl Freshness {
     }
 }
 
-/// The lifetime an answer states, within the configured bounds; none when it states none that
-/// can be understood.
+/// The lifetime that a response states, within the configured limits. `None` if it states none, or none that can be
+/// parsed.
 ///
-/// `no-store` and `no-cache` cannot be had literally (sealing needs a key in hand), so they mean
-/// the least lifetime. Of several `max-age` the least counts.
+/// `no-store` and `no-cache` cannot be followed literally, because sealing needs a cached key. They mean the shortest
+/// lifetime. Of several `max-age` the smallest counts.
 pub(crate) fn stated_lifetime(headers: &HeaderMap, config: &Config) -> Option<Duration> {
     let directives = || {
         let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
@@ -59,7 +59,7 @@ pub(crate) fn stated_lifetime(headers: &HeaderMap, config: &Config) -> Option<Du
     Some(left.min(config.max_lifetime).max(config.min_lifetime))
 }
 
-/// RFC 9111 section 1.2.2: digits, of any number; the quoted form is accepted too (section 5.2).
+/// RFC 9111 section 1.2.2: any number of digits. The quoted form is accepted too (section 5.2).
 fn delta_seconds(value: &str) -> Option<u64> {
     let digits = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn max_age_less_age_is_the_lifetime() {
+    fn the_lifetime_is_max_age_minus_age() {
         assert_eq!(lifetime(&["max-age=600"], None), Some(600));
         assert_eq!(lifetime(&["public, MAX-AGE=\"600\" , must-revalidate"], Some("20")), Some(580));
         assert_eq!(lifetime(&["public", "max-age=600"], Some("soon")), Some(600));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lifetime_lies_between_half_a_minute_and_an_hour() {
+    fn the_lifetime_is_between_half_a_minute_and_an_hour() {
         assert_eq!(lifetime(&["max-age=0"], None), Some(30));
         assert_eq!(lifetime(&["max-age=600"], Some("9999999999999999999999")), Some(30));
         assert_eq!(lifetime(&["max-age=86400"], None), Some(3600));
@@ -104,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn no_store_and_no_cache_mean_the_least_lifetime() {
+    fn no_store_and_no_cache_mean_the_shortest_lifetime() {
         assert_eq!(lifetime(&["no-store, max-age=600"], None), Some(30));
         assert_eq!(lifetime(&["max-age=600", "No-Cache=\"set-cookie\""], None), Some(30));
     }
 
     #[test]
-    fn an_absent_or_senseless_cache_control_states_nothing() {
+    fn a_missing_or_malformed_cache_control_states_no_lifetime() {
         for line in
             ["", "public", "max-age", "max-age=", "max-age=-1", "max-age=1e3", "max-age=ten", "max-age=\"", ",,="]
         {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_fresh_then_stale_then_expired() {
+    fn a_set_is_first_fresh_then_stale_then_expired() {
         let at = |age| Freshness::of(Duration::from_secs(age), Duration::from_secs(300), Duration::from_secs(86_400));
         assert_eq!([at(0), at(299)], [Freshness::Fresh; 2]);
         assert_eq!([at(300), at(86_699)], [Freshness::Stale; 2]);
@@ -130,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_header_says_the_lifetime_keeps_its_bounds(line in "[ -~]{0,60}", age in "[ -~]{0,12}") {
+        fn the_lifetime_keeps_its_limits_for_any_header(line in "[ -~]{0,60}", age in "[ -~]{0,12}") {
             if let Some(seconds) = lifetime(&[&line], Some(&age)) {
                 prop_assert!((30..=3600).contains(&seconds));
             }

@@ -1,11 +1,10 @@
-//! The last good set on disk, so that a restart during the provider's outage still has a key.
+//! The last good set on disk, so that a gateway that restarts during an outage of the provider has a key.
 //!
-//! The file holds what we would seal with and nothing else: the usable keys, the preferred one
-//! first, where they came from and when. Entries that were refused stay out, because a private
-//! key published by mistake must not come to lie on our disk.
+//! The file contains the usable keys, the preferred one first, with their source and the time of the fetch.
+//! Rejected entries are left out: a private key that was published by mistake must not be written to disk.
 //!
-//! It is read like any fetched set. Its age counts from the fetch, over the restart, by the wall
-//! clock: the only clock that two processes share.
+//! A set from the file is checked like a fetched one. Its age counts from the fetch, also across the restart, by
+//! the wall clock: it is the only clock that two processes share.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,14 +16,14 @@ use serde_json::Value;
 
 use super::cached_set::CachedKeySet;
 use super::set::{KeySet, MAX_BYTES};
-use super::{FetchErrorKind, Source};
+use super::{FetchErrorKind, Keys, Source};
 use crate::error_chain::io_cause;
 use crate::transport_error;
 
-/// The usable keys of a set of [`MAX_BYTES`], and the few fields beside them.
+/// Enough for the usable keys of a set of [`MAX_BYTES`], and the other fields.
 const MAX_FILE_BYTES: u64 = MAX_BYTES as u64 + 4096;
 
-/// A set that was good when it was written.
+/// The content of the file.
 #[derive(Debug)]
 pub(super) struct LastGood {
     pub(super) set: KeySet,
@@ -33,34 +32,85 @@ pub(super) struct LastGood {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct LastGoodFile {
     source: String,
-    /// Seconds since 1970.
+    /// In seconds since 1970.
     fetched_at: u64,
     lifetime_seconds: u64,
     keys: Vec<Value>,
 }
 
-/// Why the file gives no set.
+/// Why the file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotRestored {
+enum NotRestored {
     #[error("it cannot be read: {}", io_cause(*.0))]
     Io(io::ErrorKind),
-    #[error("it is not a file of ours")]
+    #[error("it is not a last-known-good file of jwe-gateway")]
     NotOurs,
-    #[error("it holds the keys of another source")]
+    #[error("it contains the keys of another source")]
     OtherSource,
     #[error("{0}")]
     NotGood(FetchErrorKind),
 }
 
-/// Reads what was kept for this source.
-pub(super) fn read(path: &Path, source: &Source) -> Result<LastGood, NotRestored> {
+impl Keys {
+    /// Reads the last-known-good file, once.
+    pub(super) async fn restore(&self) {
+        let Some(path) = &self.0.config.last_known_good else {
+            return;
+        };
+        let upstream = &*self.0.name;
+        let restore = async {
+            let (file, source) = (path.clone(), self.0.config.source.clone());
+            let read = tokio::task::spawn_blocking(move || read(&file, &source)).await;
+            match read.unwrap_or(Err(NotRestored::Io(io::ErrorKind::Interrupted))) {
+                Ok(last_good) => {
+                    let mut state = self.state();
+                    if state.restore(last_good, self.0.clock.now(), SystemTime::now()) {
+                        self.0.cached.store(state.cached().cloned());
+                        tracing::info!(upstream, path = %path.display(), "the last good key set was read from disk");
+                    }
+                }
+                Err(NotRestored::Io(io::ErrorKind::NotFound)) => {}
+                Err(error) => {
+                    tracing::warn!(upstream, %error, path = %path.display(), "the last good key set on disk is not used");
+                }
+            }
+        };
+        self.0.restored.get_or_init(|| restore).await;
+    }
+
+    /// Writes the cached set to the last-known-good file, in the background.
+    pub(super) fn save_last_good(&self) {
+        let Some(path) = self.0.config.last_known_good.clone() else {
+            return;
+        };
+        let keys = self.clone();
+        let fetched = SystemTime::now();
+        tokio::spawn(async move {
+            let _lock = keys.0.writing.lock().await;
+            // Loaded under the lock, so that the last write contains the newest set.
+            let Some(cached) = keys.0.cached.load_full() else {
+                return;
+            };
+            let source = keys.0.config.source.clone();
+            let file = path.clone();
+            let written = tokio::task::spawn_blocking(move || write(&file, &source, &cached, fetched)).await;
+            if let Ok(Err(error)) = written {
+                let upstream = &*keys.0.name;
+                tracing::warn!(upstream, %error, path = %path.display(), "the last good key set cannot be written to disk");
+            }
+        });
+    }
+}
+
+/// Reads the file, which must be of this source.
+fn read(path: &Path, source: &Source) -> Result<LastGood, NotRestored> {
     let unreadable = |error: io::Error| NotRestored::Io(error.kind());
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
-    let document: Document = serde_json::from_slice(&bytes).map_err(|_| NotRestored::NotOurs)?;
+    let document: LastGoodFile = serde_json::from_slice(&bytes).map_err(|_| NotRestored::NotOurs)?;
     if document.source != name_of(source) {
         return Err(NotRestored::OtherSource);
     }
@@ -69,27 +119,26 @@ pub(super) fn read(path: &Path, source: &Source) -> Result<LastGood, NotRestored
     Ok(LastGood { set, fetched, lifetime: Duration::from_secs(document.lifetime_seconds) })
 }
 
-/// Writes the set in hand, fetched at this moment. A reader sees the old file or the new one,
-/// never half of one; nobody but the owner can read it or put another in its place.
-pub(super) fn write(path: &Path, source: &Source, cached: &CachedKeySet, fetched: SystemTime) -> io::Result<()> {
+/// Replaces the file atomically. Only the owner can read it: another process must not be able to replace the keys.
+fn write(path: &Path, source: &Source, cached: &CachedKeySet, fetched: SystemTime) -> io::Result<()> {
     let keys = cached.by_preference.iter().filter_map(|key| cached.set.jwk(key)).cloned().collect();
-    let document = Document {
+    let document = LastGoodFile {
         source: name_of(source),
         fetched_at: fetched.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         lifetime_seconds: cached.lifetime.as_secs(),
         keys,
     };
-    let temporary = beside(path);
+    let temporary = temporary_path(path);
     let written = write_new(&temporary, &serde_json::to_vec(&document)?).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // Nothing more can be done about it, and the first error is the one to report.
+        // A second error changes nothing: the first one is reported.
         let _ = fs::remove_file(&temporary);
     }
     written
 }
 
-/// The source as the file states it: without userinfo, which is no part of where it is. The
-/// query may choose among several sets.
+/// The source as it is written in the file: with the query, which may select one of several sets, and without
+/// user and password.
 fn name_of(source: &Source) -> String {
     match source {
         Source::Url(url) => {
@@ -100,16 +149,16 @@ fn name_of(source: &Source) -> String {
     }
 }
 
-/// In the same directory, because a rename is atomic only within one file system; named after
-/// the process, so that two of them do not write into one file.
-fn beside(path: &Path) -> PathBuf {
+/// A temporary file in the same directory, because a rename is atomic only within one file system. The name
+/// contains the process id, so that two processes do not write to the same file.
+fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     path.with_file_name(name)
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Left behind by a process of the same number that was killed while writing.
+    // A process with the same id may have been killed while it was writing.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -1,48 +1,50 @@
-//! Which of the provider's public keys to seal with now.
+//! Decides which of the provider's public keys to seal with now.
 //!
-//! # May I seal with this key now?
+//! # Which key may be used
 //!
-//! - **It is fresh** (its set is younger than its lifetime): yes, at once. Readers neither wait
-//!   nor lock.
-//! - **It is stale, but within the bound** (no newer set could be had): yes, at once, and loudly. A
-//!   key is far more often still good than withdrawn, and when it was withdrawn, the provider says so.
-//! - **There is none**, or its set is older than the bound, or the pins allow none: no. Only when
-//!   there never was one is the request worth a wait, for the fetch under way.
+//! | cached set | [`Keys::current`] |
+//! |---|---|
+//! | fresh: younger than its lifetime | returns the key at once, without a lock |
+//! | stale: older, but within `max_stale` | returns the key at once; the log reports the failed refresh as an error |
+//! | older than that, or no key is pinned | fails at once |
+//! | none since the start | waits for the fetch under way, at most `first_key_wait` |
 //!
-//! # Flow
+//! A stale key is used because it is more often still valid than withdrawn. If it was withdrawn, the provider
+//! refuses the message.
 //!
-//! A verifier refetches when it meets an unknown `kid`. A sealer chooses the `kid` itself and meets
-//! nothing, so freshness comes from two other sides:
+//! # When the set is fetched
 //!
-//! 1. [`Keys::run_refresh`] refreshes the set at about 80 % of its lifetime, with traffic or
-//!    without. After a failure it backs off, and the last good set serves on.
-//! 2. [`Keys::replacement_for`] is called when the provider refused a message: it fetches at once, past
-//!    the timer and its backoff, out of a budget of five fetches refilled one a second. When
-//!    the budget is empty the refused request waits for its turn (a second at most, shared with all
-//!    others): giving up would lose the request if there was a rotation.
+//! A receiver fetches the key set when it meets an unknown `kid`. A sealer chooses the `kid` itself, so there are
+//! two other reasons to fetch:
 //!
-//! Fetches are numbered. Whoever needs one joins the next number that has not ended, and moka's
-//! map makes it one fetch for all of them, with one outcome, failures included. It runs in a task
-//! of its own, so a caller who leaves takes nothing from the others.
+//! 1. [`Keys::run_refresh`] fetches at about 80 % of the lifetime, with or without traffic. After a failure it
+//!    backs off, and the last good set stays in use.
+//! 2. [`Keys::replacement_for`] is called when the provider has refused a message. It fetches at once and
+//!    ignores schedule and backoff. A budget limits such fetches: five at once, then one per second. If the budget is
+//!    empty, the refused requests wait together for the next fetch, for a second at most. To give up instead
+//!    would lose requests in a rotation.
 //!
-//! An answer to a request that left before our message was refused may be older than the refusal, and
-//! one to a request of the timer's may come from a cache on the way (an egress). A refused caller who
-//! still finds its key in the set after such a fetch asks once more. What counts is when a request left,
-//! not when its caller came to wait for it: or, with fetches that follow each other closely, each
-//! caller would find the next one already under way, and wait for ever.
+//! Callers share fetches: see `crate::single_flight`.
+//!
+//! # The hard case
+//!
+//! The response to a fetch may be older than the refusal that the caller has just seen. There are two causes: the
+//! request of the fetch left before the refusal, or a cache on the way (an egress) answered a scheduled fetch. If
+//! a refused caller still finds its key after such a fetch, it joins one more. The moment when the request left
+//! decides, not the moment when the caller began to wait. Otherwise, with fetches in close succession, each caller
+//! would always find a fetch that is already under way, and would wait forever.
 //!
 //! # Scope
 //!
-//! One holder is one JWK Set of one provider. A fetched set replaces the one in hand as a whole:
-//! sets are never merged, so a withdrawn key is gone with the next refresh. A set without a usable
-//! key, or one that is no JWK Set, replaces nothing.
+//! One [`Keys`] is one JWK Set of one provider. A fetched set replaces the cached one as a whole. Sets are never
+//! merged, so a withdrawn key is gone after the next fetch. A set without a usable key replaces nothing.
 //!
 //! # Rejected
 //!
-//! - moka's own expiry: it evicts, where a stale key must serve on, and its clock cannot be steered.
-//! - Fetching on the request path when the set has grown old: each request would wait out the
-//!   fetch's deadline whenever the provider is slow.
-//! - A cooldown between forced fetches: see `crate::rate_limit`.
+//! - moka's expiry: it evicts, but a stale key must stay in use, and tests cannot control its clock.
+//! - Fetching on the request path when the set is old: every request would wait for the fetch timeout while the
+//!   provider is slow.
+//! - A cooldown between fetches after refusals: see `crate::rate_limit`.
 
 mod cached_set;
 mod config;
@@ -60,7 +62,6 @@ mod state;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, OnceCell};
@@ -76,26 +77,25 @@ use crate::jose::EncryptionKey;
 use crate::single_flight::SingleFlight;
 use cached_set::CachedKeySet;
 use fetch::{FetchRequest, fetch};
-use last_good::NotRestored;
-use state::{FetchOutcome, State};
+use state::{FetchOutcome, KeysState};
 
-/// The provider's keys. Cheap to clone; all clones are one holder.
+/// The keys of one provider. Clones share their state.
 #[derive(Clone)]
-pub(crate) struct Keys(Arc<Holder>);
+pub(crate) struct Keys(Arc<KeysInner>);
 
-struct Holder {
+struct KeysInner {
     name: Arc<str>,
     config: Arc<Config>,
     http: reqwest::Client,
     clock: Clock,
-    /// What readers of a good set see: a copy of what `state` holds.
+    /// The same set as in `state`, for readers that must not wait for a lock.
     cached: ArcSwapOption<CachedKeySet>,
-    state: Mutex<State>,
+    state: Mutex<KeysState>,
     fetches: SingleFlight<FetchResult>,
-    /// The timer's next fetch has moved.
+    /// Notified when the time of the next scheduled fetch changes.
     rescheduled: Notify,
     restored: OnceCell<()>,
-    /// One write of the last-known-good file at a time.
+    /// Serialises the writes of the last-known-good file.
     writing: tokio::sync::Mutex<()>,
 }
 
@@ -104,19 +104,19 @@ type FetchResult = Result<(), FetchError>;
 /// Why a fetch is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
-    /// The timer, the first request, or an operator.
+    /// The schedule, the first request, or an operator.
     Schedule,
-    /// The provider refused a message. Counts against the budget.
+    /// The provider refused a message. Such a fetch uses the budget and bypasses caches.
     Refusal,
 }
 
 impl Keys {
-    /// No I/O here. Logs call the upstream by `name`. `http` must not follow redirects.
+    /// Creates the keys of upstream `name`, without I/O. `http` must not follow redirects.
     #[must_use]
     pub(crate) fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
         let config = Arc::new(config);
-        let state = State::new(Arc::clone(&config), clock.now(), jitter);
-        Self(Arc::new(Holder {
+        let state = KeysState::new(Arc::clone(&config), clock.now(), jitter);
+        Self(Arc::new(KeysInner {
             name: name.into(),
             config,
             http,
@@ -132,41 +132,41 @@ impl Keys {
 
     /// The key to seal with now.
     ///
-    /// Waits only when no set was ever in hand, for at most `first_key_wait`, and not at all when
-    /// the backoff rules out an attempt in that time.
+    /// Waits only if no set has been cached since the start, for at most `first_key_wait`. Does not wait if the
+    /// backoff allows no attempt in that time.
     ///
     /// # Errors
-    /// When there is none: see [`NoUsableKey`].
+    /// If there is no such key: see [`NoUsableKey`].
     pub(crate) async fn current(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
         match self.cached_key() {
             Err(NoUsableKey::NeverFetched { .. }) => self.first_key().await,
-            answer => answer,
+            result => result,
         }
     }
 
-    /// The provider refused a message sealed with `used`: fetches the set past its schedule, and
-    /// gives the key to seal with instead if `used` (kid and material) is no longer published.
+    /// Call this after the provider has refused a message that was sealed with `used`. Fetches the set at once.
+    /// Returns the key to seal with instead if `used` (`kid` and key material) is no longer published.
     ///
-    /// None when `used` is still published (the refusal was about something else), when no set
-    /// could be fetched, or when the new one has no key to give.
+    /// Returns `None` if `used` is still published (the refusal has another cause), if no set could be fetched, or
+    /// if the new set has no usable key.
     pub(crate) async fn replacement_for(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
         self.after_refusal(|| self.cached_replacement(used)).await
     }
 
-    /// The same keys for one who only has to know which there are.
+    /// The same keys, without access to a key to seal with.
     #[must_use]
-    pub(crate) fn known(&self) -> PublishedKeys {
+    pub(crate) fn published(&self) -> PublishedKeys {
         PublishedKeys::of(self.clone())
     }
 
-    /// What is held: for readiness, `/metrics` and `jwe-gateway keys`.
+    /// The present state, for readiness, `/metrics` and `jwe-gateway keys`.
     #[must_use]
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.state(), &self.0.config, self.0.clock.now())
     }
 
-    /// Keeps the set fresh for as long as it is polled: the first fetch at once, then before the end
-    /// of each set's lifetime, with backoff after failures. Never returns.
+    /// Keeps the set fresh: fetches at once, then before the end of each lifetime, with backoff after failures.
+    /// Never returns.
     pub(crate) async fn run_refresh(self) {
         self.restore().await;
         loop {
@@ -177,16 +177,16 @@ impl Keys {
                     () = self.0.rescheduled.notified() => {}
                 }
             } else if is_abandoned(&self.join(next.number, Reason::Schedule).await) {
-                // Such a fetch has not ended for the state, which would have it tried again at once.
+                // For the state, an abandoned fetch has not ended and is due at once. Do not retry in a loop.
                 self.0.clock.sleep(self.0.config.backoff_min).await;
             }
         }
     }
 
-    /// One fetch now, past the schedule (the `keys` command). Joins the one under way, if any.
+    /// Fetches now without regard to the schedule, or joins the fetch under way.
     ///
     /// # Errors
-    /// When no good set came: see [`FetchError`].
+    /// If the fetch brought no good set: see [`FetchError`].
     pub(crate) async fn refresh(&self) -> Result<(), FetchError> {
         let next = self.state().next_fetch();
         self.join(next.number, Reason::Schedule).await
@@ -201,7 +201,8 @@ impl Keys {
         }
     }
 
-    /// What `verdict` says once the set in hand is newer than the refusal the caller has just met.
+    /// Fetches until `decide` returns a value, or until the cached set is newer than this call. Then returns what
+    /// `decide` returns.
     async fn after_refusal<T>(&self, decide: impl Fn() -> Option<T>) -> Option<T> {
         let first = self.state().first_fetch_from_now();
         loop {
@@ -219,7 +220,8 @@ impl Keys {
         }
     }
 
-    /// A fetch past its schedule, sent after this call began.
+    /// Fetches from the provider itself, with a request that leaves after this call. An egress needs this if a
+    /// sidecar asks with `no-cache`.
     async fn confirm(&self) -> FetchResult {
         let first = self.state().first_fetch_from_now();
         loop {
@@ -241,7 +243,7 @@ impl Keys {
                 let next = self.state().next_fetch();
                 match self.cached_key() {
                     Err(NoUsableKey::NeverFetched { .. }) if next.due < deadline => {}
-                    answer => return answer,
+                    result => return result,
                 }
                 clock.sleep_until(next.due).await;
                 if is_abandoned(&self.join(next.number, Reason::Schedule).await) {
@@ -250,7 +252,7 @@ impl Keys {
             }
         };
         tokio::select! {
-            answer = key => answer,
+            result = key => result,
             () = clock.sleep_until(deadline) => self.cached_key(),
         }
     }
@@ -260,7 +262,7 @@ impl Keys {
         cached.as_ref()?.replacement_for(used, self.0.clock.now(), self.0.config.max_stale).cloned()
     }
 
-    /// Fetch `number`, made once for everyone who asks for it. Ends also when its callers have left.
+    /// Runs fetch `number`, or joins it.
     async fn join(&self, number: u64, reason: Reason) -> FetchResult {
         let keys = self.clone();
         let fetch = async move { keys.fetch(number, reason).await };
@@ -281,10 +283,10 @@ impl Keys {
             Err(outcome) => return outcome,
         };
         let request = FetchRequest { etag, bypass_caches };
-        let answer = fetch(&self.0.config, &self.0.http, &self.0.clock, request).await;
+        let response = fetch(&self.0.config, &self.0.http, &self.0.clock, request).await;
         let outcome = {
             let mut state = self.state();
-            let outcome = state.finish(number, answer, self.0.clock.now());
+            let outcome = state.finish(number, response, self.0.clock.now());
             self.0.cached.store(state.cached().cloned());
             outcome
         };
@@ -292,7 +294,7 @@ impl Keys {
         self.report(&outcome);
         match outcome {
             FetchOutcome::Good(_) => {
-                self.keep_on_disk();
+                self.save_last_good();
                 Ok(())
             }
             FetchOutcome::Failed(error) => Err(error),
@@ -302,63 +304,16 @@ impl Keys {
 
     async fn wait_for_budget(&self) {
         loop {
-            let taken = self.state().take_from_budget(self.0.clock.now());
-            match taken {
+            let permission = self.state().take_from_budget(self.0.clock.now());
+            match permission {
                 Ok(()) => return,
                 Err(refilled) => self.0.clock.sleep_until(refilled).await,
             }
         }
     }
 
-    /// Takes up the last-known-good file, once.
-    async fn restore(&self) {
-        let Some(path) = &self.0.config.last_known_good else {
-            return;
-        };
-        let restore = async {
-            let (file, source) = (path.clone(), self.0.config.source.clone());
-            let read = tokio::task::spawn_blocking(move || last_good::read(&file, &source)).await;
-            match read.unwrap_or(Err(NotRestored::Io(std::io::ErrorKind::Interrupted))) {
-                Ok(kept) => {
-                    let mut state = self.state();
-                    if state.restore(kept, self.0.clock.now(), SystemTime::now()) {
-                        self.0.cached.store(state.cached().cloned());
-                        tracing::info!(upstream = %self.0.name, path = %path.display(), "took up the last good key set from disk");
-                    }
-                }
-                Err(NotRestored::Io(std::io::ErrorKind::NotFound)) => {}
-                Err(error) => {
-                    tracing::warn!(upstream = %self.0.name, %error, path = %path.display(), "the last good key set on disk is not used")
-                }
-            }
-        };
-        self.0.restored.get_or_init(|| restore).await;
-    }
-
-    /// Writes what is in hand to the last-known-good file, off the callers' time.
-    fn keep_on_disk(&self) {
-        let Some(path) = self.0.config.last_known_good.clone() else {
-            return;
-        };
-        let keys = self.clone();
-        let fetched = SystemTime::now();
-        tokio::spawn(async move {
-            let _one_at_a_time = keys.0.writing.lock().await;
-            // Loaded under the lock, so that the last write is of the newest set.
-            let Some(cached) = keys.0.cached.load_full() else {
-                return;
-            };
-            let source = keys.0.config.source.clone();
-            let file = path.clone();
-            let written = tokio::task::spawn_blocking(move || last_good::write(&file, &source, &cached, fetched)).await;
-            if let Ok(Err(error)) = written {
-                tracing::warn!(upstream = %keys.0.name, %error, path = %path.display(), "the last good key set could not be written to disk");
-            }
-        });
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Poisoned means that another thread panicked inside `State`, which keeps no half-made change.
+    fn state(&self) -> MutexGuard<'_, KeysState> {
+        // A poisoned lock means that another thread panicked inside `KeysState`. Its methods leave no partial change.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -369,7 +324,7 @@ fn is_abandoned(outcome: &FetchResult) -> bool {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The source is a URL, which may hold secrets.
+        // The source is a URL, which may contain secrets.
         f.debug_struct("Keys").finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! What the log says of fetches: keys that come and go, and how bad a failure is.
+//! What the log says about fetches.
 
 use super::Keys;
 use super::state::FetchOutcome;
@@ -9,7 +9,7 @@ impl Keys {
         match outcome {
             FetchOutcome::Good(changes) => {
                 for key in &changes.added {
-                    tracing::info!(upstream, %key, "the provider publishes a new key");
+                    tracing::info!(upstream, %key, "the provider now publishes a key");
                 }
                 for key in &changes.removed {
                     tracing::info!(upstream, %key, "the provider no longer publishes a key");
@@ -25,10 +25,7 @@ impl Keys {
                     self.report_unusable_entries();
                 }
                 if changes.none_pinned {
-                    tracing::error!(
-                        upstream,
-                        "the configured pins match none of the published keys; nothing can be sealed"
-                    );
+                    tracing::error!(upstream, "no published key is pinned; nothing can be sealed");
                 }
             }
             FetchOutcome::Failed(error) => {
@@ -36,17 +33,19 @@ impl Keys {
                 let age = snapshot.age.map(|age| age.as_secs());
                 match snapshot.usable {
                     Ok(_) if snapshot.lifetime_left.is_some_and(|left| !left.is_zero()) => {
-                        tracing::warn!(upstream, %error, age_seconds = age, "the key set could not be refreshed; the one in hand is fresh");
+                        tracing::warn!(upstream, %error, age_seconds = age, "the key set could not be refreshed; the cached one is fresh");
                     }
                     Ok(_) => {
-                        tracing::error!(upstream, %error, age_seconds = age, "the key set could not be refreshed; the one in hand is stale");
+                        tracing::error!(upstream, %error, age_seconds = age, "the key set could not be refreshed; the cached one is stale");
                     }
                     Err(_) => {
-                        tracing::error!(upstream, %error, age_seconds = age, "no key set could be fetched; nothing can be sealed")
+                        tracing::error!(upstream, %error, age_seconds = age, "the key set could not be fetched; nothing can be sealed")
                     }
                 }
             }
-            FetchOutcome::Late => tracing::debug!(upstream, "a late answer with a key set was dropped"),
+            FetchOutcome::Late => {
+                tracing::debug!(upstream, "the response to a fetch came after a later one and is ignored")
+            }
         }
     }
 
@@ -58,7 +57,7 @@ impl Keys {
         for (index, entry) in cached.set().entries().iter().enumerate() {
             if entry.usable().is_none() {
                 let key = entry.name().map(|name| name.to_string());
-                tracing::warn!(upstream, index, key, reason = %entry.state(), "a published key cannot be sealed with");
+                tracing::warn!(upstream, index, key, reason = %entry.state(), "a published key cannot be used");
             }
         }
     }
@@ -67,13 +66,13 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::super::KeyName;
-    use super::super::fixtures::{Route, logged};
+    use super::super::fixtures::{TestProvider, logged};
     use super::super::state::Changes;
     use super::*;
 
     #[tokio::test]
-    async fn only_a_key_that_replaces_one_is_called_another_key() {
-        let (keys, _control) = Route::start([]).await.keys();
+    async fn the_first_key_is_not_logged_as_another_key() {
+        let (keys, _control) = TestProvider::start([]).await.keys();
         let name = |kid: &str| KeyName { kid: Some(kid.to_owned()), thumbprint: None };
         let first = Changes { chosen: Some(name("a")), ..Changes::default() };
         let log = logged(|| keys.report(&FetchOutcome::Good(first)));

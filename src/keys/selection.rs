@@ -1,13 +1,15 @@
-//! Which of the usable keys is sealed with.
+//! Selects the key to seal with among the usable keys.
 //!
-//! The one that appeared most recently: a rotation adds a key and later retires the older ones, so
-//! the newest has the longest future. Keys that appeared together are taken in document order.
-//! With pins, only the pinned ones count. A thumbprint (RFC 7638) is of the key itself. A kid is what the
-//! publisher calls it, and he may call another key the same: even by the thumbprint of the one that is
-//! pinned, so what looks like a thumbprint is never compared with a kid.
+//! The key that appeared most recently is selected. In a rotation the provider adds a key and later removes the
+//! older ones, so the newest key stays published longest. Among keys that appeared together, document order
+//! decides. With pins, only pinned keys count.
 //!
-//! A key keeps its place when it vanishes and comes back. Behind a cache with several nodes, an
-//! old and a new set may alternate for a while, and a retired key that flickers must not look new.
+//! A pin is a thumbprint (RFC 7638), which identifies the key itself, or a `kid`, which the publisher chooses. The
+//! publisher can give another key the thumbprint of the pinned key as its `kid`. Therefore a pin in the form of a
+//! thumbprint is never compared with a `kid`.
+//!
+//! A key that vanishes and comes back does not count as new. A cache with several nodes may serve an old and a new
+//! set in turn, and a withdrawn key must not look new each time.
 
 use std::sync::Arc;
 
@@ -17,11 +19,11 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use super::set::KeySet;
 use crate::jose::EncryptionKey;
 
-/// How many keys are remembered that are no longer published. Rotations happen by the day or the
-/// month, so this is years; it only bounds the memory a misbehaving provider can take.
+/// How many keys are remembered. With a rotation per day or per month, this lasts for months or years. It only
+/// limits the memory that a faulty provider can use up.
 const MAX_REMEMBERED: usize = 256;
 
-/// When each key appeared, counted in sets.
+/// When each key appeared first, counted in sets.
 #[derive(Debug, Default)]
 pub(super) struct FirstSeen {
     /// Oldest first.
@@ -30,8 +32,8 @@ pub(super) struct FirstSeen {
 }
 
 impl FirstSeen {
-    /// Notes the keys of a set; those not seen before have arrived with it.
-    pub(super) fn note<'a>(&mut self, keys: impl IntoIterator<Item = &'a Arc<EncryptionKey>>) {
+    /// Records the keys of a fetched set.
+    pub(super) fn record<'a>(&mut self, keys: impl IntoIterator<Item = &'a Arc<EncryptionKey>>) {
         self.sets += 1;
         let published: Vec<&Arc<EncryptionKey>> = keys.into_iter().collect();
         for &key in &published {
@@ -55,12 +57,12 @@ impl FirstSeen {
 /// The usable keys of a set, the preferred one first.
 pub(super) fn by_preference(set: &KeySet, first_seen: &FirstSeen) -> Vec<Arc<EncryptionKey>> {
     let mut keys: Vec<_> = set.usable().cloned().collect();
-    // Stable, so that document order decides among keys that arrived together.
+    // The sort is stable: document order decides among keys that appeared together.
     keys.sort_by_key(|key| std::cmp::Reverse(first_seen.of(key)));
     keys
 }
 
-/// Whether the pins allow this key. No pins allow every key.
+/// Whether the pins allow this key. Without pins, every key is allowed.
 pub(super) fn is_pinned(key: &EncryptionKey, pins: &[String]) -> bool {
     let names = |pin: &String| {
         if is_thumbprint(pin) { key.thumbprint() == pin } else { key.kid() == Some(pin) }
@@ -68,7 +70,7 @@ pub(super) fn is_pinned(key: &EncryptionKey, pins: &[String]) -> bool {
     pins.is_empty() || pins.iter().any(names)
 }
 
-/// Whether `pin` has the form of a SHA-256 in base64url.
+/// Whether `pin` has the form of a SHA-256 digest in base64url.
 fn is_thumbprint(pin: &str) -> bool {
     BASE64URL.decode(pin).is_ok_and(|bytes| bytes.len() == 32)
 }
@@ -88,7 +90,7 @@ mod tests {
         let mut chosen = None;
         for kids in sets {
             let set = set(kids);
-            first_seen.note(set.usable());
+            first_seen.record(set.usable());
             let keys = by_preference(&set, &first_seen);
             chosen = keys.iter().find(|key| is_pinned(key, pins)).and_then(|key| key.kid().map(str::to_owned));
         }
@@ -96,25 +98,25 @@ mod tests {
     }
 
     #[test]
-    fn among_keys_that_arrived_together_document_order_decides() {
+    fn among_keys_that_appeared_together_document_order_decides() {
         assert_eq!(chosen(&[&[1, 2, 3]], &[]).unwrap(), "1");
         assert_eq!(chosen(&[&[1, 2], &[2, 1]], &[]).unwrap(), "2");
     }
 
     #[test]
-    fn the_key_that_appeared_most_recently_is_chosen_wherever_it_stands() {
+    fn the_key_that_appeared_most_recently_is_chosen_at_any_position() {
         assert_eq!(chosen(&[&[1], &[1, 2]], &[]).unwrap(), "2");
         assert_eq!(chosen(&[&[1], &[2, 1]], &[]).unwrap(), "2");
         assert_eq!(chosen(&[&[1], &[1, 2], &[3, 2], &[2, 3]], &[]).unwrap(), "3");
     }
 
     #[test]
-    fn a_newest_key_that_is_withdrawn_gives_way_to_the_one_before() {
+    fn if_the_newest_key_is_withdrawn_the_one_before_it_is_chosen() {
         assert_eq!(chosen(&[&[1], &[1, 2], &[1]], &[]).unwrap(), "1");
     }
 
     #[test]
-    fn a_retired_key_that_flickers_does_not_look_new() {
+    fn a_withdrawn_key_that_comes_back_does_not_look_new() {
         assert_eq!(chosen(&[&[1], &[1, 2], &[2], &[1, 2]], &[]).unwrap(), "2");
     }
 
@@ -122,9 +124,9 @@ mod tests {
     fn new_material_under_an_old_kid_is_a_new_key() {
         let mut first_seen = FirstSeen::default();
         let first = KeySet::from_jwks(vec![jwk("a", 1), jwk("b", 2)]).unwrap();
-        first_seen.note(first.usable());
+        first_seen.record(first.usable());
         let second = KeySet::from_jwks(vec![jwk("a", 1), jwk("b", 3)]).unwrap();
-        first_seen.note(second.usable());
+        first_seen.record(second.usable());
         assert_eq!(by_preference(&second, &first_seen)[0], key("b", 3));
     }
 
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_called_by_the_thumbprint_of_a_pinned_one_is_not_it() {
+    fn a_key_with_the_thumbprint_of_a_pinned_key_as_its_kid_is_not_pinned() {
         let pin = key("3", 3).thumbprint().to_owned();
         let spoofed = KeySet::from_jwks(vec![jwk(&pin, 4)]).unwrap();
         assert!(!spoofed.usable().any(|key| is_pinned(key, std::slice::from_ref(&pin))));
@@ -146,18 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_remembered_keys_is_limited() {
         let mut first_seen = FirstSeen::default();
         for seed in 0..2 * MAX_REMEMBERED as u64 {
             let set = KeySet::from_jwks(vec![jwk("a", seed)]).unwrap();
-            first_seen.note(set.usable());
+            first_seen.record(set.usable());
         }
         assert_eq!(first_seen.seen.len(), MAX_REMEMBERED);
     }
 
     proptest! {
         #[test]
-        fn the_choice_is_a_published_key_that_no_other_published_key_is_newer_than(
+        fn the_chosen_key_is_published_and_no_other_published_key_is_newer(
             sets in prop::collection::vec(prop::collection::btree_set(0u8..8, 1..6), 1..12),
         ) {
             let sets: Vec<Vec<u8>> = sets.into_iter().map(|set| set.into_iter().collect()).collect();

@@ -1,12 +1,11 @@
-//! A JWK Set as it was published: which of its entries can be sealed with, and why not the others.
+//! A JWK Set as it was published: its entries, and why some of them cannot be used.
 //!
-//! Entries are judged one by one (RFC 7517 section 5 asks to ignore the ones not understood), so a
-//! `null` between two keys costs nothing. What is judged here is only what concerns the set as a
-//! whole: its size and its `kid`s. A single key is [`EncryptionKey`]'s affair.
+//! Each entry is checked by itself (RFC 7517 section 5 says to ignore entries that are not understood). A `null`
+//! between two keys does no harm. This file checks only the set as a whole: its size and its `kid`s.
+//! [`EncryptionKey`] checks a single key.
 //!
-//! Rejected: cutting a set of more than [`MAX_ENTRIES`] short. The newest key often stands last,
-//! and sealing with what is left would be sealing with a retired key. Such a set is a failure,
-//! and the last good one serves on.
+//! Rejected: reading only the first [`MAX_ENTRIES`] entries. The newest key often stands last, so the rest would be
+//! old keys. A set with more entries is a failed fetch, and the last good set stays in use.
 
 use std::sync::Arc;
 
@@ -15,30 +14,28 @@ use serde_json::Value;
 use super::{EntryState, FetchErrorKind, KeyName};
 use crate::jose::EncryptionKey;
 
-/// The most bytes of a JWK Set that are read: a hundred 8192-bit keys need a sixth of it.
+/// Limit for the size of a JWK Set. A hundred 8192-bit keys need a sixth of it.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// The most entries of a set: a provider in the middle of a rotation publishes two or three.
+/// Limit for the number of entries. During a rotation a provider publishes two or three.
 pub(crate) const MAX_ENTRIES: usize = 100;
 
 /// The entries of a JWK Set, in document order.
 #[derive(Debug)]
 pub(crate) struct KeySet {
-    entries: Vec<Entry>,
+    entries: Vec<SetEntry>,
 }
 
-/// One entry of a set.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct SetEntry {
     jwk: Value,
     key: Option<Arc<EncryptionKey>>,
-    /// Never [`EntryState::NotPinned`], which is a matter of choice and not of the set.
+    /// Never [`EntryState::NotPinned`]: pins are not part of the set.
     state: EntryState,
 }
 
 impl KeySet {
-    /// Reads a JWK Set: a JSON object with an array `keys` (RFC 7517 section 5), of which at least
-    /// one entry is usable.
+    /// Parses a JWK Set: a JSON object with an array `keys` (RFC 7517 section 5) that has a usable entry.
     pub(crate) fn parse(document: &[u8]) -> Result<Self, FetchErrorKind> {
         if document.len() > MAX_BYTES {
             return Err(FetchErrorKind::TooLarge);
@@ -54,14 +51,14 @@ impl KeySet {
         }
     }
 
-    /// The set of these JWKs, of which at least one is usable.
+    /// Makes a set of these JWKs, of which at least one must be usable.
     pub(super) fn from_jwks(jwks: Vec<Value>) -> Result<Self, FetchErrorKind> {
         if jwks.len() > MAX_ENTRIES {
             return Err(FetchErrorKind::TooManyKeys { entries: jwks.len() });
         }
-        let mut entries: Vec<Entry> = jwks.into_iter().map(Entry::new).collect();
+        let mut entries: Vec<SetEntry> = jwks.into_iter().map(SetEntry::new).collect();
         let ambiguous: Vec<bool> =
-            entries.iter().map(|entry| entries.iter().any(|other| entry.shares_its_kid_with(other))).collect();
+            entries.iter().map(|entry| entries.iter().any(|other| entry.is_ambiguous_with(other))).collect();
         for (entry, ambiguous) in entries.iter_mut().zip(ambiguous) {
             if ambiguous && entry.state == EntryState::Usable {
                 entry.state = EntryState::AmbiguousKid;
@@ -76,38 +73,38 @@ impl KeySet {
     }
 
     /// Every entry, in document order.
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[SetEntry] {
         &self.entries
     }
 
-    /// The keys that can be sealed with, in document order; one published twice is named once.
+    /// The usable keys in document order, without duplicates.
     pub(crate) fn usable(&self) -> impl Iterator<Item = &Arc<EncryptionKey>> {
         let keys = self.entries.iter().enumerate();
-        keys.filter_map(|(index, entry)| entry.usable().filter(|key| !self.stands_before(index, key)))
+        keys.filter_map(|(index, entry)| entry.usable().filter(|key| !self.is_duplicate(index, key)))
     }
 
-    /// Whether this very key (kid and material) can be sealed with.
+    /// Whether the set has this key (`kid` and key material), and it is usable.
     pub(crate) fn publishes(&self, key: &EncryptionKey) -> bool {
         self.usable().any(|published| **published == *key)
     }
 
-    /// The entries that cannot be used, each with its reason.
+    /// The unusable entries, each with its reason.
     pub(super) fn unusable(&self) -> Vec<(Option<KeyName>, EntryState)> {
         let unusable = self.entries.iter().filter(|entry| entry.usable().is_none());
         unusable.map(|entry| (entry.name(), entry.state().clone())).collect()
     }
 
-    /// The JWK of a usable key, as it was published.
+    /// The published JWK of a usable key.
     pub(crate) fn jwk(&self, key: &EncryptionKey) -> Option<&Value> {
         self.entries.iter().find(|entry| entry.usable().is_some_and(|own| **own == *key)).map(|entry| &entry.jwk)
     }
 
-    fn stands_before(&self, index: usize, key: &EncryptionKey) -> bool {
+    fn is_duplicate(&self, index: usize, key: &EncryptionKey) -> bool {
         self.entries[..index].iter().any(|entry| entry.usable().is_some_and(|own| **own == *key))
     }
 }
 
-impl Entry {
+impl SetEntry {
     fn new(jwk: Value) -> Self {
         match EncryptionKey::from_jwk(&jwk) {
             Ok(key) => Self { jwk, key: Some(Arc::new(key)), state: EntryState::Usable },
@@ -115,8 +112,8 @@ impl Entry {
         }
     }
 
-    /// The key, unless something speaks against it.
-    pub(super) fn usable(&self) -> Option<&Arc<EncryptionKey>> {
+    /// The key, if the entry is usable.
+    pub(crate) fn usable(&self) -> Option<&Arc<EncryptionKey>> {
         self.key.as_ref().filter(|_| self.state == EntryState::Usable)
     }
 
@@ -124,12 +121,12 @@ impl Entry {
         &self.state
     }
 
-    /// The key as far as it could be read; also of an entry that cannot be used.
+    /// The key, if it could be parsed, even if the entry is not usable.
     pub(super) fn key(&self) -> Option<&EncryptionKey> {
         self.key.as_deref()
     }
 
-    /// What the entry is called; nothing when it has neither a `kid` nor a thumbprint.
+    /// `None` if the entry has neither a `kid` nor a thumbprint.
     pub(super) fn name(&self) -> Option<KeyName> {
         match &self.key {
             Some(key) => Some(KeyName::of(key)),
@@ -141,12 +138,12 @@ impl Entry {
         self.jwk.get("kid").and_then(Value::as_str)
     }
 
-    /// Whether the other RSA key bears the same `kid` and is not the same key. Entries of other
-    /// types may share it (RFC 7517 section 4.5): nobody opens RSA-OAEP with them.
-    fn shares_its_kid_with(&self, other: &Self) -> bool {
+    /// Whether both entries are RSA keys with the same `kid`, but different keys. A key of another type may share the
+    /// `kid` (RFC 7517 section 4.5), because it cannot open RSA-OAEP.
+    fn is_ambiguous_with(&self, other: &Self) -> bool {
         let is_rsa = |entry: &Self| entry.jwk.get("kty").and_then(Value::as_str) == Some("RSA");
-        let is_namesake = self.kid().is_some() && self.kid() == other.kid() && is_rsa(self) && is_rsa(other);
-        is_namesake
+        let has_same_kid = self.kid().is_some() && self.kid() == other.kid() && is_rsa(self) && is_rsa(other);
+        has_same_kid
             && match (&self.key, &other.key) {
                 (Some(own), Some(others)) => own.thumbprint() != others.thumbprint(),
                 _ => ["n", "e"].iter().any(|member| self.jwk.get(member) != other.jwk.get(member)),
@@ -169,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_no_key_costs_the_others_nothing() {
+    fn an_entry_that_is_not_a_key_does_not_affect_the_others() {
         let set = parse(json!([
             null, 7, "key", [], {}, jwk("a", 1),
             { "kty": "EC", "crv": "P-256", "x": "eA", "y": "eQ", "kid": "ec" },
@@ -184,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_borne_by_two_different_keys_makes_both_unusable() {
+    fn two_different_keys_with_the_same_kid_are_both_unusable() {
         let set = parse(json!([jwk("a", 1), jwk("b", 2), jwk("a", 3)])).unwrap();
         assert_eq!(kids(&set), ["b"]);
         assert_eq!(*set.entries()[0].state(), EntryState::AmbiguousKid);
@@ -193,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_shared_with_an_unusable_rsa_key_is_ambiguous_and_with_an_ec_key_is_not() {
+    fn a_kid_is_ambiguous_if_an_unusable_rsa_key_has_it_too_but_not_if_an_ec_key_has_it() {
         let mut signing = jwk("a", 2);
         signing["use"] = json!("sig");
         let ec = json!({ "kty": "EC", "crv": "P-256", "x": "eA", "y": "eQ", "kid": "b" });
@@ -213,17 +210,17 @@ mod tests {
 
     #[test]
     fn a_key_without_kid_is_usable_and_two_of_them_are_not_ambiguous() {
-        let nameless = |seed| {
+        let without_kid = |seed| {
             let mut jwk = jwk("x", seed);
             jwk.as_object_mut().unwrap().remove("kid");
             jwk
         };
-        let set = parse(json!([nameless(1), nameless(2)])).unwrap();
+        let set = parse(json!([without_kid(1), without_kid(2)])).unwrap();
         assert_eq!(set.usable().count(), 2);
     }
 
     #[test]
-    fn a_published_key_is_told_by_kid_and_material() {
+    fn a_published_key_is_identified_by_kid_and_key_material() {
         let set = parse(json!([jwk("a", 1)])).unwrap();
         assert!(set.publishes(&key("a", 1)));
         assert!(!set.publishes(&key("a", 2)));
@@ -238,18 +235,18 @@ mod tests {
     }
 
     #[test]
-    fn a_set_of_more_than_a_hundred_entries_is_refused_whole() {
+    fn a_set_with_more_than_a_hundred_entries_is_rejected_as_a_whole() {
         let many = |count: u64| parse((0..count).map(|seed| jwk(&seed.to_string(), seed)).collect());
         assert_eq!(many(100).unwrap().usable().count(), 100);
         assert_eq!(many(101).unwrap_err(), FetchErrorKind::TooManyKeys { entries: 101 });
     }
 
     #[test]
-    fn what_is_not_a_json_object_with_an_array_of_keys_is_a_failure() {
+    fn a_document_without_an_array_of_keys_is_a_failure() {
         let html = KeySet::parse(b"<html>canary</html>").unwrap_err();
         assert_eq!(html, FetchErrorKind::NotJson { line: 1, column: 1 });
-        let whole = document(&[jwk("a", 1)]);
-        assert!(matches!(KeySet::parse(&whole[..whole.len() - 1]), Err(FetchErrorKind::NotJson { .. })));
+        let complete = document(&[jwk("a", 1)]);
+        assert!(matches!(KeySet::parse(&complete[..complete.len() - 1]), Err(FetchErrorKind::NotJson { .. })));
         assert!(matches!(KeySet::parse(b""), Err(FetchErrorKind::NotJson { .. })));
         assert!(matches!(KeySet::parse("[".repeat(100_000).as_bytes()), Err(FetchErrorKind::NotJson { .. })));
         for other in ["[]", "null", "{}", r#"{"keys":{}}"#, r#"{"keys":null}"#] {
@@ -260,7 +257,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
+        fn the_parser_does_not_panic_on_any_bytes(bytes: Vec<u8>) {
             let _ = KeySet::parse(&bytes);
         }
     }

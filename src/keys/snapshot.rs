@@ -1,57 +1,53 @@
-//! What is held, for readiness, `/metrics` and `jwe-gateway keys`.
+//! The state of the keys, for readiness, `/metrics` and `jwe-gateway keys`.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::selection::is_pinned;
-use super::state::State;
+use super::state::KeysState;
 use super::{Config, NoUsableKey};
 use crate::jose::{EncryptionKey, UnusableKey};
 
-/// The keys as they are at one moment.
+/// The keys at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    /// The key that a message would be sealed with now, or why there is none.
+    /// The key to seal with now.
     pub usable: Result<KeyName, NoUsableKey>,
-    /// Every entry of the set in hand, in document order.
+    /// Every entry of the cached set, in document order.
     pub entries: Vec<Entry>,
-    /// Time since the provider last confirmed the set in hand.
+    /// Time since the provider last sent or confirmed the cached set.
     pub age: Option<Duration>,
-    /// How much of its lifetime is left; zero means that it is stale.
+    /// The rest of its lifetime. Zero if the set is stale.
     pub lifetime_left: Option<Duration>,
-    /// Fetches that brought a good set, or confirmed the one in hand, since the start.
+    /// Fetches since the start that brought or confirmed a good set.
     pub fetches_ok: u64,
-    /// Fetches that failed since the start.
+    /// Failed fetches since the start.
     pub fetches_failed: u64,
-    /// Sets that differed from the one before, since the start.
+    /// Fetched sets since the start whose keys differed from those of the set before.
     pub changes: u64,
 }
 
 /// One entry of the JWK Set.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// Its `kid`, if it has one.
     pub kid: Option<String>,
-    /// Its RFC 7638 SHA-256 thumbprint, if it could be read as a key.
+    /// Its RFC 7638 SHA-256 thumbprint, if it could be parsed as a key.
     pub thumbprint: Option<String>,
-    /// The length of its modulus, if it could be read as a key.
+    /// The length of its modulus, if it could be parsed as a key.
     pub bits: Option<u32>,
-    /// Whether it can be sealed with, or why not.
     pub state: EntryState,
-    /// Whether it is the one that is sealed with now.
+    /// Whether it is the key to seal with now.
     pub chosen: bool,
 }
 
-/// What speaks for or against one entry of a set.
+/// Whether an entry can be used, or why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EntryState {
-    /// It can be sealed with.
     Usable,
-    /// It could be sealed with, but the configured pins do not name it.
+    /// The key can be used, but the configured pins do not name it.
     NotPinned,
-    /// A different key of the set bears the same `kid` (RFC 7517 section 4.5).
+    /// A different key of the set has the same `kid` (RFC 7517 section 4.5).
     AmbiguousKid,
-    /// It is no key that we seal with.
     Unusable(UnusableKey),
 }
 
@@ -60,25 +56,25 @@ impl fmt::Display for EntryState {
         match self {
             Self::Usable => f.write_str("usable"),
             Self::NotPinned => f.write_str("not pinned"),
-            Self::AmbiguousKid => f.write_str("another key bears the same kid"),
+            Self::AmbiguousKid => f.write_str("another key has the same kid"),
             Self::Unusable(reason) => reason.fmt(f),
         }
     }
 }
 
-/// What a key is called: its `kid`, or its thumbprint when it has none.
+/// The name of a key: its `kid`, or its thumbprint if it has no `kid`.
 ///
-/// The provider chose the `kid`; `Display` escapes it and cuts it short, for logs.
+/// The provider chooses the `kid`. `Display` escapes it and cuts it, for logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyName {
     /// The `kid`, as published.
     pub kid: Option<String>,
-    /// The RFC 7638 SHA-256 thumbprint; none of an entry that is no key.
+    /// The RFC 7638 SHA-256 thumbprint. `None` if the entry is not a key.
     pub thumbprint: Option<String>,
 }
 
-/// Characters of a `kid` that are shown: more than a thumbprint or a UUID has.
-const SHOWN: usize = 64;
+/// How many characters of a `kid` are printed. A thumbprint and a UUID have fewer.
+const MAX_PRINTED: usize = 64;
 
 impl KeyName {
     pub(super) fn of(key: &EncryptionKey) -> Self {
@@ -89,25 +85,25 @@ impl KeyName {
 impl fmt::Display for KeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.kid.as_ref().or(self.thumbprint.as_ref()).map_or("", String::as_str);
-        let shown = name.char_indices().nth(SHOWN).map_or(name, |(end, _)| &name[..end]);
-        let cut = if shown.len() < name.len() { "..." } else { "" };
-        write!(f, "{}{cut}", shown.escape_debug())
+        let printed = name.char_indices().nth(MAX_PRINTED).map_or(name, |(end, _)| &name[..end]);
+        let cut = if printed.len() < name.len() { "..." } else { "" };
+        write!(f, "{}{cut}", printed.escape_debug())
     }
 }
 
 impl Snapshot {
-    pub(super) fn of(state: &State, config: &Config, now: Instant) -> Self {
+    pub(super) fn of(state: &KeysState, config: &Config, now: Instant) -> Self {
         let cached = state.cached();
         let usable = state.key(now);
         let is_chosen = |key: &EncryptionKey| usable.as_ref().is_ok_and(|chosen| **chosen == *key);
         let set_entries = cached.map(|cached| cached.set().entries()).unwrap_or_default();
         let mut entries: Vec<Entry> = Vec::with_capacity(set_entries.len());
-        let mut chosen_shown = false;
+        let mut has_chosen = false;
         for entry in set_entries {
             let name = entry.name();
             let key = entry.usable();
-            let chosen = !chosen_shown && key.is_some_and(|key| is_chosen(key));
-            chosen_shown |= chosen;
+            let chosen = !has_chosen && key.is_some_and(|key| is_chosen(key));
+            has_chosen |= chosen;
             entries.push(Entry {
                 kid: name.as_ref().and_then(|name| name.kid.clone()),
                 thumbprint: name.and_then(|name| name.thumbprint),

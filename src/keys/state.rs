@@ -1,7 +1,7 @@
 //! What is known about the keys, and what follows from it: a state machine without I/O.
 //!
-//! Fetches are numbered in the order in which they are sent, and an answer is taken only if no
-//! later one was taken before. So a slow answer cannot bring a withdrawn key back, whoever sent it.
+//! Fetches are numbered in the order in which they are sent. A response counts only if no later one has arrived
+//! before it. A slow response therefore cannot bring a withdrawn key back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,32 +19,31 @@ use crate::jose::EncryptionKey;
 use crate::rate_limit::TokenBucket;
 use crate::single_flight::FlightLog;
 
-/// The part of its lifetime after which a set is refreshed: late enough to spare the provider,
-/// early enough for some failed attempts, spread so that a fleet does not ask at once.
+/// A set is refreshed after a random part of its lifetime between these two. Late enough to spare the provider,
+/// early enough for several attempts. The spread keeps many gateways from fetching at the same moment.
 const REFRESH_AT: (f64, f64) = (0.75, 0.85);
 
-/// Fetches that the provider's refusals may cause in a row: a few rotations, or a few bad
-/// requests, at once.
+/// How many fetches refusals may cause at once. Enough for a few rotations, or a few wrong requests.
 const FORCED_BURST: u32 = 5;
 
-/// How often a spent one comes back: once a second is nothing to a provider, and the longest
-/// that a refused request waits for its turn.
+/// When the next one is allowed. One fetch per second is no load for a provider. It is also the longest time that a
+/// refused request waits for its fetch.
 const FORCED_REFILL: Duration = Duration::from_secs(1);
 
-/// Everything that is known about the provider's keys.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct KeysState {
     cached: Option<Arc<CachedKeySet>>,
     first_seen: FirstSeen,
     fetches: FlightLog<FetchError>,
-    /// Whether the last fetch that was sent goes past caches, and the last such one that ended.
+    /// Whether the fetch that was sent last bypasses caches.
     bypasses_caches: bool,
+    /// The last fetch that bypassed caches and has ended.
     ended_bypassing_caches: u64,
-    /// No fetch of the timer's before.
+    /// When the next scheduled fetch may start.
     due: Instant,
     backoff: Backoff,
     budget: TokenBucket,
-    counts: Counts,
+    counts: FetchCounts,
     jitter: Jitter,
     config: Arc<Config>,
 }
@@ -53,22 +52,22 @@ pub(super) struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NextFetch {
     pub(super) number: u64,
-    /// When the timer may start it.
+    /// When the schedule may start it.
     pub(super) due: Instant,
 }
 
-/// What came of an answer.
+/// The effect of a response.
 #[derive(Debug)]
 pub(super) enum FetchOutcome {
-    /// A set was adopted or confirmed.
+    /// A set was received or confirmed.
     Good(Changes),
-    /// The fetch failed; the set in hand stays.
+    /// The cached set stays in use.
     Failed(FetchError),
-    /// A later answer had been taken before.
+    /// The response to a later fetch had arrived before.
     Late,
 }
 
-/// How a set differs from the one before.
+/// The differences between a set and the one before it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub(super) added: Vec<KeyName>,
@@ -77,20 +76,20 @@ pub(super) struct Changes {
     pub(super) chosen: Option<KeyName>,
     /// The key that `chosen` replaces. `None` for the first key.
     pub(super) replaced: Option<KeyName>,
-    /// Whether other entries than before cannot be used, or for other reasons.
+    /// Whether the unusable entries or their reasons have changed.
     pub(super) unusable: bool,
-    /// Whether the pins allow none of the keys, and these are others than before.
+    /// Whether no key is pinned, and the keys have changed.
     pub(super) none_pinned: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct FetchCounts {
     pub(super) ok: u64,
     pub(super) failed: u64,
     pub(super) changes: u64,
 }
 
-impl State {
+impl KeysState {
     pub(super) fn new(config: Arc<Config>, now: Instant, jitter: Jitter) -> Self {
         Self {
             cached: None,
@@ -101,7 +100,7 @@ impl State {
             due: now,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
             budget: TokenBucket::new(FORCED_BURST, FORCED_REFILL, now),
-            counts: Counts::default(),
+            counts: FetchCounts::default(),
             jitter,
             config,
         }
@@ -115,11 +114,11 @@ impl State {
         self.fetches.last_error()
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> FetchCounts {
         self.counts
     }
 
-    /// The key to seal with, or why there is none.
+    /// The key to seal with.
     pub(super) fn key(&self, now: Instant) -> Result<Arc<EncryptionKey>, NoUsableKey> {
         let last_error = || self.last_error().cloned();
         let Some(cached) = &self.cached else {
@@ -141,24 +140,29 @@ impl State {
         self.fetches.next_start()
     }
 
-    /// Takes a forced fetch from the budget, or says when there will be one.
+    /// Takes a fetch from the budget of the refusals.
+    ///
+    /// # Errors
+    /// If the budget is empty: returns the time of the next fetch.
     pub(super) fn take_from_budget(&mut self, now: Instant) -> Result<(), Instant> {
         self.budget.take(now)
     }
 
-    /// What came of fetch `number` when it has already ended.
+    /// The outcome of fetch `number` if it has ended.
     pub(super) fn outcome_of(&self, number: u64) -> Option<Result<(), FetchError>> {
         self.fetches.outcome_of(number)
     }
 
-    /// Whether fetch `number`, or a later one that has ended, had the provider itself asked. One of the
-    /// timer's may have been answered by a cache on the way.
+    /// Whether fetch `number` or a later one has ended with a response of the provider itself. A cache on the way may
+    /// have answered a scheduled fetch.
     pub(super) fn bypassed_caches(&self, number: u64) -> bool {
         self.ended_bypassing_caches >= number
     }
 
-    /// Fetch `number` is sent, with the returned validator if there is one; `Err` tells what came
-    /// of it when it has already ended.
+    /// Records that fetch `number` is sent. Returns the validator to send with it, if there is one.
+    ///
+    /// # Errors
+    /// If it has already ended: returns its outcome.
     pub(super) fn send(
         &mut self,
         number: u64,
@@ -169,19 +173,19 @@ impl State {
         Ok(self.cached.as_ref().and_then(|cached| cached.etag.clone()))
     }
 
-    /// Fetch `number` ended, with this answer.
+    /// Records the response to fetch `number`.
     pub(super) fn finish(
         &mut self,
         number: u64,
-        answer: Result<FetchResponse, FetchError>,
+        response: Result<FetchResponse, FetchError>,
         now: Instant,
     ) -> FetchOutcome {
-        let adopted = answer.and_then(|answer| match (answer, self.cached.clone()) {
+        let accepted = response.and_then(|response| match (response, self.cached.clone()) {
             (FetchResponse::Set { set, lifetime, etag }, _) => {
                 let lifetime = lifetime.unwrap_or(self.config.default_lifetime);
                 Ok((Arc::new(set), lifetime, etag))
             }
-            // RFC 9111 section 4.3.4: what the 304 does not state anew stays as it was.
+            // RFC 9111 section 4.3.4: what the 304 does not state stays as it was.
             (FetchResponse::NotModified { lifetime }, Some(cached)) => {
                 Ok((Arc::clone(&cached.set), lifetime.unwrap_or(cached.lifetime), cached.etag.clone()))
             }
@@ -189,16 +193,16 @@ impl State {
                 Err(FetchError::new(&self.config.source, FetchErrorKind::NotModifiedUnasked))
             }
         });
-        if !self.fetches.end(number, adopted.as_ref().map(|_| ()).map_err(Clone::clone)) {
+        if !self.fetches.end(number, accepted.as_ref().map(|_| ()).map_err(Clone::clone)) {
             return FetchOutcome::Late;
         }
         if self.bypasses_caches {
             self.ended_bypassing_caches = number;
         }
-        match adopted {
+        match accepted {
             Ok((set, lifetime, etag)) => {
-                self.first_seen.note(set.usable());
-                let changes = self.hold(set, now, Duration::ZERO, lifetime, etag);
+                self.first_seen.record(set.usable());
+                let changes = self.store(set, now, Duration::ZERO, lifetime, etag);
                 self.backoff.reset();
                 self.due = now + self.jitter.between(lifetime, REFRESH_AT.0, REFRESH_AT.1);
                 self.counts.ok += 1;
@@ -207,7 +211,7 @@ impl State {
             }
             Err(error) => {
                 let retry = now + self.backoff.next_wait();
-                // A failed forced fetch may bring the timer's next one forward, never put it off.
+                // A failed fetch after a refusal may bring the next scheduled one forward, but never delays it.
                 self.due = if self.due > now { self.due.min(retry) } else { retry };
                 self.counts.failed += 1;
                 FetchOutcome::Failed(error)
@@ -215,25 +219,26 @@ impl State {
         }
     }
 
-    /// Takes what was kept on disk, unless something newer is in hand. It is due for a refresh at once.
-    pub(super) fn restore(&mut self, kept: LastGood, now: Instant, wall: SystemTime) -> bool {
+    /// Caches a set from disk, unless a set is cached already. Returns whether it did. The next fetch stays due at
+    /// once.
+    pub(super) fn restore(&mut self, last_good: LastGood, now: Instant, wall: SystemTime) -> bool {
         if self.cached.is_some() {
             return false;
         }
-        let set = Arc::new(kept.set);
-        // Written with the preferred key first: let them arrive one after the other, in that order.
+        let set = Arc::new(last_good.set);
+        // The file has the preferred key first, so that one must count as the newest.
         let keys: Vec<_> = set.usable().cloned().collect();
         for key in keys.iter().rev() {
-            self.first_seen.note([key]);
+            self.first_seen.record([key]);
         }
-        let lifetime = kept.lifetime.min(self.config.max_lifetime);
-        // A moment in the future says that one of the two clocks was wrong, and not how old the set is.
-        let age = wall.duration_since(kept.fetched).unwrap_or(Duration::ZERO);
-        self.hold(set, now, age, lifetime, None);
+        let lifetime = last_good.lifetime.min(self.config.max_lifetime);
+        // If the time lies in the future, one of the two clocks was wrong: the age of the set is unknown.
+        let age = wall.duration_since(last_good.fetched).unwrap_or(Duration::ZERO);
+        self.store(set, now, age, lifetime, None);
         true
     }
 
-    fn hold(
+    fn store(
         &mut self,
         set: Arc<KeySet>,
         now: Instant,
@@ -259,12 +264,12 @@ impl Changes {
             keys.iter().filter(|key| !from.contains(key)).map(|key| KeyName::of(key)).collect()
         };
         let (added, removed) = (missing(&old_keys, &new_keys), missing(&new_keys, &old_keys));
-        let is_news = !added.is_empty() || !removed.is_empty();
+        let has_changed = !added.is_empty() || !removed.is_empty();
         let former = old.and_then(|old| old.chosen.as_ref());
         let chosen = new.chosen.as_ref().filter(|key| former != Some(*key));
         Self {
             replaced: chosen.and(former).map(|key| KeyName::of(key)),
-            none_pinned: new.chosen.is_none() && is_news,
+            none_pinned: new.chosen.is_none() && has_changed,
             added,
             removed,
             chosen: chosen.map(|key| KeyName::of(key)),

@@ -220,7 +220,7 @@ async fn examine_token(config: &credentials::Config, tokens: &Credentials, findi
     let obtained = tokens.current().await;
     let snapshot = tokens.snapshot();
     match (obtained, snapshot.last_error) {
-        (Ok(_), _) => match snapshot.life_left {
+        (Ok(_), _) => match snapshot.lifetime_left {
             Some(life) => findings.ok("token", format_args!("obtained, valid for {} s", life.as_secs())),
             None => findings.ok("token", "the fixed credential can be read; only a request shows whether it is valid"),
         },

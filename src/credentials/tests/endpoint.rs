@@ -1,4 +1,4 @@
-//! What is sent to the token endpoint, and answers that it should not give.
+//! Token requests, and responses that a token endpoint should not send.
 
 use super::*;
 use crate::credentials::{Format, NoToken, TokenError};
@@ -11,12 +11,12 @@ async fn the_request_is_written_as_configured() {
         (Format::Form, "application/x-www-form-urlencoded"),
         (Format::Basic, "application/x-www-form-urlencoded"),
     ] {
-        let endpoint = Endpoint::start([Answer::Grants(1000)]).await;
+        let endpoint = Endpoint::start([EndpointResponse::Grants(1000)]).await;
         let mut config = endpoint.config();
         config.format = format;
         config.extra = vec![("scope".into(), "read".into())];
-        let (tokens, _hands) = tokens(Config::ClientCredentials(config));
-        assert_eq!(usable(&tokens).await, "Bearer token-1");
+        let (credentials, _control) = credentials(Config::ClientCredentials(config));
+        assert_eq!(usable(&credentials).await, "Bearer token-1");
         let request = endpoint.requests().await.pop().unwrap();
         assert_eq!(request.headers["content-type"], media_type);
         assert_eq!(request.headers.contains_key("authorization"), format == Format::Basic);
@@ -26,20 +26,20 @@ async fn the_request_is_written_as_configured() {
     }
 }
 
-/// What a renewal makes of this answer, after which a good one must mend everything.
-async fn outcome_of(answer: ResponseTemplate) -> RenewalErrorKind {
-    let endpoint = Endpoint::start([Answer::Is(answer), Answer::Grants(1000)]).await;
-    let (tokens, control) = endpoint.tokens();
-    tokio::spawn(tokens.clone().run_refresh());
-    until(async || tokens.snapshot().renewals_failed == 1).await;
-    let error = last_error(&tokens).unwrap();
+/// The error of a renewal with this response. The next, good response must succeed.
+async fn outcome_of(response: ResponseTemplate) -> RenewalErrorKind {
+    let endpoint = Endpoint::start([EndpointResponse::Is(response), EndpointResponse::Grants(1000)]).await;
+    let (credentials, control) = endpoint.credentials();
+    tokio::spawn(credentials.clone().run_refresh());
+    until(async || credentials.snapshot().renewals_failed == 1).await;
+    let error = last_error(&credentials).unwrap();
     control.advance(SECOND);
-    assert_eq!(usable(&tokens).await, "Bearer token-1");
+    assert_eq!(usable(&credentials).await, "Bearer token-1");
     error
 }
 
 #[tokio::test]
-async fn a_200_without_a_usable_token_is_retried_and_never_sent_on() {
+async fn a_200_without_a_usable_token_is_retried_and_its_token_never_used() {
     let json = |body: Value| ResponseTemplate::new(200).set_body_json(body);
     assert_eq!(outcome_of(ResponseTemplate::new(200)).await, RenewalErrorKind::NoToken(NoToken::NotAnObject));
     let html = ResponseTemplate::new(200).set_body_string("<html>");
@@ -56,7 +56,7 @@ async fn a_200_without_a_usable_token_is_retried_and_never_sent_on() {
 }
 
 #[tokio::test]
-async fn a_status_that_says_nothing_about_our_credentials_is_retried() {
+async fn a_status_that_does_not_concern_the_credentials_is_retried() {
     for status in [201, 204, 404, 405, 500, 502, 504] {
         assert_eq!(outcome_of(ResponseTemplate::new(status)).await, RenewalErrorKind::Status(status));
     }
@@ -65,43 +65,43 @@ async fn a_status_that_says_nothing_about_our_credentials_is_retried() {
 }
 
 #[tokio::test]
-async fn credentials_do_not_follow_a_redirect() {
-    let elsewhere = Endpoint::start([Answer::Grants(1000)]).await;
+async fn a_redirect_is_not_followed() {
+    let other = Endpoint::start([EndpointResponse::Grants(1000)]).await;
     for status in [301, 302, 303, 307, 308] {
-        let answer = ResponseTemplate::new(status).insert_header("location", elsewhere.config().url.as_str());
-        assert_eq!(outcome_of(answer).await, RenewalErrorKind::Redirect(status));
+        let response = ResponseTemplate::new(status).insert_header("location", other.config().url.as_str());
+        assert_eq!(outcome_of(response).await, RenewalErrorKind::Redirect(status));
     }
-    assert_eq!(elsewhere.posts().await, 0);
+    assert_eq!(other.posts().await, 0);
 }
 
 #[tokio::test]
-async fn an_endpoint_that_does_not_answer_is_given_up_when_its_time_is_over() {
-    let endpoint = Endpoint::start([Answer::Slowly(60 * SECOND)]).await;
-    let (tokens, control) = endpoint.tokens();
-    tokio::spawn(tokens.clone().run_refresh());
+async fn a_token_request_without_a_response_fails_after_the_timeout() {
+    let endpoint = Endpoint::start([EndpointResponse::Slowly(60 * SECOND)]).await;
+    let (credentials, control) = endpoint.credentials();
+    tokio::spawn(credentials.clone().run_refresh());
     until(async || endpoint.posts().await == 1).await;
     control.advance(5 * SECOND);
-    until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert_eq!(last_error(&tokens), Some(RenewalErrorKind::Timeout(5 * SECOND)));
+    until(async || credentials.snapshot().renewals_failed == 1).await;
+    assert_eq!(last_error(&credentials), Some(RenewalErrorKind::Timeout(5 * SECOND)));
 }
 
 #[tokio::test]
-async fn nothing_that_can_be_printed_holds_a_secret_a_token_or_an_answer() {
-    let answer = json!({ "access_token": "canary-token" });
-    let good = Answer::Is(ResponseTemplate::new(200).set_body_json(answer));
+async fn no_debug_output_contains_a_secret_a_token_or_a_response() {
+    let response = json!({ "access_token": "canary-token" });
+    let good = EndpointResponse::Is(ResponseTemplate::new(200).set_body_json(response));
     let endpoint = Endpoint::start([status(500), status(401), good]).await;
-    let (tokens, control) = endpoint.tokens();
-    tokio::spawn(tokens.clone().run_refresh());
-    let mut printed = format!("{:?} {:?}", endpoint.config(), tokens);
+    let (credentials, control) = endpoint.credentials();
+    tokio::spawn(credentials.clone().run_refresh());
+    let mut printed = format!("{:?} {:?}", endpoint.config(), credentials);
     until(async || {
-        printed += &format!("{:?}", tokens.snapshot());
+        printed += &format!("{:?}", credentials.snapshot());
         control.advance(SECOND);
-        tokens.snapshot().usable.is_ok()
+        credentials.snapshot().usable.is_ok()
     })
     .await;
-    let credential = tokens.current().await.unwrap();
-    assert_eq!(shown(&credential), "Bearer canary-token");
-    printed += &format!("{credential:?} {:?} {:?}", tokens.snapshot(), tokens.state());
+    let credential = credentials.current().await.unwrap();
+    assert_eq!(authorization(&credential), "Bearer canary-token");
+    printed += &format!("{credential:?} {:?} {:?}", credentials.snapshot(), credentials.state());
     assert!(!printed.contains("canary"), "{printed}");
 }
 
@@ -114,12 +114,12 @@ async fn a_connection_error_names_the_endpoint_without_user_and_query() {
     let secret = SecretSource::Value(Secret::new("canary".into()));
     let mut config = ClientCredentials::new(url, "id".into(), secret);
     config.wait = Duration::ZERO;
-    let (tokens, _hands) = tokens(Config::ClientCredentials(config));
-    tokio::spawn(tokens.clone().run_refresh());
-    until(async || tokens.snapshot().renewals_failed == 1).await;
-    assert!(matches!(tokens.current().await, Err(TokenError::Unavailable { .. })));
-    let error = tokens.snapshot().last_error.unwrap();
+    let (credentials, _control) = credentials(Config::ClientCredentials(config));
+    tokio::spawn(credentials.clone().run_refresh());
+    until(async || credentials.snapshot().renewals_failed == 1).await;
+    assert!(matches!(credentials.current().await, Err(TokenError::Unavailable { .. })));
+    let error = credentials.snapshot().last_error.unwrap();
     assert!(error.to_string().starts_with(&format!("http://{address}/token: ")), "{error}");
-    let text = format!("{error} {error:?} {tokens:?}");
+    let text = format!("{error} {error:?} {credentials:?}");
     assert!(text.to_lowercase().contains("connect") && !text.contains("canary"), "{text}");
 }

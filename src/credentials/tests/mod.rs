@@ -1,4 +1,4 @@
-//! The room as its users see it, against token endpoints on loopback and a clock turned by hand.
+//! `Credentials` against token endpoints on loopback, with a clock that the test controls.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -21,50 +21,51 @@ mod renewal;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What the endpoint does with a request.
 #[derive(Clone)]
-enum Answer {
-    /// Grants `token-1`, `token-2`... for so many seconds.
+enum EndpointResponse {
+    /// Grants `token-1`, `token-2` and so on, each for this many seconds.
     Grants(u64),
     /// The same after a delay.
     Slowly(Duration),
     Is(ResponseTemplate),
 }
 
-/// A token endpoint whose answers can be changed while it runs.
+/// A token endpoint with responses that can be changed while it runs.
 struct Endpoint {
     server: Server,
-    answers: Arc<Mutex<VecDeque<Answer>>>,
+    responses: Arc<Mutex<VecDeque<EndpointResponse>>>,
 }
 
 impl Endpoint {
-    /// Gives these answers in turn, and the last one for ever.
-    async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+    /// Sends these responses in turn, and then always the last one.
+    async fn start(responses: impl IntoIterator<Item = EndpointResponse>) -> Self {
         let server = Server::start().await;
-        let answers = Arc::new(Mutex::new(VecDeque::from_iter(answers)));
-        let queue = Arc::clone(&answers);
+        let responses = Arc::new(Mutex::new(VecDeque::from_iter(responses)));
+        let queue = Arc::clone(&responses);
         let granted = Mutex::new(0);
-        let answer = move |_: &Request| {
+        let response = move |_: &Request| {
             let mut queue = queue.lock().unwrap();
-            let answer = if queue.len() > 1 { queue.pop_front().unwrap() } else { queue[0].clone() };
+            let response = if queue.len() > 1 { queue.pop_front().unwrap() } else { queue[0].clone() };
             let grant = |seconds: u64| {
                 let mut granted = granted.lock().unwrap();
                 *granted += 1;
                 let token = format!("token-{granted}");
                 json!({ "access_token": token, "token_type": "Bearer", "expires_in": seconds })
             };
-            match answer {
-                Answer::Grants(seconds) => ResponseTemplate::new(200).set_body_json(grant(seconds)),
-                Answer::Slowly(delay) => ResponseTemplate::new(200).set_body_json(grant(3600)).set_delay(delay),
-                Answer::Is(answer) => answer,
+            match response {
+                EndpointResponse::Grants(seconds) => ResponseTemplate::new(200).set_body_json(grant(seconds)),
+                EndpointResponse::Slowly(delay) => {
+                    ResponseTemplate::new(200).set_body_json(grant(3600)).set_delay(delay)
+                }
+                EndpointResponse::Is(response) => response,
             }
         };
-        Mock::given(method("POST")).and(path("/v0/token")).respond_with(answer).mount(&server).await;
-        Self { server, answers }
+        Mock::given(method("POST")).and(path("/v0/token")).respond_with(response).mount(&server).await;
+        Self { server, responses }
     }
 
-    fn now_answers(&self, answer: Answer) {
-        *self.answers.lock().unwrap() = VecDeque::from([answer]);
+    fn now_responds(&self, response: EndpointResponse) {
+        *self.responses.lock().unwrap() = VecDeque::from([response]);
     }
 
     async fn requests(&self) -> Vec<Request> {
@@ -80,37 +81,37 @@ impl Endpoint {
         ClientCredentials::new(url, "id".into(), SecretSource::Value(Secret::new("canary-secret".into())))
     }
 
-    /// A holder of this endpoint's tokens, and the hands of its clock.
-    fn tokens(&self) -> (Credentials, ClockControl) {
-        tokens(Config::ClientCredentials(self.config()))
+    /// Credentials from this endpoint, and the control of their clock.
+    fn credentials(&self) -> (Credentials, ClockControl) {
+        credentials(Config::ClientCredentials(self.config()))
     }
 }
 
-fn tokens(config: Config) -> (Credentials, ClockControl) {
+fn credentials(config: Config) -> (Credentials, ClockControl) {
     let (clock, control) = Clock::manual();
     (Credentials::new("provider", config, client(), clock, Jitter::seeded(1)), control)
 }
 
-fn last_error(tokens: &Credentials) -> Option<RenewalErrorKind> {
-    tokens.snapshot().last_error.map(|error| error.kind)
+fn last_error(credentials: &Credentials) -> Option<RenewalErrorKind> {
+    credentials.snapshot().last_error.map(|error| error.kind)
 }
 
-fn status(status: u16) -> Answer {
-    Answer::Is(ResponseTemplate::new(status).set_body_json(json!({ "error": "canary-answer" })))
+fn status(status: u16) -> EndpointResponse {
+    EndpointResponse::Is(ResponseTemplate::new(status).set_body_json(json!({ "error": "canary-response" })))
 }
 
-/// What the credential puts into `Authorization`.
-fn shown(credential: &Credential) -> String {
+/// The value of `Authorization` that the credential adds.
+fn authorization(credential: &Credential) -> String {
     let mut headers = HeaderMap::new();
     credential.apply(&mut headers);
     headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 
-async fn usable(tokens: &Credentials) -> String {
-    shown(&tokens.current().await.unwrap())
+async fn usable(credentials: &Credentials) -> String {
+    authorization(&credentials.current().await.unwrap())
 }
 
-/// Waits, in real time, for something that other tasks bring about.
+/// Waits in real time until a condition is met that other tasks bring about.
 async fn until(mut condition: impl AsyncFnMut() -> bool) {
     let met = async {
         while !condition().await {

@@ -39,7 +39,7 @@ pub(crate) async fn answer(head: &Parts, keys: &PublishedKeys) -> Result<Respons
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(KeySetNotServed::Method);
     }
-    let published = keys.published(bypasses_caches(&head.headers)).await?;
+    let published = keys.key_set(bypasses_caches(&head.headers)).await?;
     Ok(respond(&head.headers, published))
 }
 

@@ -127,7 +127,7 @@ impl UnreadBody<'_> {
                 Ok(Payload::ToSeal { plaintext, key: keys.current().await?, keys: keys.clone() })
             }
             Some(MediaType::Jose) => {
-                Ok(Payload::caller_sealed(check(bytes, CallerMade::parse).await?, keys.known(), route))
+                Ok(Payload::caller_sealed(check(bytes, CallerMade::parse).await?, keys.published(), route))
             }
         }
     }

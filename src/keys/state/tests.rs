@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn state(now: Instant) -> State {
+fn state(now: Instant) -> KeysState {
     let config = Config::new(Source::File("keys.json".into()));
-    State::new(Arc::new(config), now, Jitter::seeded(1))
+    KeysState::new(Arc::new(config), now, Jitter::seeded(1))
 }
 
 fn abandoned() -> FetchError {
@@ -20,12 +20,12 @@ fn set(seeds: &[u64]) -> FetchResponse {
     FetchResponse::Set { set: KeySet::from_jwks(jwks).unwrap(), lifetime: Some(100 * SECOND), etag: None }
 }
 
-fn kid(state: &State, now: Instant) -> Option<String> {
+fn kid(state: &KeysState, now: Instant) -> Option<String> {
     state.key(now).ok().and_then(|key| key.kid().map(str::to_owned))
 }
 
 #[test]
-fn a_late_answer_never_overwrites_a_newer_one() {
+fn a_late_response_never_replaces_a_newer_one() {
     let now = Clock::manual().0.now();
     let mut state = state(now);
     state.send(1, false).unwrap();
@@ -39,7 +39,7 @@ fn a_late_answer_never_overwrites_a_newer_one() {
 }
 
 #[test]
-fn keys_that_come_and_go_are_told() {
+fn added_and_removed_keys_are_reported() {
     let now = Clock::manual().0.now();
     let mut state = state(now);
     let name = |seed: u64| KeyName::of(&key(&seed.to_string(), seed));
@@ -63,14 +63,14 @@ fn keys_that_come_and_go_are_told() {
         }
     );
     assert_eq!(changes(4, &[3, 2]), Changes::default());
-    assert_eq!(state.counts(), Counts { ok: 4, failed: 0, changes: 2 });
+    assert_eq!(state.counts(), FetchCounts { ok: 4, failed: 0, changes: 2 });
 }
 
 #[test]
-fn pins_that_match_nothing_are_news_with_each_set_of_other_keys() {
+fn pins_that_match_no_key_are_reported_again_when_the_keys_change() {
     let now = Clock::manual().0.now();
     let config = Config { pin: vec!["9".into()], ..Config::new(Source::File("keys".into())) };
-    let mut state = State::new(Arc::new(config), now, Jitter::seeded(1));
+    let mut state = KeysState::new(Arc::new(config), now, Jitter::seeded(1));
     let mut none_pinned = |number, seeds: &[u64]| match state.finish(number, Ok(set(seeds)), now) {
         FetchOutcome::Good(changes) => changes.none_pinned,
         other => panic!("{other:?}"),
@@ -88,7 +88,7 @@ fn pins_that_match_nothing_are_news_with_each_set_of_other_keys() {
 }
 
 #[test]
-fn a_failed_forced_fetch_brings_the_timer_forward_and_does_not_put_it_off() {
+fn a_failed_fetch_after_a_refusal_never_delays_the_schedule() {
     let start = Clock::manual().0.now();
     let mut state = state(start);
     let _ = state.finish(1, Ok(set(&[1])), start);
@@ -101,34 +101,34 @@ fn a_failed_forced_fetch_brings_the_timer_forward_and_does_not_put_it_off() {
 }
 
 #[test]
-fn what_was_kept_on_disk_does_not_replace_what_was_fetched() {
+fn a_set_from_disk_does_not_replace_a_fetched_one() {
     let now = Clock::manual().0.now();
     let wall = SystemTime::now();
-    let kept = |seed: u64| LastGood {
-        set: KeySet::from_jwks(vec![jwk("kept", seed)]).unwrap(),
+    let last_good = |seed: u64| LastGood {
+        set: KeySet::from_jwks(vec![jwk("disk", seed)]).unwrap(),
         fetched: wall,
         lifetime: SECOND,
     };
     let mut state = state(now);
-    assert!(state.restore(kept(1), now, wall));
-    assert!(!state.restore(kept(2), now, wall));
+    assert!(state.restore(last_good(1), now, wall));
+    assert!(!state.restore(last_good(2), now, wall));
     let _ = state.finish(1, Ok(set(&[3])), now);
-    assert!(!state.restore(kept(4), now, wall));
+    assert!(!state.restore(last_good(4), now, wall));
     assert_eq!(kid(&state, now).unwrap(), "3");
 }
 
 proptest! {
     #[test]
-    fn in_any_history_the_key_is_of_the_last_good_set_and_no_older_than_its_bound(
+    fn in_any_history_the_key_is_from_the_last_good_set_until_it_expires(
         history in prop::collection::vec((0u32..50_000, prop::option::of(1u64..5), 0u64..3), 1..60),
     ) {
         let mut now = Clock::manual().0.now();
         let mut state = state(now);
         let (mut newest, mut good) = (0, None);
-        for (seconds, seed, behind) in history {
+        for (seconds, seed, delay) in history {
             now += seconds * SECOND;
-            // Some answers land after a later one.
-            let number = (newest + 2u64).saturating_sub(behind);
+            // Some responses arrive after a later one.
+            let number = (newest + 2u64).saturating_sub(delay);
             let _ = state.finish(number, seed.map(|seed| set(&[seed])).ok_or_else(abandoned), now);
             if number > newest {
                 newest = number;

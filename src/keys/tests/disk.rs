@@ -1,4 +1,4 @@
-//! Keys from a file, and the last good set kept in one.
+//! Keys from a file, and the last-known-good file.
 
 use std::fs;
 use std::path::Path;
@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Route, document, jwk, keys, publishes, refresh, until};
+use super::super::fixtures::{TestProvider, document, jwk, keys, publishes, refresh, until};
 use super::super::{Config, FetchErrorKind, NoUsableKey, Source};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn a_file_is_read_again_and_a_half_written_one_changes_nothing() {
+async fn a_file_is_read_again_and_a_half_written_one_replaces_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.json");
     fs::write(&path, document(&[jwk("1", 1)])).unwrap();
@@ -31,10 +31,10 @@ async fn a_file_is_read_again_and_a_half_written_one_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_or_is_too_long_is_a_failure() {
+async fn a_missing_file_and_a_file_that_is_too_long_are_failures() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.json");
-    let (keys, _hands) = keys(Config::new(Source::File(path.clone())));
+    let (keys, _control) = keys(Config::new(Source::File(path.clone())));
     let missing = keys.refresh().await.unwrap_err();
     assert_eq!(missing.kind, FetchErrorKind::File(std::io::ErrorKind::NotFound));
     assert_eq!(missing.to_string(), format!("{}: cannot be read: no such file", path.display()));
@@ -43,37 +43,37 @@ async fn a_file_that_cannot_be_read_or_is_too_long_is_a_failure() {
     assert!(matches!(keys.snapshot().usable, Err(NoUsableKey::NeverFetched { last_error: Some(_) })));
 }
 
-fn kept(path: &Path) -> Option<Value> {
+fn read(path: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// The configuration of a gateway that keeps its last good set at `path`.
-fn keeping(provider: &Route, path: &Path) -> Config {
+/// A configuration with this last-known-good file.
+fn with_last_known_good(provider: &TestProvider, path: &Path) -> Config {
     let mut config = provider.config();
     config.last_known_good = Some(path.to_owned());
     config
 }
 
 #[tokio::test]
-async fn the_last_good_set_outlives_a_restart_during_an_outage() {
+async fn the_last_good_set_is_used_after_a_restart_during_an_outage() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("last-good.json");
     let both = publishes(&[1, 2], 300);
-    let provider = Route::start([publishes(&[1], 300), both, ResponseTemplate::new(503)]).await;
-    let (before, _hands) = keys(keeping(&provider, &path));
+    let provider = TestProvider::start([publishes(&[1], 300), both, ResponseTemplate::new(503)]).await;
+    let (before, _control) = keys(with_last_known_good(&provider, &path));
     before.refresh().await.unwrap();
     before.refresh().await.unwrap();
     assert_eq!(before.current().await.unwrap().kid(), Some("2"));
-    until(async || kept(&path).is_some_and(|kept| kept["keys"].as_array().unwrap().len() == 2)).await;
-    assert_eq!(kept(&path).unwrap()["keys"][0]["kid"], "2");
+    until(async || read(&path).is_some_and(|file| file["keys"].as_array().unwrap().len() == 2)).await;
+    assert_eq!(read(&path).unwrap()["keys"][0]["kid"], "2");
 
-    let (after, control) = keys(keeping(&provider, &path));
+    let (after, control) = keys(with_last_known_good(&provider, &path));
     assert_eq!(after.current().await.unwrap().kid(), Some("2"));
     assert_eq!(after.snapshot().fetches_ok, 0, "the key is from the file");
     assert!(after.snapshot().age.unwrap() < 60 * SECOND);
     tokio::spawn(after.clone().run_refresh());
     until(async || after.snapshot().fetches_failed == 1).await;
-    provider.now_answers(publishes(&[1, 2, 3], 300));
+    provider.now_responds(publishes(&[1, 2, 3], 300));
     control.advance(SECOND);
     until(async || after.snapshot().fetches_ok == 1).await;
     assert_eq!(after.current().await.unwrap().kid(), Some("3"));
@@ -81,36 +81,36 @@ async fn the_last_good_set_outlives_a_restart_during_an_outage() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_file_is_its_owners_alone_and_replaced_as_a_whole() {
+async fn only_the_owner_can_read_the_file_and_it_is_replaced_atomically() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("last-good.json");
-    fs::write(&path, "something old").unwrap();
-    let provider = Route::start([publishes(&[1], 300)]).await;
-    let (keys, _hands) = keys(keeping(&provider, &path));
+    fs::write(&path, "old content").unwrap();
+    let provider = TestProvider::start([publishes(&[1], 300)]).await;
+    let (keys, _control) = keys(with_last_known_good(&provider, &path));
     keys.refresh().await.unwrap();
-    until(async || kept(&path).is_some()).await;
+    until(async || read(&path).is_some()).await;
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_costs_no_request() {
-    let provider = Route::start([publishes(&[1], 300)]).await;
-    let (keys, _hands) = keys(keeping(&provider, Path::new("/nowhere/last-good.json")));
+async fn a_directory_that_cannot_be_written_fails_no_request() {
+    let provider = TestProvider::start([publishes(&[1], 300)]).await;
+    let (keys, _control) = keys(with_last_known_good(&provider, Path::new("/nowhere/last-good.json")));
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
 }
 
-/// What a gateway whose provider is down makes of this file.
-async fn taken_up(content: impl FnOnce(&Route) -> Value) -> Result<Option<String>, NoUsableKey> {
+/// The key that a gateway uses with this file while its provider is down.
+async fn key_from(content: impl FnOnce(&TestProvider) -> Value) -> Result<Option<String>, NoUsableKey> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("last-good.json");
-    let provider = Route::start([ResponseTemplate::new(503)]).await;
+    let provider = TestProvider::start([ResponseTemplate::new(503)]).await;
     fs::write(&path, content(&provider).to_string()).unwrap();
-    let mut config = keeping(&provider, &path);
+    let mut config = with_last_known_good(&provider, &path);
     config.first_key_wait = Duration::ZERO;
-    let (keys, _hands) = keys(config);
-    // The wait of zero leaves the file unread; reading it is the first thing that happens here.
+    let (keys, _control) = keys(config);
+    // With a wait of zero, `current` alone would not read the file.
     keys.restore().await;
     keys.current().await.map(|key| key.kid().map(str::to_owned))
 }
@@ -120,41 +120,41 @@ fn seconds_ago(seconds: i64) -> i64 {
     i64::try_from(now).unwrap() - seconds
 }
 
-fn file(provider: &Route, age: i64, keys: Value) -> Value {
+fn file(provider: &TestProvider, age: i64, keys: Value) -> Value {
     json!({ "source": provider.url().as_str(), "fetched_at": seconds_ago(age), "lifetime_seconds": 300, "keys": keys })
 }
 
 #[tokio::test]
-async fn the_age_of_the_kept_set_counts_over_the_restart() {
+async fn the_age_of_the_set_counts_across_the_restart() {
     let day = 24 * 3600;
-    let within = taken_up(|provider| file(provider, day, json!([jwk("1", 1)]))).await;
+    let within = key_from(|provider| file(provider, day, json!([jwk("1", 1)]))).await;
     assert_eq!(within, Ok(Some("1".into())));
-    let beyond = taken_up(|provider| file(provider, day + 301, json!([jwk("1", 1)]))).await;
+    let beyond = key_from(|provider| file(provider, day + 301, json!([jwk("1", 1)]))).await;
     assert!(matches!(beyond, Err(NoUsableKey::Expired { .. })));
-    // A wrong clock is no reason to throw a key away, nor to believe it for longer than a new one.
-    let future = taken_up(|provider| file(provider, -3600, json!([jwk("1", 1)]))).await;
+    // The clock was wrong. The key is used, but no longer than a new one.
+    let future = key_from(|provider| file(provider, -3600, json!([jwk("1", 1)]))).await;
     assert_eq!(future, Ok(Some("1".into())));
 }
 
 #[tokio::test]
-async fn the_kept_set_is_checked_like_a_fetched_one() {
+async fn a_set_from_the_file_is_checked_like_a_fetched_one() {
     let mut signing = jwk("1", 1);
     signing["use"] = "sig".into();
     let same_kid = json!([jwk("1", 1), jwk("1", 2)]);
     for keys in [json!([]), json!([null]), json!([signing]), same_kid] {
-        let taken = taken_up(|provider| file(provider, 0, keys.clone())).await;
-        assert!(matches!(taken, Err(NoUsableKey::NeverFetched { .. })), "{keys}");
+        let result = key_from(|provider| file(provider, 0, keys.clone())).await;
+        assert!(matches!(result, Err(NoUsableKey::NeverFetched { .. })), "{keys}");
     }
-    assert!(taken_up(|_| json!("not ours")).await.is_err());
-    assert!(taken_up(|provider| json!({ "source": provider.url().as_str(), "keys": [jwk("1", 1)] })).await.is_err());
+    assert!(key_from(|_| json!("not ours")).await.is_err());
+    assert!(key_from(|provider| json!({ "source": provider.url().as_str(), "keys": [jwk("1", 1)] })).await.is_err());
 }
 
 #[tokio::test]
-async fn the_keys_of_another_provider_are_not_taken_up() {
-    let other = |provider: &Route| {
+async fn the_keys_of_another_source_are_not_used() {
+    let other = |provider: &TestProvider| {
         let mut file = file(provider, 0, json!([jwk("1", 1)]));
         file["source"] = "https://other.example/.well-known/jwks.json".into();
         file
     };
-    assert!(matches!(taken_up(other).await, Err(NoUsableKey::NeverFetched { .. })));
+    assert!(matches!(key_from(other).await, Err(NoUsableKey::NeverFetched { .. })));
 }

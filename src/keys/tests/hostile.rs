@@ -1,4 +1,4 @@
-//! Answers that no provider should give. Each is a failure, and the set in hand stays.
+//! Responses that no provider should send. Each is a failure, and the cached set stays in use.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Route, document, jwk, keys, last_error, publishes, refresh, until};
+use super::super::fixtures::{TestProvider, document, jwk, keys, last_error, publishes, refresh, until};
 use super::super::set::MAX_BYTES;
 use super::super::{Config, EntryState, FetchErrorKind, Source};
 
@@ -14,10 +14,10 @@ fn body(content: impl Into<Vec<u8>>, media_type: &str) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_raw(content, media_type)
 }
 
-/// What comes of this answer when a good set is in hand. It must stay there.
-async fn outcome_of(answer: ResponseTemplate) -> Result<(), FetchErrorKind> {
-    let provider = Route::start([publishes(&[1], 300), answer]).await;
-    let (keys, _hands) = provider.keys();
+/// Fetches this response while a good set is cached. After a failure, the set must still be in use.
+async fn outcome_of(response: ResponseTemplate) -> Result<(), FetchErrorKind> {
+    let provider = TestProvider::start([publishes(&[1], 300), response]).await;
+    let (keys, _control) = provider.keys();
     keys.refresh().await.unwrap();
     let outcome = refresh(&keys).await;
     assert_eq!(last_error(&keys), outcome.clone().err());
@@ -31,19 +31,19 @@ async fn outcome_of(answer: ResponseTemplate) -> Result<(), FetchErrorKind> {
 #[tokio::test]
 async fn a_status_other_than_200_is_a_failure() {
     for status in [201, 204, 206, 400, 401, 404, 429, 500, 503] {
-        let answer = ResponseTemplate::new(status).set_body_raw(document(&[jwk("2", 2)]), "application/json");
-        assert_eq!(outcome_of(answer).await, Err(FetchErrorKind::Status(status)));
+        let response = ResponseTemplate::new(status).set_body_raw(document(&[jwk("2", 2)]), "application/json");
+        assert_eq!(outcome_of(response).await, Err(FetchErrorKind::Status(status)));
     }
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = Route::start([publishes(&[2], 300)]).await;
+    let other = TestProvider::start([publishes(&[2], 300)]).await;
     for status in [301, 302, 303, 307, 308] {
-        let answer = ResponseTemplate::new(status).insert_header("location", elsewhere.url().as_str());
-        assert_eq!(outcome_of(answer).await, Err(FetchErrorKind::Redirect(status)));
+        let response = ResponseTemplate::new(status).insert_header("location", other.url().as_str());
+        assert_eq!(outcome_of(response).await, Err(FetchErrorKind::Redirect(status)));
     }
-    assert_eq!(elsewhere.fetches().await, 0);
+    assert_eq!(other.fetches().await, 0);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_304_to_an_unconditional_request_is_a_failure() {
 }
 
 #[tokio::test]
-async fn content_decides_and_not_its_declared_type() {
+async fn the_content_is_checked_and_the_content_type_is_not() {
     assert_eq!(outcome_of(body(document(&[jwk("2", 2)]), "text/plain")).await, Ok(()));
     for content in ["<html>canary</html>", "", "{\"keys\":[{\"kty\":\"RSA\""] {
         let error = outcome_of(body(content, "application/json")).await.unwrap_err();
@@ -71,7 +71,7 @@ async fn a_set_without_a_usable_key_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn two_hundred_keys_and_two_mebibytes_are_too_many() {
+async fn two_hundred_keys_or_two_mebibytes_are_too_much() {
     let keys: Vec<_> = (0..200).map(|seed| jwk(&seed.to_string(), seed)).collect();
     assert_eq!(
         outcome_of(body(document(&keys), "application/json")).await,
@@ -83,11 +83,11 @@ async fn two_hundred_keys_and_two_mebibytes_are_too_many() {
 }
 
 #[tokio::test]
-async fn junk_beside_a_good_key_costs_nothing() {
+async fn malformed_entries_beside_a_good_key_do_no_harm() {
     let ec = serde_json::json!({ "kty": "EC", "crv": "P-256", "x": "eA", "y": "eQ", "kid": "ec" });
-    let junk = document(&[serde_json::Value::Null, ec, 7.into(), jwk("2", 2)]);
-    let provider = Route::start([body(junk, "application/json")]).await;
-    let (keys, _hands) = provider.keys();
+    let malformed = document(&[serde_json::Value::Null, ec, 7.into(), jwk("2", 2)]);
+    let provider = TestProvider::start([body(malformed, "application/json")]).await;
+    let (keys, _control) = provider.keys();
     assert_eq!(keys.current().await.unwrap().kid(), Some("2"));
     let entries = keys.snapshot().entries;
     assert_eq!(entries.len(), 4);
@@ -96,18 +96,18 @@ async fn junk_beside_a_good_key_costs_nothing() {
     assert!(entries[3].chosen && entries[3].state == EntryState::Usable && entries[3].bits == Some(2048));
 }
 
-/// A server that answers with these bytes and then keeps the connection open.
-async fn raw_server(answer: Vec<u8>) -> Config {
+/// A server that sends these bytes and then keeps the connection open.
+async fn raw_server(response: Vec<u8>) -> Config {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jwks?token=canary", listener.local_addr().unwrap());
     tokio::spawn(async move {
         loop {
             let (mut connection, _) = listener.accept().await.unwrap();
-            let answer = answer.clone();
+            let response = response.clone();
             tokio::spawn(async move {
                 let mut head = [0; 4096];
                 let _ = connection.read(&mut head).await;
-                let _ = connection.write_all(&answer).await;
+                let _ = connection.write_all(&response).await;
                 std::future::pending::<()>().await;
             });
         }
@@ -116,19 +116,19 @@ async fn raw_server(answer: Vec<u8>) -> Config {
 }
 
 #[tokio::test]
-async fn a_body_without_a_length_is_read_no_further_than_allowed() {
-    let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+async fn a_body_without_a_length_is_read_up_to_the_limit() {
+    let mut response = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..=16 {
-        answer.extend_from_slice(b"10000\r\n");
-        answer.resize(answer.len() + 0x10000, b' ');
-        answer.extend_from_slice(b"\r\n");
+        response.extend_from_slice(b"10000\r\n");
+        response.resize(response.len() + 0x10000, b' ');
+        response.extend_from_slice(b"\r\n");
     }
-    let (keys, _hands) = keys(raw_server(answer).await);
+    let (keys, _control) = keys(raw_server(response).await);
     assert_eq!(refresh(&keys).await, Err(FetchErrorKind::TooLarge));
 }
 
 #[tokio::test]
-async fn an_answer_that_drips_is_given_up_when_its_time_is_over() {
+async fn a_response_that_does_not_end_is_abandoned_after_the_timeout() {
     let config = raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec()).await;
     let (keys, control) = keys(config);
     let fetch = tokio::spawn({
@@ -149,13 +149,13 @@ async fn a_connection_error_names_the_location_without_user_and_query() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let url = format!("http://user:canary@{address}/jwks?token=canary").parse().unwrap();
-    let (keys, _hands) = keys(Config::new(Source::Url(url)));
+    let (keys, _control) = keys(Config::new(Source::Url(url)));
     let error = keys.refresh().await.unwrap_err();
     assert!(matches!(error.kind, FetchErrorKind::Transport(_)));
     assert!(error.to_string().starts_with(&format!("http://{address}/jwks: ")), "{error}");
     let text = format!("{error} {error:?} {:?}", keys.snapshot());
     assert!(text.to_lowercase().contains("connect") && !text.contains("canary"), "{text}");
-    let nonsense = raw_server(b"nonsense canary\r\n\r\n".to_vec()).await;
-    let error = super::super::fixtures::keys(nonsense).0.refresh().await.unwrap_err();
+    let malformed = raw_server(b"nonsense canary\r\n\r\n".to_vec()).await;
+    let error = super::super::fixtures::keys(malformed).0.refresh().await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! The room as its users see it, against providers on loopback and a clock turned by hand.
+//! `Keys` against providers on loopback, with a clock that the test controls.
 
 mod disk;
 mod hostile;

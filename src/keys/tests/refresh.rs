@@ -1,17 +1,17 @@
-//! Scheduled refresh, its failures, and what is served meanwhile.
+//! The scheduled refresh, its failures, and the keys that are used meanwhile.
 
 use std::time::Duration;
 
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Route, keys, last_error, publishes, until};
+use super::super::fixtures::{TestProvider, keys, last_error, publishes, until};
 use super::super::{FetchErrorKind, NoUsableKey};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn a_set_is_refreshed_before_its_end_without_any_traffic() {
-    let provider = Route::start([publishes(&[1], 100), publishes(&[1, 2], 100)]).await;
+async fn a_set_is_refreshed_before_its_lifetime_ends_without_traffic() {
+    let provider = TestProvider::start([publishes(&[1], 100), publishes(&[1, 2], 100)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
@@ -26,9 +26,9 @@ async fn a_set_is_refreshed_before_its_end_without_any_traffic() {
 }
 
 #[tokio::test]
-async fn the_second_fetch_is_conditional_and_a_304_confirms_the_set() {
+async fn the_second_fetch_is_conditional_and_304_confirms_the_set() {
     let first = publishes(&[1], 100).insert_header("etag", "\"one\"");
-    let provider = Route::start([first, ResponseTemplate::new(304)]).await;
+    let provider = TestProvider::start([first, ResponseTemplate::new(304)]).await;
     let (keys, control) = provider.keys();
     keys.refresh().await.unwrap();
     control.advance(90 * SECOND);
@@ -46,8 +46,8 @@ async fn the_second_fetch_is_conditional_and_a_304_confirms_the_set() {
 }
 
 #[tokio::test]
-async fn while_refreshes_fail_the_last_good_set_serves_on_within_its_bound_and_then_no_longer() {
-    let provider = Route::start([publishes(&[1], 300), ResponseTemplate::new(500)]).await;
+async fn while_refreshes_fail_the_last_good_set_is_used_until_it_expires() {
+    let provider = TestProvider::start([publishes(&[1], 300), ResponseTemplate::new(500)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
@@ -66,8 +66,8 @@ async fn while_refreshes_fail_the_last_good_set_serves_on_within_its_bound_and_t
 }
 
 #[tokio::test]
-async fn a_provider_that_comes_up_late_needs_no_restart() {
-    let provider = Route::start([ResponseTemplate::new(503)]).await;
+async fn a_provider_that_starts_later_is_found_without_a_restart() {
+    let provider = TestProvider::start([ResponseTemplate::new(503)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_failed == 1).await;
@@ -79,14 +79,14 @@ async fn a_provider_that_comes_up_late_needs_no_restart() {
         let keys = keys.clone();
         async move { keys.current().await }
     });
-    provider.now_answers(publishes(&[1], 300));
+    provider.now_responds(publishes(&[1], 300));
     control.advance(SECOND);
     assert_eq!(waiting.await.unwrap().unwrap().kid(), Some("1"));
 }
 
 #[tokio::test]
-async fn failures_are_retried_after_waits_that_grow_to_half_a_minute() {
-    let provider = Route::start([ResponseTemplate::new(500)]).await;
+async fn the_waits_after_failures_grow_to_half_a_minute() {
+    let provider = TestProvider::start([ResponseTemplate::new(500)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     let mut seconds = 0;
@@ -104,29 +104,29 @@ async fn failures_are_retried_after_waits_that_grow_to_half_a_minute() {
         waits.push(seconds);
         seconds = 0;
     }
-    // In tenths of a second, and with what passed while the fetch itself was under way.
+    // In tenths of a second. The clock also moved while each fetch was under way.
     assert!(waits[1] >= 5 && waits[8] >= 150, "{waits:?}");
     assert_eq!(provider.fetches().await, 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_first_requests_cause_one_fetch() {
-    let provider = Route::start([publishes(&[1], 300).set_delay(SECOND / 10)]).await;
-    let (keys, _hands) = provider.keys();
+    let provider = TestProvider::start([publishes(&[1], 300).set_delay(SECOND / 10)]).await;
+    let (keys, _control) = provider.keys();
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..1000 {
         let keys = keys.clone();
         requests.spawn(async move { keys.current().await });
     }
-    for answer in requests.join_all().await {
-        assert_eq!(answer.unwrap().kid(), Some("1"));
+    for key in requests.join_all().await {
+        assert_eq!(key.unwrap().kid(), Some("1"));
     }
     assert_eq!(provider.fetches().await, 1);
 }
 
 #[tokio::test]
-async fn a_storm_of_first_requests_on_a_broken_provider_is_no_storm_of_fetches() {
-    let provider = Route::start([ResponseTemplate::new(500)]).await;
+async fn a_thousand_first_requests_to_a_failing_provider_cause_a_few_fetches() {
+    let provider = TestProvider::start([ResponseTemplate::new(500)]).await;
     let (keys, control) = provider.keys();
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..1000 {
@@ -136,13 +136,13 @@ async fn a_storm_of_first_requests_on_a_broken_provider_is_no_storm_of_fetches()
     until(async || {
         control.advance(SECOND / 10);
         tokio::task::yield_now().await;
-        while requests.try_join_next().is_some_and(|answer| answer.unwrap().is_err()) {}
+        while requests.try_join_next().is_some_and(|result| result.unwrap().is_err()) {}
         requests.is_empty()
     })
     .await;
-    // At 0 s, and after waits of 0.5..1, 1..2, 2..4 s within the five seconds.
+    // The first at 0 s, the others after waits of 0.5..1, 1..2 and 2..4 s, within five seconds.
     assert!((2..=4).contains(&provider.fetches().await), "{}", provider.fetches().await);
-    // Backing off now, beyond what a request may wait: refused at once, the clock standing still.
+    // The next attempt is now later than a request may wait. It fails at once, although the clock stands still.
     while keys.snapshot().fetches_failed < 8 {
         control.advance(30 * SECOND);
         let _ = keys.refresh().await;
@@ -151,8 +151,8 @@ async fn a_storm_of_first_requests_on_a_broken_provider_is_no_storm_of_fetches()
 }
 
 #[tokio::test]
-async fn a_request_waits_for_its_first_key_no_longer_than_it_may() {
-    let provider = Route::start([publishes(&[1], 300).set_delay(60 * SECOND)]).await;
+async fn a_request_waits_for_the_first_key_up_to_first_key_wait() {
+    let provider = TestProvider::start([publishes(&[1], 300).set_delay(60 * SECOND)]).await;
     let mut config = provider.config();
     config.fetch_timeout = 30 * SECOND;
     let (keys, control) = keys(config);
@@ -166,9 +166,9 @@ async fn a_request_waits_for_its_first_key_no_longer_than_it_may() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_takes_nothing_from_the_others() {
-    let provider = Route::start([publishes(&[1], 300).set_delay(SECOND / 5)]).await;
-    let (keys, _hands) = provider.keys();
+async fn a_caller_that_leaves_does_not_end_the_fetch_of_the_others() {
+    let provider = TestProvider::start([publishes(&[1], 300).set_delay(SECOND / 5)]).await;
+    let (keys, _control) = provider.keys();
     let first = tokio::spawn({
         let keys = keys.clone();
         async move { keys.current().await }
@@ -185,9 +185,9 @@ async fn a_caller_who_leaves_takes_nothing_from_the_others() {
 }
 
 #[tokio::test]
-async fn a_withdrawn_key_is_gone_with_the_next_refresh() {
-    let provider = Route::start([publishes(&[1, 2], 300), publishes(&[2], 300)]).await;
-    let (keys, _hands) = provider.keys();
+async fn a_withdrawn_key_is_gone_after_the_next_refresh() {
+    let provider = TestProvider::start([publishes(&[1, 2], 300), publishes(&[2], 300)]).await;
+    let (keys, _control) = provider.keys();
     keys.refresh().await.unwrap();
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     keys.refresh().await.unwrap();
@@ -196,11 +196,11 @@ async fn a_withdrawn_key_is_gone_with_the_next_refresh() {
 }
 
 #[tokio::test]
-async fn pins_that_match_nothing_are_told_and_cost_no_wait() {
-    let provider = Route::start([publishes(&[1, 2], 300)]).await;
+async fn pins_that_match_no_key_are_reported_without_a_wait() {
+    let provider = TestProvider::start([publishes(&[1, 2], 300)]).await;
     let mut config = provider.config();
     config.pin = vec!["3".into()];
-    let (keys, _hands) = keys(config);
+    let (keys, _control) = keys(config);
     assert_eq!(keys.current().await, Err(NoUsableKey::PinsMatchNothing { published: 2 }));
     assert_eq!(keys.current().await, Err(NoUsableKey::PinsMatchNothing { published: 2 }));
     assert!(keys.snapshot().usable.unwrap_err().to_string().contains("pin"));
@@ -208,8 +208,8 @@ async fn pins_that_match_nothing_are_told_and_cost_no_wait() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_shortens_the_lifetime_brings_the_timer_forward() {
-    let provider = Route::start([publishes(&[1], 3600), publishes(&[1], 60)]).await;
+async fn a_refresh_that_shortens_the_lifetime_brings_the_schedule_forward() {
+    let provider = TestProvider::start([publishes(&[1], 3600), publishes(&[1], 60)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
@@ -222,6 +222,6 @@ async fn a_refresh_that_shortens_the_lifetime_brings_the_timer_forward() {
         keys.snapshot().fetches_ok >= 3
     })
     .await;
-    // With what passed while the fetch itself was under way; the first set's timer is at 2,700 s.
+    // The clock also moved during the fetch. The schedule of the first set is at 2,700 s or later.
     assert!(seconds < 1000, "{seconds}");
 }

@@ -1,19 +1,19 @@
-//! What follows when the provider refuses a message.
+//! Fetches after the provider has refused a message.
 
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use wiremock::ResponseTemplate;
 
-use super::super::fixtures::{Route, key, keys, last_error, publishes, until};
+use super::super::fixtures::{TestProvider, key, keys, last_error, publishes, until};
 use super::super::{Config, FetchErrorKind};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hard_cut_under_a_thousand_requests_causes_one_fetch_and_all_get_the_new_key() {
-    let provider = Route::start([publishes(&[1], 3600), publishes(&[2], 3600).set_delay(SECOND / 10)]).await;
-    let (keys, _hands) = provider.keys();
+async fn a_hard_cut_during_a_thousand_requests_causes_one_fetch_and_all_get_the_new_key() {
+    let provider = TestProvider::start([publishes(&[1], 3600), publishes(&[2], 3600).set_delay(SECOND / 10)]).await;
+    let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
@@ -24,15 +24,15 @@ async fn a_hard_cut_under_a_thousand_requests_causes_one_fetch_and_all_get_the_n
         assert_eq!(newer.unwrap().kid(), Some("2"));
     }
     assert_eq!(provider.fetches().await, 2);
-    // Whoever is told later needs no fetch.
+    // A later refusal of the same key causes no fetch.
     assert_eq!(keys.replacement_for(&used).await.unwrap().kid(), Some("2"));
     assert_eq!(provider.fetches().await, 2);
 }
 
 #[tokio::test]
-async fn a_key_that_is_still_published_was_refused_for_something_else() {
-    let provider = Route::start([publishes(&[1], 300), publishes(&[1, 2], 300)]).await;
-    let (keys, _hands) = provider.keys();
+async fn a_key_that_is_still_published_is_not_replaced() {
+    let provider = TestProvider::start([publishes(&[1], 300), publishes(&[1, 2], 300)]).await;
+    let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
     assert_eq!(keys.replacement_for(&used).await, None);
     assert_eq!(provider.fetches().await, 2);
@@ -40,23 +40,23 @@ async fn a_key_that_is_still_published_was_refused_for_something_else() {
 }
 
 #[tokio::test]
-async fn new_material_under_the_same_kid_is_another_key() {
-    let provider = Route::start([publishes(&[1], 300)]).await;
-    let (keys, _hands) = provider.keys();
+async fn new_key_material_with_the_same_kid_is_another_key() {
+    let provider = TestProvider::start([publishes(&[1], 300)]).await;
+    let (keys, _control) = provider.keys();
     keys.refresh().await.unwrap();
     assert_eq!(keys.replacement_for(&key("1", 7)).await, Some(key("1", 1)));
 }
 
 #[tokio::test]
-async fn refusals_spend_a_burst_of_five_and_then_wait_for_the_next_second() {
-    let provider = Route::start([publishes(&[1], 3600)]).await;
+async fn refusals_cause_five_fetches_at_once_and_then_one_per_second() {
+    let provider = TestProvider::start([publishes(&[1], 3600)]).await;
     let (keys, control) = provider.keys();
     let used = keys.current().await.unwrap();
     for _ in 0..5 {
         assert_eq!(keys.replacement_for(&used).await, None);
     }
     assert_eq!(provider.fetches().await, 6);
-    provider.now_answers(publishes(&[2], 3600));
+    provider.now_responds(publishes(&[2], 3600));
     let mut requests = JoinSet::new();
     for _ in 0..100 {
         let (keys, used) = (keys.clone(), used.clone());
@@ -74,23 +74,23 @@ async fn refusals_spend_a_burst_of_five_and_then_wait_for_the_next_second() {
 }
 
 #[tokio::test]
-async fn the_backoff_of_the_timer_does_not_hold_a_forced_fetch_up() {
-    let provider = Route::start([publishes(&[1], 30), ResponseTemplate::new(500)]).await;
+async fn the_backoff_of_the_schedule_does_not_delay_a_fetch_after_a_refusal() {
+    let provider = TestProvider::start([publishes(&[1], 30), ResponseTemplate::new(500)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
     let used = keys.current().await.unwrap();
     control.advance(30 * SECOND);
     until(async || keys.snapshot().fetches_failed == 1).await;
-    provider.now_answers(publishes(&[2], 30));
-    // The clock stands still, within the timer's backoff.
+    provider.now_responds(publishes(&[2], 30));
+    // The clock stands still, within the backoff of the schedule.
     assert_eq!(keys.replacement_for(&used).await.unwrap().kid(), Some("2"));
 }
 
 #[tokio::test]
-async fn a_forced_fetch_that_fails_keeps_the_set_and_does_not_block_the_next() {
-    let provider = Route::start([publishes(&[1], 300), ResponseTemplate::new(500), publishes(&[2], 300)]).await;
-    let (keys, _hands) = provider.keys();
+async fn a_failed_fetch_after_a_refusal_keeps_the_set_and_does_not_block_the_next_one() {
+    let provider = TestProvider::start([publishes(&[1], 300), ResponseTemplate::new(500), publishes(&[2], 300)]).await;
+    let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
     assert_eq!(keys.replacement_for(&used).await, None);
     assert_eq!(last_error(&keys), Some(FetchErrorKind::Status(500)));
@@ -99,9 +99,9 @@ async fn a_forced_fetch_that_fails_keeps_the_set_and_does_not_block_the_next() {
 }
 
 #[tokio::test]
-async fn a_failed_forced_fetch_is_shared_by_all_who_waited_for_it() {
-    let provider = Route::start([publishes(&[1], 300), ResponseTemplate::new(500).set_delay(SECOND / 10)]).await;
-    let (keys, _hands) = provider.keys();
+async fn a_failed_fetch_is_shared_by_all_refused_callers_that_wait_for_it() {
+    let provider = TestProvider::start([publishes(&[1], 300), ResponseTemplate::new(500).set_delay(SECOND / 10)]).await;
+    let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
@@ -109,15 +109,16 @@ async fn a_failed_forced_fetch_is_shared_by_all_who_waited_for_it() {
         requests.spawn(async move { keys.replacement_for(&used).await });
     }
     assert!(requests.join_all().await.iter().all(Option::is_none));
-    // One that all joined, and one for those who came while its request was already on its way.
+    // One fetch that most joined, and one for the callers that came after its request had left.
     assert!(provider.fetches().await <= 3, "{}", provider.fetches().await);
 }
 
 #[tokio::test]
-async fn an_answer_that_may_be_older_than_the_refusal_is_not_trusted_to_confirm_the_key() {
+async fn a_response_that_may_predate_the_refusal_does_not_confirm_the_key() {
     let provider =
-        Route::start([publishes(&[1], 300), publishes(&[1], 300).set_delay(SECOND / 5), publishes(&[2], 300)]).await;
-    let (keys, _hands) = provider.keys();
+        TestProvider::start([publishes(&[1], 300), publishes(&[1], 300).set_delay(SECOND / 5), publishes(&[2], 300)])
+            .await;
+    let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
     let scheduled = tokio::spawn({
         let keys = keys.clone();
@@ -130,11 +131,11 @@ async fn an_answer_that_may_be_older_than_the_refusal_is_not_trusted_to_confirm_
 }
 
 #[tokio::test]
-async fn a_fetch_of_the_timers_that_a_cache_may_have_answered_is_not_trusted_either() {
-    let provider = Route::start([publishes(&[1], 300), publishes(&[1], 300), publishes(&[2], 300)]).await;
-    let (keys, _hands) = provider.keys();
+async fn a_scheduled_fetch_that_a_cache_may_have_answered_does_not_confirm_the_key() {
+    let provider = TestProvider::start([publishes(&[1], 300), publishes(&[1], 300), publishes(&[2], 300)]).await;
+    let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
-    // Both ask before either fetch is sent, and the timer's is the one that is made.
+    // Both ask before a fetch is sent, and the scheduled one is sent.
     let (scheduled, newer) = tokio::join!(keys.refresh(), keys.replacement_for(&used));
     assert_eq!((scheduled, newer.unwrap().kid()), (Ok(()), Some("2")));
     let requests = provider.requests().await;
@@ -143,12 +144,12 @@ async fn a_fetch_of_the_timers_that_a_cache_may_have_answered_is_not_trusted_eit
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_closely_fetches_follow_each_other_no_refused_caller_waits_for_more_than_a_few() {
-    let provider = Route::start([publishes(&[1], 3600), publishes(&[1], 3600).set_delay(SECOND / 20)]).await;
+async fn a_refused_caller_waits_for_at_most_three_fetches_in_close_succession() {
+    let provider = TestProvider::start([publishes(&[1], 3600), publishes(&[1], 3600).set_delay(SECOND / 20)]).await;
     let (keys, control) = keys(Config { fetch_timeout: 100_000 * SECOND, ..provider.config() });
     let used = keys.current().await.unwrap();
-    // The budget is never empty for long.
-    let turning = tokio::spawn(async move {
+    // The clock moves fast, so the budget is never empty for long.
+    let clock = tokio::spawn(async move {
         loop {
             control.advance(SECOND);
             tokio::time::sleep(SECOND / 200).await;
@@ -167,17 +168,17 @@ async fn however_closely_fetches_follow_each_other_no_refused_caller_waits_for_m
         }
         until(async || provider.fetches().await > round).await;
     }
-    // One that had left before, one that had not, and one for a thread that was late to look.
+    // One fetch that had left before, one that had not, and one because a thread may run late.
     let waited = waited.join_all().await;
     assert!(waited.iter().all(|fetches| *fetches <= 3), "{waited:?}");
     assert!(provider.fetches().await <= 12 + 3, "{}", provider.fetches().await);
-    turning.abort();
+    clock.abort();
 }
 
 #[tokio::test]
-async fn a_refused_caller_who_leaves_does_not_end_the_fetch_of_the_others() {
-    let provider = Route::start([publishes(&[1], 300), publishes(&[2], 300).set_delay(SECOND / 5)]).await;
-    let (keys, _hands) = provider.keys();
+async fn a_refused_caller_that_leaves_does_not_end_the_fetch_of_the_others() {
+    let provider = TestProvider::start([publishes(&[1], 300), publishes(&[2], 300).set_delay(SECOND / 5)]).await;
+    let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
     let request = || {
         let (keys, used) = (keys.clone(), used.clone());
