@@ -218,7 +218,7 @@ fn route(
 ) -> Result<Route, ConnectorError> {
     let control = connector.control_client()?;
     let in_clear = config.encryption == Encryption::Off;
-    let upstream = upstream::Upstream::new(&upstream::Config { in_clear, ..config.upstream.clone() }, connector)?;
+    let upstream = upstream::UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, connector)?;
     let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
     let body_policy = match upstream.in_clear() {
         Some(permission) => BodyPolicy::Off(permission),

@@ -12,7 +12,7 @@ use crate::gateway::endpoints::jwks;
 use crate::gateway::request::target::{self, TargetFault};
 use crate::keys::{Keys, PublishedKeys};
 use crate::path_prefix::PathPrefix;
-use crate::upstream::{InClear, Upstream};
+use crate::upstream::{InClear, UpstreamClient};
 
 /// `encryption`: which gateway seals the bodies for an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) struct Route {
     pub credentials: Credentials,
     /// The target of a request to the provider's token endpoint, if it has one.
     pub token_path: Option<Arc<str>>,
-    pub upstream: Upstream,
+    pub upstream: UpstreamClient,
     /// The statuses that can mean that the provider cannot open a message.
     pub key_refusals: Arc<[StatusCode]>,
     pub capacity: Capacity,

@@ -16,7 +16,7 @@ use crate::jose::{Chunks, Compact, Plaintext, SealError};
 /// take a whole letter at once, and every other request on this core would wait for its sealing.
 const CHUNKS_PER_TURN: u32 = 4;
 
-/// The permit to send bodies in clear. Only an [`Upstream`](super::Upstream) that is configured with
+/// The permit to send bodies in clear. Only an [`UpstreamClient`](super::UpstreamClient) that is configured with
 /// `encryption = "off"` issues one; without it no plaintext can become an [`Outgoing`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InClear(());

@@ -1,6 +1,6 @@
 //! The provider's side, and the only place that builds an HTTP client.
 //!
-//! [`Upstream::send`] takes an [`Outgoing`] body. An `Outgoing` is made of a sealed message or of
+//! [`UpstreamClient::send`] takes an [`Outgoing`] body. An `Outgoing` is made of a sealed message or of
 //! nothing; it cannot be made of bytes. Sending a plaintext body by mistake does not compile. The
 //! one exception needs an [`InClear`] permit, which only an upstream with `encryption = "off"` has.
 //!
@@ -24,7 +24,7 @@ pub(crate) use identity::BadIdentity;
 pub use identity::Identity;
 pub(crate) use probe::{Probe, ProbeError};
 pub use proxy::Proxy;
-pub(crate) use send::{SendError, Upstream};
+pub(crate) use send::{SendError, UpstreamClient};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -17,7 +17,7 @@ use crate::path_prefix::PathPrefix;
 
 /// The provider, as the exchange sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Upstream {
+pub(crate) struct UpstreamClient {
     client: DataClient,
     scheme: Scheme,
     authority: Authority,
@@ -27,7 +27,7 @@ pub(crate) struct Upstream {
     idle: Duration,
 }
 
-impl Upstream {
+impl UpstreamClient {
     /// Makes no connection: the first request does.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ mod tests {
 
     fn placed(base: &str, target: &str) -> String {
         let tls = Connector::new(None).unwrap();
-        let upstream = Upstream::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
+        let upstream = UpstreamClient::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
         upstream.place(&target.parse().unwrap()).unwrap().to_string()
     }
 
