@@ -221,7 +221,7 @@ fn route(
     let upstream = upstream::UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, connector)?;
     let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
     let body_policy = match upstream.in_clear() {
-        Some(permission) => BodyPolicy::Off(permission),
+        Some(permit) => BodyPolicy::Off(permit),
         None if config.encryption == Encryption::RequireSealed => BodyPolicy::RequireSealed(keys().published()),
         None => BodyPolicy::Seal(keys()),
     };
