@@ -1,8 +1,8 @@
-//! Time and random numbers, handed in from outside.
+//! The clock and the random numbers, as parameters, so that tests can control them.
 //!
-//! Code that decides by age, schedule or chance takes both from here. A test can then control the clock, and an hour of
-//! refreshes takes a millisecond. The deadlines of a request or a connection are tokio's. Ages use the monotonic
-//! clock: a change of the wall clock neither expires a key nor revives a token.
+//! Code that decides by age, schedule or chance uses this module. An hour of refreshes then takes a millisecond in a
+//! test. Deadlines of requests and connections use tokio's clock instead. Ages use the monotonic clock: a change of the
+//! wall clock neither expires a key nor makes an expired token valid.
 //!
 //! Rejected: tokio's paused clock. It advances by itself when the runtime is idle. A runtime that waits for a real
 //! socket looks idle, so deadlines would fire in tests with real I/O.
@@ -77,7 +77,7 @@ impl ClockControl {
     }
 }
 
-/// A random spread, so that gateways that started together do not refresh together.
+/// Random numbers that spread events in time, so that gateways that started together do not refresh together.
 #[derive(Clone, Debug)]
 pub struct Jitter(Arc<Mutex<fastrand::Rng>>);
 

@@ -27,7 +27,7 @@ impl TokenBucket {
     /// If there is none: returns the time of the next one.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let full_at = self.full_at.max(now) + self.interval;
-        // With this token taken, at most a burst may be missing.
+        // After this one is taken, at most `burst` tokens may be missing.
         match full_at.checked_sub(self.interval * self.burst) {
             Some(earliest) if earliest > now => Err(earliest),
             _ => {

@@ -17,7 +17,7 @@ use crate::error_chain::io_cause;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over. The program should keep no other copy.
+    /// Takes ownership of the text. The program should keep no other copy.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -69,7 +69,7 @@ impl SecretSource {
     /// Reads the secret on a thread for blocking work: a mounted file may be on a network.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and if the runtime ends meanwhile.
+    /// The same as for [`read`](Self::read), and if the runtime ends during the read.
     pub async fn read_async(&self) -> Result<Secret, UnreadableSecret> {
         let path = match self {
             Self::Value(secret) => return Ok(secret.clone()),

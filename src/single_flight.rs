@@ -1,21 +1,21 @@
-//! Work that many callers need at once is done once: one flight, one outcome for all of them.
+//! Runs work once for all callers that need it at the same time. One run is a flight; all its callers get its outcome.
 //!
 //! Flights are numbered. A caller joins the next number that has not ended. [`SingleFlight`] runs each number
-//! once and gives every caller its outcome, failures included. A [`FlightLog`] belongs to the state machine of
-//! the user. It records which flights have started and ended, and how the last one ended.
+//! once and gives every caller its outcome, failures included. The state machines in `keys` and `credentials` have
+//! a [`FlightLog`] each. It records which flights have started and ended, and how the last one ended.
 //!
 //! A flight runs in a task of its own. A caller that leaves does not end it for the others.
 //!
-//! The hard case: a flight under way may not know what its caller knows. The provider may have withdrawn a key
-//! after the request of the flight had left. Such a caller needs a flight that starts later: see
-//! [`FlightLog::next_start`].
+//! The hard case: a flight under way may be older than the event that the caller has just seen. For example, the
+//! provider may have withdrawn a key after the flight had sent its request. Such a caller needs a flight that starts
+//! later: see [`FlightLog::next_start`].
 //!
 //! Rejected: a lock that is held during the work. After a failure each waiting caller would try again in turn.
 
 use std::future::Future;
 
 /// How many outcomes are kept for callers that chose their number just before the flight ended. Callers that
-/// are later still get the outcome from [`FlightLog::start`].
+/// come even later get the outcome from [`FlightLog::start`].
 const REMEMBERED_OUTCOMES: u64 = 8;
 
 /// The flights of one kind, each with an outcome of type `T`.
@@ -131,16 +131,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_flight_continues_if_the_caller_that_started_it_leaves() {
-        let (flights, landing) = (Arc::new(SingleFlight::new()), Arc::new(Notify::new()));
+        let (flights, finish) = (Arc::new(SingleFlight::new()), Arc::new(Notify::new()));
         let first = tokio::spawn({
-            let (flights, landing) = (Arc::clone(&flights), Arc::clone(&landing));
-            async move { flights.join(1, async move { landing.notified().await }).await }
+            let (flights, finish) = (Arc::clone(&flights), Arc::clone(&finish));
+            async move { flights.join(1, async move { finish.notified().await }).await }
         });
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        landing.notify_one();
+        finish.notify_one();
         let second = flights.join(1, async { panic!("the first flight is still under way") });
         assert_eq!(second.await, Ok(()));
     }

@@ -1,6 +1,6 @@
 //! A fixed credential: a secret that is sent as the value of a header, with an optional prefix.
 //!
-//! `keys` presents it when it fetches a key set, `credentials` adds it to requests. Tokens go through the same
+//! `keys` presents it when it fetches a key set. `credentials` adds it to requests. Tokens go through the same
 //! [`header_value`].
 
 use http::{HeaderName, HeaderValue};

@@ -1,7 +1,7 @@
 //! Why a request for a key set or a token got no response, in words for an operator.
 //!
-//! The texts of the HTTP client and of rustls do not say what to do about a certificate. Their URLs may
-//! contain secrets, so they are removed: the error types of `keys` and `credentials` name the [`location`].
+//! The texts of the HTTP client and of rustls do not say what to do about a certificate. They contain URLs, which may
+//! contain secrets. [`describe`] removes the URL; the error types of `keys` and `credentials` add the [`location`].
 
 use std::error::Error;
 use std::io;
@@ -19,7 +19,7 @@ pub(crate) fn location(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// The error with its causes, without the URL. A rejected certificate and a server without TLS are explained.
+/// The error with its causes, without the URL. For a rejected certificate or a server without TLS: an explanation.
 #[must_use]
 pub(crate) fn describe(error: reqwest::Error) -> String {
     match tls_error(&error) {

@@ -27,8 +27,8 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::error_chain::io_cause;
 
-/// Certificates are renewed well before they expire, so ten seconds are early enough. An operator who has
-/// just replaced a file does not want to wait for minutes.
+/// How often the files are read. Certificates are renewed well before they expire, so more often is not needed. An
+/// operator who has just replaced a file does not want to wait for minutes.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Loads a value from files.
@@ -135,7 +135,7 @@ impl<L: Loader> Reloaded<L> {
         match polled {
             Ok(Ok(None)) => {
                 if self.failure.swap(None).is_some() {
-                    tracing::info!(name, "the files again have the content that is in use");
+                    tracing::info!(name, "the files again match the content in use");
                 }
             }
             Ok(Ok(Some(changed))) => {
@@ -166,8 +166,8 @@ impl<L: Loader> fmt::Debug for Reloaded<L> {
     }
 }
 
-/// The value that the files hold now; none if it is already `in_use`. A state that failed before is tried
-/// again: whether it can be used may depend on more than its own files.
+/// The value that the files hold now. `None` if it is already `in_use`. A state that failed before is tried again,
+/// because the result may depend on more than these files.
 fn load_if_changed<L: Loader>(
     loader: &L,
     in_use: &Fingerprint,
@@ -258,17 +258,17 @@ impl fmt::Display for UnreadableFile {
     }
 }
 
-/// Tells one state of the files from another, and reveals nothing about a key in them.
+/// Distinguishes one state of the files from another, and reveals nothing about a key in them.
 #[derive(Clone)]
 struct Fingerprint(Digest);
 
 impl Fingerprint {
     fn of(contents: &FileContents) -> Self {
-        /// The length of a file that cannot be read. No real file has so many bytes.
+        /// Stands for the length of a file that cannot be read. No real file has so many bytes.
         const UNREADABLE: u64 = u64::MAX;
         let mut context = Context::new(&SHA256);
         for read in &contents.0 {
-            // With the length, a byte that moves from one file to the next is a change.
+            // The length is hashed too, so that a byte that moves from one file to the next is a change.
             let bytes = read.as_ref().ok().map(FileContent::bytes);
             context.update(&bytes.map_or(UNREADABLE, |bytes| bytes.len() as u64).to_be_bytes());
             context.update(bytes.unwrap_or_default());

@@ -7,7 +7,7 @@ use url::Url;
 use crate::secret::SecretSource;
 use crate::static_credential::StaticCredential;
 
-/// Limit for a whole token request, from the connection to the last byte. Ten times the duration of a slow one.
+/// Limit for a whole token request, from the connection to the last byte. Ten times as long as a slow one takes.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request waits if there is no token: as long as one token request may take.

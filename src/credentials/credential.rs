@@ -14,7 +14,7 @@ pub(crate) struct Credential(Option<HeaderCredential>);
 struct HeaderCredential {
     header: HeaderName,
     value: HeaderValue,
-    /// Tells this credential from earlier and later ones.
+    /// Distinguishes this credential from earlier and later ones.
     serial: u64,
     /// Whether the provider has accepted a request with it.
     accepted: Arc<AtomicBool>,

@@ -87,13 +87,12 @@ pub(crate) enum RenewalErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoToken {
     /// Such as HTML, an empty body, half a document, or a list.
-    #[error("it is not a JSON object")]
+    #[error("the response is not a JSON object")]
     NotAnObject,
     /// The response has a member `error`, as RFC 6749 section 5.2 defines it for status 400.
-    #[error("it has a member `error`")]
+    #[error("the response has a member `error`")]
     ErrorMember,
-    /// `access_token` is missing, empty, or not a string.
-    #[error("it has no access_token")]
+    #[error("access_token is missing, empty, or not a string")]
     Missing,
     /// RFC 6750 section 2.1 does not allow its characters.
     #[error("the access_token has characters that are not allowed in a bearer token")]

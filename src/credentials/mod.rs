@@ -1,18 +1,21 @@
 //! The credential that the gateway adds to requests to one upstream.
 //!
-//! # Promise
+//! # Guarantee
 //!
-//! A request gets a credential that has not expired. It waits only if there is none. [`Credentials::run_refresh`]
-//! renews a token at half to three quarters of its lifetime. While renewals fail, the old token stays in use until it
-//! expires. An expired token is never sent: the provider's 401 would not tell the caller the cause.
+//! A request gets a credential that has not expired. The request waits only if there is no such credential.
+//! [`Credentials::run_refresh`] renews a token at half to three quarters of its lifetime. While renewals fail, the old
+//! token stays in use until it expires. An expired token is never sent: the provider's 401 would not tell the caller
+//! the cause.
 //!
 //! # The hard case
 //!
 //! The provider may revoke a token before it expires. The only sign is a 401 on a request.
 //! [`Credentials::replacement_for`] then drops the token, unless another request has done so before. All refused
-//! requests wait for one renewal. That renewal starts after the refusal: one that was under way may bring a token that
-//! was revoked together with the other. The new token may be refused too within ten seconds. If no request was
-//! accepted with it meanwhile, the token is not the cause. Then nothing is renewed, and the provider's 401 is relayed.
+//! requests wait for one renewal. That renewal starts after the refusal. A renewal that was already under way may bring
+//! a token that was revoked together with the refused one.
+//!
+//! If the new token is refused within ten seconds, and no request was accepted with it, the token is not the cause.
+//! The gateway then renews nothing and relays the provider's 401.
 //!
 //! # Failures
 //!
@@ -27,8 +30,9 @@
 //! # Rejected
 //!
 //! - moka's expiry: tests cannot control its clock, and a token must stay in use after its renewal is due.
-//! - Using a refused token while it cannot be renewed: the provider has refused it. A 503 with `Retry-After` tells the
-//!   caller more than a 401, because the caller's own key is not the cause.
+//! - Keeping every refused token that cannot be renewed: a 503 with `Retry-After` tells the caller more than a 401,
+//!   because the caller's own key is not the cause. One case is different. While the token endpoint refuses the
+//!   credentials or asks to wait, a token with which the provider has accepted a request is kept.
 
 mod config;
 mod credential;
@@ -79,7 +83,7 @@ struct CredentialsInner {
     renewals: SingleFlight<RenewalResult>,
     /// Notified when the time of the next scheduled renewal changes.
     rescheduled: Notify,
-    /// The secret of the last token request. Shows whether its file has changed since.
+    /// The secret of the last token request. A comparison with it shows whether the file has changed.
     last_secret: Mutex<Option<Secret>>,
 }
 
@@ -165,13 +169,13 @@ impl Credentials {
             if self.0.clock.now() < due {
                 self.wait_until(due).await;
             } else if is_abandoned(&self.join(number).await) {
-                // For the state, an abandoned renewal has not ended and is due at once. Do not retry in a loop.
+                // The state does not record an abandoned renewal, so it is due again at once. Do not retry in a loop.
                 self.0.clock.sleep(SECRET_POLL).await;
             }
         }
     }
 
-    /// The token endpoint. `None` without token requests.
+    /// The token endpoint. `None` if the configuration requests no tokens.
     #[must_use]
     pub(crate) fn endpoint(&self) -> Option<&Url> {
         match &self.0.config {

@@ -1,4 +1,4 @@
-//! A 200 of the token endpoint: the token and its lifetime, or why it has none.
+//! Parses a 200 of the token endpoint: returns the token and its lifetime, or the reason why there is no token.
 //!
 //! The token is checked strictly, because it goes into a header. The lifetime is parsed leniently: providers write
 //! `expires_in` as a number, as a string, or not at all.

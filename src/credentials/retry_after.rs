@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use jiff::fmt::rfc2822::DateTimeParser;
 
-/// Longest wait that is honoured. An hour, sent in a short overload, would mean an hour without tokens.
+/// Longest wait that is honoured. A token endpoint that asks for an hour in a short overload must not stop renewals for
+/// an hour.
 const MAX: Duration = Duration::from_secs(60);
 
 /// The wait, at most [`MAX`]. Zero for a date in the past. `None` if the value cannot be parsed.
@@ -15,7 +16,7 @@ pub(super) fn parse(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
         // A number that is too large for the type is a long wait.
         return Some(text.parse().map_or(MAX, Duration::from_secs).min(MAX));
     }
-    // An IMF-fixdate is an RFC 5322 date. A wrong day name does not make the wait shorter.
+    // An IMF-fixdate is an RFC 5322 date. A wrong day name is accepted.
     let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
     let wait = SystemTime::from(date).duration_since(now).unwrap_or(Duration::ZERO);
     Some(wait.min(MAX))

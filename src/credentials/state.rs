@@ -1,7 +1,7 @@
-//! What is known about the credential, and what follows from it: a state machine without I/O.
+//! The state of the credential, and its changes at each renewal and refusal: a state machine without I/O.
 //!
 //! Renewals are numbered in the order in which they start. The number of a renewal is the serial number of its
-//! credential. It tells a refused credential from the one that is cached now.
+//! credential. It distinguishes a refused credential from the one that is cached now.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::clock::{Backoff, Jitter};
 use crate::rate_limit::TokenBucket;
 use crate::single_flight::FlightLog;
 
-/// A token is renewed after a random part of its lifetime between these two. Early enough for many attempts. The
+/// A token is renewed after a random part of its lifetime between these two. This leaves time for many attempts. The
 /// spread keeps gateways that started together from renewing together.
 const RENEW_AT: (f64, f64) = (0.5, 0.75);
 
@@ -27,14 +27,14 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// some providers lock accounts.
 const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5 * 60));
 
-/// How long refusals cause no renewal after a refused token was replaced, if the new token is refused too and was
-/// never accepted. Then the token is not the cause, but its audience, permissions or a clock. A new token for each
-/// request would be an attack on the token endpoint.
+/// How long a refusal causes no renewal after a refused token was replaced, unless the new token was accepted before.
+/// The cause is then not a revocation, but the audience, a permission or a clock. A new token for each request would
+/// overload the token endpoint.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 
-/// How many refused tokens are replaced at once. After that, one is replaced per [`REPLACEMENT_INTERVAL`]. If some
-/// calls accept a token and others refuse it, it looks revoked at each refusal. Real revocations are rarer than this,
-/// and the token endpoint can bear it.
+/// How many refused tokens are replaced at once. After that, one is replaced per [`REPLACEMENT_INTERVAL`]. If the
+/// provider accepts a token for some calls and refuses it for others, each refusal looks like a revocation. Real
+/// revocations are rarer than this limit, and the limit protects the token endpoint.
 const REPLACEMENTS: u32 = 5;
 const REPLACEMENT_INTERVAL: Duration = Duration::from_secs(4);
 
@@ -247,7 +247,7 @@ impl CredentialsState {
     fn wait_after(&mut self, error: &RenewalErrorKind) -> Duration {
         match error {
             RenewalErrorKind::Refused { .. } => self.slow_backoff.next_wait(),
-            // A little later than asked for, and not at the same moment as other gateways.
+            // The wait is a little longer than asked for, and differs between gateways.
             RenewalErrorKind::Busy { retry_after: Some(wait), .. } => {
                 self.jitter.between((*wait).max(MIN_INTERVAL), 1.0, 1.1)
             }
@@ -266,7 +266,7 @@ impl CredentialsState {
                 self.counts.refusals += 1;
                 let accepted = cached.credential.was_accepted();
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
-                // While no other can be obtained, a token that some calls accept is better than none.
+                // While no other token can be obtained, one that some calls may use is better than none.
                 let must_wait = matches!(
                     self.last_error_kind(),
                     Some(RenewalErrorKind::Refused { .. } | RenewalErrorKind::Busy { .. })
@@ -290,7 +290,7 @@ impl CredentialsState {
                 }
                 AfterRefusal::Renew(number)
             }
-            // It was dropped or has expired, and is not replaced yet.
+            // The refused credential was dropped or has expired, and is not replaced yet.
             _ => AfterRefusal::Renew(self.next_renewal().0),
         }
     }

@@ -14,17 +14,17 @@ pub(crate) const MIN_LIFETIME: Duration = Duration::from_secs(30);
 /// a day.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// The lifetime if the response states none. Other key caches use the same (Nimbus, panva `jose`).
+/// The lifetime if the response states none. Nimbus, another key cache, uses the same.
 pub(crate) const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// How long a set stays in use beyond its lifetime if no newer one can be fetched. Long enough for an outage of a night
-/// and a working day. Short enough that a compromised key does not stay in use forever.
+/// How long a set stays in use beyond its lifetime if no newer one can be fetched. This covers an outage of a night and
+/// a working day, but a compromised key does not stay in use forever.
 pub(crate) const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Limit for a whole fetch, from the connection to the last byte. Ten times the duration of a slow one.
+/// Limit for a whole fetch, from the connection to the last byte. Ten times as long as a slow fetch takes.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The first wait after a failure. In this time a restart of the provider makes progress.
+/// The first wait after a failure. A shorter one would not help while the provider restarts.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
 /// The longest wait between attempts. The end of an outage is noticed within half a minute.
@@ -71,7 +71,7 @@ pub struct Config {
 pub enum Source {
     /// Fetched by GET.
     Url(Url),
-    /// Read from disk about every [`FILE_POLL`].
+    /// Read from disk. The set has the lifetime [`FILE_POLL`].
     File(PathBuf),
 }
 

@@ -11,7 +11,7 @@ use crate::transport_error;
 /// There is no key to seal with. The cause lies with the provider or the operator, never with the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoUsableKey {
-    /// No set was fetched since the start, and the last-known-good file has none.
+    /// No set has been fetched since the start, and the last-known-good file has none.
     #[error("no key set has been fetched yet{}", last(.last_error.as_ref()))]
     NeverFetched {
         /// Why the last fetch failed. `None` if none has ended.
@@ -26,7 +26,7 @@ pub(crate) enum NoUsableKey {
     },
     #[error("none of the {published} usable keys is pinned: compare `pin` with the output of `jwe-gateway keys`")]
     PinsMatchNothing { published: usize },
-    /// A fetch that was to confirm the cached set failed.
+    /// The fetch that had to confirm the cached set failed.
     #[error("the provider did not confirm the key set: {error}")]
     NotConfirmed { error: FetchError },
 }
@@ -68,7 +68,7 @@ pub(crate) enum FetchErrorKind {
     #[error("status {0}")]
     Status(u16),
     /// RFC 9110 section 15.4.5 forbids this response.
-    #[error("status 304 to an unconditional request")]
+    #[error("status 304, although the request was not conditional")]
     NotModifiedUnasked,
     #[error(transparent)]
     Credential(#[from] BadCredential),

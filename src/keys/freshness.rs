@@ -1,7 +1,7 @@
 //! How long a JWK Set counts as fresh.
 //!
-//! The gateway is a private cache (RFC 9111). `max-age` minus `Age` counts; `s-maxage` and `Expires` do not.
-//! `must-revalidate` does not count either: a stale set must stay in use for a while, so that requests survive an
+//! The gateway is a private cache (RFC 9111). The lifetime is `max-age` minus `Age`; `s-maxage` and `Expires` are
+//! ignored. `must-revalidate` is ignored too: a stale set must stay in use for a while, so that requests survive an
 //! outage of the provider.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(super) enum Freshness {
 }
 
 impl Freshness {
-    /// An age that is equal to a limit has reached it.
+    /// An age that equals the lifetime is stale. An age that equals the lifetime plus `max_stale` is expired.
     pub(super) fn of(age: Duration, lifetime: Duration, max_stale: Duration) -> Self {
         if age < lifetime {
             Self::Fresh
@@ -39,7 +39,7 @@ impl Freshness {
 /// parsed.
 ///
 /// `no-store` and `no-cache` cannot be followed literally, because sealing needs a cached key. They mean the shortest
-/// lifetime. Of several `max-age` the smallest counts.
+/// lifetime. If there are several `max-age`, the smallest counts.
 pub(crate) fn stated_lifetime(headers: &HeaderMap, config: &Config) -> Option<Duration> {
     let directives = || {
         let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());

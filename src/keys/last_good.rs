@@ -3,8 +3,8 @@
 //! The file contains the usable keys, the preferred one first, with their source and the time of the fetch.
 //! Rejected entries are left out: a private key that was published by mistake must not be written to disk.
 //!
-//! A set from the file is checked like a fetched one. Its age counts from the fetch, also across the restart, by
-//! the wall clock: it is the only clock that two processes share.
+//! A set from the file is checked like a fetched one. Its age counts from the fetch, also across the restart. The
+//! wall clock measures it, because two processes share no other clock.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -43,11 +43,11 @@ struct LastGoodFile {
 /// Why the file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum NotRestored {
-    #[error("it cannot be read: {}", io_cause(*.0))]
+    #[error("the file cannot be read: {}", io_cause(*.0))]
     Io(io::ErrorKind),
-    #[error("it is not a last-known-good file of jwe-gateway")]
+    #[error("the file was not written by jwe-gateway, or is damaged")]
     NotOurs,
-    #[error("it contains the keys of another source")]
+    #[error("the file contains the keys of another source")]
     OtherSource,
     #[error("{0}")]
     NotGood(FetchErrorKind),
@@ -104,7 +104,7 @@ impl Keys {
     }
 }
 
-/// Reads the file, which must be of this source.
+/// Reads the file. Its keys must come from `source`.
 fn read(path: &Path, source: &Source) -> Result<LastGood, NotRestored> {
     let unreadable = |error: io::Error| NotRestored::Io(error.kind());
     let file = File::open(path).map_err(unreadable)?;
@@ -119,7 +119,7 @@ fn read(path: &Path, source: &Source) -> Result<LastGood, NotRestored> {
     Ok(LastGood { set, fetched, lifetime: Duration::from_secs(document.lifetime_seconds) })
 }
 
-/// Replaces the file atomically. Only the owner can read it: another process must not be able to replace the keys.
+/// Replaces the file atomically. Only the owner can read and write it: no other user must be able to replace the keys.
 fn write(path: &Path, source: &Source, cached: &CachedKeySet, fetched: SystemTime) -> io::Result<()> {
     let keys = cached.by_preference.iter().filter_map(|key| cached.set.jwk(key)).cloned().collect();
     let document = LastGoodFile {
@@ -131,7 +131,7 @@ fn write(path: &Path, source: &Source, cached: &CachedKeySet, fetched: SystemTim
     let temporary = temporary_path(path);
     let written = write_new(&temporary, &serde_json::to_vec(&document)?).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // A second error changes nothing: the first one is reported.
+        // An error here is ignored, because the first one is reported.
         let _ = fs::remove_file(&temporary);
     }
     written

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | fresh: younger than its lifetime | returns the key at once, without a lock |
 //! | stale: older, but within `max_stale` | returns the key at once; the log reports the failed refresh as an error |
-//! | older than that, or no key is pinned | fails at once |
+//! | older than that, or no usable key is pinned | fails at once |
 //! | none since the start | waits for the fetch under way, at most `first_key_wait` |
 //!
 //! A stale key is used because it is more often still valid than withdrawn. If it was withdrawn, the provider
@@ -21,8 +21,8 @@
 //!    backs off, and the last good set stays in use.
 //! 2. [`Keys::replacement_for`] is called when the provider has refused a message. It fetches at once and
 //!    ignores schedule and backoff. A budget limits such fetches: five at once, then one per second. If the budget is
-//!    empty, the refused requests wait together for the next fetch, for a second at most. To give up instead
-//!    would lose requests in a rotation.
+//!    empty, the refused requests wait together for the next fetch, for a second at most. If they gave up instead,
+//!    a rotation would lose requests.
 //!
 //! Callers share fetches: see `crate::single_flight`.
 //!
@@ -30,9 +30,9 @@
 //!
 //! The response to a fetch may be older than the refusal that the caller has just seen. There are two causes: the
 //! request of the fetch left before the refusal, or a cache on the way (an egress) answered a scheduled fetch. If
-//! a refused caller still finds its key after such a fetch, it joins one more. The moment when the request left
-//! decides, not the moment when the caller began to wait. Otherwise, with fetches in close succession, each caller
-//! would always find a fetch that is already under way, and would wait forever.
+//! a refused caller still finds its key after such a fetch, it joins one more. A fetch counts if its request left
+//! after the caller was refused, even if the fetch was under way when the caller joined it. In close succession, every
+//! fetch is under way when a caller joins it: a rule that excluded such fetches would let the caller wait forever.
 //!
 //! # Scope
 //!
@@ -153,7 +153,7 @@ impl Keys {
         self.after_refusal(|| self.cached_replacement(used)).await
     }
 
-    /// The same keys, without access to a key to seal with.
+    /// A view of the same keys that gives no access to a key to seal with.
     #[must_use]
     pub(crate) fn published(&self) -> PublishedKeys {
         PublishedKeys::of(self.clone())
@@ -177,7 +177,7 @@ impl Keys {
                     () = self.0.rescheduled.notified() => {}
                 }
             } else if is_abandoned(&self.join(next.number, Reason::Schedule).await) {
-                // For the state, an abandoned fetch has not ended and is due at once. Do not retry in a loop.
+                // The state does not record an abandoned fetch, so it is due again at once. Do not retry in a loop.
                 self.0.clock.sleep(self.0.config.backoff_min).await;
             }
         }
@@ -201,8 +201,8 @@ impl Keys {
         }
     }
 
-    /// Fetches until `decide` returns a value, or until the cached set is newer than this call. Then returns what
-    /// `decide` returns.
+    /// Fetches until `decide` returns a value, or until a fetch that was sent after this call and bypassed caches has
+    /// ended. Returns the last result of `decide`.
     async fn after_refusal<T>(&self, decide: impl Fn() -> Option<T>) -> Option<T> {
         let first = self.state().first_fetch_from_now();
         loop {

@@ -2,7 +2,8 @@
 
 use super::{KeySetDocument, Keys, NoUsableKey, Snapshot};
 
-/// Names the published keys, but gives access to none. A module that has only this type cannot seal a plaintext body.
+/// A view of the published keys that gives no access to an `EncryptionKey`. A module that has only this type cannot seal
+/// a plaintext body.
 #[derive(Clone, Debug)]
 pub(crate) struct PublishedKeys(Keys);
 
@@ -27,8 +28,8 @@ impl PublishedKeys {
     /// has sent or confirmed the set after this call.
     ///
     /// # Errors
-    /// If there is no usable key: see [`NoUsableKey`]. With `bypass_caches` also if the fetch fails: the cached set may
-    /// be the one that the caller knows to be outdated.
+    /// If there is no usable key: see [`NoUsableKey`]. With `bypass_caches`, also if the fetch fails: the caller
+    /// may know that the cached set is outdated.
     pub(crate) async fn key_set(&self, bypass_caches: bool) -> Result<KeySetDocument, NoUsableKey> {
         let Self(keys) = self;
         if bypass_caches {

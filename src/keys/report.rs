@@ -1,4 +1,4 @@
-//! What the log says about fetches.
+//! The log messages about fetches.
 
 use super::Keys;
 use super::state::FetchOutcome;
@@ -25,7 +25,7 @@ impl Keys {
                     self.report_unusable_entries();
                 }
                 if changes.none_pinned {
-                    tracing::error!(upstream, "no published key is pinned; nothing can be sealed");
+                    tracing::error!(upstream, "no usable key is pinned; nothing can be sealed");
                 }
             }
             FetchOutcome::Failed(error) => {
@@ -44,7 +44,7 @@ impl Keys {
                 }
             }
             FetchOutcome::Late => {
-                tracing::debug!(upstream, "the response to a fetch came after a later one and is ignored")
+                tracing::debug!(upstream, "a response arrived after the response to a later fetch and is ignored")
             }
         }
     }

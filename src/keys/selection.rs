@@ -5,7 +5,7 @@
 //! decides. With pins, only pinned keys count.
 //!
 //! A pin is a thumbprint (RFC 7638), which identifies the key itself, or a `kid`, which the publisher chooses. The
-//! publisher can give another key the thumbprint of the pinned key as its `kid`. Therefore a pin in the form of a
+//! publisher can publish a key whose `kid` is the thumbprint of another, pinned key. Therefore a pin in the form of a
 //! thumbprint is never compared with a `kid`.
 //!
 //! A key that vanishes and comes back does not count as new. A cache with several nodes may serve an old and a new

@@ -83,7 +83,7 @@ impl KeySet {
         keys.filter_map(|(index, entry)| entry.usable().filter(|key| !self.is_duplicate(index, key)))
     }
 
-    /// Whether the set has this key (`kid` and key material), and it is usable.
+    /// Whether the set has a usable entry with the `kid` and the key material of `key`.
     pub(crate) fn publishes(&self, key: &EncryptionKey) -> bool {
         self.usable().any(|published| **published == *key)
     }
@@ -138,7 +138,7 @@ impl SetEntry {
         self.jwk.get("kid").and_then(Value::as_str)
     }
 
-    /// Whether both entries are RSA keys with the same `kid`, but different keys. A key of another type may share the
+    /// Whether the entries are two different RSA keys with the same `kid`. A key of another type may share the
     /// `kid` (RFC 7517 section 4.5), because it cannot open RSA-OAEP.
     fn is_ambiguous_with(&self, other: &Self) -> bool {
         let is_rsa = |entry: &Self| entry.jwk.get("kty").and_then(Value::as_str) == Some("RSA");

@@ -1,7 +1,7 @@
-//! What is known about the keys, and what follows from it: a state machine without I/O.
+//! The state of the keys, and its changes at each fetch: a state machine without I/O.
 //!
-//! Fetches are numbered in the order in which they are sent. A response counts only if no later one has arrived
-//! before it. A slow response therefore cannot bring a withdrawn key back.
+//! Fetches are numbered in the order in which they are sent. A response is ignored if the response to a later fetch
+//! has arrived before it. A slow response therefore cannot bring a withdrawn key back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,15 +19,15 @@ use crate::jose::EncryptionKey;
 use crate::rate_limit::TokenBucket;
 use crate::single_flight::FlightLog;
 
-/// A set is refreshed after a random part of its lifetime between these two. Late enough to spare the provider,
-/// early enough for several attempts. The spread keeps many gateways from fetching at the same moment.
+/// A set is refreshed after a random part of its lifetime between these two. This is late enough to spare the
+/// provider, and early enough for several attempts. The spread keeps many gateways from fetching at the same moment.
 const REFRESH_AT: (f64, f64) = (0.75, 0.85);
 
-/// How many fetches refusals may cause at once. Enough for a few rotations, or a few wrong requests.
+/// How many fetches after refusals may be sent at once. This is enough for a few rotations, or a few wrong requests.
 const FORCED_BURST: u32 = 5;
 
-/// When the next one is allowed. One fetch per second is no load for a provider. It is also the longest time that a
-/// refused request waits for its fetch.
+/// The time until one more such fetch is allowed. One fetch per second is no load for a provider. It is also the longest
+/// time that a refused request waits for its fetch to start.
 const FORCED_REFILL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct KeysState {
     fetches: FlightLog<FetchError>,
     /// Whether the fetch that was sent last bypasses caches.
     bypasses_caches: bool,
-    /// The last fetch that bypassed caches and has ended.
+    /// The number of the last fetch that bypassed caches and has ended.
     ended_bypassing_caches: u64,
     /// When the next scheduled fetch may start.
     due: Instant,
@@ -78,7 +78,7 @@ pub(super) struct Changes {
     pub(super) replaced: Option<KeyName>,
     /// Whether the unusable entries or their reasons have changed.
     pub(super) unusable: bool,
-    /// Whether no key is pinned, and the keys have changed.
+    /// Whether no usable key is pinned, and the usable keys have changed.
     pub(super) none_pinned: bool,
 }
 
@@ -140,7 +140,7 @@ impl KeysState {
         self.fetches.next_start()
     }
 
-    /// Takes a fetch from the budget of the refusals.
+    /// Takes one fetch from the budget for refusals.
     ///
     /// # Errors
     /// If the budget is empty: returns the time of the next fetch.
@@ -153,8 +153,8 @@ impl KeysState {
         self.fetches.outcome_of(number)
     }
 
-    /// Whether fetch `number` or a later one has ended with a response of the provider itself. A cache on the way may
-    /// have answered a scheduled fetch.
+    /// Whether fetch `number` or a later one bypassed caches and has ended, with any result. A scheduled fetch does not
+    /// count: a cache on the way may have answered it.
     pub(super) fn bypassed_caches(&self, number: u64) -> bool {
         self.ended_bypassing_caches >= number
     }
@@ -185,7 +185,7 @@ impl KeysState {
                 let lifetime = lifetime.unwrap_or(self.config.default_lifetime);
                 Ok((Arc::new(set), lifetime, etag))
             }
-            // RFC 9111 section 4.3.4: what the 304 does not state stays as it was.
+            // RFC 9111 section 4.3.4: values that the 304 does not state stay as they were.
             (FetchResponse::NotModified { lifetime }, Some(cached)) => {
                 Ok((Arc::clone(&cached.set), lifetime.unwrap_or(cached.lifetime), cached.etag.clone()))
             }

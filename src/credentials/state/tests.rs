@@ -85,7 +85,7 @@ fn a_renewal_that_was_under_way_at_the_refusal_is_not_the_replacement() {
 }
 
 #[test]
-fn a_token_that_some_calls_accept_is_kept_while_no_other_can_be_obtained() {
+fn a_token_that_was_accepted_before_is_kept_while_no_other_can_be_obtained() {
     let now = Clock::manual().0.now();
     let busy = RenewalErrorKind::Busy { status: 429, retry_after: Some(30 * SECOND) };
     let mut state = CredentialsState::new(true, now, Jitter::seeded(1));

@@ -135,7 +135,7 @@ async fn a_scheduled_fetch_that_a_cache_may_have_answered_does_not_confirm_the_k
     let provider = TestProvider::start([publishes(&[1], 300), publishes(&[1], 300), publishes(&[2], 300)]).await;
     let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
-    // Both ask before a fetch is sent, and the scheduled one is sent.
+    // Both calls join the same fetch. It is sent as a scheduled one, without `no-cache`.
     let (scheduled, newer) = tokio::join!(keys.refresh(), keys.replacement_for(&used));
     assert_eq!((scheduled, newer.unwrap().kid()), (Ok(()), Some("2")));
     let requests = provider.requests().await;
@@ -168,7 +168,7 @@ async fn a_refused_caller_waits_for_at_most_three_fetches_in_close_succession() 
         }
         until(async || provider.fetches().await > round).await;
     }
-    // One fetch that had left before, one that had not, and one because a thread may run late.
+    // One fetch that was sent before the call, one that was sent after it, and one because a thread may run late.
     let waited = waited.join_all().await;
     assert!(waited.iter().all(|fetches| *fetches <= 3), "{waited:?}");
     assert!(provider.fetches().await <= 12 + 3, "{}", provider.fetches().await);
