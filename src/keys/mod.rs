@@ -20,8 +20,8 @@
 //! 1. [`Keys::run_refresh`] fetches at about 80 % of the lifetime, with or without traffic. After a failure it
 //!    backs off, and the last good set stays in use.
 //! 2. [`Keys::replacement_for`] is called when the provider has refused a message. It fetches at once and
-//!    ignores schedule and backoff. A budget limits such fetches: five at once, then one per second. If the budget is
-//!    empty, the refused requests wait together for the next fetch, for a second at most. If they gave up instead,
+//!    ignores schedule and backoff. A budget limits such fetches: ten at once, then ten per second. If the budget is
+//!    empty, the refused requests wait together for the next fetch, for a tenth of a second at most. If they gave up instead,
 //!    a rotation would lose requests.
 //!
 //! Callers share fetches: see `crate::single_flight`.

@@ -23,12 +23,14 @@ use crate::single_flight::FlightLog;
 /// provider, and early enough for several attempts. The spread keeps many gateways from fetching at the same moment.
 const REFRESH_AT: (f64, f64) = (0.75, 0.85);
 
-/// How many fetches after refusals may be sent at once. This is enough for a few rotations, or a few wrong requests.
-const FORCED_BURST: u32 = 5;
+/// How many fetches after refusals may be sent at once. This is enough for several rotations, or several wrong
+/// requests.
+const FORCED_BURST: u32 = 10;
 
-/// The time until one more such fetch is allowed. One fetch per second is no load for a provider. It is also the longest
-/// time that a refused request waits for its fetch to start.
-const FORCED_REFILL: Duration = Duration::from_secs(1);
+/// The time until one more such fetch is allowed. Ten fetches per second are no load for a provider. It is also the
+/// longest time that a refused request waits for its fetch to start: a provider that answers many wrong requests with
+/// 400 must not slow them down.
+const FORCED_REFILL: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct KeysState {
