@@ -115,10 +115,13 @@ impl Credentials {
     /// # Errors
     /// If there is none: see [`TokenError`].
     pub(crate) async fn current(&self) -> Result<Credential, TokenError> {
-        match self.usable() {
-            Some(credential) => Ok(credential),
-            None => self.wait_for(0).await,
+        if let Some(credential) = self.usable() {
+            return Ok(credential);
         }
+        if self.state().bring_forward(self.0.clock.now()) {
+            self.0.rescheduled.notify_one();
+        }
+        self.wait_for(0).await
     }
 
     /// Call this after the provider has answered 401 to `refused`. Drops it if it is still the cached one, and renews it.

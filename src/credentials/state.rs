@@ -27,6 +27,14 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// some providers lock accounts.
 const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5 * 60));
 
+/// Shortest time between a failed renewal and the next one while requests need a credential and there is none. The
+/// backoff is for a gateway without traffic: callers that wait must be served soon after the token endpoint has
+/// returned.
+const ON_DEMAND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The same after the token endpoint has refused the credentials.
+const ON_DEMAND_INTERVAL_REFUSED: Duration = Duration::from_secs(5);
+
 /// How long a refusal causes no renewal after a refused token was replaced, unless the new token was accepted before.
 /// The cause is then not a revocation, but the audience, a permission or a clock. A new token for each request would
 /// overload the token endpoint.
@@ -49,6 +57,8 @@ pub(super) struct CredentialsState {
     renewals: FlightLog<RenewalError>,
     /// When the next scheduled renewal may start.
     due: Instant,
+    /// When the last renewal ended.
+    last_end: Option<Instant>,
     backoff: Backoff,
     slow_backoff: Backoff,
     /// The first renewal that starts after a refusal. One that was under way at the refusal may bring a credential that
@@ -123,6 +133,7 @@ impl CredentialsState {
             is_token,
             renewals: FlightLog::new(),
             due: now,
+            last_end: None,
             backoff: Backoff::new(BACKOFF.0, BACKOFF.1, jitter.clone()),
             slow_backoff: Backoff::new(SLOW_BACKOFF.0, SLOW_BACKOFF.1, jitter.clone()),
             replacement: None,
@@ -186,6 +197,20 @@ impl CredentialsState {
         matches!(self.last_error_kind(), Some(RenewalErrorKind::Refused { .. }))
     }
 
+    /// A request needs a credential and there is none: brings the next renewal forward, whatever the backoff says. A
+    /// wait that the token endpoint asked for stays. Returns whether the time of the renewal has changed.
+    pub(super) fn bring_forward(&mut self, now: Instant) -> bool {
+        let interval = match self.last_error_kind() {
+            Some(RenewalErrorKind::Busy { retry_after: Some(_), .. }) => return false,
+            Some(RenewalErrorKind::Refused { .. }) => ON_DEMAND_INTERVAL_REFUSED,
+            _ => ON_DEMAND_INTERVAL,
+        };
+        let earliest = self.last_end.map_or(now, |end| (end + interval).max(now));
+        let is_earlier = earliest < self.due;
+        self.due = self.due.min(earliest);
+        is_earlier
+    }
+
     /// The secret differs from the refused one: the next renewal is due at once.
     pub(super) fn secret_changed(&mut self, now: Instant) {
         if self.is_refused() {
@@ -204,6 +229,7 @@ impl CredentialsState {
         if !self.renewals.end(number, outcome.as_ref().map(|_| ()).map_err(Clone::clone)) {
             return RenewalOutcome::Late;
         }
+        self.last_end = Some(now);
         // For a static credential, a failed read counts as an attempt too.
         if self.replacement.is_some_and(|first| number >= first) && (outcome.is_ok() || !self.is_token) {
             self.replacement = None;

@@ -138,7 +138,11 @@ impl Keys {
     /// # Errors
     /// If there is no such key: see [`NoUsableKey`].
     pub(crate) async fn current(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
-        match self.cached_key() {
+        let key = self.cached_key();
+        if key.is_err() {
+            self.bring_fetch_forward();
+        }
+        match key {
             Err(NoUsableKey::NeverFetched { .. }) => self.first_key().await,
             result => result,
         }
@@ -190,6 +194,13 @@ impl Keys {
     pub(crate) async fn refresh(&self) -> Result<(), FetchError> {
         let next = self.state().next_fetch();
         self.join(next.number, Reason::Schedule).await
+    }
+
+    /// Call this if a request needs a key and there is none.
+    fn bring_fetch_forward(&self) {
+        if self.state().bring_forward(self.0.clock.now()) {
+            self.0.rescheduled.notify_one();
+        }
     }
 
     fn cached_key(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {

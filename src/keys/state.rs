@@ -32,6 +32,10 @@ const FORCED_BURST: u32 = 10;
 /// 400 must not slow them down.
 const FORCED_REFILL: Duration = Duration::from_millis(100);
 
+/// Shortest time between a failed fetch and the next one while requests need a key and there is none. The backoff is
+/// for a gateway without traffic: callers that wait must be served soon after the provider has returned.
+const ON_DEMAND_INTERVAL: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct KeysState {
     cached: Option<Arc<CachedKeySet>>,
@@ -43,6 +47,8 @@ pub(super) struct KeysState {
     ended_bypassing_caches: u64,
     /// When the next scheduled fetch may start.
     due: Instant,
+    /// When the last fetch ended.
+    last_end: Option<Instant>,
     backoff: Backoff,
     budget: TokenBucket,
     counts: FetchCounts,
@@ -100,6 +106,7 @@ impl KeysState {
             bypasses_caches: false,
             ended_bypassing_caches: 0,
             due: now,
+            last_end: None,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
             budget: TokenBucket::new(FORCED_BURST, FORCED_REFILL, now),
             counts: FetchCounts::default(),
@@ -140,6 +147,15 @@ impl KeysState {
     /// predate the refusal that the caller has just seen.
     pub(super) fn first_fetch_from_now(&self) -> u64 {
         self.fetches.next_start()
+    }
+
+    /// A request needs a key and there is none: brings the next fetch forward, whatever the backoff says. Returns
+    /// whether its time has changed.
+    pub(super) fn bring_forward(&mut self, now: Instant) -> bool {
+        let earliest = self.last_end.map_or(now, |end| (end + ON_DEMAND_INTERVAL).max(now));
+        let is_earlier = earliest < self.due;
+        self.due = self.due.min(earliest);
+        is_earlier
     }
 
     /// Takes one fetch from the budget for refusals.
@@ -198,6 +214,7 @@ impl KeysState {
         if !self.fetches.end(number, accepted.as_ref().map(|_| ()).map_err(Clone::clone)) {
             return FetchOutcome::Late;
         }
+        self.last_end = Some(now);
         if self.bypasses_caches {
             self.ended_bypassing_caches = number;
         }

@@ -31,6 +31,28 @@ fn a_late_renewal_never_replaces_a_newer_one() {
 }
 
 #[test]
+fn a_request_without_a_credential_brings_the_next_renewal_forward() {
+    let now = Clock::manual().0.now();
+    let failing = |error: RenewalErrorKind| {
+        let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+        for number in 1..=8 {
+            let _ = state.finish(number, Err(error.clone().into()), now);
+        }
+        assert!(state.next_renewal().1 > now + 10 * SECOND, "the backoff is long");
+        state
+    };
+    let mut down = failing(RenewalErrorKind::Abandoned);
+    assert!(down.bring_forward(now));
+    assert_eq!(down.next_renewal().1, now + SECOND);
+    assert!(!down.bring_forward(now + SECOND / 2), "the renewal is due in time");
+    let mut refused = failing(RenewalErrorKind::Refused { status: 401 });
+    assert!(refused.bring_forward(now));
+    assert_eq!(refused.next_renewal().1, now + 5 * SECOND);
+    let mut busy = failing(RenewalErrorKind::Busy { status: 429, retry_after: Some(30 * SECOND) });
+    assert!(!busy.bring_forward(now), "the token endpoint asked for a longer wait");
+}
+
+#[test]
 fn the_refusal_of_a_former_credential_does_not_drop_the_new_one() {
     let now = Clock::manual().0.now();
     let mut state = CredentialsState::new(true, now, Jitter::seeded(1));

@@ -125,20 +125,24 @@ async fn a_thousand_requests_with_a_failing_endpoint_cause_a_few_token_requests(
 }
 
 #[tokio::test]
-async fn refused_credentials_fail_requests_at_once_and_are_retried_slowly() {
+async fn refused_credentials_fail_requests_at_once_and_are_retried_every_five_seconds() {
     for refusal in [400, 401, 403] {
         let endpoint = Endpoint::start([status(refusal)]).await;
         let (credentials, control) = endpoint.credentials();
         let refused = Err(TokenError::CredentialsRefused { status: refusal });
         assert_eq!(credentials.current().await.map(drop), refused);
         tokio::spawn(credentials.clone().run_refresh());
-        control.advance(14 * SECOND);
+        control.advance(4 * SECOND);
         tokio::task::yield_now().await;
         assert_eq!(credentials.current().await.map(drop), refused);
         assert_eq!(credentials.snapshot().usable, refused);
         assert_eq!(endpoint.posts().await, 1);
-        control.advance(16 * SECOND);
-        until(async || endpoint.posts().await == 2).await;
+        control.advance(SECOND);
+        until(async || credentials.snapshot().renewals_failed == 2).await;
+        // Without requests, the next attempt comes after 30 seconds at the earliest.
+        control.advance(10 * SECOND);
+        tokio::task::yield_now().await;
+        assert_eq!(endpoint.posts().await, 2);
     }
 }
 

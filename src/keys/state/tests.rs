@@ -39,6 +39,24 @@ fn a_late_response_never_replaces_a_newer_one() {
 }
 
 #[test]
+fn a_request_without_a_key_brings_the_next_fetch_forward_once() {
+    let mut now = Clock::manual().0.now();
+    let mut state = state(now);
+    for number in 1..=8 {
+        now = state.next_fetch().due;
+        let _ = state.finish(number, Err(abandoned()), now);
+    }
+    assert!(state.next_fetch().due > now + 10 * SECOND, "the backoff is long");
+    assert!(state.bring_forward(now));
+    assert_eq!(state.next_fetch().due, now + SECOND);
+    assert!(!state.bring_forward(now + SECOND / 2), "the fetch is due in time");
+    let later = now + 5 * SECOND;
+    let _ = state.finish(9, Err(abandoned()), later);
+    assert!(state.bring_forward(later + 3 * SECOND));
+    assert_eq!(state.next_fetch().due, later + 3 * SECOND);
+}
+
+#[test]
 fn added_and_removed_keys_are_reported() {
     let now = Clock::manual().0.now();
     let mut state = state(now);

@@ -142,12 +142,42 @@ async fn a_thousand_first_requests_to_a_failing_provider_cause_a_few_fetches() {
     .await;
     // The first at 0 s, the others after waits of 0.5..1, 1..2 and 2..4 s, within five seconds.
     assert!((2..=4).contains(&provider.fetches().await), "{}", provider.fetches().await);
-    // The next attempt is now later than a request may wait. It fails at once, although the clock stands still.
+}
+
+#[tokio::test]
+async fn a_request_after_a_long_outage_is_served_one_second_after_the_last_failure() {
+    let provider = TestProvider::start([ResponseTemplate::new(500)]).await;
+    let (keys, control) = provider.keys();
     while keys.snapshot().fetches_failed < 8 {
         control.advance(30 * SECOND);
         let _ = keys.refresh().await;
     }
-    assert!(matches!(keys.current().await, Err(NoUsableKey::NeverFetched { .. })));
+    provider.now_responds(publishes(&[1], 300));
+    let waiting = tokio::spawn({
+        let keys = keys.clone();
+        async move { keys.current().await }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(provider.fetches().await, 8, "at most one fetch per second");
+    control.advance(SECOND);
+    assert_eq!(waiting.await.unwrap().unwrap().kid(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_request_that_finds_an_expired_set_starts_a_fetch() {
+    let provider = TestProvider::start([publishes(&[1], 300), ResponseTemplate::new(500)]).await;
+    let (keys, control) = provider.keys();
+    keys.refresh().await.unwrap();
+    let refresh = tokio::spawn(keys.clone().run_refresh());
+    while keys.snapshot().fetches_failed < 8 {
+        control.advance(24 * 3600 * SECOND);
+        let _ = keys.refresh().await;
+    }
+    assert!(matches!(keys.current().await, Err(NoUsableKey::Expired { .. })));
+    provider.now_responds(publishes(&[2], 300));
+    control.advance(SECOND);
+    until(async || keys.current().await.is_ok_and(|key| key.kid() == Some("2"))).await;
+    refresh.abort();
 }
 
 #[tokio::test]
