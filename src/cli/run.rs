@@ -21,7 +21,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     telemetry::init(&loaded.config.log, filter.as_deref(), telemetry::Writer::Stdout).map_err(Failure::config)?;
     loaded.warn();
     // Before the addresses are bound: a supervisor may send a signal as soon as the gateway is reachable.
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen_as_service()?;
     let app = App::build(loaded.config, Dependencies::default()).await.map_err(|error| match error {
         BuildError::Bind { .. } => Failure::unavailable(error),
         _ => Failure::config(error),

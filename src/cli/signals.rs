@@ -1,5 +1,6 @@
-//! The signals that stop the process.
+//! The signals that stop the process, and those that must not.
 
+use std::convert::Infallible;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,19 +12,66 @@ use crate::app::Shutdown;
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Signals that would end the process by default, and must not end a service: a log rotation or a
+    /// configuration tool may send them.
+    ignored: Option<IgnoredSignals>,
+}
+
+struct IgnoredSignals {
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
-    /// After this call, the signals no longer end the process by default.
+    /// For a command at a terminal. After this call, SIGTERM and SIGINT no longer end the process by default.
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            ignored: None,
+        })
     }
 
-    /// Waits for the next signal.
+    /// For a service. In addition, SIGHUP, SIGUSR1 and SIGUSR2 do not end the process.
+    pub(super) fn listen_as_service() -> io::Result<Self> {
+        let ignored = IgnoredSignals {
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        };
+        Ok(Self { ignored: Some(ignored), ..Self::listen()? })
+    }
+
+    /// Waits for the next signal that stops the process.
     pub(super) async fn next(&mut self) -> Shutdown {
+        let log_ignored = async {
+            match &mut self.ignored {
+                Some(ignored) => ignored.log_each().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => Shutdown::AfterDelay,
             _ = self.interrupt.recv() => Shutdown::Immediate,
+            never = log_ignored => match never {},
+        }
+    }
+}
+
+impl IgnoredSignals {
+    async fn log_each(&mut self) -> Infallible {
+        loop {
+            let name = tokio::select! {
+                _ = self.hangup.recv() => "SIGHUP",
+                _ = self.user1.recv() => "SIGUSR1",
+                _ = self.user2.recv() => "SIGUSR2",
+            };
+            tracing::info!(
+                signal = name,
+                "the signal was ignored; changed secrets, certificates and caller keys are read without it, and a \
+                 changed configuration needs a restart"
+            );
         }
     }
 }

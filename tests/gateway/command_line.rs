@@ -227,3 +227,32 @@ async fn a_second_signal_ends_run_at_once() {
     running.signal("TERM");
     assert_eq!(running.end().0, Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_that_do_not_mean_stop_are_logged_and_do_not_end_run() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let url = sandbox.url();
+    let mut command = command(&[
+        "run",
+        "--upstream",
+        &url,
+        "--client-id",
+        sandbox.client_id(),
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--drain-delay",
+        "0s",
+    ]);
+    command.env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret());
+    let mut running = Running::start(command);
+    running.signal("PIPE");
+    for name in ["HUP", "USR1", "USR2", "HUP"] {
+        running.signal(name);
+        let line = running.line_with("the signal was ignored");
+        assert!(line.contains(&format!("SIG{name}")), "{line}");
+    }
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+}
