@@ -5,7 +5,7 @@ use jwe_gateway::sandbox::{Options, Sandbox};
 use serde_json::Value;
 
 use crate::harness::TestGateway;
-use crate::process::{Running, command, run};
+use crate::process::{self, Running, command, run};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -206,20 +206,7 @@ async fn run_exits_with_0_after_sigterm_and_with_69_if_its_address_is_taken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_run_at_once() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    let url = sandbox.url();
-    let mut command = command(&[
-        "run",
-        "--upstream",
-        &url,
-        "--client-id",
-        sandbox.client_id(),
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--drain-delay",
-        "1h",
-    ]);
+    let mut command = process::gateway(&sandbox, "1h");
     command.env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret());
     let mut running = Running::start(command);
     running.signal("TERM");
@@ -231,20 +218,7 @@ async fn a_second_signal_ends_run_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signals_that_do_not_mean_stop_are_logged_and_do_not_end_run() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    let url = sandbox.url();
-    let mut command = command(&[
-        "run",
-        "--upstream",
-        &url,
-        "--client-id",
-        sandbox.client_id(),
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--drain-delay",
-        "0s",
-    ]);
+    let mut command = process::gateway(&sandbox, "0s");
     command.env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret());
     let mut running = Running::start(command);
     running.signal("PIPE");

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use jwe_gateway::sandbox::Sandbox;
 use serde_json::Value;
 
 /// The binary under test, with an empty environment.
@@ -12,6 +13,23 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jwe-gateway"));
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
+}
+
+/// `run` in front of `sandbox`, on free ports. The client secret is still missing.
+pub(crate) fn gateway(sandbox: &Sandbox, drain_delay: &str) -> Command {
+    command(&[
+        "run",
+        "--upstream",
+        &sandbox.url(),
+        "--client-id",
+        sandbox.client_id(),
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--drain-delay",
+        drain_delay,
+    ])
 }
 
 /// Runs the binary to its end, with `input` on stdin.

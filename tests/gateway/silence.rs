@@ -16,21 +16,8 @@ use crate::process::{self, Running};
 const MARKER: &str = "marker-7c9e6679";
 
 fn gateway_to(sandbox: &Sandbox, secret_file: &str) -> Command {
-    let mut command = process::command(&[
-        "run",
-        "--upstream",
-        &sandbox.url(),
-        "--client-id",
-        sandbox.client_id(),
-        "--client-secret-file",
-        secret_file,
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--drain-delay",
-        "0s",
-    ]);
+    let mut command = process::gateway(sandbox, "0s");
+    command.args(["--client-secret-file", secret_file]);
     command.env("RUST_LOG", "trace");
     command
 }
