@@ -35,18 +35,23 @@ impl StaticCredential {
     }
 }
 
-/// The value of a header that carries this secret, marked as sensitive. Only printable ASCII is allowed.
-/// `HeaderValue` accepts other bytes too, but receivers do not agree about their meaning.
+/// The value of a header that carries this secret, marked as sensitive.
 pub(crate) fn header_value(prefix: &str, secret: &Secret) -> Result<HeaderValue, BadCredential> {
     let mut text = Zeroizing::new(String::with_capacity(prefix.len() + secret.expose().len()));
     text.push_str(prefix);
     text.push_str(secret.expose());
-    if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+    if !is_header_text(&text) {
         return Err(BadCredential::NotHeaderText);
     }
     let mut value = HeaderValue::from_str(&text).map_err(|_| BadCredential::NotHeaderText)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Whether a header can carry `text`: printable ASCII only. `HeaderValue` accepts other bytes too, but receivers do
+/// not agree about their meaning.
+pub(crate) fn is_header_text(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT
 use crate::credentials::{ClientCredentials, Config, Format};
 use crate::gateway::endpoints::token;
 use crate::secret::{Secret, SecretSource};
-use crate::static_credential::StaticCredential;
+use crate::static_credential::{StaticCredential, is_header_text};
 
 /// Holds the client secret itself. It has no flag, so it is not in the table of flags.
 pub(super) const SECRET_VARIABLE: &str = "JWE_GATEWAY_CLIENT_SECRET";
@@ -163,10 +163,6 @@ fn check_secret(secret: &Setting<SecretSource>, report: &Reporter) -> Option<Sec
     }
     warn_if_world_readable(secret, &secret.value, report);
     secret.value.read().map_err(|unreadable| secret.fault(report, unreadable.to_string())).ok()
-}
-
-fn is_header_text(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// The value of a variable that has no flag. Applies only if there is one upstream.
