@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use crate::gateway::access_log::{Observer, Outcome, Record};
+pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Record};
 pub use crate::gateway::response::refusal::{Code, Row};
 pub use crate::upstream::Connector;
 use prometheus_client::registry::Registry;
@@ -18,6 +18,7 @@ use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
 use crate::gateway::capacity::{self, Capacity, Quota};
 use crate::gateway::endpoints::token;
 use crate::gateway::metrics::MetricsCollector;
+use crate::gateway::response::key_check::KeyCheckCounters;
 use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint, UnknownKids};
 use crate::gateway::server::ListenError;
 use crate::gateway::server::drain::Drain;
@@ -242,6 +243,8 @@ fn route(
         credentials,
         upstream,
         key_refusals: config.key_refusals.as_slice().into(),
+        ordinary_refusals: config.ordinary_refusals.as_slice().into(),
+        key_checks: KeyCheckCounters::default(),
         capacity: Capacity::of(quota),
         unknown_kids: UnknownKids::default(),
     })

@@ -65,6 +65,11 @@ impl<E: Clone> FlightLog<E> {
         self.started + 1
     }
 
+    /// Whether a flight has started that has not ended.
+    pub(crate) fn is_one_under_way(&self) -> bool {
+        self.started > self.ended
+    }
+
     /// Why the last flight failed. `None` if it succeeded, or if none has ended.
     pub(crate) fn last_error(&self) -> Option<&E> {
         self.last_error.as_ref()

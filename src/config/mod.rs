@@ -28,6 +28,7 @@ mod file;
 mod files;
 mod limits;
 mod listen;
+mod ordinary_refusals;
 mod overrides;
 mod report;
 mod upstream;
@@ -49,6 +50,7 @@ pub use crate::credentials::{ClientCredentials, Config as CredentialsConfig, For
 pub use crate::gateway::callers::{BadRule, Config as CallerConfig, KeyDigest, KeySource as CallerKeys, Rule};
 pub use crate::gateway::capacity::QuotaOverrides;
 pub use crate::gateway::config::{Config as GatewayConfig, Deadlines, Limits, Listen};
+pub use crate::gateway::response::ordinary_refusal::{MemberPattern, OrdinaryRefusal, ValuePattern};
 pub use crate::gateway::route::{Encryption, TokenEndpoint};
 pub use crate::gateway::server::socket::Address;
 pub use crate::gateway::server::tls::TlsFiles;
@@ -64,6 +66,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::StatusCode;
 use url::Url;
 
+use crate::gateway::response::ordinary_refusal;
 use crate::secret::SecretSource;
 use crate::{admin, gateway, keys, telemetry};
 use file::{ConfigFile, Context, Given, Section, Setting};
@@ -105,6 +108,8 @@ pub struct Upstream {
     /// Statuses that may mean "this message cannot be opened". After one of them the keys are fetched; if
     /// the message's key is gone, the request is sealed with a new key and resent once.
     pub key_refusals: Vec<StatusCode>,
+    /// Replies with such a status that show that the provider read the message. They are relayed at once.
+    pub ordinary_refusals: Vec<OrdinaryRefusal>,
     /// `[upstream.keys]`; not used if `encryption` is off.
     pub keys: keys::Config,
     /// `[upstream.credentials]`.
@@ -140,6 +145,7 @@ impl Config {
             token_endpoint: TokenEndpoint::default(),
             quota: QuotaOverrides::default(),
             key_refusals: upstream::KEY_REFUSALS.to_vec(),
+            ordinary_refusals: ordinary_refusal::flanks(),
             keys: keys::Config::new(keys::Source::Url(urls::append(&url, upstream::JWKS_PATH))),
             credentials: crate::credentials::Config::ClientCredentials(credentials),
             upstream: crate::upstream::Config::new(url),

@@ -10,6 +10,7 @@ use super::environment::Environment;
 use super::faults::{ConfigFault, SettingOrigin};
 use super::file::{Context, Section, Setting};
 use super::files::check_certificates;
+use super::ordinary_refusals::ORDINARY_REFUSALS;
 use super::report::Reporter;
 use super::urls::{append, check_http};
 use super::values::{
@@ -17,6 +18,7 @@ use super::values::{
 };
 use crate::gateway::capacity::QuotaOverrides;
 use crate::gateway::endpoints;
+use crate::gateway::response::ordinary_refusal;
 use crate::gateway::route::{Encryption, TokenEndpoint};
 use crate::keys::Source;
 use crate::path_prefix::{BadPathPrefix, PathPrefix};
@@ -128,12 +130,13 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         buffered: section.optional("buffered", &SIZE).map(|size| size.value),
         in_flight: section.optional("in_flight", &COUNT).map(|count| count.value),
     };
-    let (key_refusals, mut keys) = if encryption.value == Encryption::Off {
+    let (key_refusals, ordinary_refusals, mut keys) = if encryption.value == Encryption::Off {
         refuse_keys(&mut section);
-        (Vec::new(), keys::Config::new(Source::Url(url.value.clone())))
+        (Vec::new(), Vec::new(), keys::Config::new(Source::Url(url.value.clone())))
     } else {
         let key_refusals = section.setting("key_refusals", &REFUSALS, KEY_REFUSALS.to_vec()).value;
-        (key_refusals, read_keys(section.section("keys"), &url.value, &allow_http))
+        let ordinary = section.setting("ordinary_refusals", &ORDINARY_REFUSALS, ordinary_refusal::flanks()).value;
+        (key_refusals, ordinary, read_keys(section.section("keys"), &url.value, &allow_http))
     };
     let credentials = credentials::read(section.section("credentials"), &url.value, &allow_http);
     keys.credential = credential_for(&keys.source, &credentials, &url.value);
@@ -147,6 +150,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         quota,
         upstream: transport,
         key_refusals,
+        ordinary_refusals,
         keys,
         credentials,
     };
@@ -188,6 +192,7 @@ fn refuse_keys(section: &mut Section<'_>) {
     const MESSAGE: &str = "has no effect, because encryption is \"off\": remove it";
     section.refuse("keys", MESSAGE);
     section.refuse("key_refusals", MESSAGE);
+    section.refuse("ordinary_refusals", MESSAGE);
     if section.is_only_one() {
         let Context { given, report, .. } = section.context;
         given

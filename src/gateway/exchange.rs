@@ -23,6 +23,7 @@
 //! the request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -35,10 +36,17 @@ use crate::credentials::Credential;
 use crate::gateway::access_log::RecordHandle;
 use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
 use crate::gateway::request::payload::Payload;
+use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::key_hint::KeyHint;
+use crate::gateway::response::ordinary_refusal::{MAX_EXAMINED, is_ordinary};
 use crate::gateway::response::refusal::Refusal;
 use crate::gateway::response::relay::{Relayed, drop_reply, relay};
+use crate::gateway::response::reply_body::ReplyBody;
 use crate::gateway::route::Route;
+use crate::keys::KeyStatus;
+
+/// How long a key check waits for the body of a reply. The body usually arrives together with the head.
+const MAX_EXAMINATION: Duration = Duration::from_millis(50);
 
 /// The body of a response: the provider's, streamed, or the gateway's own.
 pub(crate) type Reply = Either<Relayed, Full<Bytes>>;
@@ -76,8 +84,8 @@ impl Exchange {
         let budget = RetryBudget { key: true, credential: true };
         let mut attempt = Attempt { route, head, payload, credential, budget, record, clock: self.clock.clone() };
         loop {
-            let reply = attempt.send().await?;
-            match attempt.retry(reply.status()).await {
+            let mut reply = attempt.send().await?;
+            match attempt.retry(&mut reply).await {
                 Retry::SendAgain => drop_reply(reply).await,
                 Retry::Relay(hint) => {
                     let idle = attempt.route.upstream.idle();
@@ -128,7 +136,7 @@ enum Retry {
 impl Attempt {
     /// Seals the body, adds the credential and sends the request. Sealing is done anew for each attempt: no
     /// key material is used twice.
-    async fn send(&self) -> Result<Response<Incoming>, Refusal> {
+    async fn send(&self) -> Result<Response<ReplyBody>, Refusal> {
         let (body, content_type) = self.payload.outgoing(&self.clock, &self.record)?;
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
@@ -141,25 +149,51 @@ impl Attempt {
         self.record.sending(self.clock.now());
         let reply = self.route.upstream.send(request).await;
         self.record.answered(self.clock.now());
-        Ok(reply?)
+        Ok(reply?.map(ReplyBody::from))
     }
 
-    /// Decides what to do with a reply of this status. Renews the key or the credential that the provider
-    /// refused.
-    async fn retry(&mut self, status: StatusCode) -> Retry {
+    /// Decides what to do with a reply. Renews the key or the credential that the provider refused.
+    async fn retry(&mut self, reply: &mut Response<ReplyBody>) -> Retry {
+        let status = reply.status();
         if status == StatusCode::UNAUTHORIZED {
             return if self.renew_credential().await { Retry::SendAgain } else { Retry::Relay(None) };
         }
         self.credential.note_accepted();
-        if !self.route.may_mean_key_unknown(status) {
+        if self.route.may_mean_key_unknown(status) { self.check_key(reply).await } else { Retry::Relay(None) }
+    }
+
+    /// Decides whether the provider refused the message because it no longer has the key.
+    ///
+    /// A reply that shows that the provider read the message is relayed at once. The key set is fetched in the
+    /// background, in case this conclusion is wrong. Every other reply waits for a fetch.
+    async fn check_key(&mut self, reply: &mut Response<ReplyBody>) -> Retry {
+        let keys = match &self.payload {
+            Payload::ToSeal { keys, .. } => keys.published(),
+            Payload::CallerSealed(_, keys) => keys.clone(),
+            Payload::Nothing | Payload::Clear(..) => return Retry::Relay(None),
+        };
+        if !std::mem::take(&mut self.budget.key) {
             return Retry::Relay(None);
         }
-        // Only the caller can seal its own message again. The hint tells it that sealing again would help.
-        if let Payload::CallerSealed(message, keys) = &self.payload {
-            let current = keys.replacement_kids(message.kid()).await;
-            return Retry::Relay(current.map(|current| KeyHint { current }));
-        }
-        if self.renew_key().await { Retry::SendAgain } else { Retry::Relay(None) }
+        let begun = self.clock.now();
+        let (outcome, retry) = if self.is_ordinary(reply).await {
+            keys.doubt();
+            (KeyCheck::Relayed, Retry::Relay(None))
+        } else {
+            self.renew_key().await
+        };
+        self.record.key_checked(outcome, self.clock.now() - begun);
+        self.route.key_checks.add(outcome);
+        retry
+    }
+
+    /// Whether the reply shows that the provider read the message.
+    async fn is_ordinary(&self, reply: &mut Response<ReplyBody>) -> bool {
+        let examined = tokio::select! {
+            examined = reply.body_mut().examine(MAX_EXAMINED) => examined,
+            () = self.clock.sleep(MAX_EXAMINATION) => None,
+        };
+        examined.is_some_and(|bytes| is_ordinary(&bytes, &self.route.ordinary_refusals))
     }
 
     /// Whether the credential is now a newer one.
@@ -173,15 +207,25 @@ impl Attempt {
         true
     }
 
-    /// Whether the key is now a newer one. There is none to renew for a body that the gateway does not seal.
-    async fn renew_key(&mut self) -> bool {
-        let Payload::ToSeal { key, keys, .. } = &mut self.payload else { return false };
-        if !std::mem::take(&mut self.budget.key) {
-            return false;
+    /// Takes a newer key if the provider no longer publishes the one in use.
+    async fn renew_key(&mut self) -> (KeyCheck, Retry) {
+        let status = match &mut self.payload {
+            Payload::ToSeal { key, keys, .. } => keys.replacement_for(key).await.map(|newer| {
+                *key = newer;
+                self.record.resealed();
+                (KeyCheck::Resealed, Retry::SendAgain)
+            }),
+            // Only the caller can seal its own message again. The hint tells it that sealing again would help.
+            Payload::CallerSealed(message, keys) => keys
+                .replacement_kids(message.kid())
+                .await
+                .map(|current| (KeyCheck::Withdrawn, Retry::Relay(Some(KeyHint { current })))),
+            Payload::Nothing | Payload::Clear(..) => KeyStatus::Unchanged,
+        };
+        match status {
+            KeyStatus::Replaced(check) => check,
+            KeyStatus::Unchanged => (KeyCheck::Unchanged, Retry::Relay(None)),
+            KeyStatus::Unknown => (KeyCheck::Failed, Retry::Relay(None)),
         }
-        let Some(newer) = keys.replacement_for(key).await else { return false };
-        *key = newer;
-        self.record.resealed();
-        true
     }
 }

@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::credentials;
 use crate::gateway::callers::Callers;
+use crate::gateway::response::key_check::{KeyCheck, KeyCheckCounters};
 use crate::gateway::route::Route;
 use crate::gateway::server::tls::{self, ServerTls};
 use crate::keys::{self, EntryState};
@@ -44,6 +45,7 @@ struct UpstreamMetrics<'a> {
     /// None with `encryption = "off"`.
     keys: Option<keys::Snapshot>,
     unknown_kids: u64,
+    key_checks: &'a KeyCheckCounters,
     token: credentials::Snapshot,
 }
 
@@ -67,7 +69,7 @@ const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> Upst
     UpstreamMetric { name, kind: MetricType::Gauge, help, samples }
 }
 
-const UPSTREAM_METRICS: [UpstreamMetric; 11] = [
+const UPSTREAM_METRICS: [UpstreamMetric; 12] = [
     counter("jwe_gateway_jwks_fetches", "Fetches of the provider's key set", |metrics| {
         metrics.of_keys(|keys| results(keys.fetches_ok, keys.fetches_failed))
     }),
@@ -97,6 +99,18 @@ const UPSTREAM_METRICS: [UpstreamMetric; 11] = [
     counter("jwe_gateway_unknown_kids", "Forwarded messages with a kid that is not published", |metrics| {
         metrics.of_keys(|_| unlabelled(metrics.unknown_kids as f64))
     }),
+    counter(
+        "jwe_gateway_key_checks",
+        "Replies that could mean that the key is gone, by outcome of the check",
+        |metrics| {
+            let samples = |_: &_| {
+                KeyCheck::ALL.map(|outcome| {
+                    (vec![("outcome", outcome.as_str().to_owned())], metrics.key_checks.total(outcome) as f64)
+                })
+            };
+            metrics.of_keys(|keys| samples(keys).into())
+        },
+    ),
     gauge("jwe_gateway_ready", "1 while there is a usable key and a credential", |metrics| {
         let has_key = metrics.keys.as_ref().is_none_or(|keys| keys.usable.is_ok());
         unlabelled(flag(has_key && metrics.token.usable.is_ok()))
@@ -199,6 +213,7 @@ impl<'a> UpstreamMetrics<'a> {
             name: &route.name,
             keys: route.body_policy.keys().map(|keys| keys.snapshot()),
             unknown_kids: route.unknown_kids.total(),
+            key_checks: &route.key_checks,
             token: route.credentials.snapshot(),
         }
     }

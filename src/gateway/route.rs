@@ -10,6 +10,8 @@ use crate::credentials::Credentials;
 use crate::gateway::capacity::Capacity;
 use crate::gateway::endpoints::jwks;
 use crate::gateway::request::target::{self, TargetFault};
+use crate::gateway::response::key_check::KeyCheckCounters;
+use crate::gateway::response::ordinary_refusal::OrdinaryRefusal;
 use crate::keys::{Keys, PublishedKeys};
 use crate::path_prefix::PathPrefix;
 use crate::upstream::{InClear, UpstreamClient};
@@ -52,6 +54,9 @@ pub(crate) struct Route {
     pub upstream: UpstreamClient,
     /// The statuses that can mean that the provider cannot open a message.
     pub key_refusals: Arc<[StatusCode]>,
+    /// Replies with such a status that show that the provider read the message.
+    pub ordinary_refusals: Arc<[OrdinaryRefusal]>,
+    pub key_checks: KeyCheckCounters,
     pub capacity: Capacity,
     pub unknown_kids: UnknownKids,
 }

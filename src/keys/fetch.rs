@@ -33,7 +33,7 @@ pub(super) enum FetchResponse {
     NotModified { lifetime: Option<Duration> },
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct FetchRequest {
     /// The validator of the cached set.
     pub(super) etag: Option<HeaderValue>,

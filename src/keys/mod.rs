@@ -19,20 +19,14 @@
 //!
 //! 1. [`Keys::run_refresh`] fetches at about 80 % of the lifetime, with or without traffic. After a failure it
 //!    backs off, and the last good set stays in use.
-//! 2. [`Keys::replacement_for`] is called when the provider has refused a message. It fetches at once and
-//!    ignores schedule and backoff. A budget limits such fetches: ten at once, then ten per second. If the budget is
-//!    empty, the refused requests wait together for the next fetch, for a tenth of a second at most. If they gave up instead,
-//!    a rotation would lose requests.
+//! 2. [`Keys::replacement_for`] is called when the provider may have refused a message because of its key. It fetches
+//!    at once and ignores schedule and backoff. A budget limits such fetches: ten at once, then ten per second. If
+//!    the budget is empty, the refused requests wait together for the next fetch. If they gave up instead, a rotation
+//!    would lose requests.
+//! 3. [`Keys::doubt`] is called when the provider's refusal seems to have another cause. Nobody waits: the schedule
+//!    fetches at once, at most once per second.
 //!
-//! Callers share fetches: see `crate::single_flight`.
-//!
-//! # The hard case
-//!
-//! The response to a fetch may be older than the refusal that the caller has just seen. There are two causes: the
-//! request of the fetch left before the refusal, or a cache on the way (an egress) answered a scheduled fetch. If
-//! a refused caller still finds its key after such a fetch, it joins one more. A fetch counts if its request left
-//! after the caller was refused, even if the fetch was under way when the caller joined it. In close succession, every
-//! fetch is under way when a caller joins it: a rule that excluded such fetches would let the caller wait forever.
+//! Callers share fetches: see `crate::single_flight`. `confirm.rs` has the fetches after refusals.
 //!
 //! # Scope
 //!
@@ -48,6 +42,7 @@
 
 mod cached_set;
 mod config;
+mod confirm;
 mod document;
 mod error;
 mod fetch;
@@ -67,6 +62,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, OnceCell};
 
 pub use config::{Config, Source};
+pub(crate) use confirm::KeyStatus;
 pub(crate) use document::KeySetDocument;
 pub(crate) use error::{FetchError, FetchErrorKind, NoUsableKey};
 pub(crate) use published::PublishedKeys;
@@ -76,7 +72,7 @@ use crate::clock::{Clock, Jitter};
 use crate::jose::EncryptionKey;
 use crate::single_flight::SingleFlight;
 use cached_set::CachedKeySet;
-use fetch::{FetchRequest, fetch};
+use fetch::fetch;
 use state::{FetchOutcome, KeysState};
 
 /// The keys of one provider. Clones share their state.
@@ -94,6 +90,8 @@ struct KeysInner {
     fetches: SingleFlight<FetchResult>,
     /// Notified when the time of the next scheduled fetch changes.
     rescheduled: Notify,
+    /// Notified when a fetch has ended.
+    fetched: Notify,
     restored: OnceCell<()>,
     /// Serialises the writes of the last-known-good file.
     writing: tokio::sync::Mutex<()>,
@@ -125,6 +123,7 @@ impl Keys {
             state: Mutex::new(state),
             fetches: SingleFlight::new(),
             rescheduled: Notify::new(),
+            fetched: Notify::new(),
             restored: OnceCell::new(),
             writing: tokio::sync::Mutex::new(()),
         }))
@@ -146,15 +145,6 @@ impl Keys {
             Err(NoUsableKey::NeverFetched { .. }) => self.first_key().await,
             result => result,
         }
-    }
-
-    /// Call this after the provider has refused a message that was sealed with `used`. Fetches the set at once.
-    /// Returns the key to seal with instead if `used` (`kid` and key material) is no longer published.
-    ///
-    /// Returns `None` if `used` is still published (the refusal has another cause), if no set could be fetched, or
-    /// if the new set has no usable key.
-    pub(crate) async fn replacement_for(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
-        self.after_refusal(|| self.cached_replacement(used)).await
     }
 
     /// A view of the same keys that gives no access to a key to seal with.
@@ -212,39 +202,6 @@ impl Keys {
         }
     }
 
-    /// Fetches until `decide` returns a value, or until a fetch that was sent after this call and bypassed caches has
-    /// ended. Returns the last result of `decide`.
-    async fn after_refusal<T>(&self, decide: impl Fn() -> Option<T>) -> Option<T> {
-        let first = self.state().first_fetch_from_now();
-        loop {
-            let (next, is_confirmed) = {
-                let state = self.state();
-                (state.next_fetch().number, state.bypassed_caches(first))
-            };
-            let decision = decide();
-            if decision.is_some() || is_confirmed {
-                return decision;
-            }
-            if is_abandoned(&self.join(next, Reason::Refusal).await) {
-                return decide();
-            }
-        }
-    }
-
-    /// Fetches from the provider itself, with a request that leaves after this call. An egress needs this if a
-    /// sidecar asks with `no-cache`.
-    async fn confirm(&self) -> FetchResult {
-        let first = self.state().first_fetch_from_now();
-        loop {
-            let number = self.state().next_fetch().number;
-            let outcome = self.join(number, Reason::Refusal).await;
-            let is_confirmed = number >= first && self.state().bypassed_caches(number);
-            if is_confirmed || is_abandoned(&outcome) {
-                return outcome;
-            }
-        }
-    }
-
     async fn first_key(&self) -> Result<Arc<EncryptionKey>, NoUsableKey> {
         let clock = &self.0.clock;
         let deadline = clock.now() + self.0.config.first_key_wait;
@@ -268,11 +225,6 @@ impl Keys {
         }
     }
 
-    fn cached_replacement(&self, used: &EncryptionKey) -> Option<Arc<EncryptionKey>> {
-        let cached = self.0.cached.load();
-        cached.as_ref()?.replacement_for(used, self.0.clock.now(), self.0.config.max_stale).cloned()
-    }
-
     /// Runs fetch `number`, or joins it.
     async fn join(&self, number: u64, reason: Reason) -> FetchResult {
         let keys = self.clone();
@@ -288,20 +240,20 @@ impl Keys {
         if reason == Reason::Refusal {
             self.wait_for_budget().await;
         }
-        let bypass_caches = reason == Reason::Refusal;
-        let etag = match self.state().send(number, bypass_caches) {
-            Ok(etag) => etag,
+        let request = match self.state().send(number, reason, self.0.clock.now()) {
+            Ok(request) => request,
             Err(outcome) => return outcome,
         };
-        let request = FetchRequest { etag, bypass_caches };
+        let bypass_caches = request.bypass_caches;
         let response = fetch(&self.0.config, &self.0.http, &self.0.clock, request).await;
         let outcome = {
             let mut state = self.state();
-            let outcome = state.finish(number, response, self.0.clock.now());
+            let outcome = state.finish(number, bypass_caches, response, self.0.clock.now());
             self.0.cached.store(state.cached().cloned());
             outcome
         };
         self.0.rescheduled.notify_one();
+        self.0.fetched.notify_waiters();
         self.report(&outcome);
         match outcome {
             FetchOutcome::Good(_) => {

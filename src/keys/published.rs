@@ -1,6 +1,6 @@
 //! The published keys, for a gateway that does not seal.
 
-use super::{KeySetDocument, Keys, NoUsableKey, Snapshot};
+use super::{KeySetDocument, KeyStatus, Keys, NoUsableKey, Snapshot};
 
 /// A view of the published keys that gives no access to an `EncryptionKey`. A module that has only this type cannot seal
 /// a plaintext body.
@@ -14,8 +14,13 @@ impl PublishedKeys {
 
     /// Call this after the provider has refused a message that a caller had sealed with key `kid`. Fetches the set at
     /// once. Returns the usable kids, the preferred one first, if `kid` is not among them.
-    pub(crate) async fn replacement_kids(&self, kid: Option<&str>) -> Option<Vec<String>> {
+    pub(crate) async fn replacement_kids(&self, kid: Option<&str>) -> KeyStatus<Vec<String>> {
         self.0.after_refusal(|| self.0.0.cached.load().as_ref()?.replacement_kids(kid)).await
+    }
+
+    /// See [`Keys::doubt`].
+    pub(crate) fn doubt(&self) {
+        self.0.doubt();
     }
 
     /// Whether the cached set has a usable key with this `kid`.

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use http::HeaderValue;
 
 use super::cached_set::{CachedKeySet, NoKey};
-use super::fetch::FetchResponse;
+use super::fetch::{FetchRequest, FetchResponse};
 use super::last_good::LastGood;
 use super::selection::{FirstSeen, by_preference, is_pinned};
 use super::set::KeySet;
-use super::{Config, FetchError, FetchErrorKind, KeyName, NoUsableKey};
+use super::{Config, FetchError, FetchErrorKind, KeyName, NoUsableKey, Reason};
 use crate::clock::{Backoff, Jitter};
 use crate::jose::EncryptionKey;
 use crate::rate_limit::TokenBucket;
@@ -30,21 +30,27 @@ const FORCED_BURST: u32 = 10;
 /// The time until one more such fetch is allowed. Ten fetches per second are no load for a provider. It is also the
 /// longest time that a refused request waits for its fetch to start: a provider that answers many wrong requests with
 /// 400 must not slow them down.
-const FORCED_REFILL: Duration = Duration::from_millis(100);
+pub(super) const FORCED_REFILL: Duration = Duration::from_millis(100);
 
 /// Shortest time between a failed fetch and the next one while requests need a key and there is none. The backoff is
 /// for a gateway without traffic: callers that wait must be served soon after the provider has returned.
 const ON_DEMAND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shortest time between two fetches that [`KeysState::doubt`] causes.
+const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct KeysState {
     cached: Option<Arc<CachedKeySet>>,
     first_seen: FirstSeen,
     fetches: FlightLog<FetchError>,
-    /// Whether the fetch that was sent last bypasses caches.
-    bypasses_caches: bool,
-    /// The number of the last fetch that bypassed caches and has ended.
+    /// The numbers of the last fetch that was sent and of the last that ended, among those that bypass caches.
+    sent_bypassing_caches: u64,
     ended_bypassing_caches: u64,
+    /// Set after a refusal that seems to have another cause than the key: the first fetch that can confirm the key.
+    doubted: Option<u64>,
+    /// When the last fetch was sent that [`KeysState::doubt`] caused.
+    last_doubt: Option<Instant>,
     /// When the next scheduled fetch may start.
     due: Instant,
     /// When the last fetch ended.
@@ -62,6 +68,19 @@ pub(super) struct NextFetch {
     pub(super) number: u64,
     /// When the schedule may start it.
     pub(super) due: Instant,
+}
+
+/// Whether the cached set has been confirmed by a fetch that left late enough.
+#[derive(Debug)]
+pub(super) enum Confirmation {
+    /// Such a fetch has ended, with this outcome.
+    Ended(Result<(), FetchError>),
+    Needs {
+        /// The fetch to join.
+        number: u64,
+        /// Whether `number` has not been sent, and an earlier fetch is under way.
+        is_earlier_under_way: bool,
+    },
 }
 
 /// The effect of a response.
@@ -103,8 +122,10 @@ impl KeysState {
             cached: None,
             first_seen: FirstSeen::default(),
             fetches: FlightLog::new(),
-            bypasses_caches: false,
+            sent_bypassing_caches: 0,
             ended_bypassing_caches: 0,
+            doubted: None,
+            last_doubt: None,
             due: now,
             last_end: None,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
@@ -153,9 +174,15 @@ impl KeysState {
     /// whether its time has changed.
     pub(super) fn bring_forward(&mut self, now: Instant) -> bool {
         let earliest = self.last_end.map_or(now, |end| (end + ON_DEMAND_INTERVAL).max(now));
-        let is_earlier = earliest < self.due;
-        self.due = self.due.min(earliest);
-        is_earlier
+        self.due_by(earliest)
+    }
+
+    /// A refusal seems to have another cause than the key: brings a fetch that bypasses caches forward. Returns whether
+    /// its time has changed.
+    pub(super) fn doubt(&mut self, now: Instant) -> bool {
+        self.doubted = Some(self.first_fetch_from_now());
+        let earliest = self.last_doubt.map_or(now, |sent| (sent + DOUBT_INTERVAL).max(now));
+        self.due_by(earliest)
     }
 
     /// Takes one fetch from the budget for refusals.
@@ -171,30 +198,47 @@ impl KeysState {
         self.fetches.outcome_of(number)
     }
 
-    /// Whether fetch `number` or a later one bypassed caches and has ended, with any result. A scheduled fetch does not
-    /// count: a cache on the way may have answered it.
-    pub(super) fn bypassed_caches(&self, number: u64) -> bool {
-        self.ended_bypassing_caches >= number
+    /// Whether fetch `first` or a later one has confirmed the cached set. A fetch that does not bypass caches cannot:
+    /// a cache on the way may have answered it.
+    pub(super) fn confirmation(&self, first: u64) -> Confirmation {
+        if self.ended_bypassing_caches >= first
+            && let Some(outcome) = self.outcome_of(first)
+        {
+            return Confirmation::Ended(outcome);
+        }
+        if self.sent_bypassing_caches >= first {
+            return Confirmation::Needs { number: self.sent_bypassing_caches, is_earlier_under_way: false };
+        }
+        Confirmation::Needs { number: self.fetches.next_start(), is_earlier_under_way: self.fetches.is_one_under_way() }
     }
 
-    /// Records that fetch `number` is sent. Returns the validator to send with it, if there is one.
+    /// Records that fetch `number` is sent. Returns the request.
     ///
     /// # Errors
     /// If it has already ended: returns its outcome.
     pub(super) fn send(
         &mut self,
         number: u64,
-        bypass_caches: bool,
-    ) -> Result<Option<HeaderValue>, Result<(), FetchError>> {
+        reason: Reason,
+        now: Instant,
+    ) -> Result<FetchRequest, Result<(), FetchError>> {
         self.fetches.start(number)?;
-        self.bypasses_caches = bypass_caches;
-        Ok(self.cached.as_ref().and_then(|cached| cached.etag.clone()))
+        let is_doubted = self.doubted.is_some_and(|first| number >= first);
+        if is_doubted {
+            self.last_doubt = Some(now);
+        }
+        let bypass_caches = is_doubted || reason == Reason::Refusal;
+        if bypass_caches {
+            self.sent_bypassing_caches = number;
+        }
+        Ok(FetchRequest { etag: self.cached.as_ref().and_then(|cached| cached.etag.clone()), bypass_caches })
     }
 
     /// Records the response to fetch `number`.
     pub(super) fn finish(
         &mut self,
         number: u64,
+        bypassed_caches: bool,
         response: Result<FetchResponse, FetchError>,
         now: Instant,
     ) -> FetchOutcome {
@@ -215,10 +259,11 @@ impl KeysState {
             return FetchOutcome::Late;
         }
         self.last_end = Some(now);
-        if self.bypasses_caches {
+        if bypassed_caches {
             self.ended_bypassing_caches = number;
+            self.doubted = self.doubted.filter(|first| *first > number);
         }
-        match accepted {
+        let outcome = match accepted {
             Ok((set, lifetime, etag)) => {
                 self.first_seen.record(set.usable());
                 let changes = self.store(set, now, Duration::ZERO, lifetime, etag);
@@ -235,7 +280,19 @@ impl KeysState {
                 self.counts.failed += 1;
                 FetchOutcome::Failed(error)
             }
+        };
+        if self.doubted.is_some() {
+            // The request of this fetch left before the refusal that caused the doubt.
+            self.due = self.due.min(self.last_doubt.map_or(now, |sent| sent + DOUBT_INTERVAL));
         }
+        outcome
+    }
+
+    /// Brings the next scheduled fetch forward. Returns whether its time has changed.
+    fn due_by(&mut self, latest: Instant) -> bool {
+        let is_earlier = latest < self.due;
+        self.due = self.due.min(latest);
+        is_earlier
     }
 
     /// Caches a set from disk, unless a set is cached already. Returns whether it did. The next fetch stays due at

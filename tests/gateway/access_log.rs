@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use jwe_gateway::app::{Dependencies, Record};
+use jwe_gateway::config::Config;
 use jwe_gateway::sandbox::Options;
 
 use crate::harness::{TestGateway, eventually};
@@ -11,18 +12,23 @@ const LIST: &str = "/v0/bank/credentials/list";
 
 /// The records of a gateway's requests so far.
 #[derive(Clone, Default)]
-struct Records(Arc<Mutex<Vec<Record>>>);
+pub(crate) struct Records(Arc<Mutex<Vec<Record>>>);
 
 impl Records {
     async fn spawn(&self) -> TestGateway {
+        self.spawn_with(|_| {}).await
+    }
+
+    /// A gateway with a changed configuration, whose records these are.
+    pub(crate) async fn spawn_with(&self, change: impl FnOnce(&mut Config)) -> TestGateway {
         let records = Arc::clone(&self.0);
         let observer = Arc::new(move |record: &Record| records.lock().unwrap().push(record.clone()));
         let dependencies = Dependencies { observers: vec![observer], ..Dependencies::default() };
-        TestGateway::spawn_among(dependencies, Options::default(), |_| {}).await
+        TestGateway::spawn_among(dependencies, Options::default(), change).await
     }
 
     /// Waits for the next record and takes it.
-    async fn next(&self) -> Record {
+    pub(crate) async fn next(&self) -> Record {
         eventually("a record", async || !self.0.lock().unwrap().is_empty()).await;
         self.0.lock().unwrap().remove(0)
     }

@@ -16,6 +16,7 @@ mod drill;
 mod encryption;
 mod harness;
 mod http2;
+mod key_check;
 mod lifecycle;
 mod listener;
 mod main_job;

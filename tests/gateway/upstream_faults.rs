@@ -13,13 +13,13 @@ use crate::harness::{RawAnswer, TestGateway, assert_refused};
 const LIST: &str = "/v0/bank/credentials/list";
 
 /// An API that answers every request with the same bytes. Keys and tokens come from the sandbox.
-struct ScriptedApi {
+pub(crate) struct ScriptedApi {
     address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
 impl ScriptedApi {
-    async fn start(reply: &'static [u8], then_close: bool) -> Self {
+    pub(crate) async fn start(reply: &'static [u8], then_close: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move {
@@ -36,8 +36,12 @@ impl ScriptedApi {
         Self { address, serving }
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     async fn gateway(&self, reply: Duration, idle: Duration) -> TestGateway {
-        let url = format!("http://{}", self.address).parse().unwrap();
+        let url = self.url().parse().unwrap();
         TestGateway::spawn_in(Options::default(), |config| {
             let upstream = &mut config.upstreams[0].upstream;
             upstream.url = url;

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
+pub use crate::gateway::response::key_check::KeyCheck;
 pub use record::{Outcome, Record};
 pub(crate) use record::{RecordGuard, RecordHandle};
 
@@ -71,6 +72,8 @@ fn log(record: &Record) {
         bytes_out = record.bytes_out,
         kid = record.kid,
         attempts = record.attempts,
+        key_check = record.key_check.map(KeyCheck::as_str),
+        key_check_ms = record.key_check_time.map(millis),
         resealed = record.resealed.then_some(true),
         resent = record.resent.then_some(true),
         outcome = record.outcome.as_str(),

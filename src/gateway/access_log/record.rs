@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use crate::clock::Clock;
 use crate::gateway::access_log::Observers;
 use crate::gateway::request::request_id::RequestId;
+use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::refusal::{Code, Sent};
 use crate::jose::Compact;
 use crate::upstream::SealTime;
@@ -56,6 +57,10 @@ pub struct Record {
     pub kid: Option<String>,
     /// How often the request was sent to the provider.
     pub attempts: u32,
+    /// The outcome of the last key check. None if there was none.
+    pub key_check: Option<KeyCheck>,
+    /// How long the reply waited for the key check. None if there was none.
+    pub key_check_time: Option<Duration>,
     /// Whether the body was sealed again, because the provider no longer published the key.
     pub resealed: bool,
     /// Whether the request was sent again with a newer credential, because the provider refused the first.
@@ -114,6 +119,8 @@ impl Record {
             bytes_out: 0,
             kid: None,
             attempts: 0,
+            key_check: None,
+            key_check_time: None,
             resealed: false,
             resent: false,
             // A guard that is dropped early leaves this as it is.
@@ -182,6 +189,13 @@ impl RecordHandle {
     /// The provider replied, or the attempt failed.
     pub(crate) fn answered(&self, now: Instant) {
         self.lock().end_wait(now);
+    }
+
+    /// The reply waited for a key check.
+    pub(crate) fn key_checked(&self, outcome: KeyCheck, waited: Duration) {
+        let mut state = self.lock();
+        state.record.key_check = Some(outcome);
+        state.record.key_check_time = Some(waited);
     }
 
     /// The body is sealed again, because the provider refused the key.

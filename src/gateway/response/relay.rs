@@ -1,6 +1,6 @@
 //! Relays the provider's reply to the caller.
 //!
-//! The reply is streamed and never buffered, so a slow caller slows the provider down. If the reply breaks or
+//! The reply is streamed and never buffered (a key check reads at most 16 KiB ahead), so a slow caller slows the provider down. If the reply breaks or
 //! stops, the gateway breaks the caller's connection too. A clean end would make half a response look complete.
 
 use std::pin::Pin;
@@ -12,7 +12,6 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::gateway::access_log::RecordHandle;
@@ -20,6 +19,7 @@ use crate::gateway::callers::CallerPermit;
 use crate::gateway::request::headers::{self, TransferCoding};
 use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
 use crate::gateway::response::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
+use crate::gateway::response::reply_body::ReplyBody;
 
 /// How many bytes of a reply that is not relayed are read, so that its connection can be reused.
 const MAX_DROPPED: usize = 64 * 1024;
@@ -33,7 +33,7 @@ const MAX_DROP_TIME: Duration = Duration::from_millis(250);
 /// `upstream_protocol` for status 101, because no other protocol was requested, and for a transfer coding other
 /// than chunked, which the gateway would have to decode.
 pub(crate) fn relay(
-    reply: Response<Incoming>,
+    reply: Response<ReplyBody>,
     hint: Option<KeyHint>,
     idle: Duration,
     record: RecordHandle,
@@ -60,7 +60,7 @@ pub(crate) fn relay(
 }
 
 /// Reads a reply that is not relayed to its end, if the end is near. Then the connection can carry the next attempt.
-pub(crate) async fn drop_reply(reply: Response<Incoming>) {
+pub(crate) async fn drop_reply(reply: Response<ReplyBody>) {
     let body = Limited::new(reply.into_body(), MAX_DROPPED).collect();
     // If the body is too long or too slow, the connection is closed and not reused.
     let _ = tokio::time::timeout(MAX_DROP_TIME, body).await;
@@ -75,7 +75,7 @@ fn received_status(status: StatusCode) -> HeaderValue {
 /// The body of a reply. It fails if no data arrives for `idle`.
 #[derive(Debug)]
 pub(crate) struct Relayed {
-    body: Incoming,
+    body: ReplyBody,
     idle: Duration,
     idle_timer: Option<Pin<Box<Sleep>>>,
     record: RecordHandle,

@@ -28,14 +28,14 @@ fn kid(state: &KeysState, now: Instant) -> Option<String> {
 fn a_late_response_never_replaces_a_newer_one() {
     let now = Clock::manual().0.now();
     let mut state = state(now);
-    state.send(1, false).unwrap();
-    state.send(2, false).unwrap();
-    assert!(matches!(state.finish(2, Ok(set(&[2])), now), FetchOutcome::Good(_)));
-    assert!(matches!(state.finish(1, Ok(set(&[1])), now), FetchOutcome::Late));
-    assert!(matches!(state.finish(1, Err(abandoned()), now), FetchOutcome::Late));
+    state.send(1, Reason::Schedule, now).unwrap();
+    state.send(2, Reason::Schedule, now).unwrap();
+    assert!(matches!(state.finish(2, false, Ok(set(&[2])), now), FetchOutcome::Good(_)));
+    assert!(matches!(state.finish(1, false, Ok(set(&[1])), now), FetchOutcome::Late));
+    assert!(matches!(state.finish(1, false, Err(abandoned()), now), FetchOutcome::Late));
     assert_eq!(kid(&state, now).unwrap(), "2");
     assert_eq!(state.last_error(), None);
-    assert_eq!(state.send(1, false), Err(Ok(())));
+    assert_eq!(state.send(1, Reason::Schedule, now), Err(Ok(())));
 }
 
 #[test]
@@ -44,14 +44,14 @@ fn a_request_without_a_key_brings_the_next_fetch_forward_once() {
     let mut state = state(now);
     for number in 1..=8 {
         now = state.next_fetch().due;
-        let _ = state.finish(number, Err(abandoned()), now);
+        let _ = state.finish(number, false, Err(abandoned()), now);
     }
     assert!(state.next_fetch().due > now + 10 * SECOND, "the backoff is long");
     assert!(state.bring_forward(now));
     assert_eq!(state.next_fetch().due, now + SECOND);
     assert!(!state.bring_forward(now + SECOND / 2), "the fetch is due in time");
     let later = now + 5 * SECOND;
-    let _ = state.finish(9, Err(abandoned()), later);
+    let _ = state.finish(9, false, Err(abandoned()), later);
     assert!(state.bring_forward(later + 3 * SECOND));
     assert_eq!(state.next_fetch().due, later + 3 * SECOND);
 }
@@ -61,7 +61,7 @@ fn added_and_removed_keys_are_reported() {
     let now = Clock::manual().0.now();
     let mut state = state(now);
     let name = |seed: u64| KeyName::of(&key(&seed.to_string(), seed));
-    let mut changes = |number, seeds: &[u64]| match state.finish(number, Ok(set(seeds)), now) {
+    let mut changes = |number, seeds: &[u64]| match state.finish(number, false, Ok(set(seeds)), now) {
         FetchOutcome::Good(changes) => changes,
         other => panic!("{other:?}"),
     };
@@ -89,7 +89,7 @@ fn pins_that_match_no_key_are_reported_again_when_the_keys_change() {
     let now = Clock::manual().0.now();
     let config = Config { pin: vec!["9".into()], ..Config::new(Source::File("keys".into())) };
     let mut state = KeysState::new(Arc::new(config), now, Jitter::seeded(1));
-    let mut none_pinned = |number, seeds: &[u64]| match state.finish(number, Ok(set(seeds)), now) {
+    let mut none_pinned = |number, seeds: &[u64]| match state.finish(number, false, Ok(set(seeds)), now) {
         FetchOutcome::Good(changes) => changes.none_pinned,
         other => panic!("{other:?}"),
     };
@@ -109,10 +109,10 @@ fn pins_that_match_no_key_are_reported_again_when_the_keys_change() {
 fn a_failed_fetch_after_a_refusal_never_delays_the_schedule() {
     let start = Clock::manual().0.now();
     let mut state = state(start);
-    let _ = state.finish(1, Ok(set(&[1])), start);
+    let _ = state.finish(1, false, Ok(set(&[1])), start);
     for number in 2..100 {
         let due = state.next_fetch().due;
-        let _ = state.finish(number, Err(abandoned()), start);
+        let _ = state.finish(number, false, Err(abandoned()), start);
         let sooner = state.next_fetch().due;
         assert!(start < sooner && sooner <= due && sooner <= start + SECOND);
     }
@@ -130,7 +130,7 @@ fn a_set_from_disk_does_not_replace_a_fetched_one() {
     let mut state = state(now);
     assert!(state.restore(last_good(1), now, wall));
     assert!(!state.restore(last_good(2), now, wall));
-    let _ = state.finish(1, Ok(set(&[3])), now);
+    let _ = state.finish(1, false, Ok(set(&[3])), now);
     assert!(!state.restore(last_good(4), now, wall));
     assert_eq!(kid(&state, now).unwrap(), "3");
 }
@@ -147,7 +147,7 @@ proptest! {
             now += seconds * SECOND;
             // Some responses arrive after a later one.
             let number = (newest + 2u64).saturating_sub(delay);
-            let _ = state.finish(number, seed.map(|seed| set(&[seed])).ok_or_else(abandoned), now);
+            let _ = state.finish(number, false, seed.map(|seed| set(&[seed])).ok_or_else(abandoned), now);
             if number > newest {
                 newest = number;
                 good = seed.map(|seed| (seed, now)).or(good);
