@@ -83,7 +83,7 @@ async fn execute(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(mut file) = json {
         writeln!(file, "{:#}", report.to_json())?;
     }
-    if report.verdict.is_pass() { Ok(()) } else { Err(Failure::new("requests were lost or duplicated")) }
+    if report.verdict.is_pass() { Ok(()) } else { Err(Failure::new("the gateway did not pass the drill")) }
 }
 
 async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {

@@ -9,11 +9,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::observations::{ClientReply, ReplyOutcome};
+use super::observations::{BodyDigest, ClientReply, ReplyOutcome};
+use super::request_kind::RequestKind;
+use super::scenario::Scenario;
 use crate::clock::Clock;
-
-/// Reads the status of credentials that the sandbox has from the start. The call changes nothing.
-const PATH: &str = "/v0/bank/credentials/status";
 
 /// The limit on concurrent requests. At the default rate it is reached when a gateway has not replied for
 /// three seconds. Then the load waits too, which the latencies show, because they count from the time when a
@@ -25,7 +24,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct Load {
     client: reqwest::Client,
-    url: Url,
+    gateway: Url,
+    scenario: Scenario,
     run_id: Arc<str>,
     clock: Clock,
     counters: Arc<LoadCounters>,
@@ -42,15 +42,21 @@ impl LoadCounters {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Replies with a status other than 200, and requests without a reply.
+    /// Replies with another status than the expected one, and requests without a reply.
     pub(super) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 }
 
 impl Load {
-    pub(super) fn new(client: reqwest::Client, gateway: &Url, run_id: Arc<str>, clock: Clock) -> Self {
-        Self { client, url: endpoint_url(gateway), run_id, clock, counters: Arc::default() }
+    pub(super) fn new(
+        client: reqwest::Client,
+        gateway: Url,
+        scenario: Scenario,
+        run_id: Arc<str>,
+        clock: Clock,
+    ) -> Self {
+        Self { client, gateway, scenario, run_id, clock, counters: Arc::default() }
     }
 
     pub(super) fn counters(&self) -> Arc<LoadCounters> {
@@ -79,10 +85,11 @@ impl Load {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
             let (load, sender) = (Arc::clone(&load), sender.clone());
             callers.spawn(async move {
-                let outcome = load.send(number).await;
+                let kind = RequestKind::of(load.scenario, number);
+                let (outcome, body) = load.send(number, kind).await;
                 let ended = load.clock.now() - started;
                 // A closed channel means that the drill was cancelled.
-                let _ = sender.send(ClientReply { number, due, ended, outcome });
+                let _ = sender.send(ClientReply { number, kind, due, ended, outcome, body });
                 drop(permit);
             });
         }
@@ -90,25 +97,26 @@ impl Load {
         callers.wait().await;
     }
 
-    async fn send(&self, number: u64) -> ReplyOutcome {
+    /// Returns the outcome, and the digest of the reply's body if the reply is complete.
+    async fn send(&self, number: u64, kind: RequestKind) -> (ReplyOutcome, Option<BodyDigest>) {
         self.counters.sent.fetch_add(1, Ordering::Relaxed);
-        let request =
-            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").timeout(REQUEST_TIMEOUT);
-        let request = request.header("x-request-id", request_id(&self.run_id, number)).body(body(&self.run_id, number));
+        let request = self.client.post(endpoint_url(&self.gateway, kind)).header(CONTENT_TYPE, "application/json");
+        let request = request.header("x-request-id", request_id(&self.run_id, number)).timeout(REQUEST_TIMEOUT);
+        let request = request.body(kind.body(&self.run_id, number));
         let exchange = async {
             let reply = request.send().await?;
             let status = reply.status();
-            reply.bytes().await?;
-            Ok::<_, reqwest::Error>(status)
+            let body = reply.bytes().await?;
+            Ok::<_, reqwest::Error>((status, BodyDigest::of(&body)))
         };
-        let outcome = match exchange.await {
-            Ok(status) => ReplyOutcome::Status(status.as_u16()),
-            Err(error) => ReplyOutcome::NoReply(describe(error)),
+        let (outcome, body) = match exchange.await {
+            Ok((status, body)) => (ReplyOutcome::Status(status.as_u16()), Some(body)),
+            Err(error) => (ReplyOutcome::NoReply(describe(error)), None),
         };
-        if outcome != ReplyOutcome::Status(200) {
+        if outcome != ReplyOutcome::Status(kind.expected_status()) {
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
         }
-        outcome
+        (outcome, body)
     }
 }
 
@@ -118,16 +126,11 @@ fn due(number: u64, rate: u32) -> Duration {
     Duration::from_secs(number / rate) + Duration::from_nanos(number % rate * 1_000_000_000 / rate)
 }
 
-/// The URL of the load's requests.
-pub(super) fn endpoint_url(gateway: &Url) -> Url {
+/// The URL of requests of this kind.
+pub(super) fn endpoint_url(gateway: &Url, kind: RequestKind) -> Url {
     let mut url = gateway.clone();
-    url.set_path(&format!("{}{PATH}", gateway.path().trim_end_matches('/')));
+    url.set_path(&format!("{}{}", gateway.path().trim_end_matches('/'), kind.path()));
     url
-}
-
-/// The body of one request. The number in it identifies the request on both sides.
-pub(super) fn body(run: &str, number: u64) -> String {
-    format!(r#"{{"credentials_token":"sandbox-credentials-1","drill":"{run}","number":{number}}}"#)
 }
 
 /// The request id of one request. If the gateway forwards it, it identifies also an attempt that the provider
@@ -173,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_path_of_the_gateway_url_is_kept_as_a_prefix() {
-        let at = |gateway: &str| endpoint_url(&gateway.parse().unwrap()).to_string();
+        let at = |gateway: &str| endpoint_url(&gateway.parse().unwrap(), RequestKind::Valid).to_string();
         assert_eq!(at("http://h:1"), "http://h:1/v0/bank/credentials/status");
         assert_eq!(at("http://h:1/flanks/"), "http://h:1/flanks/v0/bank/credentials/status");
     }

@@ -31,6 +31,10 @@
 //! gateway that responds with 200 by itself therefore loses every request. A body that the provider accepted
 //! twice is a duplicate. Duplicates fail the drill as losses do.
 //!
+//! In `noisy-400` half of the requests are wrong, and the provider responds to them with an ordinary 400. Such
+//! a request is lost if its final reply is not this 400, byte for byte. The 400s must also be fast: the drill
+//! fails if their 99th percentile is more than 50 ms above that of the other requests.
+//!
 //! # Where each measurement comes from
 //!
 //! | measurement | source |
@@ -58,6 +62,7 @@ mod observations;
 mod plan;
 mod quantiles;
 mod report;
+mod request_kind;
 mod scenario;
 mod score;
 mod target;
@@ -252,8 +257,8 @@ impl Drill {
 
         let started = clock.now();
         let executor = Executor::new(sandbox, clock, started);
-        let load = Load::new(client.clone(), gateway, Arc::clone(run_id), clock.clone());
-        let mut monitor = Monitor::new(sandbox, Arc::clone(run_id), clock.clone(), started);
+        let load = Load::new(client.clone(), gateway.clone(), config.scenario, Arc::clone(run_id), clock.clone());
+        let mut monitor = Monitor::new(sandbox, config.scenario, Arc::clone(run_id), clock.clone(), started);
         let counters = load.counters();
         let plan = plan(config.scenario, config.duration, config.seed);
         let (sender, mut receiver) = mpsc::unbounded_channel();

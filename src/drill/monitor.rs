@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::events::Executor;
 use super::load::LoadCounters;
 use super::observations::ProviderCall;
+use super::scenario::Scenario;
 use crate::clock::Clock;
 use crate::sandbox::Sandbox;
 
@@ -23,7 +24,7 @@ pub struct Progress {
     pub duration: Duration,
     /// The number of requests sent.
     pub sent: u64,
-    /// The number of replies other than 200 and of requests without a reply.
+    /// The number of replies with another status than the expected one, and of requests without a reply.
     pub failed: u64,
     /// The `kid` of the last message that the provider opened.
     pub kid: Option<String>,
@@ -35,6 +36,7 @@ pub struct Progress {
 
 pub(super) struct Monitor<'a> {
     sandbox: &'a Sandbox,
+    scenario: Scenario,
     run_id: Arc<str>,
     clock: Clock,
     started: Instant,
@@ -50,10 +52,17 @@ pub(super) struct Monitor<'a> {
 
 impl<'a> Monitor<'a> {
     /// Ignores the calls that the provider received before.
-    pub(super) fn new(sandbox: &'a Sandbox, run_id: Arc<str>, clock: Clock, started: Instant) -> Self {
+    pub(super) fn new(
+        sandbox: &'a Sandbox,
+        scenario: Scenario,
+        run_id: Arc<str>,
+        clock: Clock,
+        started: Instant,
+    ) -> Self {
         let fetches = sandbox.jwks_fetches();
         Self {
             sandbox,
+            scenario,
             run_id,
             clock,
             started,
@@ -102,7 +111,7 @@ impl<'a> Monitor<'a> {
         for received in &received[first_new..] {
             self.unread_calls += received.number - self.read - 1;
             self.read = received.number;
-            if let Some(call) = ProviderCall::of(received, &self.run_id) {
+            if let Some(call) = ProviderCall::of(received, &self.run_id, self.scenario) {
                 if call.is_accepted() {
                     self.kid.clone_from(&call.kid);
                 }

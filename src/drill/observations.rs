@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use serde_json::Value;
 
 use super::events::Event;
 use super::load;
+use super::request_kind::RequestKind;
+use super::scenario::Scenario;
 use crate::gateway::request::request_id::X_REQUEST_ID;
 use crate::jose::OpenError;
 use crate::sandbox::Received;
@@ -34,11 +37,27 @@ pub(super) struct Observations {
 pub(super) struct ClientReply {
     /// Counts from 0.
     pub(super) number: u64,
+    pub(super) kind: RequestKind,
     /// The time when it was due.
     pub(super) due: Duration,
     /// The time of the complete reply or of the error.
     pub(super) ended: Duration,
     pub(super) outcome: ReplyOutcome,
+    /// `None` if there is no complete reply.
+    pub(super) body: Option<BodyDigest>,
+}
+
+/// The SHA-256 digest of a response body. A drill keeps millions of them, which as bodies would not fit into
+/// memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BodyDigest([u8; 32]);
+
+impl BodyDigest {
+    pub(super) fn of(body: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());
+        Self(bytes)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +79,7 @@ pub(super) struct ProviderCall {
     /// The `kid` that it was sealed for.
     pub(super) kid: Option<String>,
     pub(super) body: BodyCheck,
+    pub(super) response: BodyDigest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +98,14 @@ pub(super) enum BodyCheck {
 
 impl ProviderCall {
     /// Returns `None` if the call is not part of this drill.
-    pub(super) fn of(received: &Received, run: &str) -> Option<Self> {
+    pub(super) fn of(received: &Received, run: &str, scenario: Scenario) -> Option<Self> {
         let number_in_header =
             received.headers.get(X_REQUEST_ID).and_then(|name| load::parse_request_id(run, name.to_str().ok()?));
         let number_in_plaintext = number_in_body(&received.plaintext, run);
+        let is_intact = |number| received.plaintext == RequestKind::of(scenario, number).body(run, number);
         let body = match (&received.opened, &received.unopened, number_in_plaintext) {
             (_, Some(OpenError::UnknownKey(_)), _) => BodyCheck::UnknownKey,
-            (Some(_), _, Some(number)) if received.plaintext == load::body(run, number) => BodyCheck::Intact,
+            (Some(_), _, Some(number)) if is_intact(number) => BodyCheck::Intact,
             (Some(_), _, _) => BodyCheck::Altered,
             (None, None, Some(_)) => BodyCheck::Clear,
             _ => BodyCheck::Unopened,
@@ -96,12 +117,22 @@ impl ProviderCall {
             status: received.status.as_u16(),
             kid: received.kid().map(str::to_owned),
             body,
+            response: BodyDigest::of(&received.response),
         })
     }
 
     /// Whether the provider performed the request.
     pub(super) fn is_accepted(&self) -> bool {
-        self.status == 200 && matches!(self.body, BodyCheck::Intact | BodyCheck::Altered | BodyCheck::Clear)
+        self.status == 200 && self.is_read()
+    }
+
+    /// Whether the provider refused the request after reading it.
+    pub(super) fn is_ordinary_400(&self) -> bool {
+        self.status == 400 && self.is_read()
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self.body, BodyCheck::Intact | BodyCheck::Altered | BodyCheck::Clear)
     }
 }
 

@@ -11,6 +11,9 @@ pub enum Scenario {
     Overlap,
     /// The provider rotates and removes the older key at once, eight times
     HardCut,
+    /// Hard cuts as in hard-cut, while half of the requests get ordinary 400s
+    #[value(name = "noisy-400")]
+    Noisy400,
     /// The key set and token endpoints fail during most of the drill
     JwksOutage,
     /// The provider revokes all tokens every few seconds
@@ -26,6 +29,7 @@ impl Scenario {
         match self {
             Self::Overlap => "overlap",
             Self::HardCut => "hard-cut",
+            Self::Noisy400 => "noisy-400",
             Self::JwksOutage => "jwks-outage",
             Self::TokenRevoked => "token-revoked",
             Self::Storm => "storm",
@@ -38,6 +42,7 @@ impl Scenario {
         match self {
             Self::Overlap => "rotations with an overlap",
             Self::HardCut => "rotations without an overlap",
+            Self::Noisy400 => "rotations without an overlap, and ordinary 400s for half of the requests",
             Self::JwksOutage => "key set and token endpoints down while the gateway has a valid key and token",
             Self::TokenRevoked => "all tokens revoked",
             Self::Storm => "rotations, hard cuts, outages and revocations at random times",
@@ -49,7 +54,7 @@ impl Scenario {
     pub(super) fn needs_refreshes(self) -> bool {
         match self {
             Self::Overlap | Self::JwksOutage | Self::Storm => true,
-            Self::HardCut | Self::TokenRevoked => false,
+            Self::HardCut | Self::Noisy400 | Self::TokenRevoked => false,
         }
     }
 }

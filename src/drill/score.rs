@@ -6,11 +6,16 @@ use std::time::Duration;
 use super::events::{Change, Event};
 use super::observations::{BodyCheck, ClientReply, Observations, ProviderCall, ReplyOutcome};
 use super::quantiles::Quantiles;
+use super::request_kind::RequestKind;
 
 /// The time after an event during which requests count as affected by it. An outage counts from its start
 /// until this long after its end. One second, because the gateway delays a refused request by at most a
 /// second.
 const EVENT_EFFECT: Duration = Duration::from_secs(1);
+
+/// The 99th percentile of ordinary 400s may be this much above that of the other requests. A gateway that
+/// fetches the key set before it relays a 400 exceeds it.
+const MAX_DELAY_OF_400S: Duration = Duration::from_millis(50);
 
 /// The results of a drill.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +41,10 @@ pub struct Score {
     pub latency_normal: Option<Quantiles>,
     /// The latency from due to replied, for requests during an outage or within a second after an event.
     pub latency_during_faults: Option<Quantiles>,
+    /// The latency from due to replied, for the wrong requests of `noisy-400`.
+    pub latency_of_400s: Option<Quantiles>,
+    /// The latency from due to replied, for all other requests of `noisy-400`.
+    pub latency_of_others: Option<Quantiles>,
     /// The number of requests for the key set since the sandbox started.
     pub key_set_fetches: u64,
     /// The number of requests for a token since the sandbox started.
@@ -86,6 +95,9 @@ impl Score {
             .collect();
         lost.sort_by_key(|lost| lost.number);
         let (latency_normal, latency_during_faults) = latencies(&observations.replies, &observations.events);
+        let (others, wrong): (Vec<_>, Vec<_>) =
+            observations.replies.iter().partition(|reply| reply.kind == RequestKind::Valid);
+        let others = if wrong.is_empty() { Vec::new() } else { others };
         Self {
             requests: observations.replies.len(),
             lost,
@@ -101,18 +113,35 @@ impl Score {
             adoption: Quantiles::of(adoption(observations)),
             latency_normal: Quantiles::of(latency_normal),
             latency_during_faults: Quantiles::of(latency_during_faults),
+            latency_of_400s: Quantiles::of(latencies_of(&wrong)),
+            latency_of_others: Quantiles::of(latencies_of(&others)),
             key_set_fetches: observations.key_set_fetches,
             token_requests: observations.token_requests,
             unread_calls: observations.unread_calls,
         }
     }
+
+    /// The 99th percentiles of the ordinary 400s and of the other requests, if the drill sent both.
+    pub(super) fn p99_of_400s_and_others(&self) -> Option<(Duration, Duration)> {
+        Some((self.latency_of_400s?.p99, self.latency_of_others?.p99))
+    }
+
+    /// Whether the ordinary 400s came too late.
+    pub(super) fn has_slow_400s(&self) -> bool {
+        self.p99_of_400s_and_others().is_some_and(|(of_400s, of_others)| of_400s > of_others + MAX_DELAY_OF_400S)
+    }
 }
 
-/// Returns, for each request that was opened intact, the time of its reply and the `kid` it was opened with.
+/// Returns, for each request that was opened intact and got its expected status, the time of its reply and the
+/// `kid` it was opened with.
 pub(super) fn opened_requests(observations: &Observations) -> impl Iterator<Item = (Duration, &str)> {
-    let ended: HashMap<u64, Duration> = observations.replies.iter().map(|reply| (reply.number, reply.ended)).collect();
-    let opened = observations.calls.iter().filter(|call| call.status == 200 && call.body == BodyCheck::Intact);
-    opened.filter_map(move |call| Some((*ended.get(&call.number?)?, call.kid.as_deref().unwrap_or("(no kid)"))))
+    let replies: HashMap<u64, &ClientReply> = observations.replies.iter().map(|reply| (reply.number, reply)).collect();
+    let intact = observations.calls.iter().filter(|call| call.body == BodyCheck::Intact);
+    intact.filter_map(move |call| {
+        let reply = replies.get(&call.number?)?;
+        let is_expected = call.status == reply.kind.expected_status();
+        is_expected.then(|| (reply.ended, call.kid.as_deref().unwrap_or("(no kid)")))
+    })
 }
 
 fn by_number(calls: &[ProviderCall]) -> HashMap<u64, Vec<&ProviderCall>> {
@@ -132,14 +161,31 @@ fn accepted<'a>(calls: &'a [&ProviderCall]) -> impl Iterator<Item = &'a Provider
 fn loss_reason(reply: &ClientReply, calls: &[&ProviderCall]) -> Option<String> {
     match &reply.outcome {
         ReplyOutcome::NoReply(reason) => return Some(format!("no reply: {reason}")),
-        ReplyOutcome::Status(200) => {}
+        ReplyOutcome::Status(status) if *status == reply.kind.expected_status() => {}
         ReplyOutcome::Status(status) => return Some(format!("reply had status {status}")),
+    }
+    if reply.kind != RequestKind::Valid {
+        return wrong_400_reason(reply, calls);
     }
     match accepted(calls).next().map(|call| call.body) {
         Some(BodyCheck::Intact) => None,
         Some(BodyCheck::Clear) => Some("the provider received it as plaintext".to_owned()),
         Some(_) => Some("the provider opened a different body".to_owned()),
         None => Some("reply had status 200, but the provider never received the request".to_owned()),
+    }
+}
+
+/// Returns why the reply to a wrong request is not the provider's ordinary 400. Of several attempts the last
+/// one counts, because a key can vanish while the provider refuses the request for another reason.
+fn wrong_400_reason(reply: &ClientReply, calls: &[&ProviderCall]) -> Option<String> {
+    let Some(last) = calls.iter().rev().find(|call| call.is_ordinary_400()) else {
+        return Some("reply had status 400, but the provider never opened the request".to_owned());
+    };
+    match last.body {
+        BodyCheck::Intact if reply.body == Some(last.response) => None,
+        BodyCheck::Intact => Some("the reply's body is not the body that the provider sent".to_owned()),
+        BodyCheck::Clear => Some("the provider received it as plaintext".to_owned()),
+        _ => Some("the provider opened a different body".to_owned()),
     }
 }
 
@@ -160,9 +206,11 @@ fn latencies(replies: &[ClientReply], events: &[Event]) -> (Vec<Duration>, Vec<D
     let (outside, inside): (Vec<_>, Vec<_>) = replies
         .iter()
         .partition(|reply| !periods.iter().any(|(begin, end)| reply.due <= *end && reply.ended >= *begin));
-    let times =
-        |replies: Vec<&ClientReply>| replies.iter().map(|reply| reply.ended.saturating_sub(reply.due)).collect();
-    (times(outside), times(inside))
+    (latencies_of(&outside), latencies_of(&inside))
+}
+
+fn latencies_of(replies: &[&ClientReply]) -> Vec<Duration> {
+    replies.iter().map(|reply| reply.ended.saturating_sub(reply.due)).collect()
 }
 
 fn disturbed_periods(events: &[Event]) -> Vec<(Duration, Duration)> {
@@ -182,7 +230,8 @@ fn disturbed_periods(events: &[Event]) -> Vec<(Duration, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::testing::{call, event, ms, observations, reply};
+    use crate::drill::observations::BodyDigest;
+    use crate::drill::testing::{call, event, ms, observations, reply, reply_to_wrong};
 
     #[test]
     fn a_request_with_a_200_that_was_opened_once_is_not_lost() {
@@ -224,6 +273,78 @@ mod tests {
         );
         assert_eq!(score.lost[5].attempts, ["400 key not published a"]);
         assert_eq!(score.lost[5].gateway.as_deref(), Some("no record"));
+    }
+
+    #[test]
+    fn a_wrong_request_is_lost_unless_it_gets_the_provider_s_400_byte_for_byte() {
+        let mut observations = observations();
+        let wrong = |number, status| reply_to_wrong(number, 0, 1, ReplyOutcome::Status(status));
+        let another_body = Some(BodyDigest::of(b"{ }"));
+        observations.replies.extend([
+            wrong(10, 400),
+            wrong(11, 400),
+            wrong(12, 400),
+            wrong(13, 400),
+            wrong(14, 200),
+            wrong(15, 502),
+            ClientReply { body: another_body, ..wrong(16, 400) },
+            wrong(17, 400),
+            reply(18, 0, 1, ReplyOutcome::Status(400)),
+        ]);
+        let first_of_two = ProviderCall { response: BodyDigest::of(b"{ }"), ..call(11, 400, "a", BodyCheck::Intact) };
+        observations.calls.extend([
+            call(10, 400, "a", BodyCheck::UnknownKey),
+            call(10, 400, "b", BodyCheck::Intact),
+            first_of_two,
+            call(11, 400, "b", BodyCheck::Intact),
+            call(12, 400, "a", BodyCheck::UnknownKey),
+            call(13, 400, "a", BodyCheck::Altered),
+            call(14, 400, "a", BodyCheck::Intact),
+            call(16, 400, "a", BodyCheck::Intact),
+            call(17, 400, "a", BodyCheck::Clear),
+            call(18, 400, "a", BodyCheck::UnknownKey),
+        ]);
+        let score = Score::of(&observations);
+        let reasons: Vec<_> = score.lost.iter().map(|lost| (lost.number, lost.reason.as_str())).collect();
+        assert_eq!(
+            reasons,
+            [
+                (12, "reply had status 400, but the provider never opened the request"),
+                (13, "the provider opened a different body"),
+                (14, "reply had status 200"),
+                (15, "reply had status 502"),
+                (16, "the reply's body is not the body that the provider sent"),
+                (17, "the provider received it as plaintext"),
+                (18, "reply had status 400"),
+            ]
+        );
+        assert_eq!(score.duplicated, 0, "a 400 that the provider sent twice is not a duplicate");
+    }
+
+    #[test]
+    fn ordinary_400s_are_slow_if_their_p99_is_more_than_50_ms_above_the_others() {
+        let is_slow = |latency| {
+            let mut observations = observations();
+            // The slowest of the other requests takes 140 ms.
+            observations.replies.push(reply_to_wrong(10, 1000, 1000 + latency, ReplyOutcome::Status(400)));
+            let score = Score::of(&observations);
+            assert_eq!(score.p99_of_400s_and_others(), Some((ms(latency), ms(140))));
+            score.has_slow_400s()
+        };
+        assert_eq!([1, 190, 191, 5000].map(is_slow), [false, false, true, true]);
+        let score = Score::of(&observations());
+        assert_eq!((score.latency_of_400s, score.latency_of_others, score.has_slow_400s()), (None, None, false));
+    }
+
+    #[test]
+    fn a_key_is_in_use_also_when_it_opened_a_request_that_got_an_ordinary_400() {
+        let mut observations = observations();
+        observations.events.push(event(2600, Change::Cut("c".into())));
+        observations.replies.push(reply_to_wrong(10, 2700, 2710, ReplyOutcome::Status(400)));
+        observations.calls.push(call(10, 400, "c", BodyCheck::Intact));
+        let score = Score::of(&observations);
+        assert_eq!((score.published, score.adoption.unwrap().count), (2, 2));
+        assert_eq!(opened_requests(&observations).last(), Some((ms(2710), "c")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::request_kind::RequestKind;
 use super::{Config, DrillError, Target, load};
 use crate::app::{App, Dependencies};
 use crate::clock::Clock;
@@ -93,8 +94,8 @@ pub(super) async fn wait_until_reachable(
     let deadline = clock.now() + REACH_TIMEOUT;
     let mut last_error = None;
     while clock.now() < deadline {
-        let probe =
-            client.post(load::endpoint_url(gateway)).header(CONTENT_TYPE, "application/json").timeout(REACH_TIMEOUT);
+        let url = load::endpoint_url(gateway, RequestKind::Valid);
+        let probe = client.post(url).header(CONTENT_TYPE, "application/json").timeout(REACH_TIMEOUT);
         match probe.body(r#"{"credentials_token":"sandbox-credentials-1"}"#).send().await {
             Ok(reply) if reply.status() == 200 => return Ok(()),
             Ok(_) => last_error = None,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::events::{Change, Event};
-use super::observations::{BodyCheck, ClientReply, Observations, ProviderCall, ReplyOutcome};
+use super::observations::{BodyCheck, BodyDigest, ClientReply, Observations, ProviderCall, ReplyOutcome};
+use super::request_kind::RequestKind;
 use super::target::GatewayRecord;
 
 pub(super) fn ms(milliseconds: u64) -> Duration {
@@ -11,11 +12,17 @@ pub(super) fn ms(milliseconds: u64) -> Duration {
 }
 
 pub(super) fn reply(number: u64, due: u64, ended: u64, outcome: ReplyOutcome) -> ClientReply {
-    ClientReply { number, due: ms(due), ended: ms(ended), outcome }
+    let body = matches!(outcome, ReplyOutcome::Status(_)).then(|| BodyDigest::of(b"{}"));
+    ClientReply { number, kind: RequestKind::Valid, due: ms(due), ended: ms(ended), outcome, body }
+}
+
+/// The reply to a request that the provider must refuse with 400.
+pub(super) fn reply_to_wrong(number: u64, due: u64, ended: u64, outcome: ReplyOutcome) -> ClientReply {
+    ClientReply { kind: RequestKind::WrongLetter, ..reply(number, due, ended, outcome) }
 }
 
 pub(super) fn call(number: u64, status: u16, kid: &str, body: BodyCheck) -> ProviderCall {
-    ProviderCall { number: Some(number), status, kid: Some(kid.to_owned()), body }
+    ProviderCall { number: Some(number), status, kid: Some(kid.to_owned()), body, response: BodyDigest::of(b"{}") }
 }
 
 pub(super) fn event(at: u64, change: Change) -> Event {

@@ -49,6 +49,7 @@ async fn handle_call(state: &Arc<SandboxState>, request: Request<Incoming>) -> i
         }
     };
     call.status = response.status;
+    call.response = Bytes::from(response.body.to_string());
     lock(&state.received).push(call);
     ApiFault::deliver(&faults, response, &state.clock).await
 }

@@ -43,6 +43,8 @@ pub struct Received {
     /// The body after opening, or plain JSON as received. Empty if the body was refused before it was opened
     /// (401, 413, 415) or could not be opened.
     pub plaintext: Bytes,
+    /// The body of the response before an armed fault slows it down or breaks it off.
+    pub(crate) response: Bytes,
 }
 
 /// The properties of an opened message.
@@ -73,6 +75,7 @@ impl Received {
             opened: None,
             unopened: None,
             plaintext: Bytes::new(),
+            response: Bytes::new(),
         }
     }
 
@@ -89,7 +92,7 @@ impl Received {
 
     /// A plain body shares its memory with `wire`.
     fn bytes(&self) -> usize {
-        self.wire.len() + self.opened.as_ref().map_or(0, |_| self.plaintext.len())
+        self.wire.len() + self.opened.as_ref().map_or(0, |_| self.plaintext.len()) + self.response.len()
     }
 }
 

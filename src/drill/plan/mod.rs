@@ -67,7 +67,7 @@ pub fn plan(scenario: Scenario, duration: Duration, seed: u64) -> Vec<PlannedSte
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut steps = match scenario {
         Scenario::Overlap => overlap(duration),
-        Scenario::HardCut => hard_cut(duration),
+        Scenario::HardCut | Scenario::Noisy400 => hard_cut(duration),
         Scenario::JwksOutage => vec![
             step(duration.mul_f64(OUTAGE.0), Action::StartOutage(key_set_fault(&mut rng))),
             step(duration.mul_f64(OUTAGE.1), Action::EndOutage),

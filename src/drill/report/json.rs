@@ -33,6 +33,8 @@ pub(super) fn document(report: &Report) -> Value {
         "adoption": score.adoption.map(quantiles),
         "latency_calm": score.latency_normal.map(quantiles),
         "latency_during_faults": score.latency_during_faults.map(quantiles),
+        "latency_of_400s": score.latency_of_400s.map(quantiles),
+        "latency_of_others": score.latency_of_others.map(quantiles),
         "key_set_requests": score.key_set_fetches,
         "token_requests": score.token_requests,
         "lost_requests": score.lost.iter().take(MAX_LISTED).map(|lost| json!({
@@ -73,7 +75,7 @@ fn ms(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{failed, report};
+    use super::super::tests::{failed, noisy, report};
     use super::*;
     use crate::drill::testing::observations;
 
@@ -86,6 +88,15 @@ mod tests {
         assert_eq!(document["adoption"], json!({ "count": 1, "p50_ms": 130.0, "p99_ms": 130.0, "max_ms": 130.0 }));
         assert_eq!(document["events"][0]["change"], "cut");
         assert_eq!(document["timeline"]["keys"][1]["published_ms"], 2000.0);
+    }
+
+    #[test]
+    fn the_document_has_the_latencies_of_noisy_400_and_null_for_the_other_scenarios() {
+        let latencies = |document: Value| {
+            [&document["latency_of_400s"], &document["latency_of_others"]].map(|latency| latency["p99_ms"].clone())
+        };
+        assert_eq!(latencies(document(&report(&noisy(7)))), [json!(7.0), json!(140.0)]);
+        assert_eq!(latencies(document(&report(&observations()))), [Value::Null, Value::Null]);
     }
 
     #[test]

@@ -49,9 +49,9 @@ pub struct Report {
 /// Whether the gateway passed, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// No request was lost or duplicated.
+    /// No request was lost or duplicated, and ordinary 400s were fast enough.
     Pass(String),
-    /// A request was lost or duplicated, or the drill could not observe enough.
+    /// A request was lost or duplicated, ordinary 400s were too slow, or the drill could not observe enough.
     Fail(String),
 }
 
@@ -117,7 +117,7 @@ impl Report {
         let score = &self.score;
         let known = |count: Option<usize>| count.map_or_else(|| "not known".to_owned(), |count| count.to_string());
         let keys_used = score.adoption.map_or(0, |adoption| adoption.count);
-        vec![
+        let mut rows = vec![
             ("requests", score.requests.to_string()),
             ("lost", score.lost.len().to_string()),
             ("duplicated", score.duplicated.to_string()),
@@ -130,7 +130,12 @@ impl Report {
             ("latency during faults", quantiles(score.latency_during_faults)),
             ("key set requests", score.key_set_fetches.to_string()),
             ("token requests", score.token_requests.to_string()),
-        ]
+        ];
+        if score.latency_of_400s.is_some() {
+            rows.push(("latency of ordinary 400s", quantiles(score.latency_of_400s)));
+            rows.push(("latency of the others", quantiles(score.latency_of_others)));
+        }
+        rows
     }
 }
 
@@ -171,6 +176,13 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
             "the gateway did not request the key set during the outage; use a longer duration".to_owned(),
         );
     }
+    let p99s = score.p99_of_400s_and_others();
+    let p99s = p99s.map(|(of_400s, others)| {
+        format!("p99 of ordinary 400s {}, of the others {}", milliseconds(of_400s), milliseconds(others))
+    });
+    if let Some(p99s) = p99s.as_ref().filter(|_| score.has_slow_400s()) {
+        return Verdict::Fail(format!("{p99s}: ordinary 400s may be at most 50 ms slower"));
+    }
     let kinds: [(&str, usize); 4] = [
         ("rotation", count(|change| matches!(change, Change::Rotated(_)))),
         ("hard cut", cuts),
@@ -182,7 +194,8 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
         .filter(|(_, count)| *count > 0)
         .map(|(kind, count)| format!("{count} {kind}{}", if *count == 1 { "" } else { "s" }))
         .collect();
-    Verdict::Pass(format!("{requests} requests, {}: none lost, none duplicated", events_by_kind.join(", ")))
+    let p99s = p99s.map(|p99s| format!(", {p99s}")).unwrap_or_default();
+    Verdict::Pass(format!("{requests} requests, {}: none lost, none duplicated{p99s}", events_by_kind.join(", ")))
 }
 
 fn quantiles(quantiles: Option<Quantiles>) -> String {
@@ -204,7 +217,8 @@ pub(super) mod tests {
     use super::*;
     use crate::drill::Target;
     use crate::drill::observations::ReplyOutcome;
-    use crate::drill::testing::{observations, reply};
+    use crate::drill::observations::{BodyCheck, ClientReply};
+    use crate::drill::testing::{call, observations, reply, reply_to_wrong};
 
     pub(super) fn report(observations: &Observations) -> Report {
         let config = Config {
@@ -217,6 +231,15 @@ pub(super) mod tests {
         Report::new(&config, "http://127.0.0.1:1/", "http://127.0.0.1:2", observations)
     }
 
+    /// The observations of a drill with an ordinary 400 that took this many milliseconds.
+    pub(super) fn noisy(latency: u64) -> Observations {
+        let mut observations = observations();
+        let reply = reply_to_wrong(4, 2600, 2600 + latency, ReplyOutcome::Status(400));
+        observations.replies.push(ClientReply { ended: reply.due + Duration::from_millis(latency), ..reply });
+        observations.calls.push(call(4, 400, "b", BodyCheck::Intact));
+        observations
+    }
+
     pub(super) fn failed() -> Report {
         let mut observations = observations();
         observations.replies.push(reply(9, 3000, 3001, ReplyOutcome::NoReply("<script>alert(\"&'\")</script>".into())));
@@ -227,6 +250,16 @@ pub(super) mod tests {
     fn a_pass_counts_the_requests_and_the_events() {
         let expected = Verdict::Pass("4 requests, 1 hard cut: none lost, none duplicated".into());
         assert_eq!(report(&observations()).verdict, expected);
+    }
+
+    #[test]
+    fn the_verdict_of_noisy_400_depends_on_the_latency_of_the_400s() {
+        let p99s = |of_400s| format!("p99 of ordinary 400s {of_400s}, of the others 140 ms");
+        let verdict = report(&noisy(190)).verdict;
+        let counts = "5 requests, 1 hard cut: none lost, none duplicated";
+        assert_eq!(verdict, Verdict::Pass(format!("{counts}, {}", p99s("190 ms"))));
+        let verdict = report(&noisy(191)).verdict;
+        assert_eq!(verdict, Verdict::Fail(format!("{}: ordinary 400s may be at most 50 ms slower", p99s("191 ms"))));
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn lost(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{failed, report};
+    use super::super::tests::{failed, noisy, report};
     use super::*;
     use crate::drill::events::Change;
     use crate::drill::testing::{event, observations};
@@ -160,6 +160,19 @@ mod tests {
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} in\n{text}");
         }
+        assert!(!text.contains("400s"), "{text}");
+    }
+
+    #[test]
+    fn the_text_has_the_latencies_of_noisy_400() {
+        let text = report(&noisy(7)).to_string();
+        for line in [
+            "  latency of ordinary 400s    p50 7.0 ms, p99 7.0 ms, max 7.0 ms",
+            "  latency of the others       p50 5.0 ms, p99 140 ms, max 140 ms",
+        ] {
+            assert!(text.lines().any(|printed| printed == line), "{line} in\n{text}");
+        }
+        assert!(text.ends_with(", p99 of ordinary 400s 7.0 ms, of the others 140 ms\n"), "{text}");
     }
 
     #[test]

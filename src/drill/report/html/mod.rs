@@ -101,7 +101,7 @@ fn write_lost(page: &mut String, report: &Report) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{failed, report};
+    use super::super::tests::{failed, noisy, report};
     use crate::drill::events::Change;
     use crate::drill::observations::ReplyOutcome;
     use crate::drill::testing::{event, observations, reply};
@@ -122,6 +122,18 @@ mod tests {
             assert!(page.contains(part), "{part} in\n{page}");
         }
         assert!(!page.contains("class=\"lost\""));
+    }
+
+    #[test]
+    fn the_page_has_the_latencies_of_noisy_400() {
+        let page = report(&noisy(191)).to_html();
+        for part in [
+            "<b>FAIL</b> p99 of ordinary 400s 191 ms, of the others 140 ms",
+            "<tr><th>latency of ordinary 400s</th><td>p50 191 ms, p99 191 ms, max 191 ms</td></tr>",
+            "<tr><th>latency of the others</th><td>p50 5.0 ms, p99 140 ms, max 140 ms</td></tr>",
+        ] {
+            assert!(page.contains(part), "{part} in\n{page}");
+        }
     }
 
     #[test]
