@@ -46,6 +46,27 @@ fn a_short_hard_cut_drill_loses_no_request_and_writes_its_reports() {
     assert!(page.contains(&format!("<b>PASS</b> {verdict}")));
 }
 
+#[test]
+fn ordinary_400s_during_hard_cuts_are_relayed_unchanged_and_without_delay() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("report.json").to_str().unwrap().to_owned();
+    let command = ["drill", "--scenario", "noisy-400", "--duration", "5s", "--seed", "1", "--json", &json];
+    let output = run(&command, b"");
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
+
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!((count("requests"), count("lost"), count("duplicated")), (750, 0, 0));
+    // Eight are planned, but a busy machine generates keys slowly.
+    assert!(count("keys_published") >= 5, "{printed}");
+    assert!(count("sealed_with_a_retired_key") >= 5, "{printed}");
+    let latency = |of: &str| (report[of]["count"].as_u64().unwrap(), report[of]["p99_ms"].as_f64().unwrap());
+    let ((of_400s, p99_of_400s), (others, p99_of_others)) = (latency("latency_of_400s"), latency("latency_of_others"));
+    assert_eq!((of_400s, others), (375, 375));
+    assert!(p99_of_400s <= p99_of_others + 50.0, "{printed}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_replies_without_forwarding_fails_the_drill() {
     let fake_gateway = MockServer::start().await;
