@@ -11,6 +11,7 @@ use url::Url;
 
 use super::failure::Failure;
 use super::output;
+use super::sandbox::not_started;
 use super::signals::Signals;
 use crate::clock::Clock;
 use crate::config::Environment;
@@ -53,6 +54,9 @@ pub(super) struct Arguments {
     /// With --gateway: address of the sandbox's management interface
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091", requires = "gateway")]
     management: SocketAddr,
+    /// With --gateway: allow a management address that other hosts can reach, without a credential
+    #[arg(long, requires = "gateway")]
+    allow_remote_management: bool,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -74,6 +78,7 @@ async fn execute(arguments: &Arguments) -> Result<(), Failure> {
     let json = arguments.json.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
     let report = drill(arguments).await.map_err(|error| match error {
         DrillError::GatewayEnded => Failure::new(error),
+        DrillError::Sandbox(error) => not_started(error),
         other => Failure::unavailable(error_chain::chain(&other)),
     })?;
     output::text(&report);
@@ -87,9 +92,9 @@ async fn execute(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {
-    let Arguments { scenario, rate, duration, listen, management, .. } = *arguments;
+    let Arguments { scenario, rate, duration, listen, management, allow_remote_management, .. } = *arguments;
     let target = match arguments.gateway.clone() {
-        Some(gateway) => Target::External { gateway, listen, management },
+        Some(gateway) => Target::External { gateway, listen, management, allow_remote_management },
         None => Target::InProcess,
     };
     let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u16(..)));

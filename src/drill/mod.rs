@@ -145,6 +145,8 @@ pub enum Target {
         listen: SocketAddr,
         /// The address of the sandbox's management interface.
         management: SocketAddr,
+        /// Whether other hosts may reach `management`.
+        allow_remote_management: bool,
     },
 }
 

@@ -63,9 +63,10 @@ pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Res
         options.max_age = SHORT_MAX_AGE;
         options.token_lifetime = config.duration + TOKEN_OUTLIVES;
     }
-    if let Target::External { gateway, listen, management } = &config.target {
+    if let Target::External { gateway, listen, management, allow_remote_management } = &config.target {
         options.address = *listen;
         options.management = *management;
+        options.allow_remote_management = *allow_remote_management;
         options.client_secret = Some(EXTERNAL_SECRET.to_owned());
         let sandbox = Sandbox::start(options).await?;
         return Ok(RunningTarget { sandbox, gateway: gateway.clone(), app: None, gateway_records });

@@ -1,21 +1,33 @@
 //! Keeps web pages away from the management interface.
 //!
 //! The interface returns private keys and the plaintext of every call, so a web page that is open in a
-//! browser on the same machine must not reach it. A page can reach a loopback port in two ways. A
-//! cross-origin request carries `Origin`. A host name of the page's own that resolves to 127.0.0.1 (DNS
-//! rebinding) appears in `Host`. Requests with either sign are refused. Command-line clients and test suites
-//! send neither.
+//! browser on the same machine must not reach it. A page can reach a loopback port in three ways. A
+//! cross-origin request by script carries `Origin`. A link, a form or an embedded resource carries no `Origin`
+//! if its method is GET, but browsers send `Sec-Fetch-Site`. A host name of the page's own that resolves to
+//! 127.0.0.1 (DNS rebinding) appears in `Host`. Requests with one of these signs are refused. Command-line
+//! clients and test suites send none.
+//!
+//! A page of another port of the same host is `same-site`. It is refused too, because it belongs to another
+//! program.
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use http::header::{HOST, ORIGIN};
+use http::header::{HOST, HeaderName, ORIGIN};
 use http::uri::Authority;
+
+/// Fetch Metadata Request Headers (W3C), section 2.3. A person who types the address causes `none`, and the
+/// interface's own documents cause `same-origin`.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses requests that only a browser sends. The error is the text of the refusal.
 pub(super) fn admit(headers: &HeaderMap, bound: IpAddr) -> Result<(), &'static str> {
     if headers.contains_key(ORIGIN) {
         return Err("requests with an Origin header are refused: the management interface is not for web pages");
+    }
+    if headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "none" && site != "same-origin") {
+        return Err("requests that another site or program caused are refused (Sec-Fetch-Site): the management \
+                    interface is not for web pages; enter its address by hand");
     }
     let mut values = headers.get_all(HOST).iter();
     let (Some(host), None) = (values.next(), values.next()) else {
@@ -57,6 +69,16 @@ mod tests {
         for origin in ["https://evil.example", "null", &url] {
             let request = sandbox.http.post(format!("{url}/rotate"));
             assert_eq!(send(request.header(ORIGIN, origin)).await.status, 403);
+        }
+        for site in ["cross-site", "same-site", "Cross-Site", "", "none, cross-site"] {
+            let request = sandbox.http.get(format!("{url}/keys/private"));
+            assert_eq!(send(request.header(SEC_FETCH_SITE, site)).await.status, 403, "{site}");
+        }
+        let request = sandbox.http.get(format!("{url}/keys/private")).header(SEC_FETCH_SITE, "none");
+        assert_eq!(send(request.header(SEC_FETCH_SITE, "cross-site")).await.status, 403);
+        for site in ["none", "same-origin"] {
+            let request = sandbox.http.get(format!("{url}/"));
+            assert_eq!(send(request.header(SEC_FETCH_SITE, site)).await.status, 200, "{site}");
         }
         assert_eq!(sandbox.jwks().await.ok()["keys"].as_array().unwrap().len(), 1);
         for host in ["localhost", "LOCALHOST:1", "[::1]:80", &format!("127.0.0.1:{port}")] {

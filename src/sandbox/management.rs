@@ -1,5 +1,8 @@
 //! The management interface: the methods of [`Sandbox`](super::Sandbox) over HTTP, for people and for test
 //! suites in other languages.
+//!
+//! It asks for no credential: its caller is on the same host. An address that other hosts can reach must be
+//! allowed explicitly, and web pages are refused ([`host_check`]).
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -57,10 +60,41 @@ pub(super) async fn respond(
     request: Request<Incoming>,
 ) -> io::Result<Response<ScriptedBody>> {
     let (head, body) = request.into_parts();
-    if let Err(message) = host_check::admit(&head.headers, addresses.management.ip()) {
-        return Ok(error_response(StatusCode::FORBIDDEN, message).into_response());
+    let result = match host_check::admit(&head.headers, addresses.management.ip()) {
+        Ok(()) => dispatch(&state, addresses, &head.method, &head.uri, body).await,
+        Err(message) => Err(error_response(StatusCode::FORBIDDEN, message)),
+    };
+    let mut response = result.unwrap_or_else(ApiResponse::into_response);
+    // A plaintext must not run as a script in a page that embeds it.
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// Refuses an address that other hosts can reach unless it is allowed.
+pub(super) fn check_address(address: SocketAddr, allow_remote: bool) -> io::Result<()> {
+    if allow_remote || !is_remote(address) {
+        return Ok(());
     }
-    Ok(dispatch(&state, addresses, &head.method, &head.uri, body).await.unwrap_or_else(|error| error.into_response()))
+    let message = format!(
+        "the management address {address} is not loopback: any host that can connect would get the sandbox's private \
+         keys and the plaintext of every request; use a loopback address such as 127.0.0.1:8091, or set \
+         --allow-remote-management (allow_remote_management in Options)"
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+/// A warning if other hosts can reach `address`.
+pub(super) fn remote_warning(address: SocketAddr) -> Option<String> {
+    is_remote(address).then(|| {
+        format!(
+            "the management interface listens on {address}, which is not loopback: any host that can connect gets the \
+             private keys and the plaintext of every request, without a credential"
+        )
+    })
+}
+
+fn is_remote(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
 }
 
 async fn dispatch(
@@ -198,6 +232,7 @@ mod tests {
     use super::*;
     use crate::jose;
     use crate::sandbox::testing::TestSandbox;
+    use crate::sandbox::{Options, Sandbox};
 
     #[tokio::test]
     async fn the_index_says_that_the_sandbox_is_not_real_and_lists_the_operations() {
@@ -265,6 +300,48 @@ mod tests {
         assert_eq!(*jose::open(&message, &[key]).unwrap().plaintext, b"{\"a\":1}");
         let public = sandbox.jwks().await.ok();
         assert!(set["keys"][0]["d"].is_string() && public["keys"][0].get("d").is_none());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_other_hosts_can_reach_must_be_allowed() {
+        let start = |address: &str, allow_remote_management| {
+            let management = address.parse().unwrap();
+            Sandbox::start(Options { management, allow_remote_management, ..Options::default() })
+        };
+        for address in ["0.0.0.0:0", "192.0.2.1:0", "[::]:0", "[2001:db8::1]:0", "[::ffff:192.0.2.1]:0"] {
+            let error = start(address, false).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{address}");
+            let message = error.to_string();
+            assert!(message.contains(address) && message.contains("--allow-remote-management"), "{message}");
+        }
+        let remote = start("0.0.0.0:0", true).await.unwrap();
+        let warning = remote.remote_management_warning().unwrap();
+        assert!(warning.contains("0.0.0.0:") && warning.contains("private keys"), "{warning}");
+        for allowed in [false, true] {
+            let local = start("127.0.0.1:0", allowed).await.unwrap();
+            assert_eq!(local.remote_management_warning(), None);
+        }
+        for address in ["127.0.0.2:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            check_address(address.parse().unwrap(), false).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn no_response_may_be_read_as_another_media_type() {
+        let sandbox = TestSandbox::start().await;
+        sandbox.get("/v0/bank/available").await.ok();
+        for (target, status) in [("/", 200), ("/received/last/body", 200), ("/nothing", 404), ("/received/9/body", 404)]
+        {
+            let reply = sandbox.manage(Method::GET, target).await;
+            assert_eq!(
+                (reply.status.as_u16(), reply.header("x-content-type-options")),
+                (status, "nosniff"),
+                "{target}"
+            );
+        }
+        let refused = sandbox.http.get(sandbox.handle.management_url()).header("origin", "https://evil.example");
+        let refused = crate::sandbox::testing::send(refused).await;
+        assert_eq!((refused.status.as_u16(), refused.header("x-content-type-options")), (403, "nosniff"));
     }
 
     #[tokio::test]

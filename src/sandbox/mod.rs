@@ -100,11 +100,17 @@ impl Sandbox {
     /// Binds both listeners, generates the first key and starts to serve.
     ///
     /// # Errors
-    /// If an address cannot be bound (the error names the address), or if the key cannot be generated.
+    /// If an address cannot be bound (the error names the address), or if the key cannot be generated. The
+    /// kind is [`io::ErrorKind::InvalidInput`] if the management address is not loopback and
+    /// [`Options::allow_remote_management`] is false.
     pub async fn start(options: Options) -> io::Result<Self> {
+        management::check_address(options.management, options.allow_remote_management)?;
         let provider = bind(options.address).await?;
         let management = bind(options.management).await?;
         let addresses = Addresses { provider: provider.local_addr()?, management: management.local_addr()? };
+        if let Some(warning) = management::remote_warning(addresses.management) {
+            tracing::warn!("sandbox: {warning}");
+        }
         let state = Arc::new(SandboxState::new(
             options.client_id.unwrap_or_else(|| CLIENT_ID.to_owned()),
             Secret::new(options.client_secret.unwrap_or_else(random_secret)),
@@ -137,6 +143,12 @@ impl Sandbox {
     #[must_use]
     pub fn management_url(&self) -> String {
         format!("http://{}", self.addresses.management)
+    }
+
+    /// A warning for people if other hosts can reach the management interface.
+    #[must_use]
+    pub fn remote_management_warning(&self) -> Option<String> {
+        management::remote_warning(self.addresses.management)
     }
 
     /// The `client_id` that token requests must use.

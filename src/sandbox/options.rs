@@ -20,6 +20,9 @@ pub struct Options {
     pub address: SocketAddr,
     /// The address of the management interface. Default: a free port on 127.0.0.1.
     pub management: SocketAddr,
+    /// Whether `management` may be an address that other hosts can reach. They then get private keys and the
+    /// plaintext of every call without a credential. Default: false.
+    pub allow_remote_management: bool,
     /// The `client_id` of the only client. Default: `sandbox-client`.
     pub client_id: Option<String>,
     /// The secret of that client. Default: random.
@@ -38,6 +41,7 @@ impl Default for Options {
         Self {
             address: loopback,
             management: loopback,
+            allow_remote_management: false,
             client_id: None,
             client_secret: None,
             token_lifetime: TOKEN_LIFETIME,
@@ -52,6 +56,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("address", &self.address)
             .field("management", &self.management)
+            .field("allow_remote_management", &self.allow_remote_management)
             .field("client_id", &self.client_id)
             .field("token_lifetime", &self.token_lifetime)
             .field("max_age", &self.max_age)

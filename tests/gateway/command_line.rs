@@ -21,6 +21,24 @@ fn without_a_command_the_first_steps_are_printed() {
 }
 
 #[test]
+fn a_management_address_that_other_hosts_can_reach_must_be_allowed() {
+    let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--management", "0.0.0.0:0"];
+    let drill = ["drill", "--scenario", "hard-cut", "--gateway", "http://127.0.0.1:1"];
+    let drill = [&drill[..], &["--listen", "127.0.0.1:0", "--management", "[::]:0"]].concat();
+    for (arguments, address) in [(&arguments[..], "0.0.0.0:0"), (&drill, "[::]:0")] {
+        let output = run(arguments, b"");
+        let message = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(78), ""), "{message}");
+        assert!(message.contains(&format!("the management address {address} is not loopback")), "{message}");
+        assert!(message.contains("--allow-remote-management"), "{message}");
+    }
+    let mut sandbox = Running::spawn(command(&[&arguments[..], &["--allow-remote-management"]].concat()));
+    let first = sandbox.line_with("");
+    assert!(first.starts_with("WARNING: the management interface listens on 0.0.0.0:"), "{first}");
+    sandbox.line_with("This is a sandbox");
+}
+
+#[test]
 fn the_chain_demo_prints_what_the_egress_received() {
     let output = run(&["demo", "--topology", "chain", "--once"], b"");
     let printed = text(&output.stdout);

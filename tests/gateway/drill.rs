@@ -121,7 +121,12 @@ async fn drill_as_external_gateway(change: impl FnOnce(&mut jwe_gateway::config:
             rate: 50,
             duration: Duration::from_secs(2),
             seed: 1,
-            target: Target::External { gateway, listen: any_port, management: any_port },
+            target: Target::External {
+                gateway,
+                listen: any_port,
+                management: any_port,
+                allow_remote_management: false,
+            },
         },
         Clock::system(),
     )
