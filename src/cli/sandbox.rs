@@ -62,9 +62,9 @@ fn greeting(sandbox: &Sandbox, arguments: &Arguments) -> String {
     let secrets = arguments.secrets.as_ref();
     let secrets = secrets.map(|directory| format!("  secrets     {}\n", directory.display())).unwrap_or_default();
     let warning = sandbox.remote_management_warning();
-    let warning = warning.map(|warning| format!("WARNING: {warning}\n\n")).unwrap_or_default();
+    let warning = warning.map(|warning| format!("\n\nWARNING: {warning}")).unwrap_or_default();
     format!(
-        "{warning}{banner}\n\n  provider    {url}\n  management  {management}\n  client id   {id}\n  secret      {secret}\n{secrets}\n\
+        "{banner}{warning}\n\n  provider    {url}\n  management  {management}\n  client id   {id}\n  secret      {secret}\n{secrets}\n\
          run a gateway in front of it:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run --upstream {url} --client-id {id}\n\n\
          list what it received:\n\n  curl -s {management}/received\n\n"
     )

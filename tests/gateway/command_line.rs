@@ -34,8 +34,8 @@ fn a_management_address_that_other_hosts_can_reach_must_be_allowed() {
     }
     let mut sandbox = Running::spawn(command(&[&arguments[..], &["--allow-remote-management"]].concat()));
     let first = sandbox.line_with("");
-    assert!(first.starts_with("WARNING: the management interface listens on 0.0.0.0:"), "{first}");
-    sandbox.line_with("This is a sandbox");
+    assert!(first.starts_with("This is a sandbox"), "{first}");
+    sandbox.line_with("WARNING: the management interface listens on 0.0.0.0:");
 }
 
 #[test]
