@@ -4,7 +4,13 @@
 //! Rejected entries are left out: a private key that was published by mistake must not be written to disk.
 //!
 //! A set from the file is checked like a fetched one. Its age counts from the fetch, also across the restart. The
-//! wall clock measures it, because two processes share no other clock.
+//! wall clock measures it, because two processes share no other clock. If the fetch lies in the future, the clock was
+//! wrong or the file was planted. The age is then unknown, and the file is refused: an age of zero would keep a
+//! withdrawn key in use for as long as a new one.
+//!
+//! The keys of the file decide what can read the bodies. So the file must belong to the user of the process or to
+//! root, and no other user may write to it. The directory is not checked, because a volume of Kubernetes is often
+//! writable by all. Another user of such a directory can remove the file, but a file of their own is refused.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,6 +25,10 @@ use super::set::{KeySet, MAX_BYTES};
 use super::{FetchErrorKind, Keys, Source};
 use crate::error_chain::io_cause;
 use crate::transport_error;
+
+/// How far in the future the time of the fetch may be. A clock that is corrected while the gateway restarts goes back by
+/// less, and a set is used longer by at most this time.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Enough for the usable keys of a set of [`MAX_BYTES`], and the other fields.
 const MAX_FILE_BYTES: u64 = MAX_BYTES as u64 + 4096;
@@ -51,6 +61,27 @@ enum NotRestored {
     OtherSource,
     #[error("{0}")]
     NotGood(FetchErrorKind),
+    #[error("the keys were fetched {} s in the future: correct the clock, or delete the file", .0.as_secs())]
+    FromTheFuture(Duration),
+    #[cfg(unix)]
+    #[error(transparent)]
+    NotTrusted(#[from] NotTrusted),
+}
+
+/// Why another user can have written the file.
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NotTrusted {
+    #[error("it is not a regular file: delete it")]
+    NotRegular,
+    #[error(
+        "other users can write to the file (mode {mode:04o}): delete it, or check its keys and run chmod 600 on it"
+    )]
+    WritableByOthers { mode: u32 },
+    #[error(
+        "user {owner} owns the file, and the gateway runs as user {own}: delete it, or check its keys and change the owner"
+    )]
+    OtherOwner { owner: u32, own: u32 },
 }
 
 impl Keys {
@@ -62,7 +93,7 @@ impl Keys {
         let upstream = &*self.0.name;
         let restore = async {
             let (file, source) = (path.clone(), self.0.config.source.clone());
-            let read = tokio::task::spawn_blocking(move || read(&file, &source)).await;
+            let read = tokio::task::spawn_blocking(move || read(&file, &source, SystemTime::now())).await;
             match read.unwrap_or(Err(NotRestored::Io(io::ErrorKind::Interrupted))) {
                 Ok(last_good) => {
                     let mut state = self.state();
@@ -104,10 +135,10 @@ impl Keys {
     }
 }
 
-/// Reads the file. Its keys must come from `source`.
-fn read(path: &Path, source: &Source) -> Result<LastGood, NotRestored> {
+/// Reads the file. Its keys must come from `source`, before `now`.
+fn read(path: &Path, source: &Source, now: SystemTime) -> Result<LastGood, NotRestored> {
     let unreadable = |error: io::Error| NotRestored::Io(error.kind());
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_trusted(path)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
     let document: LastGoodFile = serde_json::from_slice(&bytes).map_err(|_| NotRestored::NotOurs)?;
@@ -115,8 +146,54 @@ fn read(path: &Path, source: &Source) -> Result<LastGood, NotRestored> {
         return Err(NotRestored::OtherSource);
     }
     let fetched = UNIX_EPOCH.checked_add(Duration::from_secs(document.fetched_at)).ok_or(NotRestored::NotOurs)?;
+    let ahead = fetched.duration_since(now).unwrap_or_default();
+    if ahead > CLOCK_TOLERANCE {
+        return Err(NotRestored::FromTheFuture(ahead));
+    }
     let set = KeySet::from_jwks(document.keys).map_err(NotRestored::NotGood)?;
     Ok(LastGood { set, fetched, lifetime: Duration::from_secs(document.lifetime_seconds) })
+}
+
+/// Opens the file and checks that no other user can have written it. The open file is checked and not the path, which
+/// can lead to another file a moment later.
+#[cfg(unix)]
+fn open_trusted(path: &Path) -> Result<File, NotRestored> {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+    use rustix::fs::OFlags;
+
+    // A named pipe that another user made would block the start without this flag.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let open = || {
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata))
+    };
+    let (file, metadata) = open().map_err(|error: io::Error| NotRestored::Io(error.kind()))?;
+    if !metadata.is_file() {
+        return Err(NotTrusted::NotRegular.into());
+    }
+    check_access(metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw())?;
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn open_trusted(path: &Path) -> Result<File, NotRestored> {
+    File::open(path).map_err(|error| NotRestored::Io(error.kind()))
+}
+
+/// Checks a file with this mode and owner for a process of user `own`.
+#[cfg(unix)]
+fn check_access(mode: u32, owner: u32, own: u32) -> Result<(), NotTrusted> {
+    const ROOT: u32 = 0;
+    const GROUP_AND_OTHERS_WRITE: u32 = 0o022;
+    if owner != own && owner != ROOT {
+        return Err(NotTrusted::OtherOwner { owner, own });
+    }
+    if mode & GROUP_AND_OTHERS_WRITE != 0 {
+        return Err(NotTrusted::WritableByOthers { mode: mode & 0o7777 });
+    }
+    Ok(())
 }
 
 /// Replaces the file atomically. Only the owner can read and write it: no other user must be able to replace the keys.
@@ -170,4 +247,28 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_no_other_user_can_write_is_trusted() {
+        const OWN: u32 = 1000;
+        for (mode, owner) in [(0o100_600, OWN), (0o100_644, OWN), (0o100_644, 0), (0o100_400, 0)] {
+            assert_eq!(check_access(mode, owner, OWN), Ok(()), "{mode:o} {owner}");
+        }
+        for mode in [0o100_602, 0o100_620, 0o100_666] {
+            let refused = check_access(mode, OWN, OWN);
+            assert_eq!(refused, Err(NotTrusted::WritableByOthers { mode: mode & 0o777 }), "{mode:o}");
+        }
+        let other = NotTrusted::OtherOwner { owner: 1001, own: OWN };
+        assert_eq!(check_access(0o100_600, 1001, OWN), Err(other));
+        assert_eq!(check_access(0o100_600, 1001, 0), Err(NotTrusted::OtherOwner { owner: 1001, own: 0 }));
+        assert_eq!(
+            other.to_string(),
+            "user 1001 owns the file, and the gateway runs as user 1000: delete it, or check its keys and change the owner"
+        );
+    }
 }

@@ -308,7 +308,7 @@ impl KeysState {
             self.first_seen.record([key]);
         }
         let lifetime = last_good.lifetime.min(self.config.max_lifetime);
-        // If the time lies in the future, one of the two clocks was wrong: the age of the set is unknown.
+        // A fetch that is some seconds ahead of a corrected clock has just happened. A later one was refused before.
         let age = wall.duration_since(last_good.fetched).unwrap_or(Duration::ZERO);
         self.store(set, now, age, lifetime, None);
         true

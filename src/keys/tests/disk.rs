@@ -103,10 +103,20 @@ async fn a_directory_that_cannot_be_written_fails_no_request() {
 
 /// The key that a gateway uses with this file while its provider is down.
 async fn key_from(content: impl FnOnce(&TestProvider) -> Value) -> Result<Option<String>, NoUsableKey> {
+    key_from_file_with_mode(0o600, content).await
+}
+
+/// The same for a file with this mode.
+async fn key_from_file_with_mode(
+    mode: u32,
+    content: impl FnOnce(&TestProvider) -> Value,
+) -> Result<Option<String>, NoUsableKey> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("last-good.json");
     let provider = TestProvider::start([ResponseTemplate::new(503)]).await;
     fs::write(&path, content(&provider).to_string()).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     let mut config = with_last_known_good(&provider, &path);
     config.first_key_wait = Duration::ZERO;
     let (keys, _control) = keys(config);
@@ -131,9 +141,27 @@ async fn the_age_of_the_set_counts_across_the_restart() {
     assert_eq!(within, Ok(Some("1".into())));
     let beyond = key_from(|provider| file(provider, day + 301, json!([jwk("1", 1)]))).await;
     assert!(matches!(beyond, Err(NoUsableKey::Expired { .. })));
-    // The clock was wrong. The key is used, but no longer than a new one.
-    let future = key_from(|provider| file(provider, -3600, json!([jwk("1", 1)]))).await;
-    assert_eq!(future, Ok(Some("1".into())));
+    let corrected = key_from(|provider| file(provider, -30, json!([jwk("1", 1)]))).await;
+    assert_eq!(corrected, Ok(Some("1".into())), "a clock that was corrected by some seconds");
+}
+
+#[tokio::test]
+async fn a_set_that_was_fetched_in_the_future_is_not_used() {
+    for ahead in [3600, i64::from(u32::MAX)] {
+        let future = key_from(|provider| file(provider, -ahead, json!([jwk("1", 1)]))).await;
+        assert!(matches!(future, Err(NoUsableKey::NeverFetched { .. })), "{ahead} s ahead: {future:?}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_other_users_can_write_is_not_used() {
+    for mode in [0o660, 0o606, 0o666] {
+        let refused = key_from_file_with_mode(mode, |provider| file(provider, 0, json!([jwk("1", 1)]))).await;
+        assert!(matches!(refused, Err(NoUsableKey::NeverFetched { .. })), "{mode:o}: {refused:?}");
+    }
+    let others_read = key_from_file_with_mode(0o644, |provider| file(provider, 0, json!([jwk("1", 1)]))).await;
+    assert_eq!(others_read, Ok(Some("1".into())));
 }
 
 #[tokio::test]
