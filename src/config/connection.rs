@@ -25,7 +25,7 @@ pub(super) fn read_identity(section: &mut Section<'_>) -> Option<Identity> {
     }
     let (certificate, private_key) = (certificate?, private_key?);
     for file in [&certificate, &private_key] {
-        check_readable(file, report);
+        check_readable(file, &file.value, report);
     }
     Some(Identity { certificate: certificate.value, private_key: private_key.value })
 }

@@ -2,7 +2,7 @@
 //! operator sees a wrong path at once and not at the first request.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::file::Setting;
 use super::report::Reporter;
@@ -26,10 +26,14 @@ pub(super) fn check_certificates(file: &Setting<PathBuf>, report: &Reporter) {
     }
 }
 
-/// Reports a file that cannot be opened.
-pub(super) fn check_readable(file: &Setting<PathBuf>, report: &Reporter) {
-    if let Err(error) = std::fs::File::open(&file.value) {
-        file.fault(report, format!("{} cannot be read: {}", file.value.display(), reason(&error)));
+/// Reports a file that cannot be opened, and a directory. `setting` names the file `path`.
+pub(super) fn check_readable(setting: &Setting<impl Sized>, path: &Path, report: &Reporter) {
+    let open = || match std::fs::File::open(path)?.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(()),
+    };
+    if let Err(error) = open() {
+        setting.fault(report, format!("{} cannot be read: {}", path.display(), reason(&error)));
     }
 }
 
@@ -38,7 +42,7 @@ pub(super) fn check_private_key(file: &Setting<PathBuf>, report: &Reporter) {
     if file.is_faulty() {
         return;
     }
-    check_readable(file, report);
+    check_readable(file, &file.value, report);
     warn_if_world_readable(file, &SecretSource::File(file.value.clone()), report);
 }
 

@@ -9,8 +9,8 @@ use super::credentials;
 use super::environment::Environment;
 use super::faults::{ConfigFault, SettingOrigin};
 use super::file::{Context, Section, Setting};
-use super::files::check_certificates;
 use super::ordinary_refusals::ORDINARY_REFUSALS;
+use super::files::{check_certificates, check_readable};
 use super::report::Reporter;
 use super::urls::{append, check_http};
 use super::values::{
@@ -298,6 +298,9 @@ fn read_source(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
         && source.origin != SettingOrigin::Default
     {
         check_http(&source, url, allow_http, report);
+    }
+    if let Source::File(path) = &source.value {
+        check_readable(&source, path, report);
     }
     source.value
 }

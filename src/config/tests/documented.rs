@@ -73,6 +73,7 @@ fn every_example_of_the_documented_file_is_accepted() {
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     files.write("portfolio_key.sha256", "0".repeat(64));
     files.write("token_key", "0".repeat(64));
+    files.write("provider_jwks.json", "{}");
     let text = documented()
         .replace("/etc/jwe-gateway/ca.pem", &files.path("ca.pem"))
         .replace("/etc/jwe-gateway/client.pem", &files.path("ca.pem"))
@@ -81,6 +82,7 @@ fn every_example_of_the_documented_file_is_accepted() {
         .replace("/run/secrets/portfolio_key.sha256", &files.path("portfolio_key.sha256"))
         .replace("/etc/jwe-gateway/tls.pem", &files.path("ca.pem"))
         .replace("/etc/jwe-gateway/tls.key", "SECRET")
+        .replace("/etc/jwe-gateway/jwks.json", &files.path("provider_jwks.json"))
         .replace("/var/lib/jwe-gateway/jwks.json", &files.path("jwks.json"))
         .replace("/run/secrets/api_key", "SECRET");
     let with_examples = uncomment(&text, "#!");
@@ -94,7 +96,7 @@ fn every_example_of_the_documented_file_is_accepted() {
     assert_eq!((&tls.private_key, tls.require_client_certificate), (&files.path("secret").into(), false));
     let upstream = &loaded.config.upstreams[0];
     assert_eq!(upstream.upstream.ca_file, Some(files.path("ca.pem").into()));
-    assert_eq!(upstream.keys.source, crate::keys::Source::File("/etc/jwe-gateway/jwks.json".into()));
+    assert_eq!(upstream.keys.source, crate::keys::Source::File(files.path("provider_jwks.json").into()));
     assert_eq!(upstream.keys.last_known_good, Some(files.path("jwks.json").into()));
     let crate::credentials::Config::Static(credentials) = &upstream.credentials else { panic!("{upstream:?}") };
     assert_eq!((credentials.header.as_str(), credentials.prefix.as_str()), ("x-api-key", ""));

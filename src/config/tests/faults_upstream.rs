@@ -91,7 +91,7 @@ fn a_fixed_credential_is_sent_with_a_key_fetch_to_the_same_origin_only() {
     let presented = fixed("").unwrap();
     assert_eq!((presented.header.as_str(), presented.prefix.as_str()), ("authorization", "Bearer "));
     assert_eq!(fixed("keys.url = \"https://provider.test/keys\""), None);
-    assert_eq!(fixed("keys.file = \"/nowhere\""), None);
+    assert_eq!(fixed("keys.file = \"SECRET\""), None);
     assert_eq!(config(SMALLEST).upstreams[0].keys.credential, None);
 }
 
@@ -247,6 +247,23 @@ fn the_files_that_settings_name_are_checked() {
     assert!(
         upstream_fault("keys.last_known_good = \"/nowhere/x/jwks.json\"")
             .ends_with("the directory of this file does not exist")
+    );
+}
+
+#[test]
+fn a_missing_key_set_file_is_reported_with_the_other_faults() {
+    let message = "upstream.keys.file: /nowhere/jwks.json cannot be read: no such file";
+    let faults = faults(&format!("{SMALLEST}keys.file = \"/nowhere/jwks.json\"\nkeys.max_stale = 1\n"));
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+    assert!(faults.contains(&format!("gateway.toml:5:6: {message}")), "{faults:#?}");
+
+    let files = TestFiles::new();
+    let given = files.faults(SMALLEST, &["--keys", "/nowhere/jwks.json"], nothing());
+    assert_eq!(given, ["--keys: /nowhere/jwks.json cannot be read: no such file"]);
+    let directory = files.faults(&format!("{SMALLEST}keys.file = \"{}\"\n", files.path("")), &[], nothing());
+    assert!(
+        directory.len() == 1 && directory[0].ends_with("cannot be read: it is a directory, not a file"),
+        "{directory:?}"
     );
 }
 

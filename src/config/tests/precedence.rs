@@ -39,14 +39,15 @@ fn a_flag_overrides_a_variable_and_a_variable_overrides_the_file() {
 fn flags_alone_configure_an_upstream() {
     let files = TestFiles::new();
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
-    let (secret, ca) = (files.path("secret"), files.path("ca.pem"));
+    files.write("keys.json", "{}");
+    let (secret, ca, keys) = (files.path("secret"), files.path("ca.pem"), files.path("keys.json"));
     let flags = [
         ["--upstream", "http://provider.internal/base/"],
         ["--client-id", "id"],
         ["--client-secret-file", &secret],
         ["--token-url", "https://login.example/token?tenant=1"],
         ["--token-format", "basic"],
-        ["--keys", "/etc/keys.json"],
+        ["--keys", &keys],
         ["--ca-file", &ca],
         ["--listen", "[::1]:0"],
         ["--admin", "127.0.0.1:0"],
@@ -59,7 +60,7 @@ fn flags_alone_configure_an_upstream() {
     assert_eq!(upstream.name, "provider.internal");
     assert_eq!(upstream.upstream.url.as_str(), "http://provider.internal/base/");
     assert_eq!(upstream.upstream.ca_file, Some(ca.into()));
-    assert_eq!(upstream.keys.source, Source::File("/etc/keys.json".into()));
+    assert_eq!(upstream.keys.source, Source::File(keys.into()));
     let credentials = client_credentials(&config);
     assert_eq!(credentials.client_secret, SecretSource::File(secret.into()));
     assert_eq!(credentials.url.as_str(), "https://login.example/token?tenant=1");
