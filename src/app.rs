@@ -245,6 +245,7 @@ fn route(
         key_refusals: config.key_refusals.as_slice().into(),
         ordinary_refusals: config.ordinary_refusals.as_slice().into(),
         key_checks: KeyCheckCounters::default(),
+        extra_header_members: config.extra_header_members.as_slice().into(),
         capacity: Capacity::of(quota),
         unknown_kids: UnknownKids::default(),
     })

@@ -110,6 +110,9 @@ pub struct Upstream {
     pub key_refusals: Vec<StatusCode>,
     /// Replies with such a status that show that the provider read the message. They are relayed at once.
     pub ordinary_refusals: Vec<OrdinaryRefusal>,
+    /// Members that the protected header of a caller's JWE may have in addition to `alg`, `enc`, `kid`, `typ`
+    /// and `cty`.
+    pub extra_header_members: Vec<String>,
     /// `[upstream.keys]`; not used if `encryption` is off.
     pub keys: keys::Config,
     /// `[upstream.credentials]`.
@@ -146,6 +149,7 @@ impl Config {
             quota: QuotaOverrides::default(),
             key_refusals: upstream::KEY_REFUSALS.to_vec(),
             ordinary_refusals: ordinary_refusal::flanks(),
+            extra_header_members: Vec::new(),
             keys: keys::Config::new(keys::Source::Url(urls::append(&url, upstream::JWKS_PATH))),
             credentials: crate::credentials::Config::ClientCredentials(credentials),
             upstream: crate::upstream::Config::new(url),

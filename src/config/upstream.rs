@@ -9,8 +9,8 @@ use super::credentials;
 use super::environment::Environment;
 use super::faults::{ConfigFault, SettingOrigin};
 use super::file::{Context, Section, Setting};
-use super::ordinary_refusals::ORDINARY_REFUSALS;
 use super::files::{check_certificates, check_readable};
+use super::ordinary_refusals::ORDINARY_REFUSALS;
 use super::report::Reporter;
 use super::urls::{append, check_http};
 use super::values::{
@@ -18,7 +18,7 @@ use super::values::{
 };
 use crate::gateway::capacity::QuotaOverrides;
 use crate::gateway::endpoints;
-use crate::gateway::response::ordinary_refusal;
+use crate::gateway::response::ordinary_refusal::{self, OrdinaryRefusal};
 use crate::gateway::route::{Encryption, TokenEndpoint};
 use crate::keys::Source;
 use crate::path_prefix::{BadPathPrefix, PathPrefix};
@@ -130,14 +130,21 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         buffered: section.optional("buffered", &SIZE).map(|size| size.value),
         in_flight: section.optional("in_flight", &COUNT).map(|count| count.value),
     };
-    let (key_refusals, ordinary_refusals, mut keys) = if encryption.value == Encryption::Off {
+    let sealed = if encryption.value == Encryption::Off {
         refuse_keys(&mut section);
-        (Vec::new(), Vec::new(), keys::Config::new(Source::Url(url.value.clone())))
+        None
     } else {
-        let key_refusals = section.setting("key_refusals", &REFUSALS, KEY_REFUSALS.to_vec()).value;
-        let ordinary = section.setting("ordinary_refusals", &ORDINARY_REFUSALS, ordinary_refusal::flanks()).value;
-        (key_refusals, ordinary, read_keys(section.section("keys"), &url.value, &allow_http))
+        Some(SealedSettings {
+            key_refusals: section.setting("key_refusals", &REFUSALS, KEY_REFUSALS.to_vec()).value,
+            ordinary_refusals: section
+                .setting("ordinary_refusals", &ORDINARY_REFUSALS, ordinary_refusal::flanks())
+                .value,
+            extra_header_members: read_extra_header_members(&mut section),
+            keys: read_keys(section.section("keys"), &url.value, &allow_http),
+        })
     };
+    let SealedSettings { key_refusals, ordinary_refusals, extra_header_members, mut keys } =
+        sealed.unwrap_or_else(|| SealedSettings::unused(&url.value));
     let credentials = credentials::read(section.section("credentials"), &url.value, &allow_http);
     keys.credential = credential_for(&keys.source, &credentials, &url.value);
     section.finish();
@@ -151,6 +158,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         upstream: transport,
         key_refusals,
         ordinary_refusals,
+        extra_header_members,
         keys,
         credentials,
     };
@@ -160,6 +168,34 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         token_endpoint.fault(report, message);
     }
     (name, prefix, upstream)
+}
+
+/// The settings that have an effect only if bodies are sealed, here or by a caller.
+struct SealedSettings {
+    key_refusals: Vec<StatusCode>,
+    ordinary_refusals: Vec<OrdinaryRefusal>,
+    extra_header_members: Vec<String>,
+    keys: keys::Config,
+}
+
+impl SealedSettings {
+    fn unused(url: &Url) -> Self {
+        Self {
+            key_refusals: Vec::new(),
+            ordinary_refusals: Vec::new(),
+            extra_header_members: Vec::new(),
+            keys: keys::Config::new(Source::Url(url.clone())),
+        }
+    }
+}
+
+/// `zip` and `crit` change how a message is read, so no setting allows them.
+fn read_extra_header_members(section: &mut Section<'_>) -> Vec<String> {
+    let members = section.setting("extra_header_members", &TEXTS, Vec::new());
+    for name in members.value.iter().filter(|name| ["zip", "crit"].contains(&name.as_str())) {
+        members.fault(section.context.report, format!("{name} is never accepted: remove it"));
+    }
+    members.value
 }
 
 /// Refuses an emulated endpoint that no request can reach, or that could not issue a token.
@@ -193,6 +229,7 @@ fn refuse_keys(section: &mut Section<'_>) {
     section.refuse("keys", MESSAGE);
     section.refuse("key_refusals", MESSAGE);
     section.refuse("ordinary_refusals", MESSAGE);
+    section.refuse("extra_header_members", MESSAGE);
     if section.is_only_one() {
         let Context { given, report, .. } = section.context;
         given

@@ -57,6 +57,8 @@ pub(crate) struct Route {
     /// Replies with such a status that show that the provider read the message.
     pub ordinary_refusals: Arc<[OrdinaryRefusal]>,
     pub key_checks: KeyCheckCounters,
+    /// The members that the protected header of a caller's JWE may have in addition to the usual ones.
+    pub extra_header_members: Arc<[String]>,
     pub capacity: Capacity,
     pub unknown_kids: UnknownKids,
 }

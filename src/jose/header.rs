@@ -20,12 +20,18 @@ pub(super) const ENC: &str = "A256CBC-HS512";
 /// byte of the longest kid needs an escape. Headers of callers may have further members.
 pub(super) const MAX_HEADER_CHARS: usize = 4096;
 
+/// The limit for the bytes of `typ` and `cty`, which name media types (RFC 7516 section 4.1.11). A longer text is no
+/// media type in use.
+pub(super) const MAX_TYPE_BYTES: usize = 64;
+
 /// A protected header that names our `alg` and `enc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProtectedHeader {
     /// The header as JSON.
     pub(super) text: String,
     pub(super) kid: Option<String>,
+    /// The names of all members except `alg`, `enc`, `kid`, and a `typ` and a `cty` that can be media types. In order.
+    pub(super) extra: Vec<String>,
 }
 
 impl ProtectedHeader {
@@ -33,7 +39,8 @@ impl ProtectedHeader {
     /// is one.
     pub(super) fn ours(kid: Option<&str>) -> Self {
         let member = kid.map(|kid| format!(r#","kid":{}"#, Value::from(kid))).unwrap_or_default();
-        Self { text: format!(r#"{{"alg":"{ALG}","enc":"{ENC}","typ":"JWE"{member}}}"#), kid: kid.map(str::to_owned) }
+        let text = format!(r#"{{"alg":"{ALG}","enc":"{ENC}","typ":"JWE"{member}}}"#);
+        Self { text, kid: kid.map(str::to_owned), extra: Vec::new() }
     }
 
     /// Returns the first part of a compact JWE.
@@ -41,7 +48,7 @@ impl ProtectedHeader {
         BASE64URL.encode(&self.text)
     }
 
-    /// Reads the first part of a compact JWE (RFC 7516 section 4). Unknown members pass, except `crit`,
+    /// Reads the first part of a compact JWE (RFC 7516 section 4). Other members are listed in `extra`, except `crit`,
     /// which demands that extensions are understood, and `zip`, because the gateway never decompresses.
     pub(super) fn parse(encoded: &[u8]) -> Result<Self, MalformedJose> {
         if encoded.len() > MAX_HEADER_CHARS {
@@ -69,7 +76,17 @@ impl ProtectedHeader {
             Some(Value::String(kid)) if (1..=MAX_KID_BYTES).contains(&kid.len()) => Some(kid.clone()),
             Some(_) => return Err(MalformedJose::Kid),
         };
-        Ok(Self { text, kid })
+        let extra = members.into_iter().filter(|(name, value)| !is_usual(name, value)).map(|(name, _)| name).collect();
+        Ok(Self { text, kid, extra })
+    }
+}
+
+/// Whether the member is one that most libraries write. `alg`, `enc` and `kid` were checked before.
+fn is_usual(name: &str, value: &Value) -> bool {
+    match name {
+        "alg" | "enc" | "kid" => true,
+        "typ" | "cty" => value.as_str().is_some_and(|text| text.len() <= MAX_TYPE_BYTES),
+        _ => false,
     }
 }
 
@@ -132,9 +149,25 @@ mod tests {
     }
 
     #[test]
-    fn unknown_members_are_accepted() {
+    fn unknown_members_are_accepted_and_listed() {
         let text = r#" { "enc":"A256CBC-HS512", "cty":"application/json","alg":"RSA-OAEP-256", "x":[null]} "#;
-        assert_eq!(parse(text).unwrap(), ProtectedHeader { text: text.to_owned(), kid: None });
+        let header = ProtectedHeader { text: text.to_owned(), kid: None, extra: vec!["x".to_owned()] };
+        assert_eq!(parse(text).unwrap(), header);
+    }
+
+    #[test]
+    fn only_members_that_most_libraries_write_are_not_extra() {
+        let extra = |more: &str| {
+            let header = format!(r#"{{"alg":"{ALG}","enc":"{ENC}"{more}}}"#);
+            parse(&header).unwrap().extra
+        };
+        let long = format!(r#","typ":"{}""#, "x".repeat(MAX_TYPE_BYTES + 1));
+        assert!(extra(r#","kid":"a","typ":"JWE","cty":"application/json; charset=utf-8""#).is_empty());
+        assert_eq!(extra(r#","typ":{"iban":"x"},"cty":["x"]"#), ["cty", "typ"]);
+        assert_eq!(extra(&long), ["typ"]);
+        for member in ["note", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "apu", "Kid", ""] {
+            assert_eq!(extra(&format!(r#",{member:?}:"x""#)), [member]);
+        }
     }
 
     #[test]

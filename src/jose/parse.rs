@@ -43,6 +43,18 @@ impl CallerMade {
         if is_message { Ok(()) } else { Err(MalformedJose::ForeignByte) }
     }
 
+    /// Checks that the protected header has no other members than `alg`, `enc`, `kid`, `typ`, `cty` and those of
+    /// `allowed`. The header is not encrypted, so any other member can carry clear text.
+    ///
+    /// # Errors
+    /// [`MalformedJose::ExtraMember`] for the first other member.
+    pub fn check_members(self, allowed: &[String]) -> Result<Self, MalformedJose> {
+        match self.header.extra.iter().find(|name| !allowed.contains(name)) {
+            Some(name) => Err(MalformedJose::extra_member(name)),
+            None => Ok(self),
+        }
+    }
+
     /// Returns the kid in the protected header.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
@@ -56,7 +68,8 @@ impl fmt::Debug for CallerMade {
     }
 }
 
-/// Why a message is not a compact JWE with our algorithms. It never contains a part of the message.
+/// Why a message is not a compact JWE with our algorithms. It never contains a part of the message, except
+/// the name of a header member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedJose {
     /// The message does not have exactly five parts, separated by dots.
@@ -93,6 +106,25 @@ pub enum MalformedJose {
     /// `kid` is not a string, empty, or too long.
     #[error("`kid` is not a string of 1 to {MAX_KID_BYTES} bytes")]
     Kid,
+    /// The protected header has a member that is not allowed. The name is `None` if it does not look like the
+    /// name of a member, because it can then be content.
+    #[error("the protected header is not encrypted and must not have {}: remove it", extra_member(.0.as_deref()))]
+    ExtraMember(Option<String>),
+}
+
+/// The limit for the characters of a member's name in an error. All registered names are shorter.
+const MAX_NAME_CHARS: usize = 32;
+
+impl MalformedJose {
+    fn extra_member(name: &str) -> Self {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.#".contains(&byte);
+        let is_name = (1..=MAX_NAME_CHARS).contains(&name.len()) && name.bytes().all(is_plain);
+        Self::ExtraMember(is_name.then(|| name.to_owned()))
+    }
+}
+
+fn extra_member(name: Option<&str>) -> String {
+    name.map_or_else(|| "a member with an unusual name".to_owned(), |name| format!("the member `{name}`"))
 }
 
 /// The parts of a compact JWE, in their order on the wire.

@@ -68,6 +68,36 @@ async fn sealed_bodies_and_requests_without_a_body_are_forwarded_where_sealed_bo
 }
 
 #[tokio::test]
+async fn a_message_with_clear_text_in_its_header_is_refused_unless_the_member_is_allowed() {
+    let with_note = |message: &[u8]| {
+        let header = r#"{"alg":"RSA-OAEP-256","enc":"A256CBC-HS512","note":"canary"}"#;
+        let rest = &message[message.iter().position(|byte| *byte == b'.').unwrap()..];
+        [BASE64URL.encode(header).as_bytes(), rest].concat()
+    };
+    for encryption in [Encryption::RequireSealed, Encryption::Seal] {
+        for allowed in [Vec::new(), vec!["note".to_owned()]] {
+            let is_allowed = !allowed.is_empty();
+            let gateway = TestGateway::spawn_with(|config| {
+                config.upstreams[0].encryption = encryption;
+                config.upstreams[0].extra_header_members = allowed;
+            })
+            .await;
+            let request = gateway.request("POST", LIST).header("content-type", "application/jose");
+            let reply = request.body(with_note(&gateway.seal("{}"))).send().await.unwrap();
+            if is_allowed {
+                // The tag covers the header, so the provider cannot open the changed message.
+                assert_eq!(reply.headers()["proxy-status"], "jwe-gateway; received-status=400");
+                continue;
+            }
+            let problem = assert_refused(reply, 400, "malformed_jose").await;
+            let detail = "the protected header is not encrypted and must not have the member `note`: remove it";
+            assert_eq!(problem["detail"], detail);
+            assert_eq!(gateway.sandbox.received_total(), 0);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_message_with_an_unknown_key_is_forwarded_and_counted() {
     let gateway = spawn(Encryption::RequireSealed).await;
     gateway.ready().await;

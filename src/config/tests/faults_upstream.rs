@@ -70,13 +70,23 @@ fn http_to_another_machine_is_a_fault_without_consent() {
 #[test]
 fn settings_of_keys_are_faults_if_encryption_is_off() {
     assert!(upstream_fault("encryption = \"sael\"").ends_with("did you mean \"seal\"?"));
-    for setting in ["keys.pin = []", "key_refusals = [400]"] {
+    for setting in ["keys.pin = []", "key_refusals = [400]", "extra_header_members = []"] {
         let fault = upstream_fault(&format!("encryption = \"off\"\n{setting}"));
         assert!(fault.ends_with("has no effect, because encryption is \"off\": remove it"), "{fault}");
     }
     let off = format!("{SMALLEST}encryption = \"off\"\n");
     let fault = TestFiles::new().faults(&off, &["--keys", "/nowhere"], nothing());
     assert!(fault.len() == 1 && fault[0].starts_with("--keys: has no effect, because encryption is"), "{fault:?}");
+}
+
+#[test]
+fn extra_header_members_never_include_zip_and_crit() {
+    for name in ["zip", "crit"] {
+        let fault = upstream_fault(&format!("extra_header_members = [\"apu\", \"{name}\"]"));
+        assert!(fault.ends_with(&format!("extra_header_members: {name} is never accepted: remove it")), "{fault}");
+    }
+    let config = config(&format!("{SMALLEST}extra_header_members = [\"apu\"]\n"));
+    assert_eq!(config.upstreams[0].extra_header_members, ["apu"]);
 }
 
 #[test]

@@ -10,6 +10,9 @@
 //! declares JSON, the gateway refuses the request before it reads a byte of the body. If the head declares a
 //! JWE, the gateway refuses the body at the first byte that cannot be part of a JWE, and does not keep that
 //! byte. The rest of a refused body is discarded as it arrives (see [`body::discard`]).
+//!
+//! The protected header of a JWE is in clear. So the gateway refuses a JWE of a caller whose header has other
+//! members than most libraries write, unless `extra_header_members` allows them.
 
 use std::sync::Arc;
 
@@ -74,9 +77,10 @@ impl Payload {
         }
     }
 
-    fn caller_sealed(message: CallerMade, keys: PublishedKeys, route: &Route) -> Self {
+    fn caller_sealed(message: CallerMade, keys: PublishedKeys, route: &Route) -> Result<Self, Refusal> {
+        let message = message.check_members(&route.extra_header_members)?;
         route.note_kid(message.kid(), &keys);
-        Self::CallerSealed(message, keys)
+        Ok(Self::CallerSealed(message, keys))
     }
 
     /// The body of one attempt, and its `Content-Type`.
@@ -127,7 +131,8 @@ impl UnreadBody<'_> {
                 Ok(Payload::ToSeal { plaintext, key: keys.current().await?, keys: keys.clone() })
             }
             Some(MediaType::Jose) => {
-                Ok(Payload::caller_sealed(check(bytes, CallerMade::parse).await?, keys.published(), route))
+                let message = check(bytes, CallerMade::parse).await?;
+                Payload::caller_sealed(message, keys.published(), route)
             }
         }
     }
@@ -140,7 +145,8 @@ impl UnreadBody<'_> {
                 if bytes.is_empty() && self.may_be_empty() {
                     return Ok(Payload::Nothing);
                 }
-                Ok(Payload::caller_sealed(check(bytes, CallerMade::parse).await?, keys.clone(), route))
+                let message = check(bytes, CallerMade::parse).await?;
+                Payload::caller_sealed(message, keys.clone(), route)
             }
             Some(MediaType::Json) if !self.may_be_empty() => Err(Refusal::PlaintextRefused),
             Some(MediaType::Json) => self.expect_empty(|| Refusal::PlaintextRefused).await,
