@@ -218,9 +218,10 @@ pub fn traceparent(data: &[u8]) {
         trace_id(&HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value)]))
     };
     if let Some(id) = found(data) {
-        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()));
+        assert!(id.bytes().any(|byte| byte != b'0'));
         assert_eq!(data.get(..35), Some(format!("00-{id}").as_bytes()));
-        assert!(matches!(data.get(35), None | Some(b'-')));
+        assert_eq!((data.len(), data.get(35), data.get(52)), (55, Some(&b'-'), Some(&b'-')));
     }
     // A valid field is always accepted, with any id that has a digit other than 0.
     let digits: String = data.iter().take(15).map(|byte| format!("{byte:02x}")).collect();

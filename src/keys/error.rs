@@ -83,7 +83,7 @@ pub(crate) enum FetchErrorKind {
     NotAKeySet,
     #[error("the set has {entries} entries; at most {} are accepted", super::set::MAX_ENTRIES)]
     TooManyKeys { entries: usize },
-    #[error("none of the {entries} entries is usable{}", .first.as_ref().map(|why| format!("; the first one: {why}")).unwrap_or_default())]
+    #[error("{}", nothing_usable(*.entries, .first.as_deref()))]
     NothingUsable {
         entries: usize,
         /// Why the first of them cannot be used.
@@ -92,4 +92,11 @@ pub(crate) enum FetchErrorKind {
     /// The process is ending, or the fetch panicked.
     #[error("the fetch was abandoned")]
     Abandoned,
+}
+
+fn nothing_usable(entries: usize, first: Option<&EntryState>) -> String {
+    match first {
+        Some(why) => format!("none of the {entries} entries is usable; the first one: {why}"),
+        None => "the key set has no entries".to_owned(),
+    }
 }

@@ -230,7 +230,9 @@ mod tests {
 
     #[test]
     fn a_set_without_a_usable_key_is_a_failure() {
-        assert_eq!(parse(json!([])).unwrap_err(), FetchErrorKind::NothingUsable { entries: 0, first: None });
+        let empty = parse(json!([])).unwrap_err();
+        assert_eq!(empty, FetchErrorKind::NothingUsable { entries: 0, first: None });
+        assert_eq!(empty.to_string(), "the key set has no entries");
         assert!(matches!(parse(json!([null])), Err(FetchErrorKind::NothingUsable { entries: 1, first: Some(_) })));
     }
 

@@ -303,12 +303,17 @@ impl Drop for RecordGuard {
     }
 }
 
-/// The second field of a `traceparent` of version 00 (W3C Trace Context section 3.2).
+/// The second field of a `traceparent` of version 00 (W3C Trace Context section 3.2). A field that breaks a rule of
+/// that section counts as absent, as section 3.2.2 demands: digits are in lower case, and no id is all zeros.
 pub(crate) fn trace_id(headers: &HeaderMap) -> Option<String> {
     let mut fields = headers.get("traceparent")?.to_str().ok()?.split('-');
-    let (version, id) = (fields.next()?, fields.next()?);
-    let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (version == "00" && id.len() == 32 && is_hex).then(|| id.to_owned())
+    let (version, id, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|byte| byte != b'0');
+    let is_valid = version == "00" && is_id(id, 32) && is_id(parent, 16) && is_hex(flags, 2) && fields.next().is_none();
+    is_valid.then(|| id.to_owned())
 }
 
 /// Text without `=` is left out: it may be a value without a name.
@@ -329,6 +334,17 @@ mod tests {
         };
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         assert_eq!(trace_id(&headers("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")).as_deref(), Some(id));
-        assert_eq!(trace_id(&headers("00-xyz-00f067aa0ba902b7-01")), None);
+        for invalid in [
+            "00-xyz-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00F067AA0BA902B7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736",
+        ] {
+            assert_eq!(trace_id(&headers(invalid)), None, "{invalid}");
+        }
     }
 }
