@@ -398,3 +398,14 @@ async fn a_request_over_the_limit_of_requests_in_flight_is_refused() {
     assert_eq!(RawAnswer::read(&mut refused).await.status, 200);
     gateway.assert_still_serves().await;
 }
+
+#[tokio::test]
+async fn a_target_with_bytes_above_0x7f_is_refused() {
+    let gateway = TestGateway::spawn().await;
+    for target in ["/v0/b\u{e1}nk/available", "/v0/bank/available?q=\u{e1}"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_refused_raw(&gateway.raw(request).await, 400, "malformed_target");
+    }
+    assert_eq!(gateway.sandbox.received_total(), 0);
+    gateway.assert_still_serves().await;
+}

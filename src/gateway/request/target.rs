@@ -41,6 +41,10 @@ pub(crate) enum TargetFault {
     /// NUL, CR, LF and the others, also percent-encoded.
     #[error("the path must not have a control character")]
     ControlByte,
+    /// A byte above 0x7F in the path or the query. RFC 3986 section 2 allows ASCII only, and servers read other bytes
+    /// in different ways.
+    #[error("the target must be ASCII: percent-encode other characters")]
+    NotAscii,
     /// The decoded path is not text (RFC 3986 section 2.5 asks for UTF-8).
     #[error("the path must be UTF-8")]
     NotUtf8,
@@ -64,6 +68,9 @@ pub(crate) fn check(target: &Uri, version: Version) -> Result<(), TargetFault> {
     };
     if !is_origin_form || !target.path().starts_with('/') {
         return Err(TargetFault::NotOriginForm);
+    }
+    if !target.path().is_ascii() || !target.query().unwrap_or_default().is_ascii() {
+        return Err(TargetFault::NotAscii);
     }
     check_path(target.path().as_bytes())?;
     let decoded: Vec<u8> = percent_decode_str(target.path()).collect();
@@ -158,6 +165,9 @@ mod tests {
             ("/a%7Fb", TargetFault::ControlByte),
             ("/a/%c0%ae%c0%ae", TargetFault::NotUtf8),
             ("/caf%E9", TargetFault::NotUtf8),
+            ("/café", TargetFault::NotAscii),
+            ("/x?name=café", TargetFault::NotAscii),
+            ("/\u{ff0e}\u{ff0e}/b", TargetFault::NotAscii),
         ] {
             assert_eq!(checked(target), Err(fault), "{target}");
         }
