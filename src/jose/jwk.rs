@@ -170,6 +170,10 @@ pub enum UnusableKey {
     /// `kid` has more than [`MAX_KID_BYTES`] bytes.
     #[error("`kid` is longer than {MAX_KID_BYTES} bytes")]
     KidTooLong,
+    /// `kid` has a control character (C0, DEL, C1) or a line separator (U+2028, U+2029). Such a text would change
+    /// the lines of logs and terminals.
+    #[error("`kid` has a control character or a line separator")]
+    KidControl,
     /// The modulus has fewer than [`MIN_MODULUS_BITS`] bits.
     #[error("the modulus has {bits} bits, fewer than {MIN_MODULUS_BITS}")]
     ModulusTooShort {
@@ -214,12 +218,17 @@ impl PublicMembers {
         let kid = match string(jwk, "kid")? {
             Some("") => return Err(UnusableKey::EmptyKid),
             Some(kid) if kid.len() > MAX_KID_BYTES => return Err(UnusableKey::KidTooLong),
+            Some(kid) if kid.chars().any(breaks_lines) => return Err(UnusableKey::KidControl),
             kid => kid.map(str::to_owned),
         };
         let n = octets(jwk, "n")?;
         let e = octets(jwk, "e")?;
         Ok(Self { kid, bits: check_modulus(&n)?, n: BASE64URL.encode(&n), e: BASE64URL.encode(check_exponent(&e)?) })
     }
+}
+
+fn breaks_lines(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 /// Checks that the key's type, use, algorithm and operations allow encryption.

@@ -98,6 +98,15 @@ fn published_private_members_are_refused_and_named() {
 }
 
 #[test]
+fn a_kid_has_no_control_characters_and_no_line_separators() {
+    for control in ['\0', '\n', '\u{1b}', '\u{7f}', '\u{80}', '\u{9f}', '\u{2028}', '\u{2029}'] {
+        assert_eq!(reason(&with("kid", format!("a{control}b"))), UnusableKey::KidControl, "{control:?}");
+    }
+    let printable = "schl\u{fc}ssel-1 \u{20ac}";
+    assert_eq!(EncryptionKey::from_jwk(&with("kid", printable)).unwrap().kid(), Some(printable));
+}
+
+#[test]
 fn a_kid_is_a_string_of_1_to_256_bytes() {
     assert_eq!(reason(&with("kid", "")), UnusableKey::EmptyKid);
     assert_eq!(reason(&with("kid", "k".repeat(MAX_KID_BYTES + 1))), UnusableKey::KidTooLong);
