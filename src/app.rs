@@ -233,11 +233,15 @@ fn route(
     let has_token_endpoint = token_url.is_some() || config.token_endpoint == TokenEndpoint::Emulate;
     let locate = || token::locate(&config.upstream.url, &config.prefix, config.strip_prefix, token_url);
     let token_location = has_token_endpoint.then(locate).flatten();
+    // An egress requires sealed bodies, and its sidecars present a key of their own or nothing.
+    let obtains_tokens = matches!(config.credentials, crate::credentials::Config::ClientCredentials(_));
+    let may_be_egress = config.encryption == Encryption::Seal && !obtains_tokens;
     Ok(Route {
         name: config.name.as_str().into(),
         prefix: config.prefix.clone(),
         strip_prefix: config.strip_prefix,
         body_policy,
+        is_egress: config.is_egress.unwrap_or(may_be_egress),
         token_endpoint: config.token_endpoint,
         token_path: token_location.map(|location| location.target.into()),
         credentials,

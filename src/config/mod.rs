@@ -99,6 +99,9 @@ pub struct Upstream {
     pub strip_prefix: bool,
     /// Whether bodies are sealed here, must arrive sealed, or are sent in clear.
     pub encryption: Encryption,
+    /// Whether the upstream is an egress of this product, whose members of `Proxy-Status` are relayed. `None`: it
+    /// may be one if bodies are sealed here and no tokens are obtained.
+    pub is_egress: Option<bool>,
     /// How the gateway handles a caller's request to the token endpoint.
     pub token_endpoint: TokenEndpoint,
     /// Limits for this upstream that replace its even share of `[limits]`.
@@ -145,6 +148,7 @@ impl Config {
             prefix: PathPrefix::default(),
             strip_prefix: false,
             encryption: Encryption::default(),
+            is_egress: None,
             token_endpoint: TokenEndpoint::default(),
             quota: QuotaOverrides::default(),
             key_refusals: upstream::KEY_REFUSALS.to_vec(),

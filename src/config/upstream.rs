@@ -112,6 +112,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
     let strip_prefix = section.setting("strip_prefix", &BOOL, false).value;
     let encryption = section.setting("encryption", &ENCRYPTION, Encryption::default());
     let token_endpoint = section.setting("token_endpoint", &TOKEN_ENDPOINT, TokenEndpoint::default());
+    let is_egress = section.optional("egress", &BOOL).map(|is_egress| is_egress.value);
     let allow_http = section.setting("allow_http", &BOOL, false);
     check_http(&url, &url.value, &allow_http, report);
 
@@ -153,6 +154,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         prefix: prefix.value.clone(),
         strip_prefix,
         encryption: encryption.value,
+        is_egress,
         token_endpoint: token_endpoint.value,
         quota,
         upstream: transport,

@@ -89,7 +89,8 @@ impl Exchange {
                 Retry::SendAgain => drop_reply(reply).await,
                 Retry::Relay(hint) => {
                     let idle = attempt.route.upstream.idle();
-                    let response = relay(reply, hint, idle, attempt.record, caller_permit)?;
+                    let is_egress = attempt.route.is_egress;
+                    let response = relay(reply, hint, idle, is_egress, attempt.record, caller_permit)?;
                     return Ok(response.map(Either::Left));
                 }
             }

@@ -47,6 +47,8 @@ pub(crate) struct Route {
     /// Whether the prefix is removed before a request is forwarded.
     pub strip_prefix: bool,
     pub body_policy: BodyPolicy,
+    /// Whether the upstream is an egress of this product, whose members of `Proxy-Status` are relayed.
+    pub is_egress: bool,
     pub token_endpoint: TokenEndpoint,
     pub credentials: Credentials,
     /// The target of a request to the provider's token endpoint, if it has one.

@@ -110,3 +110,31 @@ async fn a_sidecar_may_fetch_its_keys_from_the_provider() {
     assert_eq!(reply.status(), 200);
     assert_eq!(egress.sandbox.jwks_fetches(), 2, "one by each gateway");
 }
+
+#[tokio::test]
+async fn an_error_of_the_egress_reaches_the_service_in_the_name_of_the_egress() {
+    let egress = TestGateway::spawn_with(|config| {
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+        config.upstreams[0].prefix = "/v0/bank".parse().unwrap();
+    })
+    .await;
+    let mut config = sidecar_config(&egress, None);
+    config.upstreams[0].keys.source =
+        Source::Url(format!("{}/.well-known/jwks.json", egress.sandbox.url()).parse().unwrap());
+    let provider = {
+        let mut config = config.clone();
+        config.upstreams[0].is_egress = Some(false);
+        Served::start(config).await
+    };
+    let sidecar = Served::start(config).await;
+    let proxy_status = async |gateway: &Served| {
+        let reply = gateway.json("POST", "/v0/nowhere", "{}").send().await.unwrap();
+        assert_eq!(reply.status(), 404);
+        let lines = reply.headers().get_all("proxy-status").iter().map(|line| line.to_str().unwrap().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    let received = "jwe-gateway; received-status=404";
+    let error = "jwe-gateway; error=destination_not_found; details=\"no_upstream\"";
+    assert_eq!(proxy_status(&sidecar).await, [error, received]);
+    assert_eq!(proxy_status(&provider).await, [received]);
+}

@@ -260,3 +260,20 @@ async fn an_error_of_the_provider_is_relayed_and_the_request_is_not_repeated() {
     assert_eq!(reply.headers()["retry-after"], "9");
     assert_eq!(reply.bytes().await.unwrap(), "busy");
 }
+
+#[tokio::test]
+async fn a_provider_cannot_answer_in_the_name_of_the_gateway() {
+    let api = ScriptedApi::start(
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nJwe-Gateway-Key: reason=unknown, current=(\"x\")\r\n\
+          Proxy-Status: cdn.test; received-status=403, jwe-gateway; error=http_request_denied\r\n\
+          Proxy-Status: jwe-gateway; error=http_request_denied; details=\"caller_forbidden\"\r\n\r\n{}",
+        false,
+    )
+    .await;
+    let gateway = api.gateway(LONG, LONG).await;
+    let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.status(), 403);
+    assert!(!reply.headers().contains_key("jwe-gateway-key"));
+    let lines: Vec<_> = reply.headers().get_all("proxy-status").iter().map(|line| line.to_str().unwrap()).collect();
+    assert_eq!(lines, ["cdn.test; received-status=403", "jwe-gateway; received-status=403"]);
+}

@@ -3,6 +3,7 @@
 pub(crate) mod key_check;
 pub(crate) mod key_hint;
 pub(crate) mod ordinary_refusal;
+pub(crate) mod proxy_status;
 pub(crate) mod refusal;
 pub(crate) mod relay;
 pub(crate) mod reply_body;

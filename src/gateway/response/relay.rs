@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Sleep;
@@ -18,6 +18,7 @@ use crate::gateway::access_log::RecordHandle;
 use crate::gateway::callers::CallerPermit;
 use crate::gateway::request::headers::{self, TransferCoding};
 use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
+use crate::gateway::response::proxy_status;
 use crate::gateway::response::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
 use crate::gateway::response::reply_body::ReplyBody;
 
@@ -27,7 +28,11 @@ const MAX_DROPPED: usize = 64 * 1024;
 /// How long that may take. After this a new connection is cheaper.
 const MAX_DROP_TIME: Duration = Duration::from_millis(250);
 
-/// Turns the provider's reply into the caller's response.
+/// Turns the provider's reply into the caller's response. The fields in which callers recognise the gateway are removed
+/// from head and trailers; an egress may keep its members of `Proxy-Status`.
+///
+/// `Jwe-Gateway-Key` of an egress is removed too. If this gateway sealed the message, it can seal again itself. If its
+/// caller did, `hint` says the same, because the gateway has just asked the egress for the key set.
 ///
 /// # Errors
 /// `upstream_protocol` for status 101, because no other protocol was requested, and for a transfer coding other
@@ -36,6 +41,7 @@ pub(crate) fn relay(
     reply: Response<ReplyBody>,
     hint: Option<KeyHint>,
     idle: Duration,
+    is_egress: bool,
     record: RecordHandle,
     caller_permit: Option<CallerPermit>,
 ) -> Result<Response<Relayed>, Refusal> {
@@ -50,13 +56,24 @@ pub(crate) fn relay(
         TransferCoding::Other => return Err(Refusal::UpstreamEncoding),
     }
     headers::to_caller(&mut head.headers);
+    remove_own_fields(&mut head.headers, is_egress);
     head.headers.append(PROXY_STATUS, received_status(head.status));
     if let Some(hint) = hint {
         head.headers.insert(JWE_KEY_HINT, hint.header());
     }
     // The HTTP version belongs to a connection. hyper sets the one of the caller's connection.
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, Relayed { body, idle, idle_timer: None, record, _caller_permit: caller_permit }))
+    Ok(Response::from_parts(
+        head,
+        Relayed { body, idle, idle_timer: None, is_egress, record, _caller_permit: caller_permit },
+    ))
+}
+
+fn remove_own_fields(headers: &mut HeaderMap, is_egress: bool) {
+    headers.remove(JWE_KEY_HINT);
+    if !is_egress {
+        proxy_status::remove_own_members(headers);
+    }
 }
 
 /// Reads a reply that is not relayed to its end, if the end is near. Then the connection can carry the next attempt.
@@ -78,6 +95,7 @@ pub(crate) struct Relayed {
     body: ReplyBody,
     idle: Duration,
     idle_timer: Option<Pin<Box<Sleep>>>,
+    is_egress: bool,
     record: RecordHandle,
     /// Freed when the response has ended or the caller has disconnected.
     _caller_permit: Option<CallerPermit>,
@@ -103,7 +121,14 @@ impl Body for Relayed {
             if matches!(frame, Some(Err(_))) {
                 self.record.aborted();
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(ReplyError::Upstream)));
+            let is_egress = self.is_egress;
+            let relayed = |mut frame: Frame<Bytes>| {
+                if let Some(trailers) = frame.trailers_mut() {
+                    remove_own_fields(trailers, is_egress);
+                }
+                frame
+            };
+            return Poll::Ready(frame.map(|frame| frame.map(relayed).map_err(ReplyError::Upstream)));
         }
         let idle = self.idle;
         let idle_timer = self.idle_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
