@@ -1,15 +1,17 @@
 //! Several upstreams in one process: none disturbs another.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jwe_gateway::app::{Code, Dependencies, Observer};
 use jwe_gateway::config::KeysSource as Source;
 use jwe_gateway::config::QuotaOverrides;
 use jwe_gateway::config::{CredentialsConfig, TokenEndpoint, Upstream};
 use jwe_gateway::sandbox::{Options, Sandbox};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::harness::{PATIENCE, TestGateway, assert_refused, config};
+use crate::harness::{PATIENCE, TestGateway, assert_refused, config, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
@@ -146,4 +148,53 @@ async fn an_emulated_token_endpoint_is_below_the_prefix_and_never_beside_the_bas
             assert_eq!(reply.status() == 200, Some(path) == served, "{token_url} {path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_its_own_upstream_refuses_the_request_that_comes_back() {
+    // Forwards connections to the gateway, whose address is known only after it has started.
+    let entrance = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}", entrance.local_addr().unwrap()).parse().unwrap();
+    let refused = Arc::new(Mutex::new(Vec::new()));
+    let observer: Observer = {
+        let refused = Arc::clone(&refused);
+        Arc::new(move |record| refused.lock().unwrap().push(record.refusal))
+    };
+    let dependencies = Dependencies { observers: vec![observer], ..Dependencies::default() };
+    let gateway = TestGateway::spawn_among(dependencies, Options::default(), |config| {
+        config.gateway.limits.in_flight = 20;
+        config.upstreams[0].upstream.url = url;
+    })
+    .await;
+    let address = gateway.address;
+    let forwarding = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut stream, _) = entrance.accept().await.unwrap();
+            let mut onward = TcpStream::connect(address).await.unwrap();
+            connections.spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut onward).await });
+        }
+    });
+    let reply = gateway.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.status(), 508);
+    eventually("both records", async || refused.lock().unwrap().len() == 2).await;
+    assert_eq!(*refused.lock().unwrap(), [Some(Code::LoopDetected), None], "the inner request ends first");
+    forwarding.abort();
+}
+
+#[tokio::test]
+async fn a_request_may_pass_five_gateways_and_the_provider_sees_only_their_marks() {
+    let gateway = TestGateway::spawn().await;
+    let via = |count: u64| {
+        let marks: Vec<_> = (0..count).map(|id| format!("1.1 jwe-gateway-{id:016x}")).collect();
+        format!("1.1 proxy.internal, {}", marks.join(", "))
+    };
+    let send = async |count| gateway.json("POST", LIST, "{}").header("via", via(count)).send().await.unwrap();
+    assert_eq!(send(4).await.status(), 200);
+    let received = gateway.last().headers["via"].to_str().unwrap().to_owned();
+    assert_eq!(received.matches("1.1 jwe-gateway-").count(), 5, "{received}");
+    assert!(!received.contains("proxy.internal"), "{received}");
+    let problem = assert_refused(send(5).await, 508, "loop_detected").await;
+    assert_eq!(problem["detail"], "the request has passed 5 gateways; no more are allowed");
+    assert_eq!(gateway.sandbox.received_total(), 1);
 }

@@ -23,6 +23,7 @@ use crate::gateway::request::headers::{self, TransferCoding, transfer_coding};
 use crate::gateway::request::payload::Payload;
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::request::target::{self, TargetFault};
+use crate::gateway::request::via::GatewayId;
 use crate::gateway::response::refusal::Refusal;
 use crate::gateway::route::{BodyPolicy, Route, Routes};
 use crate::gateway::server::peer::Peer;
@@ -63,11 +64,12 @@ pub(crate) struct Admission {
     routes: Routes,
     /// How long a caller may take to send a body.
     body_time: Duration,
+    id: GatewayId,
 }
 
 impl Admission {
     pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration) -> Self {
-        Self { callers, routes, body_time }
+        Self { callers, routes, body_time, id: GatewayId::random() }
     }
 
     /// Admits a request: checks it, reads its body and chooses the key to seal it with.
@@ -88,6 +90,7 @@ impl Admission {
 
     async fn check(&self, parts: Parts, body: &mut Incoming, record: &RecordHandle) -> Result<Admitted, Refusal> {
         check_head(&parts)?;
+        self.id.check(&parts.headers)?;
         let route = self.routes.at(parts.uri.path());
         if let Some(route) = route.filter(|route| route.emulates(&parts.uri)) {
             record.upstream(&route.name);
@@ -114,7 +117,7 @@ impl Admission {
         let permit = route.capacity.acquire()?;
         let limits = BodyLimits { max: route.capacity.max_body, budget: &route.capacity.budget, time: self.body_time };
         let payload = Payload::read(&parts, body, route, &limits, record).await?;
-        let head = Head::new(parts, target, &payload);
+        let head = Head::new(parts, target, &payload, &self.id);
         Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, payload, permit, caller_permit })))
     }
 
@@ -143,10 +146,10 @@ impl Admission {
 }
 
 impl Head {
-    fn new(parts: Parts, target: PathAndQuery, payload: &Payload) -> Self {
+    fn new(parts: Parts, target: PathAndQuery, payload: &Payload, id: &GatewayId) -> Self {
         let request_id = RequestId::of(&parts.extensions);
         let content_type = parts.headers.get(CONTENT_TYPE).cloned();
-        let mut headers = headers::to_provider(parts.headers);
+        let mut headers = headers::to_provider(parts.headers, id);
         headers.insert(X_REQUEST_ID, request_id.header());
         // The provider documents a Content-Type for calls without a body, so the caller's is forwarded.
         if let (Payload::Nothing, Some(content_type)) = (payload, content_type) {

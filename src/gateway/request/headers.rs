@@ -15,9 +15,9 @@
 use std::borrow::Cow;
 
 use http::header::{CONNECTION, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
-use crate::gateway::response::refusal::PSEUDONYM;
+use crate::gateway::request::via::GatewayId;
 
 /// Headers of one connection, removed in both directions. `Trailer` is not one of them: it names fields of
 /// the message.
@@ -95,8 +95,9 @@ pub(crate) fn transfer_coding(headers: &HeaderMap) -> TransferCoding {
     }
 }
 
-/// The caller's headers that are forwarded, and `Via`.
-pub(crate) fn to_provider(mut headers: HeaderMap) -> HeaderMap {
+/// The caller's headers that are forwarded, and `Via` with the mark of gateway `id`.
+pub(crate) fn to_provider(mut headers: HeaderMap, id: &GatewayId) -> HeaderMap {
+    let via = id.via(&headers);
     strip_connection(&mut headers);
     remove_where(&mut headers, |name| {
         // Few names have an underscore; the others are not copied.
@@ -106,7 +107,7 @@ pub(crate) fn to_provider(mut headers: HeaderMap) -> HeaderMap {
             || REQUEST_ONLY_FAMILIES.iter().any(|family| hyphenated.starts_with(family))
             || HOP_BY_HOP.iter().any(|removed| removed == hyphenated)
     });
-    headers.insert(VIA, via());
+    headers.insert(VIA, via);
     headers
 }
 
@@ -141,16 +142,15 @@ fn remove_where(headers: &mut HeaderMap, removed: impl Fn(&str) -> bool) {
     }
 }
 
-/// The gateway's own `Via` (RFC 9110 section 7.6.3).
-fn via() -> HeaderValue {
-    const VALUE: &str = "1.1 jwe-gateway";
-    const { assert!(PSEUDONYM.len() + 4 == VALUE.len(), "Via and Proxy-Status have the same pseudonym") };
-    HeaderValue::from_static(VALUE)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    fn to_provider(headers: HeaderMap) -> HeaderMap {
+        super::to_provider(headers, &GatewayId::random())
+    }
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -209,7 +209,8 @@ mod tests {
             names(&headers),
             ["accept", "accept-encoding", "idempotency-key", "traceparent", "tracestate", "user-agent", "via"]
         );
-        assert_eq!(headers[VIA], "1.1 jwe-gateway");
+        let via = headers[VIA].to_str().unwrap();
+        assert!(via.starts_with("1.1 jwe-gateway-") && !via.contains("internal"), "{via}");
     }
 
     #[test]

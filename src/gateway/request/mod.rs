@@ -7,3 +7,4 @@ pub(crate) mod headers;
 pub(crate) mod payload;
 pub(crate) mod request_id;
 pub(crate) mod target;
+pub(crate) mod via;

@@ -27,6 +27,7 @@ use crate::gateway::endpoints::token::BadTokenRequest;
 use crate::gateway::request::body::BodyFault;
 use crate::gateway::request::content_type::MediaTypeFault;
 use crate::gateway::request::target::{METHODS, TargetFault};
+use crate::gateway::request::via::LoopFault;
 use crate::jose::{MalformedJose, NotJson, SealError};
 use crate::keys::NoUsableKey;
 use crate::upstream::SendError;
@@ -93,6 +94,9 @@ pub(crate) enum Refusal {
     /// No connection or no reply in time. After a connection the provider may have processed the request.
     #[error(transparent)]
     UpstreamTimeout(SendError),
+    /// The gateway is its own upstream, perhaps through others.
+    #[error(transparent)]
+    LoopDetected(#[from] LoopFault),
     /// `deadlines.exchange` ended.
     #[error("the exchange took too long")]
     ExchangeTimeout(Sent),
@@ -162,6 +166,7 @@ impl Refusal {
             Self::UpstreamUnreachable(_) => Code::UpstreamUnreachable,
             Self::UpstreamProtocol(_) | Self::UpstreamUpgrade | Self::UpstreamEncoding => Code::UpstreamProtocol,
             Self::UpstreamTimeout(_) | Self::ExchangeTimeout(_) => Code::UpstreamTimeout,
+            Self::LoopDetected(_) => Code::LoopDetected,
             Self::NoUsableKey(_) | Self::SealFailed(_) => Code::NoUsableKey,
             Self::TokenUnavailable(_) => Code::TokenUnavailable,
             Self::Overloaded(_) => Code::Overloaded,
@@ -229,6 +234,7 @@ impl Refusal {
             Self::UnsupportedMediaType(fault) => fault.to_string(),
             Self::MalformedTokenRequest(fault) => fault.to_string(),
             Self::CallerThrottled(denied) => denied.to_string(),
+            Self::LoopDetected(fault) => fault.to_string(),
             Self::TokenEndpoint => "the gateway adds the credential; callers may not request tokens".to_owned(),
             Self::BodyTooLarge { limit } => format!("request bodies are limited to {limit} bytes"),
             Self::UpstreamUnreachable(error) | Self::UpstreamProtocol(error) | Self::UpstreamTimeout(error) => {

@@ -106,6 +106,7 @@ table! {
     Overloaded            "overloaded"              SERVICE_UNAVAILABLE    connection_limit_reached  Warn  1     keep       "The gateway has reached its limit"
     Draining              "draining"                SERVICE_UNAVAILABLE    proxy_internal_response   Warn  1     close      "The gateway is shutting down"
     UpstreamTimeout       "upstream_timeout"        GATEWAY_TIMEOUT        http_response_timeout     Warn  -     keep       "The provider did not respond in time"
+    LoopDetected          "loop_detected"           LOOP_DETECTED          proxy_loop_detected       Warn  -     keep       "The request passes gateways in a loop, or too many of them"
 }
 
 #[cfg(test)]
