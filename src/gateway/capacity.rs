@@ -51,17 +51,12 @@ fn even_share(total: usize, overrides: impl Iterator<Item = Option<usize>>) -> u
     total.saturating_sub(reserved) / others.max(1)
 }
 
-/// Token requests may use at most a quarter of an upstream's `in_flight`, because callers are authenticated only
-/// after the body is read. Clients that send their bodies slowly leave three quarters to authenticated callers.
-const UNAUTHENTICATED_FRACTION: usize = 4;
-
 /// The unused part of a [`Quota`]. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Capacity {
     pub max_body: usize,
     pub budget: Budget,
     in_flight: Arc<Semaphore>,
-    unauthenticated: Arc<Semaphore>,
 }
 
 /// All permits of the upstream are in use.
@@ -73,7 +68,6 @@ pub(crate) struct UpstreamFull;
 #[derive(Debug)]
 pub(crate) struct UpstreamPermit {
     _permit: OwnedSemaphorePermit,
-    _unauthenticated: Option<OwnedSemaphorePermit>,
 }
 
 impl Capacity {
@@ -84,7 +78,6 @@ impl Capacity {
             max_body: quota.max_body,
             budget: Budget::new(quota.buffered),
             in_flight: Arc::new(Semaphore::new(permits)),
-            unauthenticated: Arc::new(Semaphore::new((permits / UNAUTHENTICATED_FRACTION).max(1))),
         }
     }
 
@@ -93,21 +86,9 @@ impl Capacity {
     /// # Errors
     /// When no permit is free. Requests do not wait for one: a queue would hide the overload.
     pub(crate) fn acquire(&self) -> Result<UpstreamPermit, UpstreamFull> {
-        Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, _unauthenticated: None })
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| UpstreamFull)?;
+        Ok(UpstreamPermit { _permit: permit })
     }
-
-    /// A permit for one request of a caller that is not authenticated yet. See [`UNAUTHENTICATED_FRACTION`].
-    ///
-    /// # Errors
-    /// When no such permit is free, even if [`Self::acquire`] still has one.
-    pub(crate) fn acquire_unauthenticated(&self) -> Result<UpstreamPermit, UpstreamFull> {
-        let unauthenticated = Some(try_acquire(&self.unauthenticated)?);
-        Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, _unauthenticated: unauthenticated })
-    }
-}
-
-fn try_acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamFull> {
-    Arc::clone(permits).try_acquire_owned().map_err(|_| UpstreamFull)
 }
 
 #[cfg(test)]
@@ -135,17 +116,5 @@ mod tests {
         assert_eq!(capacity.acquire().err(), Some(UpstreamFull));
         drop(permit);
         assert!(capacity.acquire().is_ok());
-    }
-
-    #[test]
-    fn unauthenticated_requests_use_at_most_a_quarter_of_the_permits() {
-        let capacity = Capacity::of(Quota { max_body: 1, buffered: 1, in_flight: 8 });
-        let unauthenticated =
-            [capacity.acquire_unauthenticated().unwrap(), capacity.acquire_unauthenticated().unwrap()];
-        assert!(capacity.acquire_unauthenticated().is_err());
-        let authenticated: Vec<_> = std::iter::from_fn(|| capacity.acquire().ok()).collect();
-        assert_eq!(authenticated.len(), 6);
-        drop(unauthenticated);
-        assert_eq!(std::iter::from_fn(|| capacity.acquire().ok()).take(2).collect::<Vec<_>>().len(), 2);
     }
 }

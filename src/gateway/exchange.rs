@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
@@ -61,6 +61,11 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn new(admission: Admission, clock: Clock) -> Self {
         Self { admission: Arc::new(admission), clock }
+    }
+
+    /// Whether a stranger can send the request: see [`Admission::is_token_request`].
+    pub(crate) fn is_token_request(&self, uri: &Uri) -> bool {
+        self.admission.is_token_request(uri)
     }
 
     /// Answers `request`: with the provider's reply, or with a response of the gateway's own.

@@ -63,7 +63,10 @@ pub(crate) fn stack(
         // Outside the limit and the deadline, because their refusals also need a response.
         .layer(layer(RespondToRefusals))
         // Outside the deadline, because a full gateway refuses at once and no request waits for a permit.
-        .layer(layer(LimitInFlight { permits: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }))
+        .layer(layer(LimitInFlight {
+            permits: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))),
+            exchange: exchange.clone(),
+        }))
         // Inside the limit, so that a request that reaches its deadline returns its permit.
         .layer(layer(SetDeadline { deadline, drain }))
         .service(service_fn(move |request| {
@@ -174,11 +177,15 @@ where
 /// Refuses a request if the gateway has too many in flight. A request is in flight until the head of its
 /// response: a streaming body uses only its connection.
 ///
+/// A token request of the emulated endpoint takes no permit here, because its caller is not known before the body is
+/// read. Otherwise strangers that send slowly would use up the permits. It is answered as soon as it is read.
+///
 /// Rejected: tower's `load_shed` and `concurrency_limit`. They drop the request with its body unread, which
 /// breaks the next request of the caller on the same connection. They also replace the error type.
 #[derive(Clone)]
 struct LimitInFlight {
     permits: Arc<Semaphore>,
+    exchange: Exchange,
 }
 
 impl<N> Middleware<N> for LimitInFlight
@@ -189,6 +196,9 @@ where
     type Error = Refusal;
 
     async fn run(self, request: Request<Incoming>, next: N) -> Result<Response<Reply>, Refusal> {
+        if self.exchange.is_token_request(request.uri()) {
+            return next.oneshot(request).await;
+        }
         let Ok(_permit) = self.permits.try_acquire() else {
             if !body::expects_continue(request.headers()) {
                 body::discard(request.into_body());

@@ -5,6 +5,11 @@
 //! base URL and nothing else, and never sees the provider's credentials. A request may have any of the three
 //! formats in which the gateway asks the provider (RFC 6749 section 2.3.1). The response follows RFC 6749
 //! section 5.1.
+//!
+//! The hard case is a stranger. The caller is known only after the body is read, so anybody who can connect can begin a
+//! token request. Such a request holds no permit and no budget of an upstream until its caller is known. It is bounded
+//! by its connection: [`MAX_BODY`] bytes for all token requests of a connection, and [`BODY_TIME`] for each. Rejected: a
+//! part of the permits for such requests. Strangers that send slowly used it up, and no caller got a token.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -20,6 +25,7 @@ use url::{Url, form_urlencoded};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::gateway::callers::{Caller, Callers, TOKEN_LIFETIME, UnknownCaller};
+use crate::gateway::request::body::ConnectionBudget;
 use crate::path_prefix::PathPrefix;
 
 /// The path of the token endpoint, unless the configuration has another: that of Flanks.
@@ -28,8 +34,14 @@ pub(crate) const PATH: &str = "/v0/token";
 /// The maximum size of a token request in bytes. It has three short texts.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
-/// How long a client may take to send the request. Short, because the client is not authenticated before.
-pub(crate) const BODY_TIME: Duration = Duration::from_secs(5);
+/// How long a client may take to send the request. Short, because the client is not authenticated before. Three short
+/// texts arrive with the head.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(1);
+
+/// The budget for the bodies of all token requests of one connection.
+pub(crate) fn connection_budget() -> ConnectionBudget {
+    ConnectionBudget::new(MAX_BODY)
+}
 
 /// Why a token request is refused. It holds no part of the request, so it can be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 
 use crate::gateway::access_log::RecordHandle;
@@ -121,7 +121,13 @@ impl Admission {
         Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, payload, permit, caller_permit })))
     }
 
-    /// Answers a request for the emulated token endpoint. The caller is not known until the body is read.
+    /// Whether the gateway answers the request as an emulated token endpoint. Its caller is then not known until the
+    /// body is read.
+    pub(crate) fn is_token_request(&self, uri: &Uri) -> bool {
+        self.routes.at(uri.path()).is_some_and(|route| route.emulates(uri))
+    }
+
+    /// Answers a request for the emulated token endpoint. Takes permits only when the caller is known.
     async fn grant_token(
         &self,
         parts: &Parts,
@@ -132,15 +138,16 @@ impl Admission {
         if parts.method != Method::POST {
             return Err(BadTokenRequest::Method.into());
         }
-        let _permit = route.capacity.acquire_unauthenticated()?;
+        let connection = parts.extensions.get().cloned().unwrap_or_else(token::connection_budget);
         let time = self.body_time.min(token::BODY_TIME);
-        let limits = BodyLimits { max: token::MAX_BODY, budget: &route.capacity.budget, time };
+        let limits = BodyLimits { max: token::MAX_BODY, budget: connection.budget(), time };
         let token_request = body::read(body, &limits, |_| Ok::<_, Refusal>(())).await?;
         record.body(token_request.len());
         let scope = route.credentials.scope();
         let (caller, response) = token::answer(&self.callers, &parts.headers, &token_request, scope.as_deref())?;
         record.caller(caller.name());
         let _caller_permit = caller.acquire(&caller_request(parts))?;
+        let _permit = route.capacity.acquire()?;
         Ok(response)
     }
 }

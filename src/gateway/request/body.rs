@@ -40,6 +40,21 @@ impl Budget {
     }
 }
 
+/// The bytes that the requests of one connection may have buffered before their callers are known. They do not use the
+/// budget of an upstream: a stranger could use that up with many connections.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionBudget(Budget);
+
+impl ConnectionBudget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Budget::new(bytes))
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.0
+    }
+}
+
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {

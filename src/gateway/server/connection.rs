@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
+use crate::gateway::endpoints::token;
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::Stream;
 use crate::gateway::server::streams::{StreamExecutor, TrackedBody};
@@ -87,6 +88,11 @@ impl ConnectionHandler {
 
     /// Serves one connection until it ends.
     pub(super) async fn serve(self, stream: Stream, tls: Option<ServerTls>, stack: impl Stack) {
+        let budget = token::connection_budget();
+        let stack = stack.map_request(move |mut request: http::Request<_>| {
+            request.extensions_mut().insert(budget.clone());
+            request
+        });
         let Some(tls) = tls else {
             return self.http1(WriteTimeout::new(stream, self.timeouts.write), stack, None).await;
         };
