@@ -55,7 +55,7 @@ impl SecretSource {
             Self::Value(secret) => return Ok(secret.clone()),
             Self::File(path) => path,
         };
-        let fault = |cause| UnreadableSecret { path: path.clone(), cause };
+        let fault = |cause| UnreadableSecret { path: Some(path.clone()), cause };
         let mut bytes = std::fs::read(path).map_err(|error| fault(Cause::Io(error.kind())))?;
         let text = std::str::from_utf8(&bytes).map(trim_one_line_break).map(str::to_owned);
         bytes.zeroize();
@@ -64,6 +64,15 @@ impl SecretSource {
             Ok(text) => Ok(Secret::new(text)),
             Err(_) => Err(fault(Cause::NotText)),
         }
+    }
+
+    /// Reads a secret that must be one line, such as a client secret. A second line is more often a mistake of the
+    /// program that wrote the file than a part of the secret.
+    ///
+    /// # Errors
+    /// The same as for [`read`](Self::read), and if the secret contains a line break.
+    pub fn read_line(&self) -> Result<Secret, UnreadableSecret> {
+        self.read().and_then(|secret| self.check_line(secret))
     }
 
     /// Reads the secret on a thread for blocking work: a mounted file may be on a network.
@@ -77,7 +86,33 @@ impl SecretSource {
         };
         let source = self.clone();
         let read = tokio::task::spawn_blocking(move || source.read()).await;
-        read.unwrap_or_else(|_| Err(UnreadableSecret { path, cause: Cause::Io(io::ErrorKind::Interrupted) }))
+        read.unwrap_or_else(|_| {
+            Err(UnreadableSecret { path: Some(path), cause: Cause::Io(io::ErrorKind::Interrupted) })
+        })
+    }
+
+    /// The same for a secret that must be one line.
+    ///
+    /// # Errors
+    /// The same as for [`read_line`](Self::read_line), and if the runtime ends during the read.
+    pub async fn read_line_async(&self) -> Result<Secret, UnreadableSecret> {
+        self.read_async().await.and_then(|secret| self.check_line(secret))
+    }
+
+    fn check_line(&self, secret: Secret) -> Result<Secret, UnreadableSecret> {
+        if secret.expose().contains(['\n', '\r']) {
+            return Err(UnreadableSecret { path: self.file().map(Path::to_owned), cause: Cause::SeveralLines });
+        }
+        Ok(secret)
+    }
+
+    /// The file. `None` if the secret was given by value.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Value(_) => None,
+        }
     }
 
     /// Whether users other than the owner and the group can read the file.
@@ -90,11 +125,12 @@ impl SecretSource {
     }
 }
 
-/// A secret file that cannot be used. The text has the path and the reason, never the content.
+/// A secret that cannot be used. The text has the path and the reason, never the content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("secret file {}: {cause}", path.display())]
+#[error("secret{}: {cause}", path.as_ref().map(|path| format!(" file {}", path.display())).unwrap_or_default())]
 pub struct UnreadableSecret {
-    path: PathBuf,
+    /// `None` if the secret was given by value.
+    path: Option<PathBuf>,
     cause: Cause,
 }
 
@@ -106,6 +142,8 @@ enum Cause {
     NotText,
     #[error("it is empty")]
     Empty,
+    #[error("it has more than one line; a secret is one line")]
+    SeveralLines,
 }
 
 fn trim_one_line_break(text: &str) -> &str {
@@ -149,6 +187,26 @@ mod tests {
         assert!(!format!("{binary} {binary:?}").contains("canary"));
         let missing = SecretSource::File("/nowhere/secret".into()).read().unwrap_err();
         assert_eq!(missing.to_string(), "secret file /nowhere/secret: no such file");
+    }
+
+    #[test]
+    fn a_secret_of_more_than_one_line_is_refused_where_one_line_is_expected() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let source = SecretSource::File(file.path().to_owned());
+        for several in ["canary\nsecond\n", "canary\r\nsecond", "canary\n\n", "\ncanary"] {
+            std::fs::write(file.path(), several).unwrap();
+            let error = source.read_line().unwrap_err();
+            assert!(error.to_string().starts_with(&format!("secret file {}: ", file.path().display())), "{error}");
+            assert!(error.to_string().contains("more than one line"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("canary"));
+        }
+        std::fs::write(file.path(), "canary\r\n").unwrap();
+        assert_eq!(source.read_line().unwrap().expose(), "canary");
+        let value = SecretSource::Value(Secret::new("canary\nsecond".into()));
+        assert_eq!(
+            value.read_line().unwrap_err().to_string(),
+            "secret: it has more than one line; a secret is one line"
+        );
     }
 
     #[test]

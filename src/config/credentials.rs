@@ -19,7 +19,7 @@ use super::urls::{append, check_http};
 use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of, word};
 use crate::credentials::{ClientCredentials, Config, Format};
 use crate::gateway::endpoints::token;
-use crate::secret::{Secret, SecretSource};
+use crate::secret::{Secret, SecretSource, UnreadableSecret};
 use crate::static_credential::{StaticCredential, is_header_text};
 
 /// Holds the client secret itself. It has no flag, so it is not in the table of flags.
@@ -68,7 +68,7 @@ fn read_client(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
     let report = section.context.report;
     let client_id = read_client_id(section);
     let secret = read_client_secret(section);
-    check_secret(&secret, report);
+    check_secret(&secret, SecretSource::read_line, report);
     let url = match section.optional("url", &URL) {
         Some(url) => {
             check_http(&url, &url.value, allow_http, report);
@@ -148,7 +148,7 @@ fn read_static(section: &mut Section<'_>) -> StaticCredential {
     }
     let advice = "name the file that holds the value, under [upstream.credentials]";
     let secret = section.required("secret_file", &PATH, advice, PathBuf::new()).map(SecretSource::File);
-    if let Some(text) = check_secret(&secret, report)
+    if let Some(text) = check_secret(&secret, SecretSource::read, report)
         && !is_header_text(text.expose())
     {
         secret.fault(report, "the secret contains bytes that a header cannot carry");
@@ -157,12 +157,16 @@ fn read_static(section: &mut Section<'_>) -> StaticCredential {
 }
 
 /// Reads the secret as the gateway will read it, so that a fault is reported now.
-fn check_secret(secret: &Setting<SecretSource>, report: &Reporter) -> Option<Secret> {
+fn check_secret(
+    secret: &Setting<SecretSource>,
+    read: fn(&SecretSource) -> Result<Secret, UnreadableSecret>,
+    report: &Reporter,
+) -> Option<Secret> {
     if secret.is_faulty() {
         return None;
     }
     warn_if_world_readable(secret, &secret.value, report);
-    secret.value.read().map_err(|unreadable| secret.fault(report, unreadable.to_string())).ok()
+    read(&secret.value).map_err(|unreadable| secret.fault(report, unreadable.to_string())).ok()
 }
 
 /// The value of a variable that has no flag. Applies only if there is one upstream.

@@ -278,6 +278,16 @@ fn a_missing_key_set_file_is_reported_with_the_other_faults() {
 }
 
 #[test]
+fn a_client_secret_of_more_than_one_line_is_a_fault() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "canary\nsecond\n").unwrap();
+    let found = faults(&SMALLEST.replace("SECRET", file.path().to_str().unwrap()));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("client_secret_file: secret file ") && found[0].contains("more than one line"));
+    assert!(!found[0].contains("canary"));
+}
+
+#[test]
 fn settings_of_another_kind_of_credentials_are_faults() {
     let head = "[[upstream]]\nurl = \"https://a.example\"\n[upstream.credentials]\n";
     let fixed = faults(&format!("{head}kind = \"static\"\nsecret_file = \"SECRET\"\nclient_id = \"id\"\n"));
