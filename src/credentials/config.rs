@@ -1,5 +1,6 @@
 //! The settings of `[upstream.credentials]` and their defaults.
 
+use std::path::Path;
 use std::time::Duration;
 
 use url::Url;
@@ -25,6 +26,22 @@ pub enum Config {
     Static(StaticCredential),
     /// Requests get no credential.
     None,
+}
+
+impl Config {
+    /// Where the secret is read from.
+    pub(super) fn secret(&self) -> Option<&SecretSource> {
+        match self {
+            Self::ClientCredentials(config) => Some(&config.client_secret),
+            Self::Static(config) => Some(&config.secret),
+            Self::None => None,
+        }
+    }
+
+    /// The file of the secret, if it is not given by value.
+    pub(super) fn secret_file(&self) -> Option<&Path> {
+        self.secret().and_then(SecretSource::file)
+    }
 }
 
 /// How to request tokens.

@@ -17,10 +17,14 @@
 //! If the new token is refused within ten seconds, and no request was accepted with it, the token is not the cause.
 //! The gateway then renews nothing and relays the provider's 401.
 //!
+//! If no new token can be obtained, the refused requests get the reason: `credentials_refused` or `token_unavailable`.
+//! The provider's 401 would tell the caller to correct its own credential.
+//!
 //! # Failures
 //!
 //! - 400, 401 or 403 of the token endpoint: the credentials are wrong. The gateway retries slowly, and at once if the
-//!   file of the secret changes.
+//!   file of the secret changes. A secret that cannot be read or sent is retried like any other failure, and at once if
+//!   its file changes.
 //! - 429 or 503: `Retry-After` is honoured.
 //! - Any other failure, for instance a 200 without a usable token: backoff of 1 s to 30 s.
 //!
@@ -30,9 +34,9 @@
 //! # Rejected
 //!
 //! - moka's expiry: tests cannot control its clock, and a token must stay in use after its renewal is due.
-//! - Keeping every refused token that cannot be renewed: a 503 with `Retry-After` tells the caller more than a 401,
-//!   because the caller's own key is not the cause. One case is different. While the token endpoint refuses the
-//!   credentials or asks to wait, a token with which the provider has accepted a request is kept.
+//! - Keeping every refused token that cannot be renewed: requests with it would reach the provider in vain. One case is
+//!   different. While the token endpoint refuses the credentials or asks to wait, or the secret cannot be read, a token
+//!   with which the provider has accepted a request is kept for other requests.
 
 mod config;
 mod credential;
@@ -45,6 +49,7 @@ mod snapshot;
 mod state;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,13 +65,13 @@ pub(crate) use error::{NoToken, RenewalError, RenewalErrorKind, TokenError};
 pub(crate) use snapshot::Snapshot;
 
 use crate::clock::{Clock, Jitter};
-use crate::secret::{Secret, SecretSource};
+use crate::secret::{Secret, UnreadableSecret};
 use crate::single_flight::SingleFlight;
 use crate::static_credential::{BadCredential, StaticCredential, header_value};
 use state::{AfterRefusal, CachedCredential, CredentialsState, NewCredential, RenewalOutcome};
 
-/// How often the file of a refused secret is read. An operator who has just corrected it is waiting.
-const SECRET_POLL: Duration = Duration::from_secs(2);
+/// How often the file of a faulty secret is read. An operator who has just corrected it is waiting.
+const SECRET_POLL: Duration = Duration::from_secs(1);
 
 /// The credentials for one upstream. Clones share their state.
 #[derive(Clone)]
@@ -83,7 +88,8 @@ struct CredentialsInner {
     renewals: SingleFlight<RenewalResult>,
     /// Notified when the time of the next scheduled renewal changes.
     rescheduled: Notify,
-    /// The secret of the last token request. A comparison with it shows whether the file has changed.
+    /// The secret of the last renewal. `None` if it could not be read. A comparison with it shows whether the file has
+    /// changed.
     last_secret: Mutex<Option<Secret>>,
 }
 
@@ -127,32 +133,40 @@ impl Credentials {
     /// Call this after the provider has answered 401 to `refused`. Drops it if it is still the cached one, and renews it.
     /// Returns another credential for the same request.
     ///
-    /// Returns `None` if no other credential can be obtained, or if a renewal would not help: see the module's
-    /// documentation.
-    pub(crate) async fn replacement_for(&self, refused: &Credential) -> Option<Credential> {
-        let serial = refused.serial()?;
-        let decision = {
+    /// Returns `None` if a renewal would not help: see the module's documentation. The provider's 401 is then the right
+    /// response.
+    ///
+    /// # Errors
+    /// If no other token can be obtained: see [`TokenError`]. The cause lies between the gateway and the token endpoint,
+    /// so the provider's 401 would mislead the caller.
+    pub(crate) async fn replacement_for(&self, refused: &Credential) -> Result<Option<Credential>, TokenError> {
+        let Some(serial) = refused.serial() else { return Ok(None) };
+        let (decision, is_rescheduled) = {
             let mut state = self.state();
+            let before = state.next_renewal();
             let decision = state.refused(serial, self.0.clock.now());
             self.0.cached.store(state.cached().cloned());
-            decision
+            (decision, state.next_renewal() != before)
         };
-        self.0.rescheduled.notify_one();
-        let renewed = match decision {
-            AfterRefusal::Use(credential) => return Some(credential),
+        // Only then: each notification starts the wait for the next look at a faulty secret anew.
+        if is_rescheduled {
+            self.0.rescheduled.notify_one();
+        }
+        match decision {
+            AfterRefusal::Use(credential) => Ok(Some(credential)),
             AfterRefusal::Keep => {
                 let upstream = &*self.0.name;
                 tracing::debug!(upstream, "the provider refused a credential that cannot be replaced now; it is kept");
-                return None;
+                Ok(None)
             }
+            AfterRefusal::Unavailable => Err(self.state().unavailable_reason(self.0.clock.now())),
             AfterRefusal::Renew(number) if matches!(self.0.config, Config::Static(_)) => {
                 // The cached credential shows the outcome.
                 let _ = self.join(number).await;
-                self.usable()
+                Ok(self.usable().filter(|credential| credential.serial() != Some(serial)))
             }
-            AfterRefusal::Renew(number) => self.wait_for(number).await.ok(),
-        };
-        renewed.filter(|credential| credential.serial() != Some(serial))
+            AfterRefusal::Renew(number) => self.wait_for(number).await.map(Some),
+        }
     }
 
     /// The present state, for readiness and `/metrics`.
@@ -232,27 +246,28 @@ impl Credentials {
         credential.ok_or_else(|| self.state().unavailable_reason(clock.now()))
     }
 
-    /// Returns at `due`, or when the schedule changes, or when a refused secret may have changed.
+    /// Returns at `due`, or when the schedule changes, or when a faulty secret may have changed.
     async fn wait_until(&self, due: Instant) {
         let clock = &self.0.clock;
-        let refused_file = match &self.0.config {
-            Config::ClientCredentials(ClientCredentials { client_secret: source @ SecretSource::File(_), .. }) => {
-                self.state().is_refused().then_some(source)
-            }
-            _ => None,
-        };
-        let wake = refused_file.map_or(due, |_| due.min(clock.now() + SECRET_POLL));
+        let is_faulty_file = self.secret_file().is_some() && self.state().is_secret_faulty();
+        let wake = if is_faulty_file { due.min(clock.now() + SECRET_POLL) } else { due };
         tokio::select! {
             () = clock.sleep_until(wake) => {}
             () = self.0.rescheduled.notified() => return,
         }
-        let Some(source) = refused_file else { return };
-        if let Ok(secret) = source.read_async().await {
-            let has_changed = self.last_secret().as_ref() != Some(&secret);
-            if has_changed {
-                tracing::info!(upstream = %self.0.name, "the client secret has changed; the gateway tries it at once");
-                self.state().secret_changed(clock.now());
-            }
+        if !is_faulty_file {
+            return;
+        }
+        let secret = match &self.0.config {
+            Config::ClientCredentials(config) => config.client_secret.read_line_async().await,
+            Config::Static(config) => config.secret.read_async().await,
+            Config::None => return,
+        };
+        if let Ok(secret) = secret
+            && self.last_secret().as_ref() != Some(&secret)
+        {
+            tracing::info!(upstream = %self.0.name, "the secret has changed; the gateway tries it at once");
+            self.state().secret_changed(clock.now());
         }
     }
 
@@ -269,7 +284,7 @@ impl Credentials {
         }
         let outcome = match &self.0.config {
             Config::ClientCredentials(config) => self.request_token(config).await,
-            Config::Static(config) => read_static(config).await,
+            Config::Static(config) => self.read_static(config).await,
             Config::None => return Ok(()),
         };
         let (result, has_token) = {
@@ -300,8 +315,7 @@ impl Credentials {
     }
 
     async fn request_token(&self, config: &ClientCredentials) -> Result<NewCredential, RenewalError> {
-        let secret = config.client_secret.read_async().await.map_err(BadCredential::from)?;
-        *self.last_secret() = Some(secret.clone());
+        let secret = self.next_secret(config.client_secret.read_line_async()).await?;
         let response = fetch::fetch(config, &secret, &self.0.http, &self.0.clock).await?;
         let value = header_value("Bearer ", &response.token)?;
         Ok(NewCredential {
@@ -310,6 +324,27 @@ impl Credentials {
             lifetime: Some(response.lifetime),
             scope: response.scope.map(Into::into),
         })
+    }
+
+    async fn read_static(&self, config: &StaticCredential) -> Result<NewCredential, RenewalError> {
+        // `header_value` refuses a secret of several lines.
+        let value = header_value(&config.prefix, &self.next_secret(config.secret.read_async()).await?)?;
+        Ok(NewCredential { header: config.header.clone(), value, lifetime: None, scope: None })
+    }
+
+    /// The secret for a renewal.
+    async fn next_secret(
+        &self,
+        read: impl Future<Output = Result<Secret, UnreadableSecret>>,
+    ) -> Result<Secret, BadCredential> {
+        let secret = read.await;
+        *self.last_secret() = secret.as_ref().ok().cloned();
+        Ok(secret?)
+    }
+
+    /// The file of the secret, if it is not given by value.
+    fn secret_file(&self) -> Option<&Path> {
+        self.0.config.secret_file()
     }
 
     fn state(&self) -> MutexGuard<'_, CredentialsState> {
@@ -321,11 +356,6 @@ impl Credentials {
     fn last_secret(&self) -> MutexGuard<'_, Option<Secret>> {
         self.0.last_secret.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn read_static(config: &StaticCredential) -> Result<NewCredential, RenewalError> {
-    let value = config.header_value().await?;
-    Ok(NewCredential { header: config.header.clone(), value, lifetime: None, scope: None })
 }
 
 fn is_abandoned(outcome: &RenewalResult) -> bool {

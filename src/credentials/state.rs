@@ -98,6 +98,9 @@ pub(super) enum AfterRefusal {
     Renew(u64),
     /// Keep the refused one: a renewal would not help.
     Keep,
+    /// Keep the refused one for other requests, which may succeed. This request gets no other: the token endpoint
+    /// gives none at present.
+    Unavailable,
 }
 
 /// The effect of a renewal.
@@ -193,8 +196,13 @@ impl CredentialsState {
     }
 
     /// Whether the token endpoint refused the credentials at the last renewal.
-    pub(super) fn is_refused(&self) -> bool {
+    fn is_refused(&self) -> bool {
         matches!(self.last_error_kind(), Some(RenewalErrorKind::Refused { .. }))
+    }
+
+    /// Whether the last renewal failed because of the secret: another secret may succeed.
+    pub(super) fn is_secret_faulty(&self) -> bool {
+        self.is_refused() || matches!(self.last_error_kind(), Some(RenewalErrorKind::Credential(_)))
     }
 
     /// A request needs a credential and there is none: brings the next renewal forward, whatever the backoff says. A
@@ -211,9 +219,9 @@ impl CredentialsState {
         is_earlier
     }
 
-    /// The secret differs from the refused one: the next renewal is due at once.
+    /// The secret differs from the faulty one: the next renewal is due at once.
     pub(super) fn secret_changed(&mut self, now: Instant) {
-        if self.is_refused() {
+        if self.is_secret_faulty() {
             self.slow_backoff.reset();
             self.due = now;
         }
@@ -292,16 +300,19 @@ impl CredentialsState {
                 self.counts.refusals += 1;
                 let accepted = cached.credential.was_accepted();
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
+                let must_wait =
+                    self.is_secret_faulty() || matches!(self.last_error_kind(), Some(RenewalErrorKind::Busy { .. }));
+                if must_wait {
+                    let _ = self.bring_forward(now);
+                }
+                if is_paused && !accepted {
+                    return AfterRefusal::Keep;
+                }
                 // While no other token can be obtained, one that some calls may use is better than none.
-                let must_wait = matches!(
-                    self.last_error_kind(),
-                    Some(RenewalErrorKind::Refused { .. } | RenewalErrorKind::Busy { .. })
-                );
-                let is_renewal_blocked = must_wait && now < self.due;
-                if (is_paused && !accepted)
-                    || (is_renewal_blocked && accepted)
-                    || self.replacement_budget.take(now).is_err()
-                {
+                if must_wait && now < self.due && accepted {
+                    return AfterRefusal::Unavailable;
+                }
+                if self.replacement_budget.take(now).is_err() {
                     return AfterRefusal::Keep;
                 }
                 // Another refusal may have asked for it already.

@@ -18,8 +18,9 @@
 //! - The provider no longer has our key: take a newer key, seal again, send.
 //! - The provider rejected our credential: renew it, send.
 //!
-//! If nothing newer is available, or the provider refuses again, the gateway relays the reply. The gateway
-//! never sends again after a timeout, a 5xx or a broken connection, because the provider may have processed
+//! If no newer key is available, or the provider refuses again, the gateway relays the reply. If no newer
+//! credential can be obtained, it refuses the request: the provider's 401 concerns a credential that the caller
+//! does not know. The gateway never sends again after a timeout, a 5xx or a broken connection, because the provider may have processed
 //! the request.
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
 use crate::clock::Clock;
-use crate::credentials::Credential;
+use crate::credentials::{Credential, TokenError};
 use crate::gateway::access_log::RecordHandle;
 use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
 use crate::gateway::request::payload::Payload;
@@ -92,6 +93,10 @@ impl Exchange {
             let mut reply = attempt.send().await?;
             match attempt.retry(&mut reply).await {
                 Retry::SendAgain => drop_reply(reply).await,
+                Retry::Refuse(refusal) => {
+                    drop_reply(reply).await;
+                    return Err(refusal);
+                }
                 Retry::Relay(hint) => {
                     let idle = attempt.route.upstream.idle();
                     let is_egress = attempt.route.is_egress;
@@ -135,6 +140,8 @@ struct RetryBudget {
 enum Retry {
     /// Discard it and send the request again, with a newer key or credential.
     SendAgain,
+    /// Discard it and refuse the request: the cause is the gateway's own credential.
+    Refuse(Refusal),
     /// Relay it to the caller, with a hint if the caller can seal again.
     Relay(Option<KeyHint>),
 }
@@ -162,7 +169,11 @@ impl Attempt {
     async fn retry(&mut self, reply: &mut Response<ReplyBody>) -> Retry {
         let status = reply.status();
         if status == StatusCode::UNAUTHORIZED {
-            return if self.renew_credential().await { Retry::SendAgain } else { Retry::Relay(None) };
+            return match self.renew_credential().await {
+                Ok(true) => Retry::SendAgain,
+                Ok(false) => Retry::Relay(None),
+                Err(error) => Retry::Refuse(error.into()),
+            };
         }
         self.credential.note_accepted();
         if self.route.may_mean_key_unknown(status) { self.check_key(reply).await } else { Retry::Relay(None) }
@@ -202,15 +213,15 @@ impl Attempt {
         examined.is_some_and(|bytes| is_ordinary(&bytes, &self.route.ordinary_refusals))
     }
 
-    /// Whether the credential is now a newer one.
-    async fn renew_credential(&mut self) -> bool {
+    /// Whether the credential is now a newer one. An error says why there is none.
+    async fn renew_credential(&mut self) -> Result<bool, TokenError> {
         if !std::mem::take(&mut self.budget.credential) {
-            return false;
+            return Ok(false);
         }
-        let Some(newer) = self.route.credentials.replacement_for(&self.credential).await else { return false };
+        let Some(newer) = self.route.credentials.replacement_for(&self.credential).await? else { return Ok(false) };
         self.credential = newer;
         self.record.resent();
-        true
+        Ok(true)
     }
 
     /// Takes a newer key if the provider no longer publishes the one in use.

@@ -8,6 +8,7 @@ mod callers;
 mod certificates;
 mod chain;
 mod command_line;
+mod credentials;
 mod dependency_rules;
 mod deploy;
 mod doctor;

@@ -114,7 +114,7 @@ fn a_token_that_was_accepted_before_is_kept_while_no_other_can_be_obtained() {
     let _ = state.finish(1, grant(600 * SECOND), now);
     let _ = state.finish(2, Err(busy.into()), now);
     state.credential(now).unwrap().note_accepted();
-    assert!(matches!(state.refused(1, now), AfterRefusal::Keep));
+    assert!(matches!(state.refused(1, now), AfterRefusal::Unavailable));
     assert_eq!(serial(&state, now), Some(1));
 }
 
@@ -137,14 +137,28 @@ fn a_call_that_is_always_refused_does_not_flood_the_token_endpoint() {
 fn a_refusal_does_not_override_a_wait_that_the_token_endpoint_asked_for() {
     let now = Clock::manual().0.now();
     let busy = RenewalErrorKind::Busy { status: 429, retry_after: Some(30 * SECOND) };
-    for error in [busy, RenewalErrorKind::Refused { status: 401 }] {
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let _ = state.finish(1, grant(600 * SECOND), now);
+    let _ = state.finish(2, Err(busy.into()), now);
+    let due = state.next_renewal().1;
+    assert!(due >= now + 15 * SECOND);
+    let _ = state.refused(1, now);
+    assert_eq!(state.next_renewal().1, due);
+}
+
+#[test]
+fn a_refusal_brings_the_next_attempt_with_refused_credentials_to_five_seconds_and_not_sooner() {
+    let now = Clock::manual().0.now();
+    for accepted in [false, true] {
         let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
         let _ = state.finish(1, grant(600 * SECOND), now);
-        let _ = state.finish(2, Err(error.into()), now);
-        let due = state.next_renewal().1;
-        assert!(due >= now + 15 * SECOND);
+        let _ = state.finish(2, Err(RenewalErrorKind::Refused { status: 401 }.into()), now);
+        assert!(state.next_renewal().1 >= now + 15 * SECOND);
+        if accepted {
+            state.credential(now).unwrap().note_accepted();
+        }
         let _ = state.refused(1, now);
-        assert_eq!(state.next_renewal().1, due);
+        assert_eq!(state.next_renewal().1, now + 5 * SECOND);
     }
 }
 
@@ -207,7 +221,7 @@ proptest! {
                                 prop_assert_eq!(next, number);
                                 cached = None;
                             }
-                            AfterRefusal::Keep => {}
+                            AfterRefusal::Keep | AfterRefusal::Unavailable => {}
                             AfterRefusal::Use(_) => prop_assert!(false, "it was cached"),
                         }
                     }

@@ -55,10 +55,10 @@ async fn a_request_with_a_refused_static_credential_is_resent_only_if_its_file_h
     let (credentials, control) =
         credentials(static_config("x-api-key", "", SecretSource::File(file.path().to_owned())));
     let one = credentials.current().await.unwrap();
-    assert!(credentials.replacement_for(&one).await.is_none());
+    assert!(credentials.replacement_for(&one).await.unwrap().is_none());
     std::fs::write(file.path(), "two").unwrap();
     control.advance(10 * SECOND);
-    assert!(credentials.replacement_for(&one).await.is_some());
+    assert!(credentials.replacement_for(&one).await.unwrap().is_some());
     assert_eq!(applied(&credentials).await["x-api-key"], "two");
 }
 
@@ -81,7 +81,7 @@ async fn without_credentials_the_headers_stay_as_they_are() {
     let (credentials, _control) = credentials(Config::None);
     assert!(applied(&credentials).await.is_empty());
     let none = credentials.current().await.unwrap();
-    assert!(credentials.replacement_for(&none).await.is_none());
+    assert!(credentials.replacement_for(&none).await.unwrap().is_none());
     assert_eq!(credentials.snapshot().usable, Ok(()));
     assert!(credentials.endpoint().is_none());
 }
