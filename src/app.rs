@@ -10,10 +10,10 @@ pub use crate::upstream::Connector;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, Check, Checks};
+use crate::admin::{Admin, Check, Checks, Warning};
 use crate::clock::{Clock, Jitter};
 use crate::config::{Config, Upstream};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, TokenError};
 use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
 use crate::gateway::capacity::{self, Capacity, Quota};
 use crate::gateway::endpoints::token;
@@ -260,7 +260,11 @@ fn route(
 fn checks(routes: &[Route], drain: &Drain) -> Checks {
     let drain = drain.clone();
     let stopping = move || if drain.is_announced() { Err("the gateway is stopping".to_owned()) } else { Ok(()) };
-    Checks { always: Box::new(stopping), upstreams: routes.iter().cloned().map(route_checks).collect() }
+    Checks {
+        always: Box::new(stopping),
+        upstreams: routes.iter().cloned().map(route_checks).collect(),
+        warnings: routes.iter().cloned().map(credential_warning).collect(),
+    }
 }
 
 fn route_checks(route: Route) -> Vec<Check> {
@@ -272,8 +276,22 @@ fn route_checks(route: Route) -> Vec<Check> {
             None => Ok(()),
         }
     };
-    let token = move || credentials.snapshot().usable.map(drop).map_err(|why| format!("{name}: no token: {why}"));
+    let token = move || {
+        let snapshot = credentials.snapshot();
+        let failure = |why: TokenError| snapshot.failure().unwrap_or_else(|| why.to_string());
+        snapshot.usable.clone().map_err(|why| format!("{name}: no token: {}", failure(why)))
+    };
     vec![Box::new(key), Box::new(token)]
+}
+
+/// Reports renewals that fail while the present credential is still usable.
+fn credential_warning(route: Route) -> Warning {
+    let Route { name, credentials, .. } = route;
+    Box::new(move || {
+        let snapshot = credentials.snapshot();
+        let failure = snapshot.failure().filter(|_| snapshot.usable.is_ok());
+        failure.map(|failure| format!("{name}: {failure}; the present credential stays in use"))
+    })
 }
 
 /// Returns when a refresh task ends, which only a panic can cause.

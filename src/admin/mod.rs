@@ -6,8 +6,9 @@
 //! - `/livez` reports that the process responds. It checks nothing else: a provider that is down must
 //!   not cause a restart of the gateway.
 //! - `/readyz` reports whether a request can be served: a usable key and a usable credential for at
-//!   least one upstream. The body lists what is missing, also for the other upstreams. It does not ask
-//!   the provider's API: taking every gateway out of rotation would not repair the provider.
+//!   least one upstream. The body lists what is missing, also for the other upstreams. Warnings are
+//!   failures that do not affect requests yet. It does not ask the provider's API: taking every
+//!   gateway out of rotation would not repair the provider.
 //! - `/metrics` returns the metrics.
 
 use std::convert::Infallible;
@@ -58,12 +59,17 @@ impl Default for Config {
 /// A condition of readiness; the error says what is missing.
 pub(crate) type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// A failure that does not affect requests yet. `None` while there is none.
+pub(crate) type Warning = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The conditions that `/readyz` checks.
 pub(crate) struct Checks {
     /// A condition that must always hold.
     pub always: Check,
     /// The conditions of each upstream. All conditions of at least one upstream must hold.
     pub upstreams: Vec<Vec<Check>>,
+    /// Failures to report. They do not decide readiness.
+    pub warnings: Vec<Warning>,
 }
 
 /// The data behind the endpoints.
@@ -147,7 +153,11 @@ fn readiness(checks: &Checks) -> Response<Full<Bytes>> {
     let is_ready = always.is_none() && upstreams.iter().any(Vec::is_empty);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let missing: Vec<String> = always.into_iter().chain(upstreams.into_iter().flatten()).collect();
-    let body = json!({ "ready": is_ready, "missing": missing });
+    let mut body = json!({ "ready": is_ready, "missing": missing });
+    let warnings: Vec<String> = checks.warnings.iter().filter_map(|warning| warning()).collect();
+    if !warnings.is_empty() {
+        body["warnings"] = json!(warnings);
+    }
     response(status, "application/json", format!("{body}\n"))
 }
 

@@ -34,6 +34,20 @@ impl RenewalError {
     pub(super) fn at(endpoint: &Url, kind: RenewalErrorKind) -> Self {
         Self { endpoint: Some(transport_error::location(endpoint)), kind }
     }
+
+    /// Whether another secret may succeed, and the text does not name the file of this one.
+    pub(super) fn is_about_secret(&self) -> bool {
+        let not_header_text = RenewalErrorKind::Credential(BadCredential::NotHeaderText);
+        matches!(self.kind, RenewalErrorKind::Refused { .. }) || self.kind == not_header_text
+    }
+
+    /// Whether this failure continues `other`. Another status or another Retry-After is not another failure.
+    pub(super) fn is_same_failure(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (RenewalErrorKind::Credential(one), RenewalErrorKind::Credential(other)) => one == other,
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        }
+    }
 }
 
 impl From<RenewalErrorKind> for RenewalError {

@@ -42,6 +42,7 @@ mod config;
 mod credential;
 mod error;
 mod fetch;
+mod report;
 mod request;
 pub(crate) mod response;
 mod retry_after;
@@ -68,6 +69,7 @@ use crate::clock::{Clock, Jitter};
 use crate::secret::{Secret, UnreadableSecret};
 use crate::single_flight::SingleFlight;
 use crate::static_credential::{BadCredential, StaticCredential, header_value};
+use report::ReportedFailure;
 use state::{AfterRefusal, CachedCredential, CredentialsState, NewCredential, RenewalOutcome};
 
 /// How often the file of a faulty secret is read. An operator who has just corrected it is waiting.
@@ -91,6 +93,8 @@ struct CredentialsInner {
     /// The secret of the last renewal. `None` if it could not be read. A comparison with it shows whether the file has
     /// changed.
     last_secret: Mutex<Option<Secret>>,
+    /// The failure of the last renewals that the log has reported.
+    reported_failure: Mutex<Option<ReportedFailure>>,
 }
 
 type RenewalResult = Result<(), RenewalError>;
@@ -111,6 +115,7 @@ impl Credentials {
             renewals: SingleFlight::new(),
             rescheduled: Notify::new(),
             last_secret: Mutex::new(None),
+            reported_failure: Mutex::new(None),
         }))
     }
 
@@ -172,7 +177,8 @@ impl Credentials {
     /// The present state, for readiness and `/metrics`.
     #[must_use]
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.0.config, &self.state(), self.0.clock.now())
+        let failing_since = self.reported_failure().as_ref().map(|reported| reported.since);
+        Snapshot::of(&self.0.config, &self.state(), failing_since, self.0.clock.now())
     }
 
     /// Keeps the credential fresh: renews at once, then before each one expires, with backoff after failures. Never
@@ -295,22 +301,10 @@ impl Credentials {
             (result, state.credential(now).is_some())
         };
         self.0.rescheduled.notify_one();
-        let upstream = &*self.0.name;
+        self.report(&result, has_token);
         match result {
-            RenewalOutcome::Good => {
-                tracing::debug!(upstream, "the credential was renewed");
-                Ok(())
-            }
-            RenewalOutcome::Failed(error) => {
-                match &error.kind {
-                    RenewalErrorKind::Refused { .. } => {
-                        tracing::error!(upstream, %error, has_token, "the credential could not be renewed")
-                    }
-                    _ => tracing::warn!(upstream, %error, has_token, "the credential could not be renewed"),
-                }
-                Err(error)
-            }
-            RenewalOutcome::Late => Ok(()),
+            RenewalOutcome::Good | RenewalOutcome::Late => Ok(()),
+            RenewalOutcome::Failed(error) => Err(error),
         }
     }
 
@@ -345,6 +339,10 @@ impl Credentials {
     /// The file of the secret, if it is not given by value.
     fn secret_file(&self) -> Option<&Path> {
         self.0.config.secret_file()
+    }
+
+    fn reported_failure(&self) -> MutexGuard<'_, Option<ReportedFailure>> {
+        self.0.reported_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, CredentialsState> {

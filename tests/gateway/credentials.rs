@@ -1,10 +1,40 @@
 //! The gateway's own credentials are wrong, or cannot be renewed: callers and operators learn the cause.
 
-use jwe_gateway::sandbox::{Fault, TokenFault};
+use std::path::Path;
+use std::time::Duration;
 
-use crate::harness::{TestGateway, assert_refused};
+use jwe_gateway::app::Dependencies;
+use jwe_gateway::clock::{Clock, ClockControl};
+use jwe_gateway::config::CredentialsConfig;
+use jwe_gateway::sandbox::{Fault, Options, TokenFault};
+use jwe_gateway::secret::SecretSource;
+use serde_json::{Value, json};
+
+use crate::harness::{TestGateway, assert_refused, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
+
+/// Later than every token is renewed, and earlier than it expires.
+const RENEWAL: Duration = Duration::from_secs(3600 * 3 / 4);
+
+/// A gateway that reads its client secret from `file`, with the control of its clock.
+async fn gateway_with_secret_in(file: &Path) -> (TestGateway, ClockControl) {
+    let (clock, control) = Clock::manual();
+    let dependencies = Dependencies { clock, ..Dependencies::default() };
+    let options = Options { client_secret: Some("right".into()), ..Options::default() };
+    std::fs::write(file, "right\n").unwrap();
+    let gateway = TestGateway::spawn_among(dependencies, options, |config| {
+        if let CredentialsConfig::ClientCredentials(credentials) = &mut config.upstreams[0].credentials {
+            credentials.client_secret = SecretSource::File(file.to_owned());
+        }
+    });
+    (gateway.await, control)
+}
+
+async fn readiness(gateway: &TestGateway) -> (u16, Value) {
+    let (status, body) = gateway.admin("/readyz").await;
+    (status, serde_json::from_str(&body).unwrap())
+}
 
 #[tokio::test]
 async fn the_first_caller_after_the_secret_became_wrong_gets_credentials_refused() {
@@ -31,4 +61,63 @@ async fn a_caller_whose_token_was_revoked_gets_the_wait_of_a_busy_token_endpoint
     let wait: u64 = reply.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((19..=22).contains(&wait), "{wait}");
     assert_refused(reply, 503, "token_unavailable").await;
+}
+
+#[tokio::test]
+async fn readiness_says_since_when_the_credentials_are_refused_and_which_file_to_correct() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    let (gateway, control) = gateway_with_secret_in(&file).await;
+    gateway.ready().await;
+    std::fs::write(&file, "wrong\n").unwrap();
+    control.advance(RENEWAL);
+    eventually("the refusal is reported", async || readiness(&gateway).await.1["warnings"].is_array()).await;
+    let (status, body) = readiness(&gateway).await;
+    assert_eq!((status, &body["ready"], &body["missing"]), (200, &json!(true), &json!([])), "the token is still valid");
+    let warning = body["warnings"][0].as_str().unwrap();
+    for part in [" since 20", "refused the credentials", &format!("secret file {}", file.display()), "stays in use"] {
+        assert!(warning.contains(part), "{part} in {warning}");
+    }
+    // The token expires.
+    control.advance(Duration::from_secs(3600));
+    eventually("not ready", async || readiness(&gateway).await.0 == 503).await;
+    let (_, body) = readiness(&gateway).await;
+    let missing = body["missing"][0].as_str().unwrap();
+    assert!(missing.starts_with("sandbox: no token: ") && missing.contains(&file.display().to_string()), "{missing}");
+    assert!(body.get("warnings").is_none(), "{body}");
+
+    std::fs::write(&file, "right\n").unwrap();
+    control.advance(Duration::from_secs(1));
+    gateway.ready().await;
+    assert_eq!(readiness(&gateway).await.1, json!({ "ready": true, "missing": [] }));
+}
+
+#[tokio::test]
+async fn an_unusable_secret_file_does_not_affect_requests_while_the_token_is_valid() {
+    let cases: [fn(&Path); 3] = [
+        |file| std::fs::write(file, "").unwrap(),
+        |file| {
+            std::fs::remove_file(file).unwrap();
+            std::fs::create_dir(file).unwrap();
+        },
+        |file| std::fs::write(file, "right\nsecond line\n").unwrap(),
+    ];
+    for breaking in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        let (gateway, control) = gateway_with_secret_in(&file).await;
+        gateway.ready().await;
+        breaking(&file);
+        control.advance(RENEWAL);
+        eventually("the fault is reported", async || readiness(&gateway).await.1["warnings"].is_array()).await;
+        gateway.assert_still_serves().await;
+        assert_eq!(gateway.sandbox.token_requests(), 1, "no request with an unusable secret");
+
+        let _ = std::fs::remove_dir(&file);
+        std::fs::write(&file, "right\n").unwrap();
+        control.advance(Duration::from_secs(1));
+        eventually("the file is used at once", async || gateway.sandbox.token_requests() == 2).await;
+        eventually("no warning", async || readiness(&gateway).await.1.get("warnings").is_none()).await;
+        gateway.assert_still_serves().await;
+    }
 }

@@ -18,6 +18,7 @@ mod endpoint;
 mod fixed;
 mod refusal;
 mod renewal;
+mod report;
 
 const SECOND: Duration = Duration::from_secs(1);
 
