@@ -27,6 +27,7 @@ use crate::gateway::server::tls;
 use crate::gateway::{self, Gateway};
 use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
+use crate::telemetry::LogMetrics;
 use crate::upstream::{self, ConnectorError};
 
 /// A gateway whose listeners are bound. It serves requests once [`run`](Self::run) is called.
@@ -123,6 +124,7 @@ impl App {
         })?;
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(MetricsCollector::new(routes.clone(), callers.clone(), gateway.tls())));
+        metrics.register_collector(Box::new(LogMetrics));
         let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
             what: "admin.address",
             address: admin_address.into(),

@@ -10,6 +10,7 @@ use jiff::fmt::friendly::SpanParser;
 use url::Url;
 
 use super::failure::Failure;
+use super::init_log;
 use super::output;
 use super::sandbox::not_started;
 use super::signals::Signals;
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Environment;
 use crate::drill::{Config, Drill, DrillError, MAX_DURATION, MAX_RATE, Progress, RATE, Report, Scenario, Target};
 use crate::error_chain;
-use crate::telemetry;
+use crate::telemetry::{self, Stream};
 
 /// Long enough for eight rotations, each with a pause after it.
 const DURATION: &str = "20s";
@@ -63,8 +64,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     // A drill causes thousands of access records. They are logged only if RUST_LOG is set.
     if let Some(filter) = Environment::of_process().log_filter() {
-        telemetry::init(&telemetry::Config::default(), Some(&filter), telemetry::Writer::Stderr)
-            .map_err(Failure::config)?;
+        init_log(&telemetry::Config::default(), Some(&filter), Stream::Stderr)?;
     }
     tokio::select! {
         result = execute(&arguments) => result,

@@ -25,6 +25,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 
+use crate::telemetry::{self, InitError};
+
 /// Printed if no command is given.
 const FIRST_STEPS: &str = "\
 Three commands to start with:
@@ -106,13 +108,22 @@ pub fn main() -> ExitCode {
     });
     // A blocking read of stdin cannot be cancelled, and must not keep the process alive.
     runtime.shutdown_background();
+    telemetry::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-/// All output to stdout and stderr.
+/// Initialises the log of a command that has one.
+fn init_log(config: &telemetry::Config, filter: Option<&str>, stream: telemetry::Stream) -> Result<(), Failure> {
+    telemetry::init(config, filter, stream).map_err(|error| match error {
+        InitError::Writer(_) => Failure::new(error),
+        InitError::Filter(_) | InitError::AlreadySet(_) => Failure::config(error),
+    })
+}
+
+/// All output to stdout and stderr, but the log.
 mod output {
     use std::fmt::Display;
     use std::io::{self, Write};

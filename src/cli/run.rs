@@ -3,10 +3,11 @@
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
+use super::init_log;
 use super::signals::Signals;
 use crate::app::{App, BuildError, Dependencies, Shutdown};
 use crate::config::{Environment, Loaded, Overrides};
-use crate::telemetry;
+use crate::telemetry::Stream;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -18,7 +19,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let environment = Environment::of_process();
     let loaded = Loaded::read(&arguments.overrides, &environment).map_err(Failure::config)?;
     let filter = environment.log_filter();
-    telemetry::init(&loaded.config.log, filter.as_deref(), telemetry::Writer::Stdout).map_err(Failure::config)?;
+    init_log(&loaded.config.log, filter.as_deref(), Stream::Stdout)?;
     loaded.warn();
     // Before the addresses are bound: a supervisor may send a signal as soon as the gateway is reachable.
     let mut signals = Signals::listen_as_service()?;

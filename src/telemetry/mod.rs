@@ -1,35 +1,29 @@
-//! The log: its stream, its format, and a filter that keeps secrets out of it.
+//! The log: its stream, its format, its filter, and the thread that writes it.
 //!
 //! One line per event, with an RFC 3339 timestamp in UTC, as JSON or as text. The command chooses the stream
-//! ([`Writer`]). `RUST_LOG` selects what is logged.
+//! ([`Stream`]). `RUST_LOG` selects what is logged.
 //!
-//! The hard case is `RUST_LOG=trace`. Our own modules log no secret, token or body at any level, but other
-//! crates may. Six crates of `Cargo.lock` use `tracing` or `log` (`cargo tree -i tracing`, `-i log`):
-//!
-//! | crate | content of its events | limit |
-//! |---|---|---|
-//! | reqwest 0.13.5 | `reqwest::connect::verbose`, at trace and with `connection_verbose(true)`: all bytes read and written, so the client secret and the token | no trace events |
-//! | rustls 0.23.46 | at trace: hellos, certificates and session tickets in hex; no application data, no traffic keys | no trace events |
-//! | h2 0.4.20 | frames, at debug and trace; without header fields and payload, but with the debug data of GOAWAY, which the peer chooses; a malformed path, on the server side | info and above |
-//! | hyper-util 0.1.21 | hosts, addresses, states of the pool, connection errors; a request target only if it has no host or is for CONNECT, and we send neither | |
-//! | tower 0.5.3 | states of its queues | |
-//! | rustls-platform-verifier 0.7.1 | number of system certificates, why one was rejected | |
-//!
-//! `is_allowed` is therefore a second filter, which no `RUST_LOG` can weaken: trace events of our own crate
-//! only, debug events of other crates, info events of h2.
-//!
-//! Rejected: directives appended to the operator's filter. There the more specific directive wins, so
-//! `RUST_LOG=reqwest::connect::verbose=trace` would undo them.
+//! No request waits for the log: see [`writer`]. No line contains a secret: see [`filter`].
+
+mod filter;
+mod format;
+mod metrics;
+mod queue;
+mod writer;
 
 use std::io::{self, IsTerminal};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tracing::level_filters::LevelFilter;
-use tracing::subscriber::Interest;
-use tracing::{Metadata, Subscriber};
+use tracing::Subscriber;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt, registry};
+use tracing_subscriber::{EnvFilter, registry};
+
+use self::filter::LevelCap;
+pub(crate) use self::metrics::LogMetrics;
+use self::queue::{MAX_BYTES, MAX_LINES, Queue};
 
 /// The filter if `RUST_LOG` is not set: access records, and events that an operator must know.
 const DEFAULT_FILTER: &str = "info";
@@ -53,9 +47,15 @@ pub enum LogFormat {
     Text,
 }
 
+/// How long the end of the process waits for lines that are not written yet.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// The log of this process: there is one, as there is one global subscriber.
+static LOG: OnceLock<Arc<Queue>> = OnceLock::new();
+
 /// The stream of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Writer {
+pub(crate) enum Stream {
     /// For `run`: its log is its output.
     Stdout,
     /// For commands that print results to stdout. Only `drill` has a log of this kind.
@@ -63,7 +63,7 @@ pub(crate) enum Writer {
     Stderr,
 }
 
-impl Writer {
+impl Stream {
     fn is_terminal(self) -> bool {
         match self {
             Self::Stdout => io::stdout().is_terminal(),
@@ -72,11 +72,11 @@ impl Writer {
         }
     }
 
-    fn make(self) -> BoxMakeWriter {
+    fn start_writer(self, queue: Arc<Queue>) -> io::Result<()> {
         match self {
-            Self::Stdout => BoxMakeWriter::new(io::stdout),
+            Self::Stdout => writer::start(queue, &io::stdout()),
             #[cfg(any(feature = "sandbox", test))]
-            Self::Stderr => BoxMakeWriter::new(io::stderr),
+            Self::Stderr => writer::start(queue, &io::stderr()),
         }
     }
 }
@@ -87,15 +87,46 @@ pub(crate) enum InitError {
     Filter(#[from] tracing_subscriber::filter::ParseError),
     #[error("the log of this process is already initialised: {0}")]
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
+    #[error("the thread that writes the log cannot be started: {0}")]
+    Writer(#[from] io::Error),
 }
 
 /// Initialises the log of this process, including events of the `log` crate. `filter` is the value of
 /// `RUST_LOG`: see [`Environment::log_filter`](crate::config::Environment::log_filter).
 ///
 /// # Errors
-/// If `filter` cannot be parsed, or the log was initialised before. The log is then unchanged.
-pub(crate) fn init(config: &Config, filter: Option<&str>, writer: Writer) -> Result<(), InitError> {
-    Ok(subscriber(config, filter, writer.make(), writer.is_terminal())?.try_init()?)
+/// If `filter` cannot be parsed, the log was initialised before, or its writer cannot be started.
+pub(crate) fn init(config: &Config, filter: Option<&str>, stream: Stream) -> Result<(), InitError> {
+    let queue = Arc::new(Queue::new(MAX_LINES, MAX_BYTES));
+    let writer = BoxMakeWriter::new({
+        let queue = Arc::clone(&queue);
+        move || Line(Arc::clone(&queue))
+    });
+    subscriber(config, filter, writer, stream.is_terminal())?.try_init()?;
+    // `try_init` succeeds once in a process, so the cell is empty.
+    let queue = LOG.get_or_init(|| queue);
+    Ok(stream.start_writer(Arc::clone(queue))?)
+}
+
+/// Waits until the log is written, but at most [`FLUSH_LIMIT`]: nobody may be reading it.
+pub(crate) fn flush() {
+    if let Some(queue) = LOG.get() {
+        queue.flush(FLUSH_LIMIT);
+    }
+}
+
+/// Adds a line to the queue. The formatter passes each line at once.
+struct Line(Arc<Queue>);
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn subscriber(
@@ -105,47 +136,12 @@ fn subscriber(
     is_terminal: bool,
 ) -> Result<impl Subscriber + Send + Sync, InitError> {
     let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))?;
-    let lines = fmt::layer().with_writer(writer);
     let lines = match config.format {
-        LogFormat::Text => text(lines, is_terminal),
-        LogFormat::Auto if is_terminal => text(lines, is_terminal),
-        LogFormat::Auto | LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Text => format::text(writer, is_terminal),
+        LogFormat::Auto if is_terminal => format::text(writer, is_terminal),
+        LogFormat::Auto | LogFormat::Json => format::json(writer),
     };
     Ok(registry().with(lines).with(filter).with(LevelCap))
-}
-
-fn text<S>(
-    lines: fmt::Layer<S, fmt::format::DefaultFields, fmt::format::Format, BoxMakeWriter>,
-    is_terminal: bool,
-) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'span> registry::LookupSpan<'span>,
-{
-    // Colours are only turned off here, because the default already respects NO_COLOR.
-    if is_terminal { lines.boxed() } else { lines.with_ansi(false).boxed() }
-}
-
-/// Whether an event may be logged, independent of `RUST_LOG`. Depends on the crate of the event.
-fn is_allowed(metadata: &Metadata<'_>) -> bool {
-    let cap = match metadata.target().split("::").next() {
-        Some(env!("CARGO_CRATE_NAME")) => LevelFilter::TRACE,
-        Some("h2") => LevelFilter::INFO,
-        _ => LevelFilter::DEBUG,
-    };
-    *metadata.level() <= cap
-}
-
-/// [`is_allowed`] as a layer.
-struct LevelCap;
-
-impl<S: Subscriber> Layer<S> for LevelCap {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if is_allowed(metadata) { Interest::always() } else { Interest::never() }
-    }
-
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        is_allowed(metadata)
-    }
 }
 
 #[cfg(test)]
@@ -247,11 +243,11 @@ mod tests {
     #[test]
     fn a_faulty_rust_log_and_a_second_initialisation_are_errors() {
         let config = Config::default();
-        let faulty = init(&config, Some("jwe_gateway=loud"), Writer::Stderr).unwrap_err();
+        let faulty = init(&config, Some("jwe_gateway=loud"), Stream::Stderr).unwrap_err();
         assert!(matches!(faulty, InitError::Filter(_)) && faulty.to_string().starts_with("RUST_LOG: "), "{faulty}");
         // Another test of this process may have initialised the log; after this call it is initialised.
-        drop(init(&config, Some("off"), Writer::Stderr));
-        let second = init(&config, Some("off"), Writer::Stderr).unwrap_err();
+        drop(init(&config, Some("off"), Stream::Stderr));
+        let second = init(&config, Some("off"), Stream::Stderr).unwrap_err();
         assert!(matches!(second, InitError::AlreadySet(_)), "{second}");
     }
 }

@@ -54,7 +54,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "upstream",
         ],
     ),
-    ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "credentials", "upstream"]),
+    ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "telemetry", "credentials", "upstream"]),
     (
         "drill",
         &[

@@ -20,6 +20,7 @@ mod http2;
 mod key_check;
 mod lifecycle;
 mod listener;
+mod log;
 mod main_job;
 mod memory;
 mod process;

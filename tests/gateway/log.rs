@@ -1,0 +1,146 @@
+//! The log of a process whose reader is slow, absent or hostile.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use jwe_gateway::sandbox::{Options, Sandbox};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::harness::{PATIENCE, RawAnswer};
+use crate::process;
+
+/// A gateway process, killed when dropped. Its stdout is read up to the line that says "listening".
+struct Unread {
+    child: Child,
+    stdout: Option<BufReader<ChildStdout>>,
+    gateway: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Unread {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let listening = loop {
+            let mut line = String::new();
+            assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "the gateway ended");
+            if line.contains("\"listening\"") {
+                break line;
+            }
+        };
+        let listening: Value = serde_json::from_str(&listening).unwrap();
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        Self { gateway: address("gateway"), admin: address("admin"), child, stdout: Some(stdout) }
+    }
+
+    fn terminate(&self) {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end of the process without reading its output. Returns the exit code.
+    fn end(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(started.elapsed() < PATIENCE, "the process does not end");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        // Usually the process has already ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(sandbox: &Sandbox) -> Command {
+    let mut command = process::gateway(sandbox, "0s");
+    command.env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret());
+    command
+}
+
+/// A GET with this path or target. Bytes above 0x7F pass.
+async fn get(address: SocketAddr, target: &str) -> RawAnswer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    RawAnswer::read(&mut stream).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_delays_no_request_and_loses_lines_that_are_counted() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let mut gateway = Unread::start(command(&sandbox));
+    // Each request makes a line of 30 KB. Together they are more than the queue, the writer and the pipe hold.
+    let target = format!("/v0/{}", "x".repeat(30_000));
+    for _ in 0..330 {
+        assert_eq!(get(gateway.gateway, &target).await.status, 404);
+    }
+    assert_eq!(get(gateway.admin, "/livez").await.status, 200);
+    let metrics = get(gateway.admin, "/metrics").await.body;
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix("jwe_gateway_log_lines_dropped_total "));
+    let dropped: u64 = dropped.unwrap().parse().unwrap();
+    assert!((1..330).contains(&dropped), "{dropped}");
+    let mut stdout = gateway.stdout.take().unwrap();
+    // The reader returns. All other lines are there, and one says how many are missing.
+    let mut records = 0;
+    let report: Value = loop {
+        let mut line = String::new();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "the gateway ended");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        records += u64::from(line["message"] == "request");
+        if line["message"].as_str().unwrap().contains("dropped") {
+            break line;
+        }
+    };
+    assert_eq!((report["lines"].as_u64(), records), (Some(dropped), 330 - dropped));
+    gateway.terminate();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\"stopped\""), "an orderly end writes all lines: {rest}");
+    assert_eq!(gateway.end(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_does_not_delay_the_end() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let mut gateway = Unread::start(command(&sandbox));
+    let target = format!("/v0/{}", "x".repeat(30_000));
+    for _ in 0..20 {
+        assert_eq!(get(gateway.gateway, &target).await.status, 404);
+    }
+    gateway.terminate();
+    assert_eq!(gateway.end(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_serves_and_ends_in_order_after_the_reader_of_its_log_has_gone() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let mut gateway = Unread::start(command(&sandbox));
+    gateway.stdout = None;
+    for _ in 0..20 {
+        assert_eq!(get(gateway.gateway, "/v0/bank/available").await.status, 200);
+    }
+    let metrics = async || get(gateway.admin, "/metrics").await.body;
+    crate::harness::eventually("a write has failed", async || {
+        metrics()
+            .await
+            .lines()
+            .any(|line| line.starts_with("jwe_gateway_log_write_errors_total ") && !line.ends_with(" 0"))
+    })
+    .await;
+    gateway.terminate();
+    let started = Instant::now();
+    assert_eq!(gateway.end(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
