@@ -3,7 +3,8 @@
 //! One line per event, with an RFC 3339 timestamp in UTC, as JSON or as text. The command chooses the stream
 //! ([`Stream`]). `RUST_LOG` selects what is logged.
 //!
-//! No request waits for the log: see [`writer`]. No line contains a secret: see [`filter`].
+//! No request waits for the log: see [`writer`]. No line contains a secret: see [`filter`]. No value can forge a line:
+//! see [`format`](mod@format).
 
 mod filter;
 mod format;
@@ -249,5 +250,38 @@ mod tests {
         drop(init(&config, Some("off"), Stream::Stderr));
         let second = init(&config, Some("off"), Stream::Stderr).unwrap_err();
         assert!(matches!(second, InitError::AlreadySet(_)), "{second}");
+    }
+
+    #[test]
+    fn no_character_of_a_value_breaks_or_changes_a_line() {
+        let unsafe_characters = "\n\r\x1b\x7f\u{80}\u{85}\u{9f}\u{2028}\u{2029}";
+        let value = format!("a{unsafe_characters}z é €");
+        let write = || {
+            let _span = info_span!("request", id = %value).entered();
+            info!(text = value.as_str(), shown = %value, debugged = ?value, "message {value}");
+            info!(message = value.as_str());
+        };
+        let json = logged(LogFormat::Json, None, false, write);
+        for line in json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+            assert!(line["message"].as_str().unwrap().ends_with(&value), "{line}");
+        }
+        assert!(json.contains("\\u0085") && json.contains("\\u2028") && json.contains("é €"), "{json}");
+        let text = logged(LogFormat::Text, None, false, write);
+        assert!(text.contains("\\u{85}") && text.contains("\\u{2028}") && text.contains("é €"), "{text}");
+        let coloured = logged(LogFormat::Text, None, true, write);
+        for (log, allowed) in [(&json, "\n"), (&text, "\n"), (&coloured, "\n\x1b")] {
+            assert_eq!(log.matches('\n').count(), 2, "{log:?}");
+            let breaks_out = |c: char| unsafe_characters.contains(c) && !allowed.contains(c);
+            assert!(!log.contains(breaks_out), "{log:?}");
+        }
+        let escapes = |log: &str| log.matches('\x1b').count();
+        assert_eq!(
+            escapes(&coloured),
+            escapes(&logged(LogFormat::Text, None, true, || {
+                let _span = info_span!("request", id = %1).entered();
+                info!(text = "1", shown = %1, debugged = ?1, "message");
+                info!(message = "1");
+            }))
+        );
     }
 }

@@ -144,3 +144,38 @@ async fn a_gateway_serves_and_ends_in_order_after_the_reader_of_its_log_has_gone
     assert_eq!(gateway.end(), Some(0));
     assert!(started.elapsed() < Duration::from_secs(10));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_characters_of_a_request_are_escaped_in_its_log_line() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    for format in ["json", "text"] {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("gateway.sock");
+        let log = directory.path().join("log");
+        let file = directory.path().join("gateway.toml");
+        let secret = directory.path().join("secret");
+        std::fs::write(&secret, sandbox.client_secret()).unwrap();
+        let toml = format!(
+            "log.format = \"{format}\"\nlisten.address = \"unix:{}\"\nadmin.address = \"127.0.0.1:0\"\n\
+             deadlines.drain_delay = \"0s\"\n[[upstream]]\nurl = \"{}\"\ncredentials.client_id = \"{}\"\n\
+             credentials.client_secret_file = \"{}\"\n",
+            socket.display(),
+            sandbox.url(),
+            sandbox.client_id(),
+            secret.display()
+        );
+        std::fs::write(&file, toml).unwrap();
+        let mut command = process::command(&["run", "--config", file.to_str().unwrap()]);
+        let mut child = command.stdout(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        crate::harness::eventually("the gateway listens", async || socket.exists()).await;
+        let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+        let request = "GET /v0/a\u{85}\u{2028}b HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await.unwrap();
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let log = std::fs::read_to_string(log).unwrap();
+        let escaped = if format == "json" { "/v0/a\\u0085\\u2028b" } else { "/v0/a\\u{85}\\u{2028}b" };
+        assert!(log.contains(escaped) && !log.contains(['\u{85}', '\u{2028}']), "{log}");
+    }
+}
