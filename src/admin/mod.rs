@@ -10,38 +10,27 @@
 //!   failures that do not affect requests yet. It does not ask the provider's API: taking every
 //!   gateway out of rotation would not repair the provider.
 //! - `/metrics` returns the metrics.
+//!
+//! [`server`] says why a probe is answered however many connections others hold.
 
-use std::convert::Infallible;
+mod server;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 /// The default address: loopback, and the port after the default of the callers' listener.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
-
-/// The limit for a request head. A health check needs milliseconds.
-const HEAD: Duration = Duration::from_secs(5);
-
-/// The limit for open connections. Health checks and scrapes need a few.
-const MAX_CONNECTIONS: usize = 64;
-
-/// The wait after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,25 +99,8 @@ impl Admin {
 
     /// Serves while it is polled. Dropping the future closes every connection.
     pub(crate) async fn serve(self) {
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            if connections.len() >= MAX_CONNECTIONS {
-                connections.join_next().await;
-            }
-            let Ok((stream, _)) = self.listener.accept().await else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let endpoints = Arc::clone(&self.endpoints);
-            let service = service_fn(move |request| {
-                let response = respond(&request, &endpoints);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
-            connections.spawn(builder.serve_connection(TokioIo::new(stream), service));
-        }
+        let endpoints = self.endpoints;
+        server::serve(self.listener, move |request| respond(&request, &endpoints)).await;
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
 
 mod access_log;
+mod admin;
 mod bad_input;
 mod callers;
 mod certificates;
