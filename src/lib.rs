@@ -33,7 +33,7 @@
 //! | [`drill`] | rotates keys under load, and gives a verdict |
 //!
 //! Leaf modules that all others may use: [`clock`] (time and random spread), [`error_chain`] (an error
-//! with its causes as one text), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`secret`],
+//! with its causes as one text), [`host_check`] (requests of web pages), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`secret`],
 //! [`single_flight`] (work that several callers need is done once), [`static_credential`] (a header with a
 //! secret), [`transport_error`] (why a request for keys or a token got no response), [`watched_files`] (values
 //! that are reloaded when their files change).
@@ -54,6 +54,7 @@ mod error_chain;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
+mod host_check;
 pub mod jose;
 mod keys;
 mod path_prefix;

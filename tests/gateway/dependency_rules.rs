@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("error_chain", &[]),
@@ -18,7 +18,8 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("watched_files", &["clock", "error_chain"]),
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
-    ("admin", &[]),
+    ("host_check", &[]),
+    ("admin", &["host_check"]),
     ("keys", &["jose", "rate_limit", "error_chain", "clock", "single_flight", "static_credential", "transport_error"]),
     ("credentials", &["rate_limit", "clock", "secret", "single_flight", "static_credential", "transport_error"]),
     ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "transport_error", "watched_files"]),
@@ -38,7 +39,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "watched_files",
         ],
     ),
-    ("sandbox", &["jose", "clock", "secret"]),
+    ("sandbox", &["jose", "clock", "host_check", "secret"]),
     (
         "config",
         &[
