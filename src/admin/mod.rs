@@ -11,8 +11,10 @@
 //!   gateway out of rotation would not repair the provider.
 //! - `/metrics` returns the metrics.
 //!
-//! [`server`] says why a probe is answered however many connections others hold.
+//! [`server`] says why a probe is answered however many connections others hold, and [`access`] which requests are
+//! refused.
 
+mod access;
 mod server;
 
 use std::io;
@@ -20,7 +22,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -28,6 +30,8 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
+
+use self::access::Access;
 
 /// The default address: loopback, and the port after the default of the callers' listener.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
@@ -37,11 +41,14 @@ pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4
 pub struct Config {
     /// The address; port 0 lets the system choose.
     pub address: SocketAddr,
+    /// The names that `Host` may have, beside `localhost` and addresses. If it is empty, a listener that is not bound to
+    /// loopback accepts every name.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { address: ADDRESS }
+        Self { address: ADDRESS, hosts: Vec::new() }
     }
 }
 
@@ -63,6 +70,7 @@ pub(crate) struct Checks {
 
 /// The data behind the endpoints.
 struct Endpoints {
+    access: Access,
     checks: Checks,
     metrics: Registry,
 }
@@ -85,7 +93,8 @@ impl Admin {
     /// # Errors
     /// If the address cannot be bound.
     pub(crate) async fn bind(config: &Config, checks: Checks, metrics: Registry) -> io::Result<Self> {
-        let endpoints = Arc::new(Endpoints { checks, metrics });
+        let access = Access { bound: config.address.ip(), hosts: config.hosts.clone() };
+        let endpoints = Arc::new(Endpoints { access, checks, metrics });
         Ok(Self { listener: TcpListener::bind(config.address).await?, endpoints })
     }
 
@@ -105,6 +114,9 @@ impl Admin {
 }
 
 fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<Bytes>> {
+    if let Err(refusal) = endpoints.access.check(request.headers()) {
+        return plain(StatusCode::FORBIDDEN, refusal);
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -151,5 +163,7 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A browser must not guess that a metric's label is HTML.
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -73,7 +73,7 @@ use file::{ConfigFile, Context, Given, Section, Setting};
 use limits::WrittenLimits;
 use listen::WrittenListen;
 use report::Reporter;
-use values::{ADDRESS, DEADLINE, DURATION, Kind, one_of};
+use values::{ADDRESS, DEADLINE, DURATION, Kind, TEXTS, one_of};
 
 /// All settings of a gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,7 +158,7 @@ impl Config {
             credentials: crate::credentials::Config::ClientCredentials(credentials),
             upstream: crate::upstream::Config::new(url),
         };
-        let admin = admin::Config { address: any_port };
+        let admin = admin::Config { address: any_port, ..admin::Config::default() };
         Self { gateway, admin, log: telemetry::Config::default(), upstreams: vec![upstream] }
     }
 }
@@ -225,7 +225,19 @@ fn read_deadlines(mut section: Section<'_>) -> Deadlines {
 }
 
 fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Config {
-    let address = section.setting("address", &ADDRESS, admin::Config::default().address);
+    const HOSTS: Kind<Vec<String>> = Kind {
+        parse: |raw| {
+            let names = (TEXTS.parse)(raw)?;
+            match names.iter().find(|name| name.contains([':', '/'])) {
+                Some(name) => Err(format!("{name:?} is not a host name: leave out scheme, port and path")),
+                None => Ok(names),
+            }
+        },
+        show: TEXTS.show,
+    };
+    let default = admin::Config::default();
+    let address = section.setting("address", &ADDRESS, default.address);
+    let hosts = section.setting("hosts", &HOSTS, default.hosts).value;
     let report = section.context.report;
     section.finish();
     if listen.value.tcp().is_some_and(|listen| overlap(address.value, listen)) {
@@ -235,7 +247,7 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
             "admin.address and listen.address are the same: use another port for one of them",
         );
     }
-    admin::Config { address: address.value }
+    admin::Config { address: address.value, hosts }
 }
 
 fn read_log(mut section: Section<'_>) -> telemetry::Config {

@@ -1,4 +1,4 @@
-//! The admin listener under pressure.
+//! The admin listener under pressure, and towards web pages.
 
 use std::net::SocketAddr;
 
@@ -45,4 +45,28 @@ async fn connections_that_pipeline_scrapes_and_read_nothing_do_not_keep_probes_f
     }
     let answer = request(gateway.admin, "/livez", "Host: localhost\r\n").await;
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn web_pages_get_nothing_from_the_admin_listener() {
+    let gateway = TestGateway::spawn().await;
+    gateway.ready().await;
+    for headers in [
+        "Host: evil.example:8081\r\n",
+        "Host: localhost\r\nOrigin: https://evil.example\r\n",
+        "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
+    ] {
+        let answer = request(gateway.admin, "/metrics", headers).await;
+        assert_eq!(answer.status, 403, "{headers}");
+        assert!(!answer.body.contains("jwe_gateway_"), "{}", answer.body);
+    }
+    let answer = request(gateway.admin, "/metrics", "Host: localhost\r\n").await;
+    assert_eq!((answer.status, answer.headers["x-content-type-options"].to_str().unwrap()), (200, "nosniff"));
+}
+
+#[tokio::test]
+async fn a_name_that_the_configuration_lists_may_be_the_host_of_a_scrape() {
+    let gateway = TestGateway::spawn_with(|config| config.admin.hosts = vec!["metrics.example".to_owned()]).await;
+    assert_eq!(request(gateway.admin, "/livez", "Host: metrics.example:8081\r\n").await.status, 200);
+    assert_eq!(request(gateway.admin, "/livez", "Host: other.example\r\n").await.status, 403);
 }

@@ -17,6 +17,15 @@ fn an_open_listener_is_a_fault_without_consent() {
 }
 
 #[test]
+fn the_hosts_of_the_admin_listener_are_names() {
+    for wrong in ["gateway:8081", "http://gateway"] {
+        let fault = fault(&format!("admin.hosts = [\"{wrong}\"]"));
+        assert!(fault.ends_with("leave out scheme, port and path"), "{fault}");
+    }
+    assert_eq!(config(&format!("admin.hosts = [\"gateway\"]\n{SMALLEST}")).admin.hosts, ["gateway"]);
+}
+
+#[test]
 fn the_two_addresses_are_ip_and_port_and_differ() {
     assert!(fault("admin.address = \"unix:/run/admin.sock\"").ends_with("use an IP address and a port"));
     assert!(fault("listen.address = \"localhost:8080\"").contains("is not an IP address and a port"));
