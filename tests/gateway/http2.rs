@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
 
 use crate::certificates::Authority;
 use crate::harness::{PATIENCE, TestGateway, eventually};
@@ -33,11 +34,7 @@ struct Caller {
 
 impl Caller {
     async fn connect(authority: &Authority, gateway: &TestGateway) -> Self {
-        let config = authority.caller(&[&rustls::version::TLS13], &[b"h2"], None);
-        let stream = TcpStream::connect(gateway.address).await.unwrap();
-        let name = ServerName::from(gateway.address.ip());
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let stream = connect(authority, gateway).await;
         let (requests, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(16 * 1024)
             .initial_connection_window_size(1024 * 1024)
@@ -70,6 +67,16 @@ impl Caller {
         tokio::time::timeout(PATIENCE, connection).await.expect("the gateway ends the connection").unwrap().unwrap();
         assert!(requests.is_closed());
     }
+}
+
+/// A TLS connection to the gateway on which HTTP/2 can be spoken.
+async fn connect(authority: &Authority, gateway: &TestGateway) -> TlsStream<TcpStream> {
+    let config = authority.caller(&[&rustls::version::TLS13], &[b"h2"], None);
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let name = ServerName::from(gateway.address.ip());
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    stream
 }
 
 /// A provider's API. The response to `/endless` never ends, `/held` is answered once it is released, other paths
@@ -258,4 +265,26 @@ async fn an_idle_connection_is_closed() {
     let caller = Caller::connect(&authority, &gateway).await;
     assert_eq!(caller.status_of(caller.request("/v0/bank/credentials/list")).await, 200);
     caller.ended().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_whose_caller_ignores_goaway_is_closed_at_the_head_deadline() {
+    let authority = Authority::new();
+    let head = Duration::from_secs(1);
+    let gateway = TestGateway::spawn_with(|config| {
+        authority.serve(config);
+        config.gateway.deadlines.head = head;
+        config.gateway.deadlines.stall = 10 * PATIENCE;
+    })
+    .await;
+    // The second caller never speaks HTTP/2.
+    for first_bytes in [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..], b""] {
+        let begun = tokio::time::Instant::now();
+        let mut stream = connect(&authority, &gateway).await;
+        stream.write_all(first_bytes).await.unwrap();
+        let mut received = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut received)).await;
+        assert!(ended.is_ok(), "the gateway did not end the connection");
+        assert!(begun.elapsed() >= head, "{:?}", begun.elapsed());
+    }
 }

@@ -143,7 +143,7 @@ impl ConnectionHandler {
         let _ = connection.await;
     }
 
-    /// The same for HTTP/2. The connection also ends when it is idle.
+    /// The same for HTTP/2. The connection also ends when it is idle for `head`.
     async fn http2<T>(&self, stream: T, stack: impl Stack, expiry: Option<SystemTime>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -162,17 +162,26 @@ impl ConnectionHandler {
         let stack = stack.map_response(|response: Response<ResponseBody>| response.map(TrackedBody::new));
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(stack));
         let mut connection = pin!(connection);
-        tokio::select! {
+        let last_round_trips = GOAWAY.min(self.timeouts.head / 2);
+        let was_idle = tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.drain.closed() => {}
-            () = passed(expiry) => {}
-            () = streams.idle(self.timeouts.head) => {}
-        }
+            () = self.drain.closed() => false,
+            () = passed(expiry) => false,
+            () = streams.idle(self.timeouts.head - last_round_trips) => true,
+        };
         GracefulConnection::graceful_shutdown(connection.as_mut());
         let unanswered = async {
+            if was_idle {
+                tokio::select! {
+                    () = tokio::time::sleep(last_round_trips) => return,
+                    // The caller sent a request before it received the GOAWAY.
+                    () = streams.opened() => {}
+                }
+            }
             // Requests that were under way when the GOAWAY was sent are accepted (RFC 9113 section 6.8).
             tokio::time::sleep(GOAWAY).await;
             streams.close();
+            // The end of a response may still be in a buffer, and its caller may read slowly.
             streams.idle(self.timeouts.write).await;
         };
         tokio::select! {

@@ -54,6 +54,12 @@ impl StreamExecutor {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Returns once a stream is open.
+    pub(crate) async fn opened(&self) {
+        // Cannot fail: `self` owns the sender.
+        let _ = self.open.subscribe().wait_for(|open| *open > 0).await;
+    }
+
     /// Returns once no stream has been open for an uninterrupted `time`.
     pub(crate) async fn idle(&self, time: Duration) {
         let mut open = self.open.subscribe();
