@@ -216,6 +216,7 @@ fn read_deadlines(mut section: Section<'_>) -> Deadlines {
         head: section.setting("head", &DEADLINE, default.head).value,
         body: section.setting("body", &DEADLINE, default.body).value,
         stall: section.setting("stall", &DEADLINE, default.stall).value,
+        half_close_grace: section.setting("half_close_grace", &DURATION, default.half_close_grace).value,
         exchange: section.setting("exchange", &DEADLINE, default.exchange).value,
         drain_delay: section.setting("drain_delay", &DURATION, default.drain_delay).value,
         drain: section.setting("drain", &DURATION, default.drain).value,

@@ -33,6 +33,10 @@ pub(crate) const BODY: Duration = Duration::from_secs(60);
 /// A caller that reads nothing of its response for so long is gone, or not working.
 pub(crate) const STALL: Duration = Duration::from_secs(30);
 
+/// Time for the reply to a script that closes its sending side after the request. Most callers that close are
+/// gone, and their permits should not wait for the provider's reply.
+pub(crate) const HALF_CLOSE_GRACE: Duration = Duration::from_secs(10);
+
 /// Shorter than the sum of all steps (body, key, token and up to three attempts, each at its own limit). A
 /// caller that has waited for two minutes has given up.
 pub(crate) const EXCHANGE: Duration = Duration::from_secs(120);
@@ -101,6 +105,8 @@ pub struct Deadlines {
     pub body: Duration,
     /// For a caller to read the next part of its response.
     pub stall: Duration,
+    /// From the end of a caller's sending side to the head of the response.
+    pub half_close_grace: Duration,
     /// From the head of the request to the head of the response.
     pub exchange: Duration,
     /// From reporting not ready until the gateway stops accepting.
@@ -111,6 +117,14 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { head: HEAD, body: BODY, stall: STALL, exchange: EXCHANGE, drain_delay: DRAIN_DELAY, drain: DRAIN }
+        Self {
+            head: HEAD,
+            body: BODY,
+            stall: STALL,
+            half_close_grace: HALF_CLOSE_GRACE,
+            exchange: EXCHANGE,
+            drain_delay: DRAIN_DELAY,
+            drain: DRAIN,
+        }
     }
 }

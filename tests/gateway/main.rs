@@ -16,6 +16,7 @@ mod doctor;
 mod documents;
 mod drill;
 mod encryption;
+mod hangup;
 mod harness;
 mod http2;
 mod key_check;

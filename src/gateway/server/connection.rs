@@ -3,7 +3,7 @@
 //! HTTP/1: hyper applies its head deadline only if the builder has a timer. Without one, a caller that sends
 //! its head byte by byte holds a connection for ever. The same deadline ends idle connections.
 //! `write_timeout.rs` ends a connection on which the caller does not read the response. `half_close` lets a
-//! caller shut down its sending side and still read the response.
+//! caller shut down its sending side and still read the response; `hangup.rs` notices a caller that is gone.
 //!
 //! HTTP/2: only by ALPN. There is none over plain TCP: no in-house client needs it, and each of its frame
 //! types must be defended. `streams.rs` has the deadlines of HTTP/2. hyper's own limits on streams that a
@@ -26,6 +26,8 @@ use tower::ServiceExt;
 
 use crate::gateway::endpoints::token;
 use crate::gateway::server::drain::Drain;
+use crate::gateway::server::hangup::Hangup;
+use crate::gateway::server::in_service;
 use crate::gateway::server::socket::Stream;
 use crate::gateway::server::streams::{StreamExecutor, TrackedBody};
 use crate::gateway::server::tls::{self, ServerTls};
@@ -69,6 +71,8 @@ pub(super) struct Timeouts {
     pub(super) head: Duration,
     /// For the caller to accept the next bytes of a response.
     pub(super) write: Duration,
+    /// For a request whose caller has closed its sending side.
+    pub(super) half_close_grace: Duration,
 }
 
 /// Serves connections, each with the protocol that it speaks.
@@ -93,8 +97,9 @@ impl ConnectionHandler {
             request.extensions_mut().insert(budget.clone());
             request
         });
+        let hangup = Hangup::of(&stream, self.timeouts.half_close_grace);
         let Some(tls) = tls else {
-            return self.http1(WriteTimeout::new(stream, self.timeouts.write), stack, None).await;
+            return self.http1(WriteTimeout::new(stream, self.timeouts.write), hangup, stack, None).await;
         };
         let handshake = tokio::select! {
             handshake = tokio::time::timeout(self.timeouts.head, self.handshake(stream, &tls)) => handshake,
@@ -114,7 +119,11 @@ impl ConnectionHandler {
             request.extensions_mut().insert(peer.clone());
             request
         });
-        if is_http2 { self.http2(stream, stack, expiry).await } else { self.http1(stream, stack, expiry).await }
+        if is_http2 {
+            self.http2(stream, stack, expiry).await;
+        } else {
+            self.http1(stream, hangup, stack, expiry).await;
+        }
     }
 
     async fn handshake(&self, stream: Stream, tls: &ServerTls) -> io::Result<TlsStream<WriteTimeout<Stream>>> {
@@ -127,20 +136,27 @@ impl ConnectionHandler {
     }
 
     /// Accepts requests until the gateway drains, or the caller's certificate expires at `expiry`.
-    async fn http1<T>(&self, stream: T, stack: impl Stack, expiry: Option<SystemTime>)
+    async fn http1<T>(&self, stream: T, hangup: Hangup, stack: impl Stack, expiry: Option<SystemTime>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = self.http1.serve_connection(TokioIo::new(stream), TowerToHyperService::new(stack));
+        let service = in_service::service(stack, hangup.clone());
+        let connection = self.http1.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
+        let served = async {
+            tokio::select! {
+                // The result is not logged: each request has its access record.
+                _ = connection.as_mut() => return,
+                () = self.drain.closed() => {}
+                () = passed(expiry) => {}
+            }
+            GracefulConnection::graceful_shutdown(connection.as_mut());
+            let _ = connection.await;
+        };
         tokio::select! {
-            // The result is not logged: each request has its access record.
-            _ = connection.as_mut() => return,
-            () = self.drain.closed() => {}
-            () = passed(expiry) => {}
+            () = served => {}
+            () = hangup.reset() => {}
         }
-        GracefulConnection::graceful_shutdown(connection.as_mut());
-        let _ = connection.await;
     }
 
     /// The same for HTTP/2. The connection also ends when it is idle for `head`.

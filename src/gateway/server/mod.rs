@@ -5,6 +5,8 @@
 
 pub(crate) mod connection;
 pub(crate) mod drain;
+pub(crate) mod hangup;
+pub(crate) mod in_service;
 pub(crate) mod peer;
 pub(crate) mod socket;
 pub(crate) mod streams;
@@ -65,7 +67,11 @@ impl Listener {
             socket: Socket::bind(&config.address).await?,
             tls,
             connections: Arc::new(Semaphore::new(config.max_connections)),
-            timeouts: Timeouts { head: deadlines.head, write: deadlines.stall },
+            timeouts: Timeouts {
+                head: deadlines.head,
+                write: deadlines.stall,
+                half_close_grace: deadlines.half_close_grace,
+            },
         })
     }
 

@@ -18,9 +18,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// The default mode of a unix socket: only the gateway's own user can connect.
@@ -112,9 +115,9 @@ impl Socket {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok(Stream::Tcp(Arc::new(stream)))
             }
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener, _) => Ok(Stream::Unix(Arc::new(listener.accept().await?.0))),
         }
     }
 }
@@ -201,11 +204,22 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// The byte stream of a connection.
+/// The byte stream of a connection. The socket is shared with [`Hangup`](super::hangup::Hangup), which never reads
+/// or writes.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Tcp(Arc<TcpStream>),
+    Unix(Arc<UnixStream>),
+}
+
+/// Calls `$method` on the socket of either kind.
+macro_rules! either {
+    ($stream:expr, $method:ident ( $($argument:expr),* )) => {
+        match $stream {
+            Stream::Tcp(stream) => stream.$method($($argument),*),
+            Stream::Unix(stream) => stream.$method($($argument),*),
+        }
+    };
 }
 
 impl Stream {
@@ -223,50 +237,86 @@ impl Stream {
             Self::Unix(_) => Ok(None),
         }
     }
-}
 
-/// Calls `$method` on the stream of either kind.
-macro_rules! either {
-    ($stream:expr, $method:ident ( $($argument:expr),* )) => {
-        match $stream {
-            Stream::Tcp(stream) => Pin::new(stream).$method($($argument),*),
-            Stream::Unix(stream) => Pin::new(stream).$method($($argument),*),
+    /// The same socket. Only one of the two may read, and only one may write.
+    pub(super) fn share(&self) -> Self {
+        match self {
+            Self::Tcp(stream) => Self::Tcp(Arc::clone(stream)),
+            Self::Unix(stream) => Self::Unix(Arc::clone(stream)),
         }
-    };
+    }
+
+    /// Waits until the socket is in one of these states.
+    ///
+    /// # Errors
+    /// If the runtime ends.
+    pub(super) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Self::Tcp(stream) => stream.ready(interest).await,
+            Self::Unix(stream) => stream.ready(interest).await,
+        }
+    }
+
+    /// Repeats `write` until it does not block.
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&Self) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(either!(self, poll_write_ready(cx)))?;
+            match write(self) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(&mut *self, poll_read(cx, buffer))
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(either!(&*self, poll_read_ready(cx)))?;
+            match either!(&*self, try_read_buf(buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(drop)),
+            }
+        }
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        either!(&mut *self, poll_write(cx, bytes))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |stream| either!(stream, try_write(bytes)))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(&mut *self, poll_write_vectored(cx, slices))
+        self.poll_write_with(cx, |stream| either!(stream, try_write_vectored(slices)))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Unix(stream) => stream.is_write_vectored(),
-        }
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(&mut *self, poll_flush(cx))
+    /// Does nothing: sockets have no buffer of their own in this process.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(&mut *self, poll_shutdown(cx))
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = match &*self {
+            Self::Tcp(stream) => rustix::net::shutdown(stream, Shutdown::Write),
+            Self::Unix(stream) => rustix::net::shutdown(stream, Shutdown::Write),
+        };
+        Poll::Ready(match shut {
+            // The caller has already reset the connection.
+            Ok(()) | Err(Errno::NOTCONN) => Ok(()),
+            Err(error) => Err(error.into()),
+        })
     }
 }
 
