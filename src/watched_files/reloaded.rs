@@ -1,66 +1,15 @@
-//! A value that is loaded from files, and loaded again when the files change.
-//!
-//! The files are read every ten seconds, and their content is compared. Modification times do not help:
-//! Kubernetes swaps a symbolic link, and other tools write in place.
-//!
-//! The hard case is a read while another program writes. The gateway then finds half a file, or a new
-//! certificate beside the old key. If the value cannot be loaded, the last good value stays in use, the log
-//! reports the error once, and the next poll tries again. A certificate chain that is cut between two
-//! certificates looks complete. It is used until the next poll.
-//!
-//! Rejected: watching the directory. Network file systems and swapped links send no events, and a poll costs
-//! a few small reads. Also rejected: reading the files at each use. A network file system that hangs would
-//! block every TLS handshake.
+//! A value in use, and its replacement when its files have changed.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use aws_lc_rs::digest::{Context, Digest, SHA256};
-use zeroize::Zeroizing;
 
-use crate::clock::Clock;
-use crate::error_chain::io_cause;
+use super::Loader;
+use super::content::{FileContents, Fingerprint};
 
-/// How often the files are read. Certificates are renewed well before they expire, so more often is not needed. An
-/// operator who has just replaced a file does not want to wait for minutes.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Loads a value from files.
-pub(crate) trait Loader: Send + Sync + 'static {
-    type Output: Clone + Send + Sync + 'static;
-    type Error: fmt::Display + Send + 'static;
-
-    fn files(&self) -> Vec<&Path>;
-
-    /// # Errors
-    /// If a file cannot be used, or the files do not fit together.
-    fn load(&self, contents: &FileContents) -> Result<Self::Output, Self::Error>;
-
-    /// The name of the value in the log.
-    fn name(&self) -> &str;
-
-    /// Called each time a value comes into use, also the first time.
-    fn adopted(&self, _output: &Self::Output) {}
-}
-
-/// Loads the value again when the files have changed. Polls all of `watched`, one after another, every
-/// [`POLL_INTERVAL`]. Never returns.
-pub(crate) async fn run_refresh<L: Loader>(watched: &[Arc<Reloaded<L>>], clock: &Clock) {
-    loop {
-        clock.sleep(POLL_INTERVAL).await;
-        for reloaded in watched {
-            reloaded.poll().await;
-        }
-    }
-}
-
-/// A value loaded from files, which [`run_refresh`] keeps current.
+/// A value loaded from files, which [`run_refresh`](super::run_refresh) keeps current.
 pub(crate) struct Reloaded<L: Loader> {
     loader: Arc<L>,
     in_use: ArcSwap<LoadedValue<L::Output>>,
@@ -183,117 +132,15 @@ fn load_if_changed<L: Loader>(
     }
 }
 
-/// The files of a [`Loader`], as they were at one moment.
-pub(crate) struct FileContents(Vec<Result<FileContent, UnreadableFile>>);
-
-impl FileContents {
-    fn read(paths: Vec<&Path>) -> Self {
-        Self(paths.into_iter().map(FileContent::read).collect())
-    }
-
-    /// The content of the file at `path`, which must be one of the loader's [`files`](Loader::files).
-    ///
-    /// # Errors
-    /// If the file could not be read.
-    pub(crate) fn of(&self, path: &Path) -> Result<&FileContent, UnreadableFile> {
-        let found = self.0.iter().find(|read| match read {
-            Ok(content) => content.path == path,
-            Err(unreadable) => unreadable.path == path,
-        });
-        match found {
-            Some(Ok(content)) => Ok(content),
-            Some(Err(unreadable)) => Err(unreadable.clone()),
-            None => Err(UnreadableFile { path: path.to_owned(), cause: io::ErrorKind::NotFound }),
-        }
-    }
-}
-
-/// A file, as it was at one moment. Its memory is wiped afterwards: it may hold a private key.
-pub(crate) struct FileContent {
-    path: PathBuf,
-    bytes: Zeroizing<Vec<u8>>,
-}
-
-impl FileContent {
-    /// Reads the file. Blocks.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub(crate) fn read(path: &Path) -> Result<Self, UnreadableFile> {
-        match fs::read(path) {
-            Ok(bytes) => Ok(Self { path: path.to_owned(), bytes: Zeroizing::new(bytes) }),
-            Err(error) => Err(UnreadableFile { path: path.to_owned(), cause: error.kind() }),
-        }
-    }
-
-    #[must_use]
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    #[must_use]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl fmt::Debug for FileContent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileContent({})", self.path.display())
-    }
-}
-
-/// A file that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnreadableFile {
-    path: PathBuf,
-    cause: io::ErrorKind,
-}
-
-impl std::error::Error for UnreadableFile {}
-
-impl fmt::Display for UnreadableFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: cannot be read: {}", self.path.display(), io_cause(self.cause))
-    }
-}
-
-/// Distinguishes one state of the files from another, and reveals nothing about a key in them.
-#[derive(Clone)]
-struct Fingerprint(Digest);
-
-impl Fingerprint {
-    fn of(contents: &FileContents) -> Self {
-        /// Stands for the length of a file that cannot be read. No real file has so many bytes.
-        const UNREADABLE: u64 = u64::MAX;
-        let mut context = Context::new(&SHA256);
-        for read in &contents.0 {
-            // The length is hashed too, so that a byte that moves from one file to the next is a change.
-            let bytes = read.as_ref().ok().map(FileContent::bytes);
-            context.update(&bytes.map_or(UNREADABLE, |bytes| bytes.len() as u64).to_be_bytes());
-            context.update(bytes.unwrap_or_default());
-        }
-        Self(context.finish())
-    }
-}
-
-impl PartialEq for Fingerprint {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_ref() == other.0.as_ref()
-    }
-}
-
-impl Eq for Fingerprint {}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fingerprint")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::watched_files::{POLL_INTERVAL, run_refresh};
 
     /// Two files that are usable if their contents are equal.
     struct EqualPair([PathBuf; 2]);
@@ -385,18 +232,5 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(20), reload).await.unwrap();
         assert_eq!(&*reloaded.current(), b"second");
         refresh.abort();
-    }
-
-    #[test]
-    fn a_missing_file_is_reported_by_its_path() {
-        let unreadable = FileContent::read(Path::new("/nowhere/key.pem")).unwrap_err();
-        assert_eq!(unreadable.to_string(), "/nowhere/key.pem: cannot be read: no such file");
-    }
-
-    #[test]
-    fn debug_output_does_not_contain_the_content() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "canary").unwrap();
-        assert!(!format!("{:?}", FileContent::read(file.path()).unwrap()).contains("canary"));
     }
 }
