@@ -102,14 +102,15 @@ impl App {
     pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
         let Dependencies { clock, jitter, observers } = dependencies;
         let drain = Drain::default();
-        let (mut routes, mut background_tasks) = (Vec::new(), JoinSet::new());
+        let (mut routes, mut connectors, mut background_tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         let overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
         let quotas = capacity::divide(&config.gateway.limits, &overrides);
         for (upstream, quota) in config.upstreams.iter().zip(quotas) {
             let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
             let connector = Connector::of(&upstream.upstream).map_err(fault)?;
             routes.push(route(upstream, &connector, quota, &clock, &jitter).map_err(fault)?);
-            background_tasks.spawn(connector.run_refresh(clock.clone()));
+            background_tasks.spawn(connector.clone().run_refresh(clock.clone()));
+            connectors.push(connector);
         }
         let callers = callers(&config.gateway, clock.clone())?;
         let checks = checks(&routes, &drain);
@@ -123,7 +124,8 @@ impl App {
             ListenError::Bind(cause) => BuildError::Bind { what: "listen.address", address: listen, cause },
         })?;
         let mut metrics = Registry::default();
-        metrics.register_collector(Box::new(MetricsCollector::new(routes.clone(), callers.clone(), gateway.tls())));
+        let collector = MetricsCollector::new(routes.clone(), callers.clone(), gateway.tls(), connectors);
+        metrics.register_collector(Box::new(collector));
         metrics.register_collector(Box::new(LogMetrics));
         let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
             what: "admin.address",

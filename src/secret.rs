@@ -8,9 +8,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::error_chain::io_cause;
+use crate::file_read;
 
 /// A secret text: a client secret, an API key, an access token.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,15 +56,7 @@ impl SecretSource {
             Self::Value(secret) => return Ok(secret.clone()),
             Self::File(path) => path,
         };
-        let fault = |cause| UnreadableSecret { path: Some(path.clone()), cause };
-        let mut bytes = std::fs::read(path).map_err(|error| fault(Cause::Io(error.kind())))?;
-        let text = std::str::from_utf8(&bytes).map(trim_one_line_break).map(str::to_owned);
-        bytes.zeroize();
-        match text {
-            Ok(text) if text.is_empty() => Err(fault(Cause::Empty)),
-            Ok(text) => Ok(Secret::new(text)),
-            Err(_) => Err(fault(Cause::NotText)),
-        }
+        parse(path, file_read::read_blocking(path))
     }
 
     /// Reads a secret that must be one line, such as a client secret. A second line is more often a mistake of the
@@ -75,26 +68,21 @@ impl SecretSource {
         self.read().and_then(|secret| self.check_line(secret))
     }
 
-    /// Reads the secret on a thread for blocking work: a mounted file may be on a network.
+    /// Reads the secret within [`file_read::TIMEOUT`]: a mounted file may be on a network.
     ///
     /// # Errors
-    /// The same as for [`read`](Self::read), and if the runtime ends during the read.
+    /// The same as for [`read`](Self::read), and if the read takes longer.
     pub async fn read_async(&self) -> Result<Secret, UnreadableSecret> {
-        let path = match self {
-            Self::Value(secret) => return Ok(secret.clone()),
-            Self::File(path) => path.clone(),
-        };
-        let source = self.clone();
-        let read = tokio::task::spawn_blocking(move || source.read()).await;
-        read.unwrap_or_else(|_| {
-            Err(UnreadableSecret { path: Some(path), cause: Cause::Io(io::ErrorKind::Interrupted) })
-        })
+        match self {
+            Self::Value(secret) => Ok(secret.clone()),
+            Self::File(path) => parse(path, file_read::read(path, u64::MAX).await),
+        }
     }
 
     /// The same for a secret that must be one line.
     ///
     /// # Errors
-    /// The same as for [`read_line`](Self::read_line), and if the runtime ends during the read.
+    /// The same as for [`read_line`](Self::read_line), and if the read takes longer.
     pub async fn read_line_async(&self) -> Result<Secret, UnreadableSecret> {
         self.read_async().await.and_then(|secret| self.check_line(secret))
     }
@@ -144,6 +132,16 @@ enum Cause {
     Empty,
     #[error("it has more than one line; a secret is one line")]
     SeveralLines,
+}
+
+fn parse(path: &Path, content: io::Result<Zeroizing<Vec<u8>>>) -> Result<Secret, UnreadableSecret> {
+    let fault = |cause| UnreadableSecret { path: Some(path.to_owned()), cause };
+    let bytes = content.map_err(|error| fault(Cause::Io(error.kind())))?;
+    match std::str::from_utf8(&bytes).map(trim_one_line_break) {
+        Ok("") => Err(fault(Cause::Empty)),
+        Ok(text) => Ok(Secret::new(text.to_owned())),
+        Err(_) => Err(fault(Cause::NotText)),
+    }
 }
 
 fn trim_one_line_break(text: &str) -> &str {

@@ -1,7 +1,10 @@
-//! Test helpers for all modules: a mock server and a client on loopback.
+//! Test helpers for all modules: a mock server and a client on loopback, and a file whose reads hang.
 
+use std::fs;
 use std::io::{self, Write};
 use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use wiremock::MockServer;
@@ -47,6 +50,58 @@ pub(crate) fn client() -> reqwest::Client {
         .tls_backend_preconfigured(tls)
         .build()
         .unwrap()
+}
+
+/// A file whose reads hang, as on a network file system that does not respond: a FIFO without a writer.
+pub(crate) struct HungFile {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl HungFile {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = Self { _directory: directory, path };
+        file.hang();
+        file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From now on, reads hang. Reads that hang already end.
+    pub(crate) fn hang(&self) {
+        self.release();
+        let fifo = self.path.with_extension("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        fs::hard_link(&fifo, self.path.with_extension("new")).unwrap();
+        fs::rename(self.path.with_extension("new"), &self.path).unwrap();
+    }
+
+    /// From now on, reads get `content`. Reads that hang still hang.
+    pub(crate) fn replace(&self, content: &str) {
+        let new = self.path.with_extension("new");
+        fs::write(&new, content).unwrap();
+        fs::rename(new, &self.path).unwrap();
+    }
+
+    /// Ends the reads that hang: they get no byte.
+    pub(crate) fn release(&self) {
+        let fifo = self.path.with_extension("fifo");
+        if fs::exists(&fifo).unwrap() {
+            drop(fs::File::options().read(true).write(true).open(&fifo).unwrap());
+            fs::remove_file(&fifo).unwrap();
+        }
+    }
+}
+
+impl Drop for HungFile {
+    fn drop(&mut self) {
+        // A runtime waits for its blocking threads when a test ends.
+        self.release();
+    }
 }
 
 /// The log lines that `work` writes at `level` or above, as they are in a JSON log.

@@ -3,11 +3,13 @@
 //! Nothing is counted here. Keys, credentials, callers and TLS count while they work, and a scrape reads their
 //! snapshots. So no value is stored twice, and a gateway that is not scraped spends nothing on metrics.
 //!
-//! Labels are bounded: upstreams and callers by the configuration, kids by the limit of 100 keys per set.
+//! Labels are bounded: upstreams, callers and files by the configuration, kids by the limit of 100 keys per set.
 //! `docs/operations.md` lists every metric, and a test compares the two.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -21,18 +23,38 @@ use crate::gateway::response::key_check::{KeyCheck, KeyCheckCounters};
 use crate::gateway::route::Route;
 use crate::gateway::server::tls::{self, ServerTls};
 use crate::keys::{self, EntryState};
+use crate::upstream::Connector;
+use crate::watched_files::FileAge;
 
 #[derive(Debug)]
 pub(crate) struct MetricsCollector {
     routes: Vec<Route>,
     callers: Callers,
     tls: Option<ServerTls>,
+    connectors: Vec<Connector>,
 }
 
 impl MetricsCollector {
     #[must_use]
-    pub(crate) fn new(routes: Vec<Route>, callers: Callers, tls: Option<ServerTls>) -> Self {
-        Self { routes, callers, tls }
+    pub(crate) fn new(
+        routes: Vec<Route>,
+        callers: Callers,
+        tls: Option<ServerTls>,
+        connectors: Vec<Connector>,
+    ) -> Self {
+        Self { routes, callers, tls, connectors }
+    }
+
+    /// The time since the last reading of each file. If several parts read a file, the longest time counts.
+    fn file_ages(&self) -> BTreeMap<PathBuf, Duration> {
+        let connectors = self.connectors.iter().flat_map(Connector::file_ages);
+        let ages = self.tls.iter().flat_map(ServerTls::file_ages).chain(self.callers.file_ages()).chain(connectors);
+        let mut oldest = BTreeMap::new();
+        for FileAge { path, age } in ages {
+            let known = oldest.entry(path).or_insert(age);
+            *known = age.max(*known);
+        }
+        oldest
     }
 }
 
@@ -160,6 +182,7 @@ impl Collector for MetricsCollector {
             }
         }
         encode_callers(&self.callers, &mut encoder)?;
+        encode_files(&self.file_ages(), &mut encoder)?;
         match &self.tls {
             Some(tls) => encode_tls(&tls.snapshot(), &mut encoder),
             None => Ok(()),
@@ -178,6 +201,16 @@ fn encode_tls(metrics: &tls::Snapshot, encoder: &mut DescriptorEncoder<'_>) -> R
         encoder.encode_descriptor(name, "End of validity of the listener's certificate", None, MetricType::Gauge)?;
     let since = metrics.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     ConstGauge::new(since.as_secs_f64()).encode(expires)
+}
+
+fn encode_files(ages: &BTreeMap<PathBuf, Duration>, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    const AGE: &str = "Time since a key file or certificate was last read with success";
+    let mut age = encoder.encode_descriptor("jwe_gateway_file_age_seconds", AGE, None, MetricType::Gauge)?;
+    for (path, since) in ages {
+        let labels = [("file", path.display().to_string())];
+        ConstGauge::new(since.as_secs_f64()).encode(age.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn encode_callers(callers: &Callers, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

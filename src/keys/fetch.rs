@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
-use tokio::io::AsyncReadExt;
 use url::Url;
 
 use super::config::FILE_POLL;
@@ -14,6 +13,7 @@ use super::freshness::stated_lifetime;
 use super::set::{KeySet, MAX_BYTES};
 use super::{Config, FetchError, FetchErrorKind, Source};
 use crate::clock::Clock;
+use crate::file_read;
 use crate::transport_error;
 
 /// The media type of RFC 7517 section 8.5, and the one that most providers use. The `Content-Type` of the response is
@@ -112,9 +112,7 @@ fn transport(error: reqwest::Error) -> FetchErrorKind {
 
 async fn read(path: &Path) -> Result<FetchResponse, FetchErrorKind> {
     let unreadable = |error: io::Error| FetchErrorKind::File(error.kind());
-    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-    let mut document = Vec::new();
     // One byte more than the limit shows that a file is too long.
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut document).await.map_err(unreadable)?;
+    let document = file_read::read(path, MAX_BYTES as u64 + 1).await.map_err(unreadable)?;
     Ok(FetchResponse::Set { set: KeySet::parse(&document)?, lifetime: Some(FILE_POLL), etag: None })
 }

@@ -27,7 +27,7 @@ use super::proxy::with_port;
 use super::{BadIdentity, Config, Proxy};
 use crate::clock::Clock;
 use crate::pem::{self, BadPem};
-use crate::watched_files;
+use crate::watched_files::{self, FileAge};
 
 /// How long an idle connection stays in the pool. This is shorter than the idle timeout of the usual
 /// servers and load balancers (60 s and more), so that the gateway closes first and no request is
@@ -104,6 +104,11 @@ impl Connector {
             Some(resolver) => watched_files::run_refresh(&[resolver.0], &clock).await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Returns the ages of the files that are read again.
+    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
+        self.client_certificate.as_ref().map(|resolver| resolver.0.file_ages()).unwrap_or_default()
     }
 
     /// Returns the client for key sets and tokens: no redirects, no retries, no proxy except the

@@ -1,7 +1,6 @@
 //! The content of files, and the comparison of contents.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +8,10 @@ use aws_lc_rs::digest::{Context, Digest, SHA256};
 use zeroize::Zeroizing;
 
 use crate::error_chain::io_cause;
+use crate::file_read;
 
 /// The files of a [`Loader`](super::Loader), as they were at one moment.
-pub(crate) struct FileContents(Vec<Result<FileContent, UnreadableFile>>);
+pub(crate) struct FileContents(pub(super) Vec<Result<FileContent, UnreadableFile>>);
 
 impl FileContents {
     pub(super) fn read(paths: Vec<&Path>) -> Self {
@@ -47,8 +47,20 @@ impl FileContent {
     /// # Errors
     /// If it cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Self, UnreadableFile> {
-        match fs::read(path) {
-            Ok(bytes) => Ok(Self { path: path.to_owned(), bytes: Zeroizing::new(bytes) }),
+        Self::of(path, file_read::read_blocking(path))
+    }
+
+    /// Reads the file within [`file_read::TIMEOUT`].
+    ///
+    /// # Errors
+    /// If it cannot be read in that time.
+    pub(super) async fn read_in_time(path: PathBuf) -> Result<Self, UnreadableFile> {
+        Self::of(&path, file_read::read(&path, u64::MAX).await)
+    }
+
+    fn of(path: &Path, bytes: io::Result<Zeroizing<Vec<u8>>>) -> Result<Self, UnreadableFile> {
+        match bytes {
+            Ok(bytes) => Ok(Self { path: path.to_owned(), bytes }),
             Err(error) => Err(UnreadableFile { path: path.to_owned(), cause: error.kind() }),
         }
     }
@@ -75,6 +87,12 @@ impl fmt::Debug for FileContent {
 pub struct UnreadableFile {
     path: PathBuf,
     cause: io::ErrorKind,
+}
+
+impl UnreadableFile {
+    pub(super) fn interrupted(path: PathBuf) -> Self {
+        Self { path, cause: io::ErrorKind::Interrupted }
+    }
 }
 
 impl std::error::Error for UnreadableFile {}
@@ -120,6 +138,8 @@ impl fmt::Debug for Fingerprint {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

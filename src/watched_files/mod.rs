@@ -8,6 +8,9 @@
 //! reports the error once, and the next poll tries again. A certificate chain that is cut between two
 //! certificates looks complete. It is used until the next poll.
 //!
+//! All files of a poll are read side by side, each within [`file_read::TIMEOUT`](crate::file_read::TIMEOUT). A file
+//! that cannot be read in time keeps its own value from changing, and delays the others by that time.
+//!
 //! Rejected: watching the directory. Network file systems and swapped links send no events, and a poll costs
 //! a few small reads. Also rejected: reading the files at each use. A network file system that hangs would
 //! block every TLS handshake.
@@ -21,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use content::{FileContent, FileContents, UnreadableFile};
-pub(crate) use reloaded::Reloaded;
+pub(crate) use reloaded::{Change, FileAge, PollOutcome, Reloaded, poll};
 
 use crate::clock::Clock;
 
@@ -47,13 +50,10 @@ pub(crate) trait Loader: Send + Sync + 'static {
     fn adopted(&self, _output: &Self::Output) {}
 }
 
-/// Loads the value again when the files have changed. Polls all of `watched`, one after another, every
-/// [`POLL_INTERVAL`]. Never returns.
+/// Loads the values again when their files have changed. Polls all of `watched` every [`POLL_INTERVAL`]. Never returns.
 pub(crate) async fn run_refresh<L: Loader>(watched: &[Arc<Reloaded<L>>], clock: &Clock) {
     loop {
         clock.sleep(POLL_INTERVAL).await;
-        for reloaded in watched {
-            reloaded.poll().await;
-        }
+        poll(watched).await;
     }
 }

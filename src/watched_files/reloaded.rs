@@ -1,23 +1,30 @@
 //! A value in use, and its replacement when its files have changed.
 
 use std::fmt;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::time::Instant;
 
 use super::Loader;
-use super::content::{FileContents, Fingerprint};
+use super::content::{FileContent, FileContents, Fingerprint, UnreadableFile};
 
 /// A value loaded from files, which [`run_refresh`](super::run_refresh) keeps current.
 pub(crate) struct Reloaded<L: Loader> {
-    loader: Arc<L>,
+    loader: L,
     in_use: ArcSwap<LoadedValue<L::Output>>,
     /// The result of the last poll, if it failed.
     failure: ArcSwapOption<UnusableState>,
     reloads: AtomicU64,
     failed_states: AtomicU64,
     failed_polls: AtomicU64,
+    /// When each of the loader's files was last read with success.
+    read_at: Vec<Mutex<Instant>>,
+    /// Locked during a poll.
+    polling: tokio::sync::Mutex<()>,
 }
 
 struct LoadedValue<T> {
@@ -32,6 +39,53 @@ struct UnusableState {
     message: String,
 }
 
+/// The result of a poll for one value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PollOutcome {
+    /// The name of the value in the log.
+    pub name: String,
+    /// An error if the files cannot be used. The last good value is then in use.
+    pub result: Result<Change, String>,
+}
+
+/// Whether a changed value has come into use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    None,
+    InUse,
+}
+
+/// The time since a file was last read with success.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FileAge {
+    pub path: PathBuf,
+    pub age: Duration,
+}
+
+/// Reads the files of all values side by side, and uses each content that has changed and is usable.
+///
+/// Polls that run at the same time must have the same values in the same order, or none in common.
+pub(crate) async fn poll<L: Loader>(watched: &[Arc<Reloaded<L>>]) -> Vec<PollOutcome> {
+    // One poll at a time: otherwise an earlier content could replace a later one.
+    let mut turns = Vec::with_capacity(watched.len());
+    for reloaded in watched {
+        turns.push(reloaded.polling.lock().await);
+    }
+    let start = |path: &Path| (path.to_owned(), tokio::spawn(FileContent::read_in_time(path.to_owned())));
+    let reads: Vec<Vec<_>> =
+        watched.iter().map(|reloaded| reloaded.loader.files().into_iter().map(start).collect()).collect();
+    let mut polled = Vec::with_capacity(watched.len());
+    for (reloaded, reads) in watched.iter().zip(reads) {
+        let mut contents = Vec::with_capacity(reads.len());
+        for (path, read) in reads {
+            // The error means that the process is ending.
+            contents.push(read.await.unwrap_or_else(|_| Err(UnreadableFile::interrupted(path))));
+        }
+        polled.push((&reloaded.loader, FileContents(contents)));
+    }
+    watched.iter().zip(&polled).map(|(reloaded, (_, contents))| reloaded.apply(contents)).collect()
+}
+
 impl<L: Loader> Reloaded<L> {
     /// Loads the value for the first time. Blocks while the files are read.
     ///
@@ -42,7 +96,9 @@ impl<L: Loader> Reloaded<L> {
         let output = loader.load(&contents)?;
         loader.adopted(&output);
         Ok(Self {
-            loader: Arc::new(loader),
+            read_at: contents.0.iter().map(|_| Mutex::new(Instant::now())).collect(),
+            polling: tokio::sync::Mutex::default(),
+            loader,
             in_use: ArcSwap::from_pointee(LoadedValue { output, fingerprint: Fingerprint::of(&contents) }),
             failure: ArcSwapOption::empty(),
             reloads: AtomicU64::new(0),
@@ -75,36 +131,60 @@ impl<L: Loader> Reloaded<L> {
         self.failed_polls.load(Ordering::Relaxed)
     }
 
-    /// Reads the files once, and uses their content if it has changed and is usable.
-    pub(crate) async fn poll(&self) {
-        let (loader, in_use) = (Arc::clone(&self.loader), self.in_use.load().fingerprint.clone());
-        // Not on the runtime's threads: reads from a network file system may hang.
-        let polled = tokio::task::spawn_blocking(move || load_if_changed(&*loader, &in_use)).await;
-        let name = self.loader.name();
-        match polled {
-            Ok(Ok(None)) => {
+    /// The time since each file was last read with success.
+    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
+        let age = |(path, read_at): (&Path, &Mutex<Instant>)| FileAge {
+            path: path.to_owned(),
+            age: read_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed(),
+        };
+        self.loader.files().into_iter().zip(&self.read_at).map(age).collect()
+    }
+
+    /// Uses the content of the files if it has changed and is usable.
+    fn apply(&self, contents: &FileContents) -> PollOutcome {
+        for (_, read_at) in contents.0.iter().zip(&self.read_at).filter(|(read, _)| read.is_ok()) {
+            *read_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        let name = self.loader.name().to_owned();
+        let result = match self.load_if_changed(contents) {
+            Ok(None) => {
                 if self.failure.swap(None).is_some() {
                     tracing::info!(name, "the files again match the content in use");
                 }
+                Ok(Change::None)
             }
-            Ok(Ok(Some(changed))) => {
+            Ok(Some(changed)) => {
                 self.failure.store(None);
                 self.reloads.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(name, "changed files are in use");
                 self.loader.adopted(&changed.output);
                 self.in_use.store(Arc::new(changed));
+                Ok(Change::InUse)
             }
-            Ok(Err(failure)) => {
+            Err(failure) => {
                 self.failed_polls.fetch_add(1, Ordering::Relaxed);
+                let error = failure.message.clone();
                 if self.failure.load().as_deref() != Some(&failure) {
                     self.failed_states.fetch_add(1, Ordering::Relaxed);
-                    let error = &failure.message;
-                    tracing::error!(name, error, "changed files cannot be used; the last good content stays in use");
+                    tracing::error!(name, error, "the files cannot be used; the last good content stays in use");
                 }
                 self.failure.store(Some(Arc::new(failure)));
+                Err(error)
             }
-            // The runtime is shutting down.
-            Err(_) => {}
+        };
+        PollOutcome { name, result }
+    }
+
+    /// The value that the files hold now. `None` if it is already in use. A state that failed before is tried again,
+    /// because the result may depend on more than these files.
+    fn load_if_changed(&self, contents: &FileContents) -> Result<Option<LoadedValue<L::Output>>, UnusableState> {
+        let (fingerprint, in_use) = (Fingerprint::of(contents), self.in_use.load());
+        if fingerprint == in_use.fingerprint {
+            return Ok(None);
+        }
+        match self.loader.load(contents) {
+            Ok(output) => Ok(Some(LoadedValue { output, fingerprint })),
+            Err(error) => Err(UnusableState { fingerprint, message: error.to_string() }),
         }
     }
 }
@@ -115,32 +195,14 @@ impl<L: Loader> fmt::Debug for Reloaded<L> {
     }
 }
 
-/// The value that the files hold now. `None` if it is already `in_use`. A state that failed before is tried again,
-/// because the result may depend on more than these files.
-fn load_if_changed<L: Loader>(
-    loader: &L,
-    in_use: &Fingerprint,
-) -> Result<Option<LoadedValue<L::Output>>, UnusableState> {
-    let contents = FileContents::read(loader.files());
-    let fingerprint = Fingerprint::of(&contents);
-    if fingerprint == *in_use {
-        return Ok(None);
-    }
-    match loader.load(&contents) {
-        Ok(output) => Ok(Some(LoadedValue { output, fingerprint })),
-        Err(error) => Err(UnusableState { fingerprint, message: error.to_string() }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::{Path, PathBuf};
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::Clock;
+    use crate::file_read;
+    use crate::testing::HungFile;
     use crate::watched_files::{POLL_INTERVAL, run_refresh};
+    use std::fs;
 
     /// Two files that are usable if their contents are equal.
     struct EqualPair([PathBuf; 2]);
@@ -184,34 +246,60 @@ mod tests {
     #[tokio::test]
     async fn an_unusable_state_counts_once_and_the_next_usable_one_is_loaded() {
         let (_directory, files) = pair();
-        let reloaded = Reloaded::load(EqualPair(files.0.clone())).unwrap();
-        let counts = || (reloaded.reloads(), reloaded.failed_states(), reloaded.failed_polls());
-        reloaded.poll().await;
+        let reloaded = [Arc::new(Reloaded::load(EqualPair(files.0.clone())).unwrap())];
+        let [only] = &reloaded;
+        let counts = || (only.reloads(), only.failed_states(), only.failed_polls());
+        poll(&reloaded).await;
         assert_eq!(counts(), (0, 0, 0));
         files.put(0, "second");
-        reloaded.poll().await;
-        reloaded.poll().await;
+        poll(&reloaded).await;
+        poll(&reloaded).await;
         assert_eq!(counts(), (0, 1, 2));
         fs::remove_file(&files.0[1]).unwrap();
-        reloaded.poll().await;
-        reloaded.poll().await;
+        poll(&reloaded).await;
+        poll(&reloaded).await;
         assert_eq!(counts(), (0, 2, 4));
         files.put(1, "other");
-        reloaded.poll().await;
-        assert_eq!((counts(), &*reloaded.current()), ((0, 3, 5), &b"first"[..]));
+        poll(&reloaded).await;
+        assert_eq!((counts(), &*only.current()), ((0, 3, 5), &b"first"[..]));
         files.put(1, "second");
-        reloaded.poll().await;
-        assert_eq!((counts(), &*reloaded.current()), ((1, 3, 5), &b"second"[..]));
+        poll(&reloaded).await;
+        assert_eq!((counts(), &*only.current()), ((1, 3, 5), &b"second"[..]));
     }
 
     #[tokio::test]
     async fn a_byte_that_moves_from_one_file_to_the_next_is_a_change() {
         let (_directory, files) = pair();
-        let reloaded = Reloaded::load(EqualPair(files.0.clone())).unwrap();
+        let reloaded = [Arc::new(Reloaded::load(EqualPair(files.0.clone())).unwrap())];
+        let [only] = &reloaded;
         files.put(0, "firs");
         files.put(1, "tfirst");
-        reloaded.poll().await;
-        assert_eq!(reloaded.failed_states(), 1);
+        poll(&reloaded).await;
+        assert_eq!(only.failed_states(), 1);
+    }
+
+    #[tokio::test]
+    async fn files_that_hang_delay_a_poll_once_and_only_their_own_value_stays_as_it_was() {
+        let hung = [HungFile::new(), HungFile::new()];
+        hung.iter().for_each(|file| file.replace("first"));
+        let (_directory, files) = pair();
+        let paths = [hung[0].path().to_owned(), hung[1].path().to_owned()];
+        let reloaded = [paths, files.0.clone()].map(|paths| Arc::new(Reloaded::load(EqualPair(paths)).unwrap()));
+        hung.iter().for_each(HungFile::hang);
+        files.put(0, "second");
+        files.put(1, "second");
+        let start = Instant::now();
+        let outcomes = poll(&reloaded).await;
+        assert!(start.elapsed() < 2 * file_read::TIMEOUT, "the files are read side by side");
+        let error = format!("{}: cannot be read: timed out", hung[0].path().display());
+        assert_eq!((&outcomes[0].result, &outcomes[1].result), (&Err(error), &Ok(Change::InUse)));
+        poll(&reloaded).await;
+        assert_eq!((reloaded[0].failed_states(), reloaded[0].failed_polls()), (1, 2), "it is reported once");
+        let age = |index: usize| reloaded[index].file_ages()[0].age;
+        assert!(age(0) >= 2 * file_read::TIMEOUT && age(1) < file_read::TIMEOUT);
+        hung.iter().for_each(|file| file.replace("third"));
+        hung.iter().for_each(HungFile::release);
+        assert_eq!(poll(&reloaded).await[0].result, Ok(Change::InUse));
     }
 
     #[tokio::test]

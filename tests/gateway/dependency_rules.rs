@@ -5,22 +5,35 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("error_chain", &[]),
+    ("file_read", &[]),
     ("path_prefix", &[]),
     ("clock", &[]),
-    ("secret", &["error_chain"]),
+    ("secret", &["error_chain", "file_read"]),
     ("single_flight", &[]),
     ("static_credential", &["secret"]),
     ("transport_error", &["error_chain"]),
-    ("watched_files", &["clock", "error_chain"]),
+    ("watched_files", &["clock", "error_chain", "file_read"]),
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
     ("host_check", &[]),
     ("admin", &["host_check"]),
-    ("keys", &["jose", "rate_limit", "error_chain", "clock", "single_flight", "static_credential", "transport_error"]),
+    (
+        "keys",
+        &[
+            "jose",
+            "rate_limit",
+            "error_chain",
+            "file_read",
+            "clock",
+            "single_flight",
+            "static_credential",
+            "transport_error",
+        ],
+    ),
     ("credentials", &["rate_limit", "clock", "secret", "single_flight", "static_credential", "transport_error"]),
     ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "transport_error", "watched_files"]),
     (

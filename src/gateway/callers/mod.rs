@@ -32,12 +32,12 @@ pub use rule::{BadRule, Rule};
 pub(crate) use state::Snapshot;
 pub(crate) use token::{BadTokenKey, LIFETIME as TOKEN_LIFETIME, TokenKey};
 
-use self::key_file::KeyOwners;
+use self::key_file::{KeyFile, KeyOwners};
 use self::state::CallerState;
 use self::token::Token;
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
-use crate::watched_files;
+use crate::watched_files::{self, FileAge, Reloaded};
 
 /// `[[caller]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,8 +143,12 @@ impl Callers {
     /// Loads the keys again when the key files change. A file that cannot be used leaves the last good keys
     /// in use. Never returns.
     pub(crate) async fn run_refresh(self) {
-        let files: Vec<_> = self.0.callers.iter().filter_map(|state| state.keys.file().cloned()).collect();
-        watched_files::run_refresh(&files, &self.0.clock).await;
+        watched_files::run_refresh(&self.0.key_files(), &self.0.clock).await;
+    }
+
+    #[must_use]
+    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
+        self.0.key_files().iter().flat_map(|file| file.file_ages()).collect()
     }
 
     #[must_use]
@@ -158,6 +162,10 @@ impl Callers {
 }
 
 impl CallerRegistry {
+    fn key_files(&self) -> Vec<Arc<Reloaded<KeyFile>>> {
+        self.callers.iter().filter_map(|state| state.keys.file().cloned()).collect()
+    }
+
     fn by_key(&self, key: &str) -> Option<&Arc<CallerState>> {
         self.by_digest(&KeyDigest::of(key))
     }

@@ -5,6 +5,7 @@ use http::{HeaderValue, Method};
 
 use super::*;
 use crate::clock::ClockControl;
+use crate::testing::HungFile;
 
 fn with_key(name: &str, key: &str) -> Config {
     Config { keys: Some(KeySource::Digests(vec![KeyDigest::of(key)])), ..Config::new(name) }
@@ -83,14 +84,14 @@ async fn a_token_authenticates_its_caller_until_its_key_is_removed() {
     // A second key is added, then the first is removed.
     let key_file = callers.0.callers[0].keys.file().unwrap();
     write(&format!("{one}\n{two}\n"));
-    key_file.poll().await;
+    watched_files::poll(&callers.0.key_files()).await;
     assert_eq!(key_file.reloads(), 1);
     assert!(name_of(&callers, &headers, &Peer::default()).is_some());
     assert!(callers.token("a", "two").is_ok());
     write(two);
-    key_file.poll().await;
+    watched_files::poll(&callers.0.key_files()).await;
     assert_eq!(name_of(&callers, &headers, &Peer::default()), None);
-    key_file.poll().await;
+    watched_files::poll(&callers.0.key_files()).await;
     assert_eq!((key_file.reloads(), key_file.failed_polls()), (2, 0));
 }
 
@@ -101,14 +102,13 @@ async fn an_unusable_key_file_leaves_the_last_good_keys_in_use() {
     let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
     let callers = callers(vec![a]);
     std::fs::write(file.path(), "7692c3ad3540").unwrap();
-    let key_file = callers.0.callers[0].keys.file().unwrap();
-    key_file.poll().await;
+    watched_files::poll(&callers.0.key_files()).await;
     assert_eq!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).as_deref(), Some("a"));
     assert_eq!(callers.snapshot()[0].reloads_failed, 1);
     std::fs::write(file.path(), "").unwrap();
-    key_file.poll().await;
+    watched_files::poll(&callers.0.key_files()).await;
     assert_eq!(callers.snapshot()[0].reloads_failed, 2);
-    key_file.poll().await;
+    watched_files::poll(&callers.0.key_files()).await;
     assert_eq!(callers.snapshot()[0].reloads_failed, 3, "each failed read counts");
     assert!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).is_some());
 }
@@ -121,7 +121,7 @@ async fn a_key_file_with_only_comments_locks_out_the_caller_and_its_tokens() {
     let callers = callers(vec![a]);
     let (_, token) = callers.token("a", "one").unwrap();
     std::fs::write(file.path(), "# left the company\n").unwrap();
-    callers.0.callers[0].keys.file().unwrap().poll().await;
+    watched_files::poll(&callers.0.key_files()).await;
     for presented in ["one", &token] {
         let field = HeaderValue::try_from(format!("Bearer {presented}")).unwrap();
         assert_eq!(name_of(&callers, &HeaderMap::from_iter([(AUTHORIZATION, field)]), &Peer::default()), None);
@@ -137,7 +137,7 @@ async fn a_reloaded_key_of_another_caller_is_refused_until_that_caller_gives_it_
         Config { keys: Some(KeySource::File(files[index].path().to_owned())), ..Config::new(name) }
     };
     let callers = callers(vec![config(0, "a"), config(1, "b")]);
-    let poll = async |index: usize| callers.0.callers[index].keys.file().unwrap().poll().await;
+    let poll = async |index: usize| watched_files::poll(&callers.0.key_files()[index..=index]).await;
     let owner = |key: &'static str| name_of(&callers, &authorization(key), &Peer::default());
     write(0, "b");
     poll(0).await;
@@ -147,6 +147,33 @@ async fn a_reloaded_key_of_another_caller_is_refused_until_that_caller_gives_it_
     poll(0).await;
     assert_eq!((owner("Bearer b").as_deref(), owner("Bearer c").as_deref()), (Some("a"), Some("b")));
     assert_eq!(owner("Bearer a"), None);
+}
+
+#[tokio::test]
+async fn a_key_file_that_hangs_does_not_stop_the_reload_of_other_key_files() {
+    let (hung, file) = (HungFile::new(), tempfile::NamedTempFile::new().unwrap());
+    hung.replace(&KeyDigest::of("one").hex());
+    std::fs::write(file.path(), KeyDigest::of("two").hex()).unwrap();
+    let with_file = |name: &str, path: &std::path::Path| Config {
+        keys: Some(KeySource::File(path.to_owned())),
+        ..Config::new(name)
+    };
+    let (clock, control) = Clock::manual();
+    let configs = vec![with_file("a", hung.path()), with_file("b", file.path())];
+    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock).unwrap();
+    let refresh = tokio::spawn(callers.clone().run_refresh());
+    hung.hang();
+    std::fs::write(file.path(), KeyDigest::of("three").hex()).unwrap();
+    let reload = async {
+        while name_of(&callers, &authorization("Bearer three"), &Peer::default()).is_none() {
+            control.advance(watched_files::POLL_INTERVAL);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reload).await.unwrap();
+    let owner = name_of(&callers, &authorization("Bearer one"), &Peer::default());
+    assert_eq!(owner.as_deref(), Some("a"), "the last good keys of the other caller stay in use");
+    refresh.abort();
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub use files::TlsFiles;
 
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
-use crate::watched_files::{self, Reloaded};
+use crate::watched_files::{self, FileAge, Reloaded};
 
 /// The listener's TLS configuration. All clones see a reload.
 #[derive(Clone, Debug)]
@@ -65,6 +65,11 @@ impl ServerTls {
     /// Reloads the files when they change. Never returns.
     pub(crate) async fn run_refresh(self, clock: Clock) {
         watched_files::run_refresh(&[self.0], &clock).await;
+    }
+
+    #[must_use]
+    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
+        self.0.file_ages()
     }
 }
 
