@@ -1,9 +1,12 @@
 //! Assembly: a configuration in, a running gateway out.
 
+mod reload;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use self::reload::Reloader;
 pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Record};
 pub use crate::gateway::response::refusal::{Code, Row};
 pub use crate::upstream::Connector;
@@ -38,6 +41,7 @@ pub struct App {
     drain: Drain,
     drain_delay: Duration,
     background_tasks: JoinSet<()>,
+    reloader: Reloader,
 }
 
 /// What a test or an embedding program can replace.
@@ -124,7 +128,7 @@ impl App {
             ListenError::Bind(cause) => BuildError::Bind { what: "listen.address", address: listen, cause },
         })?;
         let mut metrics = Registry::default();
-        let collector = MetricsCollector::new(routes.clone(), callers.clone(), gateway.tls(), connectors);
+        let collector = MetricsCollector::new(routes.clone(), callers.clone(), gateway.tls(), connectors.clone());
         metrics.register_collector(Box::new(collector));
         metrics.register_collector(Box::new(LogMetrics));
         let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
@@ -132,8 +136,8 @@ impl App {
             address: admin_address.into(),
             cause,
         })?;
-        background_tasks.spawn(callers.run_refresh());
-        for route in routes {
+        background_tasks.spawn(callers.clone().run_refresh());
+        for route in routes.clone() {
             if let Some(keys) = route.body_policy.keys() {
                 background_tasks.spawn(keys.run_refresh());
             }
@@ -142,7 +146,8 @@ impl App {
         if let Some(tls) = gateway.tls() {
             background_tasks.spawn(tls.run_refresh(clock));
         }
-        Ok(Self { gateway, admin, drain, drain_delay, background_tasks })
+        let reloader = Reloader { routes, connectors, callers, tls: gateway.tls() };
+        Ok(Self { gateway, admin, drain, drain_delay, background_tasks, reloader })
     }
 
     /// Returns the address that callers connect to; with port 0 configured, the port that the system
@@ -162,13 +167,19 @@ impl App {
         self.admin.address()
     }
 
+    /// Returns the means to read changed files and key sets at once, also while the gateway [`run`](Self::run)s.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
     /// Serves until `shutdown` resolves, and then shuts down in order: the gateway reports not ready,
     /// waits, stops accepting, and lets requests in flight finish. Dropping the future ends at once.
     ///
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
     pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
-        let Self { gateway, admin, drain, drain_delay, mut background_tasks } = self;
+        let Self { gateway, admin, drain, drain_delay, mut background_tasks, .. } = self;
         let draining = async {
             let delay = match shutdown.await {
                 Shutdown::AfterDelay => drain_delay,

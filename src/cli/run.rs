@@ -22,7 +22,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     init_log(&loaded.config.log, filter.as_deref(), Stream::Stdout)?;
     loaded.warn();
     // Before the addresses are bound: a supervisor may send a signal as soon as the gateway is reachable.
-    let mut signals = Signals::listen_as_service()?;
+    let (mut signals, hang_up) = Signals::listen_as_service()?;
     let app = App::build(loaded.config, Dependencies::default()).await.map_err(|error| match error {
         BuildError::Bind { .. } => Failure::unavailable(error),
         _ => Failure::config(error),
@@ -37,8 +37,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         let _ = sender.send(signals.next().await);
         signals.next().await
     };
+    let reloads = hang_up.reload_each(app.reloader());
     tokio::select! {
         result = app.run(stop) => Ok(result?),
         _ = second_signal => Err(Failure::new("stopped at once by a second signal")),
+        never = reloads => match never {},
     }
 }

@@ -1,11 +1,17 @@
-//! The signals that stop the process, and those that must not.
+//! The signals that stop the process, the signal that reloads files, and those that must have no effect.
 
 use std::convert::Infallible;
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
-use crate::app::Shutdown;
+use crate::app::{Reloader, Shutdown};
+
+/// The shortest time between the starts of two reloads. A reload fetches the key sets, and a script that sends many
+/// signals must not overload the provider.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// SIGTERM comes from a supervisor, which needs time to stop routing requests here. SIGINT comes from a
 /// person at a terminal, so there is no delay.
@@ -18,10 +24,12 @@ pub(super) struct Signals {
 }
 
 struct IgnoredSignals {
-    hangup: Signal,
     user1: Signal,
     user2: Signal,
 }
+
+/// SIGHUP.
+pub(super) struct HangUp(Signal);
 
 impl Signals {
     /// For a command at a terminal. After this call, SIGTERM and SIGINT no longer end the process by default.
@@ -34,13 +42,10 @@ impl Signals {
     }
 
     /// For a service. In addition, SIGHUP, SIGUSR1 and SIGUSR2 do not end the process.
-    pub(super) fn listen_as_service() -> io::Result<Self> {
-        let ignored = IgnoredSignals {
-            hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-        };
-        Ok(Self { ignored: Some(ignored), ..Self::listen()? })
+    pub(super) fn listen_as_service() -> io::Result<(Self, HangUp)> {
+        let ignored =
+            IgnoredSignals { user1: signal(SignalKind::user_defined1())?, user2: signal(SignalKind::user_defined2())? };
+        Ok((Self { ignored: Some(ignored), ..Self::listen()? }, HangUp(signal(SignalKind::hangup())?)))
     }
 
     /// Waits for the next signal that stops the process.
@@ -63,15 +68,23 @@ impl IgnoredSignals {
     async fn log_each(&mut self) -> Infallible {
         loop {
             let name = tokio::select! {
-                _ = self.hangup.recv() => "SIGHUP",
                 _ = self.user1.recv() => "SIGUSR1",
                 _ = self.user2.recv() => "SIGUSR2",
             };
-            tracing::info!(
-                signal = name,
-                "the signal was ignored; changed secrets, certificates and caller keys are read without it, and a \
-                 changed configuration needs a restart"
-            );
+            tracing::info!(signal = name, "the signal was ignored; SIGHUP reads changed files again");
+        }
+    }
+}
+
+impl HangUp {
+    /// Reloads after each signal. Signals that arrive during a reload, or within [`RELOAD_INTERVAL`] of its start,
+    /// cause one more reload together.
+    pub(super) async fn reload_each(mut self, reloader: Reloader) -> Infallible {
+        loop {
+            self.0.recv().await;
+            let next = Instant::now() + RELOAD_INTERVAL;
+            reloader.reload().await;
+            tokio::time::sleep_until(next).await;
         }
     }
 }

@@ -44,6 +44,7 @@ mod error;
 mod fetch;
 mod report;
 mod request;
+mod reread;
 pub(crate) mod response;
 mod retry_after;
 mod snapshot;

@@ -1,6 +1,6 @@
 //! The published keys, for a gateway that does not seal.
 
-use super::{KeySetDocument, KeyStatus, Keys, NoUsableKey, Snapshot};
+use super::{FetchError, KeySetDocument, KeyStatus, Keys, NoUsableKey, Snapshot};
 
 /// A view of the published keys that gives no access to an `EncryptionKey`. A module that has only this type cannot seal
 /// a plaintext body.
@@ -44,6 +44,17 @@ impl PublishedKeys {
         let cached = keys.0.cached.load();
         let cached = cached.as_ref().ok_or(NoUsableKey::NeverFetched { last_error: None })?;
         Ok(KeySetDocument::of(cached, &keys.0.config.pin, keys.0.clock.now()))
+    }
+
+    /// Fetches the set from the provider itself, with a request that leaves after this call. Returns whether its usable
+    /// keys have changed.
+    ///
+    /// # Errors
+    /// If the fetch brings no good set: see [`FetchError`].
+    pub(crate) async fn refresh_now(&self) -> Result<bool, FetchError> {
+        let before = self.snapshot().changes;
+        self.0.confirm().await?;
+        Ok(self.snapshot().changes != before)
     }
 
     #[must_use]

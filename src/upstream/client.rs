@@ -5,6 +5,7 @@
 //! deadlines and size limits more than speed.
 
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use super::proxy::with_port;
 use super::{BadIdentity, Config, Proxy};
 use crate::clock::Clock;
 use crate::pem::{self, BadPem};
-use crate::watched_files::{self, FileAge};
+use crate::watched_files::{self, FileAge, PollOutcome};
 
 /// How long an idle connection stays in the pool. This is shorter than the idle timeout of the usual
 /// servers and load balancers (60 s and more), so that the gateway closes first and no request is
@@ -103,6 +104,14 @@ impl Connector {
         match self.client_certificate {
             Some(resolver) => watched_files::run_refresh(&[resolver.0], &clock).await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Reads the files of the client certificate now.
+    pub(crate) async fn reread(&self) -> Vec<PollOutcome> {
+        match &self.client_certificate {
+            Some(resolver) => watched_files::poll(slice::from_ref(&resolver.0)).await,
+            None => Vec::new(),
         }
     }
 

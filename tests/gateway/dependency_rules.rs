@@ -68,7 +68,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "upstream",
         ],
     ),
-    ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "telemetry", "credentials", "upstream"]),
+    ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "telemetry", "credentials", "upstream", "watched_files"]),
     (
         "drill",
         &[

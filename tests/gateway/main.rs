@@ -27,6 +27,7 @@ mod main_job;
 mod memory;
 mod process;
 mod proxy;
+mod reload;
 mod rotation;
 mod silence;
 mod upstream_faults;

@@ -19,6 +19,7 @@ mod fixed;
 mod refusal;
 mod renewal;
 mod report;
+mod reread;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -37,7 +37,7 @@ use self::state::CallerState;
 use self::token::Token;
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
-use crate::watched_files::{self, FileAge, Reloaded};
+use crate::watched_files::{self, FileAge, PollOutcome, Reloaded};
 
 /// `[[caller]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +144,11 @@ impl Callers {
     /// in use. Never returns.
     pub(crate) async fn run_refresh(self) {
         watched_files::run_refresh(&self.0.key_files(), &self.0.clock).await;
+    }
+
+    /// Reads the key files now.
+    pub(crate) async fn reread(&self) -> Vec<PollOutcome> {
+        watched_files::poll(&self.0.key_files()).await
     }
 
     #[must_use]

@@ -10,6 +10,7 @@
 
 mod files;
 
+use std::slice;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,7 +23,7 @@ pub use files::TlsFiles;
 
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
-use crate::watched_files::{self, FileAge, Reloaded};
+use crate::watched_files::{self, FileAge, PollOutcome, Reloaded};
 
 /// The listener's TLS configuration. All clones see a reload.
 #[derive(Clone, Debug)]
@@ -65,6 +66,11 @@ impl ServerTls {
     /// Reloads the files when they change. Never returns.
     pub(crate) async fn run_refresh(self, clock: Clock) {
         watched_files::run_refresh(&[self.0], &clock).await;
+    }
+
+    /// Reads the files now.
+    pub(crate) async fn reread(&self) -> Vec<PollOutcome> {
+        watched_files::poll(slice::from_ref(&self.0)).await
     }
 
     #[must_use]
