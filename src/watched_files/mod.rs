@@ -46,6 +46,13 @@ pub(crate) trait Loader: Send + Sync + 'static {
     /// The name of the value in the log.
     fn name(&self) -> &str;
 
+    /// Called with all values of a poll, before any of them is loaded. For values that depend on each other.
+    fn prepare(_polled: &[(&Self, &FileContents)])
+    where
+        Self: Sized,
+    {
+    }
+
     /// Called each time a value comes into use, also the first time.
     fn adopted(&self, _output: &Self::Output) {}
 }

@@ -83,6 +83,8 @@ pub(crate) async fn poll<L: Loader>(watched: &[Arc<Reloaded<L>>]) -> Vec<PollOut
         }
         polled.push((&reloaded.loader, FileContents(contents)));
     }
+    let all: Vec<_> = polled.iter().map(|(loader, contents)| (*loader, contents)).collect();
+    L::prepare(&all);
     watched.iter().zip(&polled).map(|(reloaded, (_, contents))| reloaded.apply(contents)).collect()
 }
 

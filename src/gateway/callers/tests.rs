@@ -150,6 +150,34 @@ async fn a_reloaded_key_of_another_caller_is_refused_until_that_caller_gives_it_
 }
 
 #[tokio::test]
+async fn a_key_that_moves_to_an_earlier_caller_has_its_new_owner_after_one_poll_without_an_error() {
+    let files = [tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap()];
+    let write = |index: usize, key: &str| std::fs::write(files[index].path(), KeyDigest::of(key).hex()).unwrap();
+    let config = |index: usize, name: &str| {
+        write(index, name);
+        Config { keys: Some(KeySource::File(files[index].path().to_owned())), ..Config::new(name) }
+    };
+    let (clock, control) = Clock::manual();
+    let configs = vec![config(0, "a"), config(1, "b")];
+    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock).unwrap();
+    let refresh = tokio::spawn(callers.clone().run_refresh());
+    tokio::task::yield_now().await;
+    write(0, "b");
+    write(1, "c");
+    control.advance(watched_files::POLL_INTERVAL);
+    let owner = |key: &'static str| name_of(&callers, &authorization(key), &Peer::default());
+    let moved = async {
+        while owner("Bearer c").is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), moved).await.unwrap();
+    assert_eq!((owner("Bearer b").as_deref(), owner("Bearer c").as_deref()), (Some("a"), Some("b")));
+    assert_eq!(callers.snapshot().iter().map(|caller| caller.reloads_failed).sum::<u64>(), 0);
+    refresh.abort();
+}
+
+#[tokio::test]
 async fn a_key_file_that_hangs_does_not_stop_the_reload_of_other_key_files() {
     let (hung, file) = (HungFile::new(), tempfile::NamedTempFile::new().unwrap());
     hung.replace(&KeyDigest::of("one").hex());
