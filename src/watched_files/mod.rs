@@ -53,6 +53,14 @@ pub(crate) trait Loader: Send + Sync + 'static {
     {
     }
 
+    /// Whether the loaded value may take the place of the current one.
+    ///
+    /// # Errors
+    /// If the current value must stay in use.
+    fn may_replace(&self, _current: &Self::Output, _loaded: &Self::Output) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// Called each time a value comes into use, also the first time.
     fn adopted(&self, _output: &Self::Output) {}
 }

@@ -184,7 +184,11 @@ impl<L: Loader> Reloaded<L> {
         if fingerprint == in_use.fingerprint {
             return Ok(None);
         }
-        match self.loader.load(contents) {
+        let loaded = self.loader.load(contents).and_then(|output| {
+            self.loader.may_replace(&in_use.output, &output)?;
+            Ok(output)
+        });
+        match loaded {
             Ok(output) => Ok(Some(LoadedValue { output, fingerprint })),
             Err(error) => Err(UnusableState { fingerprint, message: error.to_string() }),
         }

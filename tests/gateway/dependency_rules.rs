@@ -68,7 +68,21 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "upstream",
         ],
     ),
-    ("app", &["admin", "clock", "config", "gateway", "keys", "secret", "telemetry", "credentials", "upstream", "watched_files"]),
+    (
+        "app",
+        &[
+            "admin",
+            "clock",
+            "config",
+            "gateway",
+            "keys",
+            "secret",
+            "telemetry",
+            "credentials",
+            "upstream",
+            "watched_files",
+        ],
+    ),
     (
         "drill",
         &[

@@ -43,6 +43,9 @@ pub enum TlsError {
     /// The validity of the listener's certificate cannot be parsed.
     #[error("{}: the certificate's validity cannot be read: {cause}", path.display())]
     Validity { path: PathBuf, cause: x509_cert::der::Error },
+    /// The files were changed, but the certificate in use is better.
+    #[error("{}: the certificate {reason}, and the certificate in use is valid", path.display())]
+    NotValidNow { path: PathBuf, reason: NotValidNow },
     /// The private key does not belong to the certificate, or its type is not supported.
     #[error("{} with {}: {cause}", certificate.display(), private_key.display())]
     Pair { certificate: PathBuf, private_key: PathBuf, cause: rustls::Error },
@@ -54,11 +57,49 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// The TLS configuration of new handshakes, and the expiry of its certificate.
+/// Why a certificate is not valid at a certain time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotValidNow {
+    #[error("expired on {}", utc(*.0))]
+    Expired(SystemTime),
+    #[error("is not valid before {}", utc(*.0))]
+    NotYet(SystemTime),
+}
+
+/// The TLS configuration of new handshakes, and the validity of its certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadedTls {
     pub(super) config: Arc<ServerConfig>,
+    pub(super) validity: Validity,
+}
+
+/// The time in which a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Validity {
+    not_before: SystemTime,
     pub(super) not_after: SystemTime,
+}
+
+impl Validity {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Result<Self, x509_cert::der::Error> {
+        let validity = Certificate::from_der(certificate)?.tbs_certificate.validity;
+        let (not_before, not_after) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
+        Ok(Self { not_before, not_after })
+    }
+
+    /// Both ends belong to the validity (RFC 5280 section 4.1.2.5).
+    fn check(&self, now: SystemTime) -> Result<(), NotValidNow> {
+        match *self {
+            Self { not_before, .. } if now < not_before => Err(NotValidNow::NotYet(not_before)),
+            Self { not_after, .. } if now > not_after => Err(NotValidNow::Expired(not_after)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn utc(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map_or_else(|_| "a date that cannot be displayed".to_owned(), |time| time.to_string())
 }
 
 impl Loader for TlsFiles {
@@ -74,7 +115,7 @@ impl Loader for TlsFiles {
         let (certificate, key) = (contents.of(&self.certificate)?, contents.of(&self.private_key)?);
         let client_ca = self.client_ca.as_ref().map(|path| contents.of(path)).transpose()?;
         let chain = pem::certificates(certificate)?;
-        let not_after = not_after(&chain, certificate.path())?;
+        let validity = validity(&chain, certificate.path())?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
@@ -99,20 +140,29 @@ impl Loader for TlsFiles {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(LoadedTls { config: Arc::new(config), not_after })
+        Ok(LoadedTls { config: Arc::new(config), validity })
     }
 
     fn name(&self) -> &str {
         "the listener's TLS"
     }
 
+    /// A tool that renews certificates may write an old pair, or write before the clocks agree.
+    fn may_replace(&self, current: &LoadedTls, loaded: &LoadedTls) -> Result<(), TlsError> {
+        let now = SystemTime::now();
+        match (current.validity.check(now), loaded.validity.check(now)) {
+            (Ok(()), Err(reason)) => Err(TlsError::NotValidNow { path: self.certificate.clone(), reason }),
+            _ => Ok(()),
+        }
+    }
+
     fn adopted(&self, loaded: &LoadedTls) {
         let certificate = self.certificate.display();
-        match loaded.not_after.duration_since(SystemTime::now()) {
-            Ok(left) => {
-                tracing::debug!(%certificate, valid_for_s = left.as_secs(), "the listener's certificate is in use")
+        match loaded.validity.check(SystemTime::now()) {
+            Ok(()) => tracing::debug!(%certificate, "the listener's certificate is in use"),
+            Err(reason) => {
+                tracing::warn!(%certificate, %reason, "the listener's certificate is not valid now; callers will refuse it");
             }
-            Err(_) => tracing::warn!(%certificate, "the listener's certificate has expired; callers will refuse it"),
         }
     }
 }
@@ -126,11 +176,7 @@ fn roots(authorities: &FileContent) -> Result<Arc<RootCertStore>, TlsError> {
     Ok(Arc::new(roots))
 }
 
-fn not_after(chain: &[CertificateDer<'_>], path: &Path) -> Result<SystemTime, TlsError> {
+fn validity(chain: &[CertificateDer<'_>], path: &Path) -> Result<Validity, TlsError> {
     let leaf = chain.first().ok_or_else(|| BadPem::NoCertificate(path.to_owned()))?;
-    expiry(leaf).map_err(|cause| TlsError::Validity { path: path.to_owned(), cause })
-}
-
-pub(super) fn expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, x509_cert::der::Error> {
-    Ok(Certificate::from_der(certificate)?.tbs_certificate.validity.not_after.to_system_time())
+    Validity::of(leaf).map_err(|cause| TlsError::Validity { path: path.to_owned(), cause })
 }

@@ -1,7 +1,7 @@
 //! TLS on the listener: the gateway's certificate, and the certificates of callers.
 //!
 //! TLS 1.2 and 1.3 by rustls on AWS-LC. ALPN chooses HTTP/2 or HTTP/1.1. The gateway reloads the files when
-//! they change (see [`Reloaded`]).
+//! they change (see [`Reloaded`]). A valid certificate does not give way to one that has expired or is not yet valid.
 //!
 //! An open connection keeps the configuration that it began with. It ends when the caller's certificate
 //! expires. A reload starts with an empty session store, so a caller cannot resume a session across a change
@@ -20,6 +20,7 @@ use webpki::EndEntityCert;
 
 pub(crate) use files::TlsError;
 pub use files::TlsFiles;
+use files::Validity;
 
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
@@ -59,7 +60,7 @@ impl ServerTls {
         Snapshot {
             reloads_ok: self.0.reloads(),
             reloads_failed: self.0.failed_states(),
-            not_after: self.0.current().not_after,
+            not_after: self.0.current().validity.not_after,
         }
     }
 
@@ -92,8 +93,10 @@ pub(crate) fn peer(chain: Option<&[CertificateDer<'_>]>) -> Peer {
 /// count, because the verification may not have used them.
 #[must_use]
 pub(crate) fn expiry(chain: Option<&[CertificateDer<'_>]>) -> Option<SystemTime> {
-    let expiry = files::expiry(chain?.first()?);
-    expiry.map_err(|error| tracing::warn!(%error, "the expiry of a caller's certificate cannot be read")).ok()
+    let validity = Validity::of(chain?.first()?);
+    let validity =
+        validity.map_err(|error| tracing::warn!(%error, "the expiry of a caller's certificate cannot be read"));
+    validity.ok().map(|validity| validity.not_after)
 }
 
 #[cfg(test)]
@@ -103,23 +106,66 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, SanType};
 
     use super::*;
+    use crate::watched_files::Change;
 
-    #[test]
-    fn an_expired_certificate_is_accepted_and_its_expiry_is_known() {
-        let directory = tempfile::tempdir().unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["gateway.test".into()]).unwrap();
-        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        let files = TlsFiles {
+    /// The files of a listener.
+    fn files(directory: &tempfile::TempDir) -> TlsFiles {
+        TlsFiles {
             certificate: directory.path().join("cert.pem"),
             private_key: directory.path().join("key.pem"),
             client_ca: None,
             require_client_certificate: false,
-        };
+        }
+    }
+
+    /// Writes a certificate that is valid from one year to another.
+    fn write(files: &TlsFiles, years: (i32, i32)) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["gateway.test".into()]).unwrap();
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(years.0, 1, 1), rcgen::date_time_ymd(years.1, 1, 1));
         std::fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
         std::fs::write(&files.private_key, key.serialize_pem()).unwrap();
-        let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800);
-        assert_eq!(ServerTls::load(files).unwrap().snapshot().not_after, expiry);
+    }
+
+    /// The first second of a year from 1970 to 2099.
+    fn year(year: u64) -> SystemTime {
+        let leap_days = (year - 1969) / 4;
+        SystemTime::UNIX_EPOCH + Duration::from_secs(((year - 1970) * 365 + leap_days) * 24 * 3600)
+    }
+
+    #[tokio::test]
+    async fn an_expired_certificate_is_accepted_at_start_and_gives_way_to_any_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = files(&directory);
+        write(&files, (2019, 2020));
+        let tls = ServerTls::load(files.clone()).unwrap();
+        assert_eq!(tls.snapshot().not_after, year(2020));
+        write(&files, (2019, 2021));
+        assert_eq!(tls.reread().await[0].result, Ok(Change::InUse));
+        assert_eq!(tls.snapshot().not_after, year(2021));
+    }
+
+    #[tokio::test]
+    async fn a_valid_certificate_does_not_give_way_to_one_that_is_not_valid_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = files(&directory);
+        write(&files, (2020, 2090));
+        let tls = ServerTls::load(files.clone()).unwrap();
+        let path = files.certificate.display();
+        for (years, reason) in [
+            ((2019, 2020), "expired on 2020-01-01T00:00:00Z"),
+            ((2080, 2090), "is not valid before 2080-01-01T00:00:00Z"),
+        ] {
+            write(&files, years);
+            let error = format!("{path}: the certificate {reason}, and the certificate in use is valid");
+            assert_eq!(tls.reread().await[0].result, Err(error));
+            tls.reread().await;
+        }
+        assert_eq!((tls.snapshot().not_after, tls.snapshot().reloads_failed), (year(2090), 2), "each counts once");
+        write(&files, (2020, 2091));
+        assert_eq!(tls.reread().await[0].result, Ok(Change::InUse));
+        assert_eq!(tls.snapshot().not_after, year(2091));
     }
 
     #[test]
