@@ -64,7 +64,7 @@ impl Exchange {
         Self { admission: Arc::new(admission), clock }
     }
 
-    /// Whether a stranger can send the request: see [`Admission::is_token_request`].
+    /// Whether the caller is known only after the body is read: see [`Admission::is_token_request`].
     pub(crate) fn is_token_request(&self, uri: &Uri) -> bool {
         self.admission.is_token_request(uri)
     }

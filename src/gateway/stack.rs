@@ -178,7 +178,7 @@ where
 /// response: a streaming body uses only its connection.
 ///
 /// A token request of the emulated endpoint takes no permit here, because its caller is not known before the body is
-/// read. Otherwise strangers that send slowly would use up the permits. It is answered as soon as it is read.
+/// read. Otherwise clients without a key could use up the permits. It is answered as soon as it is read.
 ///
 /// Rejected: tower's `load_shed` and `concurrency_limit`. They drop the request with its body unread, which
 /// breaks the next request of the caller on the same connection. They also replace the error type.

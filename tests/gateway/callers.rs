@@ -200,7 +200,7 @@ async fn a_client_of_the_provider_works_through_a_sidecar_and_an_egress() {
 }
 
 #[tokio::test]
-async fn strangers_that_send_token_requests_slowly_keep_no_caller_from_a_token() {
+async fn clients_without_a_key_that_send_slowly_keep_no_caller_from_a_token() {
     let gateway = TestGateway::spawn_with(|config| {
         config.gateway.callers = vec![caller("a")];
         config.upstreams[0].token_endpoint = TokenEndpoint::Emulate;
@@ -211,7 +211,7 @@ async fn strangers_that_send_token_requests_slowly_keep_no_caller_from_a_token()
     gateway.ready().await;
     let head = "POST /v0/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\
                 Expect: 100-continue\r\n\r\n";
-    let mut strangers = Vec::new();
+    let mut slow_clients = Vec::new();
     for _ in 0..24 {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -220,7 +220,7 @@ async fn strangers_that_send_token_requests_slowly_keep_no_caller_from_a_token()
         stream.read_exact(&mut interim).await.unwrap();
         assert_eq!(interim, *b"HTTP/1.1 100 Continue\r\n\r\n", "{}", String::from_utf8_lossy(&interim));
         stream.write_all(b"{").await.unwrap();
-        strangers.push(stream);
+        slow_clients.push(stream);
     }
     let token_request =
         json!({ "client_id": "a", "client_secret": "key-of-a", "grant_type": "client_credentials" }).to_string();
@@ -229,7 +229,7 @@ async fn strangers_that_send_token_requests_slowly_keep_no_caller_from_a_token()
         assert_eq!(post(&gateway, LIST, "Bearer key-of-a").await.status(), 200);
     }
     // The body of a token request must arrive within a second.
-    for mut stream in strangers {
+    for mut stream in slow_clients {
         assert_refused_raw(&RawAnswer::read(&mut stream).await, 408, "request_timeout");
     }
 }

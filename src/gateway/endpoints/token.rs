@@ -6,10 +6,11 @@
 //! formats in which the gateway asks the provider (RFC 6749 section 2.3.1). The response follows RFC 6749
 //! section 5.1.
 //!
-//! The hard case is a stranger. The caller is known only after the body is read, so anybody who can connect can begin a
-//! token request. Such a request holds no permit and no budget of an upstream until its caller is known. It is bounded
-//! by its connection: [`MAX_BODY`] bytes for all token requests of a connection, and [`BODY_TIME`] for each. Rejected: a
-//! part of the permits for such requests. Strangers that send slowly used it up, and no caller got a token.
+//! The hard case is a client without a key. The caller is known only after the body is read, so every client that can
+//! connect can begin a token request. Such a request holds no permit and no budget of an upstream until its caller is
+//! known. Its connection bounds it: [`MAX_BODY`] bytes for all token requests of a connection, and [`BODY_TIME`] for
+//! each. Rejected: a part of the permits for such requests. Clients that send slowly used it up, and no caller got a
+//! token.
 
 use std::borrow::Cow;
 use std::time::Duration;

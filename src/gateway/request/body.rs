@@ -41,7 +41,7 @@ impl Budget {
 }
 
 /// The bytes that the requests of one connection may have buffered before their callers are known. They do not use the
-/// budget of an upstream: a stranger could use that up with many connections.
+/// budget of an upstream, because clients without a key could use that up.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionBudget(Budget);
 
