@@ -73,6 +73,7 @@ use crate::jose::EncryptionKey;
 use crate::single_flight::SingleFlight;
 use cached_set::CachedKeySet;
 use fetch::fetch;
+use report::ReportedFailure;
 use state::{FetchOutcome, KeysState};
 
 /// The keys of one provider. Clones share their state.
@@ -93,6 +94,7 @@ struct KeysInner {
     /// Notified when a fetch has ended.
     fetched: Notify,
     restored: OnceCell<()>,
+    reported_failure: Mutex<Option<ReportedFailure>>,
     /// Serialises the writes of the last-known-good file.
     writing: tokio::sync::Mutex<()>,
 }
@@ -125,6 +127,7 @@ impl Keys {
             rescheduled: Notify::new(),
             fetched: Notify::new(),
             restored: OnceCell::new(),
+            reported_failure: Mutex::new(None),
             writing: tokio::sync::Mutex::new(()),
         }))
     }

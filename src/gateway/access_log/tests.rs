@@ -132,6 +132,8 @@ fn filled_in() -> Record {
         seal_time: Some(Duration::from_micros(300)),
         bytes_jwe: Some(900),
         kid: Some("kid-1".to_owned()),
+        key_check: Some(KeyCheck::Resealed),
+        key_check_time: Some(Duration::from_millis(3)),
         resealed: true,
         resent: true,
         ..observed(drop)
