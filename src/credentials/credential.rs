@@ -42,7 +42,7 @@ impl Credential {
     }
 
     /// Records that the provider has accepted a request with it. If it is refused later, it was revoked.
-    pub(crate) fn note_accepted(&self) {
+    pub(super) fn note_accepted(&self) {
         if let Some(credential) = &self.0 {
             credential.accepted.store(true, Ordering::Relaxed);
         }

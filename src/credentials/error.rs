@@ -13,6 +13,9 @@ pub(crate) enum TokenError {
     /// The token endpoint answered 400, 401 or 403. The operator must correct the credentials.
     #[error("the token endpoint refused the credentials of the gateway with status {status}")]
     CredentialsRefused { status: u16 },
+    /// The upstream is a gateway that does not know this one. The operator must correct the credential.
+    #[error("the egress does not know the credential of this gateway: it answered 401 caller_unknown")]
+    UnknownToEgress,
     /// The cause lies with the provider, or a secret cannot be read.
     #[error("there is no token, and none arrived in time; the next attempt follows in {} s", .retry_after.as_secs())]
     Unavailable {

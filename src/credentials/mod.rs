@@ -29,7 +29,11 @@
 //! - Any other failure, for instance a 200 without a usable token: backoff of 1 s to 30 s.
 //!
 //! Callers share renewals: see `crate::single_flight`. A static credential is handled in the same way. Its renewal
-//! reads the file again.
+//! reads the file again. If the file has not changed, the provider's 401 is relayed: some providers answer 401 for other
+//! reasons too, such as a wrong password of an end user.
+//!
+//! An egress that does not know this gateway answers 401 as well, see [`Refuser`]. The caller must not see that 401 as
+//! its own, so the request gets `credentials_refused`.
 //!
 //! # Rejected
 //!
@@ -52,6 +56,7 @@ mod state;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,11 +75,20 @@ use crate::clock::{Clock, Jitter};
 use crate::secret::{Secret, UnreadableSecret};
 use crate::single_flight::SingleFlight;
 use crate::static_credential::{BadCredential, StaticCredential, header_value};
-use report::ReportedFailure;
+use report::{ReportedFailure, ReportedRefusal};
 use state::{AfterRefusal, CachedCredential, CredentialsState, NewCredential, RenewalOutcome};
 
 /// How often the file of a faulty secret is read. An operator who has just corrected it is waiting.
 const SECRET_POLL: Duration = Duration::from_secs(1);
+
+/// The server that answered 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refuser {
+    /// The provider.
+    Provider,
+    /// The upstream is an egress, and this gateway is not among its callers.
+    Egress,
+}
 
 /// The credentials for one upstream. Clones share their state.
 #[derive(Clone)]
@@ -96,6 +110,10 @@ struct CredentialsInner {
     last_secret: Mutex<Option<Secret>>,
     /// The failure of the last renewals that the log has reported.
     reported_failure: Mutex<Option<ReportedFailure>>,
+    /// The refusal of the credential that the log has reported.
+    reported_refusal: Mutex<Option<ReportedRefusal>>,
+    /// Whether there is one, for requests that must not wait for a lock.
+    is_refused: AtomicBool,
 }
 
 type RenewalResult = Result<(), RenewalError>;
@@ -117,6 +135,8 @@ impl Credentials {
             rescheduled: Notify::new(),
             last_secret: Mutex::new(None),
             reported_failure: Mutex::new(None),
+            reported_refusal: Mutex::new(None),
+            is_refused: AtomicBool::new(false),
         }))
     }
 
@@ -143,10 +163,15 @@ impl Credentials {
     /// response.
     ///
     /// # Errors
-    /// If no other token can be obtained: see [`TokenError`]. The cause lies between the gateway and the token endpoint,
-    /// so the provider's 401 would mislead the caller.
-    pub(crate) async fn replacement_for(&self, refused: &Credential) -> Result<Option<Credential>, TokenError> {
-        let Some(serial) = refused.serial() else { return Ok(None) };
+    /// If no other credential can be obtained: see [`TokenError`]. The cause lies with the gateway's own credential, so
+    /// the provider's 401 would mislead the caller.
+    pub(crate) async fn replacement_for(
+        &self,
+        refused: &Credential,
+        refuser: Refuser,
+    ) -> Result<Option<Credential>, TokenError> {
+        let no_other = || self.give_up(refused, refuser).map(|()| None);
+        let Some(serial) = refused.serial() else { return no_other() };
         let (decision, is_rescheduled) = {
             let mut state = self.state();
             let before = state.next_renewal();
@@ -163,15 +188,45 @@ impl Credentials {
             AfterRefusal::Keep => {
                 let upstream = &*self.0.name;
                 tracing::debug!(upstream, "the provider refused a credential that cannot be replaced now; it is kept");
-                Ok(None)
+                no_other()
             }
             AfterRefusal::Unavailable => Err(self.state().unavailable_reason(self.0.clock.now())),
-            AfterRefusal::Renew(number) if matches!(self.0.config, Config::Static(_)) => {
-                // The cached credential shows the outcome.
-                let _ = self.join(number).await;
-                Ok(self.usable().filter(|credential| credential.serial() != Some(serial)))
+            AfterRefusal::Renew(number) if self.is_static() => {
+                // The cached credential shows the outcome. The file may be on a network that hangs.
+                tokio::select! {
+                    _ = self.join(number) => {}
+                    () = self.0.clock.sleep(WAIT) => {}
+                }
+                match self.usable().filter(|credential| credential.serial() != Some(serial)) {
+                    Some(changed) => Ok(Some(changed)),
+                    None => no_other(),
+                }
             }
             AfterRefusal::Renew(number) => self.wait_for(number).await.map(Some),
+        }
+    }
+
+    /// Call this if a refused request is not sent again. Afterwards the 401 may be relayed.
+    ///
+    /// # Errors
+    /// If an egress has refused the request: its 401 must not be relayed.
+    pub(crate) fn give_up(&self, refused: &Credential, refuser: Refuser) -> Result<(), TokenError> {
+        if refuser == Refuser::Egress {
+            self.report_refusal(refused.serial(), refuser);
+            return Err(TokenError::UnknownToEgress);
+        }
+        // After the credential was accepted, a 401 more probably concerns the request.
+        if self.is_static() && !refused.was_accepted() {
+            self.report_refusal(refused.serial(), refuser);
+        }
+        Ok(())
+    }
+
+    /// Call this after the provider has answered a request with this credential and not refused it.
+    pub(crate) fn note_accepted(&self, accepted: &Credential) {
+        accepted.note_accepted();
+        if self.0.is_refused.load(Ordering::Relaxed) {
+            self.report_acceptance(accepted.serial());
         }
     }
 
@@ -179,7 +234,9 @@ impl Credentials {
     #[must_use]
     pub(crate) fn snapshot(&self) -> Snapshot {
         let failing_since = self.reported_failure().as_ref().map(|reported| reported.since);
-        Snapshot::of(&self.0.config, &self.state(), failing_since, self.0.clock.now())
+        let refused = self.reported_refusal().as_ref().map(|reported| (reported.refuser, reported.since));
+        let snapshot = Snapshot::of(&self.0.config, &self.state(), self.0.clock.now());
+        Snapshot { failing_since, refused, ..snapshot }
     }
 
     /// Keeps the credential fresh: renews at once, then before each one expires, with backoff after failures. Never
@@ -344,6 +401,14 @@ impl Credentials {
 
     fn reported_failure(&self) -> MutexGuard<'_, Option<ReportedFailure>> {
         self.0.reported_failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reported_refusal(&self) -> MutexGuard<'_, Option<ReportedRefusal>> {
+        self.0.reported_refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_static(&self) -> bool {
+        matches!(self.0.config, Config::Static(_))
     }
 
     fn state(&self) -> MutexGuard<'_, CredentialsState> {

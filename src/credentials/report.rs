@@ -1,13 +1,20 @@
-//! The log messages about renewals.
+//! The log messages about renewals, and about refusals of the credential.
 //!
 //! The log reports a failure when it begins, when it changes and when it ends, not at each attempt. A long outage must
 //! not fill the log, and the end of a failure must be as visible as its beginning. Each attempt is logged at debug
 //! level.
 
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 
 use super::state::RenewalOutcome;
-use super::{Credentials, RenewalError, RenewalErrorKind};
+use super::{Credentials, Refuser, RenewalError, RenewalErrorKind};
+
+/// How long after the last refusal the acceptance of the same credential counts as the end of the refusal. Of several
+/// replicas of an egress, one may know the credential and one may not. The log must not have two lines per request then.
+const ACCEPTANCE: Duration = Duration::from_secs(10);
 
 /// A failure of the last renewals, as the log has reported it.
 #[derive(Debug)]
@@ -18,7 +25,60 @@ pub(super) struct ReportedFailure {
     pub(super) since: Timestamp,
 }
 
+/// A credential that an egress or a provider refuses, as the log has reported it.
+#[derive(Debug)]
+pub(super) struct ReportedRefusal {
+    pub(super) refuser: Refuser,
+    /// The credential that was refused last, and when.
+    serial: Option<u64>,
+    last: Instant,
+    /// When the first one was refused.
+    pub(super) since: Timestamp,
+}
+
 impl Credentials {
+    /// Logs that the credential with this serial is refused, unless the log says so already.
+    pub(super) fn report_refusal(&self, serial: Option<u64>, refuser: Refuser) {
+        let last = self.0.clock.now();
+        let first = {
+            let mut reported = self.reported_refusal();
+            let known = reported.as_ref().map(|reported| reported.since);
+            let since = known.unwrap_or_else(Timestamp::now);
+            *reported = Some(ReportedRefusal { refuser, serial, last, since });
+            self.0.is_refused.store(true, Ordering::Relaxed);
+            known.is_none().then_some(since)
+        };
+        if let Some(since) = first {
+            let upstream = &*self.0.name;
+            let secret_file = self.secret_file().map(|file| tracing::field::display(file.display()));
+            match refuser {
+                Refuser::Provider => {
+                    tracing::error!(upstream, %since, secret_file, "the provider refuses the static credential");
+                }
+                Refuser::Egress => {
+                    tracing::error!(upstream, %since, secret_file, "the egress does not know the credential");
+                }
+            }
+        }
+    }
+
+    /// Logs that the credential is accepted again, once the refusal has ended.
+    pub(super) fn report_acceptance(&self, serial: Option<u64>) {
+        let now = self.0.clock.now();
+        let ended = {
+            let mut reported = self.reported_refusal();
+            let ended = reported.take_if(|reported| serial > reported.serial || now >= reported.last + ACCEPTANCE);
+            if ended.is_some() {
+                self.0.is_refused.store(false, Ordering::Relaxed);
+            }
+            ended
+        };
+        if let Some(ended) = ended {
+            let upstream = &*self.0.name;
+            tracing::info!(upstream, refused_since = %ended.since, "the credential is accepted again");
+        }
+    }
+
     /// Logs the outcome of a renewal if it differs from what the log has reported before. `has_token` says whether
     /// requests still get a credential.
     pub(super) fn report(&self, outcome: &RenewalOutcome, has_token: bool) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::state::CredentialsState;
-use super::{Config, RenewalError, TokenError};
+use super::{Config, Refuser, RenewalError, TokenError};
 
 /// The credential at one moment, without its value.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Snapshot {
     pub last_error: Option<RenewalError>,
     /// When renewals began to fail in this way. `None` if the last one succeeded.
     pub failing_since: Option<Timestamp>,
+    /// Which server refuses the credential, and since when. `None` if it is accepted.
+    pub refused: Option<(Refuser, Timestamp)>,
     /// The file of the secret, if it is not given by value.
     pub secret_file: Option<PathBuf>,
     /// Successful renewals since the start. For a static credential: reads of its source.
@@ -30,29 +32,39 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Why renewals fail, since when, and the file to correct if the secret is the cause. `None` if the last one
-    /// succeeded.
+    /// What is wrong with the credential, since when, and the file to correct if the secret is the cause. `None` while
+    /// nothing is wrong.
     pub(crate) fn failure(&self) -> Option<String> {
-        let error = self.last_error.as_ref()?;
-        let since = self.failing_since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
-        let file = self.secret_file.as_ref().filter(|_| error.is_about_secret());
-        let file = file.map(|file| format!("; secret file {}", file.display())).unwrap_or_default();
-        Some(format!("the credential could not be renewed{since}: {error}{file}"))
+        let since = |time: Option<Timestamp>| time.map(|time| format!(" since {time:.0}")).unwrap_or_default();
+        let secret_file = || {
+            let file = self.secret_file.as_ref();
+            file.map(|file| format!("; secret file {}", file.display())).unwrap_or_default()
+        };
+        let renewal = self.last_error.as_ref().map(|error| {
+            let file = if error.is_about_secret() { secret_file() } else { String::new() };
+            format!("the credential could not be renewed{}: {error}{file}", since(self.failing_since))
+        });
+        let refusal = self.refused.map(|(refuser, time)| {
+            let refusal = match refuser {
+                Refuser::Provider => "the provider refuses the static credential",
+                Refuser::Egress => "the egress does not know the credential",
+            };
+            format!("{refusal}{}{}", since(Some(time)), secret_file())
+        });
+        let failures: Vec<String> = renewal.into_iter().chain(refusal).collect();
+        (!failures.is_empty()).then(|| failures.join("; "))
     }
 
-    pub(super) fn of(
-        config: &Config,
-        state: &CredentialsState,
-        failing_since: Option<Timestamp>,
-        now: Instant,
-    ) -> Self {
+    /// What the state knows. The state does not know the times at which failures began.
+    pub(super) fn of(config: &Config, state: &CredentialsState, now: Instant) -> Self {
         let has_one = matches!(config, Config::None) || state.credential(now).is_some();
         let counts = state.counts();
         Self {
             usable: if has_one { Ok(()) } else { Err(state.unavailable_reason(now)) },
             lifetime_left: state.cached().and_then(|cached| cached.lifetime_left(now)),
             last_error: state.last_error().cloned(),
-            failing_since,
+            failing_since: None,
+            refused: None,
             secret_file: config.secret_file().map(Into::into),
             renewals_ok: counts.ok,
             renewals_failed: counts.failed,

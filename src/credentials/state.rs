@@ -298,6 +298,11 @@ impl CredentialsState {
             }
             Some(cached) if cached.credential.serial() == Some(serial) => {
                 self.counts.refusals += 1;
+                if !self.is_token {
+                    // Its file may have changed. A read costs little, and all refused requests share it.
+                    self.due = self.due.min(now);
+                    return AfterRefusal::Renew(*self.replacement.get_or_insert(next));
+                }
                 let accepted = cached.credential.was_accepted();
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
                 let must_wait =
@@ -322,9 +327,7 @@ impl CredentialsState {
                 if !must_wait {
                     self.due = self.due.min(now);
                 }
-                if self.is_token {
-                    self.cached = None;
-                }
+                self.cached = None;
                 AfterRefusal::Renew(number)
             }
             // The refused credential was dropped or has expired, and is not replaced yet.

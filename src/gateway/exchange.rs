@@ -33,7 +33,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
 use crate::clock::Clock;
-use crate::credentials::{Credential, TokenError};
+use crate::credentials::{Credential, Refuser, TokenError};
 use crate::gateway::access_log::RecordHandle;
 use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
 use crate::gateway::request::payload::Payload;
@@ -41,7 +41,7 @@ use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::key_hint::KeyHint;
 use crate::gateway::response::ordinary_refusal::{MAX_EXAMINED, is_ordinary};
 use crate::gateway::response::refusal::Refusal;
-use crate::gateway::response::relay::{Relayed, drop_reply, relay};
+use crate::gateway::response::relay::{NextGateway, Relayed, drop_reply, relay};
 use crate::gateway::response::reply_body::ReplyBody;
 use crate::gateway::route::Route;
 use crate::keys::KeyStatus;
@@ -168,14 +168,19 @@ impl Attempt {
     /// Decides what to do with a reply. Renews the key or the credential that the provider refused.
     async fn retry(&mut self, reply: &mut Response<ReplyBody>) -> Retry {
         let status = reply.status();
-        if status == StatusCode::UNAUTHORIZED {
-            return match self.renew_credential().await {
+        let next_gateway = self.route.is_egress.then(|| NextGateway::of(reply)).flatten();
+        if status == StatusCode::UNAUTHORIZED && next_gateway != Some(NextGateway::Relayed) {
+            let refuser = match next_gateway {
+                Some(NextGateway::Refused) => Refuser::Egress,
+                _ => Refuser::Provider,
+            };
+            return match self.renew_credential(refuser).await {
                 Ok(true) => Retry::SendAgain,
                 Ok(false) => Retry::Relay(None),
                 Err(error) => Retry::Refuse(error.into()),
             };
         }
-        self.credential.note_accepted();
+        self.route.credentials.note_accepted(&self.credential);
         if self.route.may_mean_key_unknown(status) { self.check_key(reply).await } else { Retry::Relay(None) }
     }
 
@@ -214,11 +219,12 @@ impl Attempt {
     }
 
     /// Whether the credential is now a newer one. An error says why there is none.
-    async fn renew_credential(&mut self) -> Result<bool, TokenError> {
+    async fn renew_credential(&mut self, refuser: Refuser) -> Result<bool, TokenError> {
+        let credentials = &self.route.credentials;
         if !std::mem::take(&mut self.budget.credential) {
-            return Ok(false);
+            return credentials.give_up(&self.credential, refuser).map(|()| false);
         }
-        let Some(newer) = self.route.credentials.replacement_for(&self.credential).await? else { return Ok(false) };
+        let Some(newer) = credentials.replacement_for(&self.credential, refuser).await? else { return Ok(false) };
         self.credential = newer;
         self.record.resent();
         Ok(true)

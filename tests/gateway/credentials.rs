@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use jwe_gateway::app::Dependencies;
 use jwe_gateway::clock::{Clock, ClockControl};
-use jwe_gateway::config::CredentialsConfig;
-use jwe_gateway::sandbox::{Fault, Options, TokenFault};
+use jwe_gateway::config::{CredentialsConfig, Encryption, KeysSource as Source, StaticCredential};
+use jwe_gateway::sandbox::{ApiFault, Fault, Options, TokenFault};
 use jwe_gateway::secret::SecretSource;
 use serde_json::{Value, json};
 
-use crate::harness::{TestGateway, assert_refused, eventually};
+use crate::harness::{Served, TestGateway, assert_refused, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
@@ -120,4 +121,70 @@ async fn an_unusable_secret_file_does_not_affect_requests_while_the_token_is_val
         eventually("no warning", async || readiness(&gateway).await.1.get("warnings").is_none()).await;
         gateway.assert_still_serves().await;
     }
+}
+
+/// An egress that knows a caller with the key `key-of-sidecar`, and a sidecar that presents the key in `file`. The
+/// sidecar fetches the key set from the provider itself.
+async fn egress_and_sidecar(file: &Path) -> (TestGateway, Served) {
+    let egress = TestGateway::spawn_with(|config| {
+        config.gateway.callers = vec![crate::callers::caller("sidecar")];
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+    })
+    .await;
+    let mut config = crate::chain::sidecar_config(&egress, None);
+    let upstream = &mut config.upstreams[0];
+    upstream.keys.source = Source::Url(format!("{}/.well-known/jwks.json", egress.sandbox.url()).parse().unwrap());
+    upstream.credentials = CredentialsConfig::Static(StaticCredential {
+        header: AUTHORIZATION,
+        prefix: "Bearer ".into(),
+        secret: SecretSource::File(file.to_owned()),
+    });
+    (egress, Served::start(config).await)
+}
+
+#[tokio::test]
+async fn a_sidecar_whose_key_the_egress_does_not_know_answers_credentials_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "key-of-another\n").unwrap();
+    let (egress, sidecar) = egress_and_sidecar(file.path()).await;
+    for request in [sidecar.json("POST", LIST, "{}"), sidecar.request("GET", "/v0/bank/available")] {
+        let reply = request.send().await.unwrap();
+        assert!(!reply.headers().contains_key("www-authenticate"));
+        assert_eq!(reply.headers().get_all("proxy-status").iter().count(), 1, "the sidecar's own member only");
+        assert_refused(reply, 502, "credentials_refused").await;
+    }
+    assert_eq!(egress.sandbox.received_total(), 0);
+    let (status, body) = sidecar.admin("/readyz").await;
+    assert_eq!(status, 200, "only requests can show that the refusal has ended");
+    assert!(body.contains("the egress does not know the credential since 20"), "{body}");
+    assert!(body.contains(&format!("secret file {}", file.path().display())), "{body}");
+
+    // The file is read again for the next refused request, which is sent once more.
+    std::fs::write(file.path(), "key-of-sidecar\n").unwrap();
+    assert_eq!(sidecar.json("POST", LIST, "{}").send().await.unwrap().status(), 200);
+    assert_eq!(egress.sandbox.received_total(), 1);
+    let (_, body) = sidecar.admin("/readyz").await;
+    assert!(!body.contains("warnings"), "{body}");
+}
+
+#[tokio::test]
+async fn a_key_that_the_egress_does_not_know_either_is_tried_once_and_then_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "key-of-another\n").unwrap();
+    let (_egress, sidecar) = egress_and_sidecar(file.path()).await;
+    sidecar.ready().await;
+    std::fs::write(file.path(), "key-of-a-third\n").unwrap();
+    assert_refused(sidecar.json("POST", LIST, "{}").send().await.unwrap(), 502, "credentials_refused").await;
+}
+
+#[tokio::test]
+async fn a_401_of_the_provider_behind_the_egress_is_relayed_by_the_sidecar() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "key-of-sidecar\n").unwrap();
+    let (egress, sidecar) = egress_and_sidecar(file.path()).await;
+    egress.sandbox.arm(Fault::Api(ApiFault::Unauthorized));
+    let reply = sidecar.json("POST", LIST, "{}").send().await.unwrap();
+    assert_eq!(reply.status(), 401);
+    assert_eq!(egress.sandbox.received_total(), 2, "the egress sent it twice, the sidecar once");
+    assert!(!sidecar.admin("/readyz").await.1.contains("warnings"), "the sidecar's key was accepted");
 }

@@ -55,10 +55,46 @@ async fn a_request_with_a_refused_static_credential_is_resent_only_if_its_file_h
     let (credentials, control) =
         credentials(static_config("x-api-key", "", SecretSource::File(file.path().to_owned())));
     let one = credentials.current().await.unwrap();
-    assert!(credentials.replacement_for(&one).await.unwrap().is_none());
+    assert!(credentials.replacement_for(&one, Refuser::Provider).await.unwrap().is_none());
+    let unknown = credentials.replacement_for(&one, Refuser::Egress).await.map(drop);
+    assert_eq!(unknown, Err(TokenError::UnknownToEgress));
     std::fs::write(file.path(), "two").unwrap();
     control.advance(10 * SECOND);
-    assert!(credentials.replacement_for(&one).await.unwrap().is_some());
+    assert!(credentials.replacement_for(&one, Refuser::Provider).await.unwrap().is_some());
+    assert_eq!(applied(&credentials).await["x-api-key"], "two");
+}
+
+#[tokio::test]
+async fn a_refusal_by_an_egress_is_an_error_for_every_kind_of_credential() {
+    let secret = SecretSource::Value(Secret::new("key".into()));
+    let (fixed, _fixed_control) = credentials(static_config("x-api-key", "", secret));
+    let endpoint = Endpoint::start([EndpointResponse::Grants(1000)]).await;
+    let (tokens, _tokens_control) = endpoint.credentials();
+    let (none, _none_control) = credentials(Config::None);
+    for credentials in [fixed, tokens, none] {
+        let refused = credentials.current().await.unwrap();
+        assert_eq!(credentials.give_up(&refused, Refuser::Egress), Err(TokenError::UnknownToEgress));
+        assert_eq!(credentials.give_up(&refused, Refuser::Provider), Ok(()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_serves_every_request_that_was_refused_with_the_former_static_credential() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "one").unwrap();
+    let (credentials, _control) =
+        credentials(static_config("x-api-key", "", SecretSource::File(file.path().to_owned())));
+    let one = credentials.current().await.unwrap();
+    one.note_accepted();
+    std::fs::write(file.path(), "two").unwrap();
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (credentials, one) = (credentials.clone(), one.clone());
+        requests.spawn(async move {
+            credentials.replacement_for(&one, Refuser::Provider).await.map(|newer| newer.is_some())
+        });
+    }
+    assert!(requests.join_all().await.into_iter().all(|newer| newer == Ok(true)));
     assert_eq!(applied(&credentials).await["x-api-key"], "two");
 }
 
@@ -81,7 +117,7 @@ async fn without_credentials_the_headers_stay_as_they_are() {
     let (credentials, _control) = credentials(Config::None);
     assert!(applied(&credentials).await.is_empty());
     let none = credentials.current().await.unwrap();
-    assert!(credentials.replacement_for(&none).await.unwrap().is_none());
+    assert!(credentials.replacement_for(&none, Refuser::Provider).await.unwrap().is_none());
     assert_eq!(credentials.snapshot().usable, Ok(()));
     assert!(credentials.endpoint().is_none());
 }

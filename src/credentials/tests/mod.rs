@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};
 
-use super::{ClientCredentials, Config, Credential, Credentials, RenewalErrorKind};
+use super::{ClientCredentials, Config, Credential, Credentials, Refuser, RenewalErrorKind};
 use crate::clock::{Clock, ClockControl, Jitter};
 use crate::secret::{Secret, SecretSource};
 use crate::testing::{Server, client};

@@ -12,14 +12,17 @@ async fn a_revocation_during_a_thousand_requests_causes_one_token_request() {
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
         let (credentials, refused) = (credentials.clone(), refused.clone());
-        requests.spawn(async move { credentials.replacement_for(&refused).await.unwrap() });
+        requests.spawn(async move { credentials.replacement_for(&refused, Refuser::Provider).await.unwrap() });
     }
     for newer in requests.join_all().await {
         assert_eq!(authorization(&newer.unwrap()), "Bearer token-2");
     }
     assert_eq!(endpoint.posts().await, 2);
     // A late refusal does not concern the cached token.
-    assert_eq!(authorization(&credentials.replacement_for(&refused).await.unwrap().unwrap()), "Bearer token-2");
+    assert_eq!(
+        authorization(&credentials.replacement_for(&refused, Refuser::Provider).await.unwrap().unwrap()),
+        "Bearer token-2"
+    );
     assert_eq!(endpoint.posts().await, 2);
     assert_eq!(credentials.snapshot().refusals, 1);
 }
@@ -29,15 +32,18 @@ async fn a_new_token_that_is_refused_within_ten_seconds_is_not_replaced() {
     let endpoint = Endpoint::start([EndpointResponse::Grants(3600)]).await;
     let (credentials, control) = endpoint.credentials();
     let first = credentials.current().await.unwrap();
-    let second = credentials.replacement_for(&first).await.unwrap().unwrap();
+    let second = credentials.replacement_for(&first, Refuser::Provider).await.unwrap().unwrap();
     control.advance(9 * SECOND);
     for _ in 0..100 {
-        assert!(credentials.replacement_for(&second).await.unwrap().is_none());
+        assert!(credentials.replacement_for(&second, Refuser::Provider).await.unwrap().is_none());
     }
     assert_eq!(usable(&credentials).await, "Bearer token-2");
     assert_eq!(endpoint.posts().await, 2);
     control.advance(SECOND);
-    assert_eq!(authorization(&credentials.replacement_for(&second).await.unwrap().unwrap()), "Bearer token-3");
+    assert_eq!(
+        authorization(&credentials.replacement_for(&second, Refuser::Provider).await.unwrap().unwrap()),
+        "Bearer token-3"
+    );
 }
 
 #[tokio::test]
@@ -46,9 +52,9 @@ async fn a_refused_token_is_dropped_even_if_no_other_can_be_obtained() {
     let (credentials, _control) = endpoint.credentials();
     let refused = credentials.current().await.unwrap();
     let reason = Err(TokenError::CredentialsRefused { status: 401 });
-    assert_eq!(credentials.replacement_for(&refused).await.map(drop), reason);
+    assert_eq!(credentials.replacement_for(&refused, Refuser::Provider).await.map(drop), reason);
     assert_eq!(credentials.current().await.map(drop), reason);
-    assert_eq!(credentials.replacement_for(&refused).await.map(drop), reason);
+    assert_eq!(credentials.replacement_for(&refused, Refuser::Provider).await.map(drop), reason);
     assert_eq!(endpoint.posts().await, 2);
 }
 
@@ -58,7 +64,8 @@ async fn a_refused_request_gets_the_wait_of_a_busy_token_endpoint() {
     let endpoint = Endpoint::start([EndpointResponse::Grants(3600), EndpointResponse::Is(busy)]).await;
     let (credentials, _control) = endpoint.credentials();
     let refused = credentials.current().await.unwrap();
-    let Err(TokenError::Unavailable { retry_after }) = credentials.replacement_for(&refused).await else {
+    let Err(TokenError::Unavailable { retry_after }) = credentials.replacement_for(&refused, Refuser::Provider).await
+    else {
         panic!("the token endpoint granted nothing")
     };
     assert!((20 * SECOND..=22 * SECOND).contains(&retry_after), "{retry_after:?}");
@@ -74,7 +81,7 @@ async fn a_request_with_an_accepted_token_learns_that_the_credentials_are_refuse
     control.advance(750 * SECOND);
     until(async || credentials.snapshot().renewals_failed == 1).await;
     for _ in 0..20 {
-        let refused = credentials.replacement_for(&accepted).await.map(drop);
+        let refused = credentials.replacement_for(&accepted, Refuser::Provider).await.map(drop);
         assert_eq!(refused, Err(TokenError::CredentialsRefused { status: 401 }));
     }
     assert_eq!(usable(&credentials).await, "Bearer token-1");
@@ -103,7 +110,7 @@ async fn refusals_in_close_succession_do_not_delay_the_look_at_a_faulty_secret()
     endpoint.now_responds(EndpointResponse::Grants(1000));
     // Four seconds with ten refusals each. The attempt of the schedule would come after five.
     for _ in 0..40 {
-        let _ = credentials.replacement_for(&accepted).await;
+        let _ = credentials.replacement_for(&accepted, Refuser::Provider).await;
         tokio::task::yield_now().await;
         control.advance(SECOND / 10);
         tokio::task::yield_now().await;
@@ -118,7 +125,7 @@ async fn requests_during_a_replacement_wait_for_the_new_token() {
     let refused = credentials.current().await.unwrap();
     let renewal = tokio::spawn({
         let credentials = credentials.clone();
-        async move { credentials.replacement_for(&refused).await.unwrap() }
+        async move { credentials.replacement_for(&refused, Refuser::Provider).await.unwrap() }
     });
     until(async || endpoint.posts().await == 2).await;
     assert_eq!(usable(&credentials).await, "Bearer token-2");
@@ -136,7 +143,10 @@ async fn the_backoff_of_the_schedule_does_not_delay_the_replacement() {
     until(async || credentials.snapshot().renewals_failed == 1).await;
     endpoint.now_responds(EndpointResponse::Grants(1000));
     // The clock stands still, within the backoff of the schedule.
-    assert_eq!(authorization(&credentials.replacement_for(&refused).await.unwrap().unwrap()), "Bearer token-2");
+    assert_eq!(
+        authorization(&credentials.replacement_for(&refused, Refuser::Provider).await.unwrap().unwrap()),
+        "Bearer token-2"
+    );
 }
 
 #[tokio::test]
@@ -145,7 +155,7 @@ async fn a_replacement_with_a_shorter_lifetime_brings_the_schedule_forward() {
     let (credentials, control) = endpoint.credentials();
     tokio::spawn(credentials.clone().run_refresh());
     let refused = credentials.current().await.unwrap();
-    assert!(credentials.replacement_for(&refused).await.unwrap().is_some());
+    assert!(credentials.replacement_for(&refused, Refuser::Provider).await.unwrap().is_some());
     until(async || {
         control.advance(SECOND);
         tokio::task::yield_now().await;

@@ -1,6 +1,7 @@
 //! Faulty secrets and refused credentials: what requests get meanwhile, the log, and the text for `/readyz`.
 
 use super::*;
+use crate::static_credential::StaticCredential;
 use crate::testing::log_lines;
 use std::path::Path;
 use tracing::Level;
@@ -130,4 +131,61 @@ fn an_outage_of_the_token_endpoint_is_logged_once_at_warn_level_and_again_when_i
         until_failed(&credentials, &control, 5).await;
     });
     assert_eq!(levels(&lines), ["WARN", "ERROR"], "{lines:?}");
+}
+
+/// Credentials with the static secret in `path`.
+fn fixed(path: &Path) -> (Credentials, ClockControl) {
+    let (header, secret) = (http::HeaderName::from_static("x-api-key"), SecretSource::File(path.to_owned()));
+    credentials(Config::Static(StaticCredential { header, prefix: String::new(), secret }))
+}
+
+#[test]
+fn an_egress_that_does_not_know_the_credential_is_logged_once_and_once_more_when_it_does() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "canary-one").unwrap();
+    let lines = logged(async {
+        let (credentials, control) = fixed(file.path());
+        let one = credentials.current().await.unwrap();
+        for _ in 0..20 {
+            assert!(credentials.replacement_for(&one, Refuser::Egress).await.is_err());
+            // Another replica of the egress knows it: the refusal has not ended.
+            credentials.note_accepted(&one);
+        }
+        let failure = credentials.snapshot().failure().unwrap();
+        assert!(failure.starts_with("the egress does not know the credential since 20"), "{failure}");
+        assert!(failure.ends_with(&format!("; secret file {}", file.path().display())), "{failure}");
+        control.advance(10 * SECOND);
+        credentials.note_accepted(&one);
+        assert_eq!(credentials.snapshot().failure(), None);
+        // A changed file ends the next refusal at once.
+        assert!(credentials.replacement_for(&one, Refuser::Egress).await.is_err());
+        std::fs::write(file.path(), "canary-two").unwrap();
+        let two = credentials.replacement_for(&one, Refuser::Egress).await.unwrap().unwrap();
+        credentials.note_accepted(&two);
+        assert_eq!(credentials.snapshot().failure(), None);
+    });
+    assert_eq!(levels(&lines), ["ERROR", "INFO", "ERROR", "INFO"], "{lines:?}");
+    assert_eq!(lines[0]["message"], "the egress does not know the credential");
+    assert_eq!(lines[0]["secret_file"], file.path().to_str().unwrap());
+    assert_eq!(lines[1]["refused_since"], lines[0]["since"]);
+    assert!(!format!("{lines:?}").contains("canary"));
+}
+
+#[test]
+fn a_static_credential_that_the_provider_has_never_accepted_is_logged_once_if_it_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "one").unwrap();
+    let lines = logged(async {
+        let (credentials, control) = fixed(file.path());
+        let one = credentials.current().await.unwrap();
+        for _ in 0..5 {
+            assert!(credentials.replacement_for(&one, Refuser::Provider).await.unwrap().is_none());
+        }
+        control.advance(10 * SECOND);
+        credentials.note_accepted(&one);
+        // From now on, a refusal concerns the request.
+        assert!(credentials.replacement_for(&one, Refuser::Provider).await.unwrap().is_none());
+    });
+    assert_eq!(levels(&lines), ["ERROR", "INFO"], "{lines:?}");
+    assert_eq!(lines[0]["message"], "the provider refuses the static credential");
 }

@@ -57,7 +57,7 @@ impl From<Denied> for Refusal {
 impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::CredentialsRefused { .. } => Self::CredentialsRefused(error),
+            TokenError::CredentialsRefused { .. } | TokenError::UnknownToEgress => Self::CredentialsRefused(error),
             TokenError::Unavailable { .. } => Self::TokenUnavailable(error),
         }
     }

@@ -283,7 +283,8 @@ impl Refusal {
     }
 }
 
-fn proxy_status(row: Row) -> HeaderValue {
+/// The member of `Proxy-Status` for a refusal.
+pub(crate) fn proxy_status(row: Row) -> HeaderValue {
     // Both values are literals of the table: tokens and lower-case words need no escapes (RFC 9651).
     HeaderValue::try_from(format!("{PSEUDONYM}; error={}; details=\"{}\"", row.proxy_error, row.code))
         .unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM))
