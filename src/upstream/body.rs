@@ -1,8 +1,9 @@
 //! Request bodies that may be sent to the provider.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,7 +33,14 @@ impl InClear {
 /// Its length is known before the first byte. The ciphertext of a sealed message is produced chunk by
 /// chunk as the socket takes it, and is never in memory as a whole.
 #[derive(Debug)]
-pub(crate) struct Outgoing(BodySource);
+pub(crate) struct Outgoing {
+    source: BodySource,
+    /// Whether the HTTP client has asked for the first piece.
+    taken: Taken,
+    /// Whether a body without bytes is a body of its own, and not a part of the request's head.
+    ends_separately: bool,
+    repeat: Option<Repeat>,
+}
 
 #[derive(Debug)]
 enum BodySource {
@@ -45,19 +53,92 @@ impl Outgoing {
     /// A body without bytes.
     #[must_use]
     pub(crate) fn nothing() -> Self {
-        Self(BodySource::Nothing)
+        Self::new(BodySource::Nothing, Repeat(RepeatSource::Nothing))
     }
 
     /// JSON in clear, for a provider that accepts no JWE.
     #[must_use]
     pub(crate) fn clear(json: &Plaintext, _: InClear) -> Self {
-        Self(BodySource::Clear(json.in_clear()))
+        Self::new(BodySource::Clear(json.in_clear()), Repeat(RepeatSource::Clear(json.in_clear())))
     }
 
-    /// A sealed message. The time to seal its chunks is added to `seal_time`.
+    /// A sealed message. The time to seal its chunks is added to `seal_time`. `again` makes the message for
+    /// another attempt: a new one with a key and an IV of its own, or the same one if a caller sealed it.
     #[must_use]
-    pub(crate) fn message(message: Compact, clock: Clock, seal_time: SealTime) -> Self {
-        Self(BodySource::Message { chunks: message.into_chunks(), clock, seal_time, since_yield: 0 })
+    pub(crate) fn message(
+        message: Compact,
+        again: impl Fn() -> Result<Compact, SealError> + Send + Sync + 'static,
+        clock: Clock,
+        seal_time: SealTime,
+    ) -> Self {
+        let repeat = RepeatSource::Message(Arc::new(again), clock.clone(), seal_time.clone());
+        let chunks = message.into_chunks();
+        Self::new(BodySource::Message { chunks, clock, seal_time, since_yield: 0 }, Repeat(repeat))
+    }
+
+    fn new(source: BodySource, repeat: Repeat) -> Self {
+        Self { source, taken: Taken::default(), ends_separately: false, repeat: Some(repeat) }
+    }
+
+    /// Returns the means to make this body again. They hold the plaintext, so this body does not keep them.
+    pub(super) fn take_repeat(&mut self) -> Option<Repeat> {
+        self.repeat.take()
+    }
+
+    pub(super) fn taken(&self) -> Taken {
+        self.taken.clone()
+    }
+
+    /// Sends the end of a body without bytes separately: in HTTP/2 as an empty `DATA` frame, in HTTP/1.1 as
+    /// `Content-Length: 0`. The HTTP client then asks also such a body for its first piece (see [`Taken`]).
+    pub(super) fn end_separately(&mut self) {
+        self.ends_separately = true;
+    }
+}
+
+/// Makes a body again, for another attempt.
+pub(super) struct Repeat(RepeatSource);
+
+enum RepeatSource {
+    Nothing,
+    Clear(Bytes),
+    Message(Arc<dyn Fn() -> Result<Compact, SealError> + Send + Sync>, Clock, SealTime),
+}
+
+impl Repeat {
+    /// Returns the body of the next attempt.
+    ///
+    /// # Errors
+    /// If sealing fails.
+    pub(super) fn body(&self) -> Result<Outgoing, SealError> {
+        let source = match &self.0 {
+            RepeatSource::Nothing => BodySource::Nothing,
+            RepeatSource::Clear(json) => BodySource::Clear(json.clone()),
+            RepeatSource::Message(again, clock, seal_time) => BodySource::Message {
+                chunks: seal_time.measure(clock, || again())?.into_chunks(),
+                clock: clock.clone(),
+                seal_time: seal_time.clone(),
+                since_yield: 0,
+            },
+        };
+        Ok(Outgoing { source, taken: Taken::default(), ends_separately: false, repeat: None })
+    }
+}
+
+impl fmt::Debug for Repeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Repeat")
+    }
+}
+
+/// Whether the HTTP client has asked a body for its first piece. As long as it has not, no byte of the body
+/// can have been sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken(Arc<AtomicBool>);
+
+impl Taken {
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -66,7 +147,8 @@ impl Body for Outgoing {
     type Error = SealError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SealError>>> {
-        let (chunks, clock, seal_time, since_yield) = match &mut self.0 {
+        self.taken.0.store(true, Ordering::Release);
+        let (chunks, clock, seal_time, since_yield) = match &mut self.source {
             BodySource::Nothing => return Poll::Ready(None),
             BodySource::Clear(json) => {
                 let json = std::mem::take(json);
@@ -85,15 +167,15 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            BodySource::Nothing => true,
+        match &self.source {
+            BodySource::Nothing => !self.ends_separately || self.taken.get(),
             BodySource::Clear(json) => json.is_empty(),
             BodySource::Message { chunks, .. } => chunks.remaining() == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match &self.0 {
+        SizeHint::with_exact(match &self.source {
             BodySource::Nothing => 0,
             BodySource::Clear(json) => json.len() as u64,
             BodySource::Message { chunks, .. } => chunks.remaining(),

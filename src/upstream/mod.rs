@@ -7,14 +7,15 @@
 //! The provider's address comes from the configuration alone. Redirects are relayed like any other
 //! reply and never followed, so neither credentials nor bodies reach another host.
 //!
-//! A request is sent once. The HTTP client repeats it only if no byte of it was written, on a pooled
-//! connection that the provider had closed. Any other second attempt is the decision of the exchange.
+//! A request is sent again only if the provider cannot have processed it: see [`resend`]. Any other second
+//! attempt is the decision of the exchange.
 
 mod body;
 mod client;
 mod identity;
 mod probe;
 mod proxy;
+mod resend;
 mod send;
 
 pub(crate) use body::{InClear, Outgoing, SealTime};

@@ -1,4 +1,4 @@
-//! Sends one request to the provider, and classifies what can go wrong.
+//! Sends a request to the provider, and classifies the errors.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
+use tokio::time::Instant;
 use tower::timeout::error::Elapsed;
 
-use super::body::{InClear, Outgoing};
+use super::body::{InClear, Outgoing, Repeat};
 use super::client::{Connector, DataClient};
+use super::resend::{MAX_RESENDS, Refusals, is_unprocessed};
 use super::{Config, ConnectorError};
+use crate::error_chain;
 use crate::path_prefix::PathPrefix;
 
 /// The provider, as the exchange sees it.
@@ -25,6 +28,7 @@ pub(crate) struct UpstreamClient {
     in_clear: Option<InClear>,
     reply: Duration,
     idle: Duration,
+    refusals: Refusals,
 }
 
 impl UpstreamClient {
@@ -51,6 +55,7 @@ impl UpstreamClient {
             in_clear: config.in_clear.then(InClear::allowed),
             reply: config.reply,
             idle: config.idle,
+            refusals: Refusals::default(),
         })
     }
 
@@ -68,16 +73,59 @@ impl UpstreamClient {
 
     /// Sends `request` and returns when the head of the reply has arrived. The request's URI is a path
     /// and a query. Scheme and authority come from the configuration; the path is appended to the
-    /// configured base path byte for byte.
+    /// configured base path byte for byte. A request that the provider cannot have processed is sent again
+    /// within the same deadline: see [`resend`](super::resend).
     ///
     /// # Errors
     /// See [`SendError`]. After [`SendError::ReplyTimeout`] and [`SendError::Broken`] the
     /// provider may have processed the request.
     pub(crate) async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
         *request.uri_mut() = self.place(request.uri())?;
-        match tokio::time::timeout(self.reply, self.client.request(request)).await {
+        let deadline = Instant::now() + self.reply;
+        match tokio::time::timeout_at(deadline, self.send_until_processed(request, deadline)).await {
             Ok(reply) => reply.map_err(SendError::classify),
             Err(_) => Err(SendError::ReplyTimeout),
+        }
+    }
+
+    async fn send_until_processed(
+        &self,
+        request: Request<Outgoing>,
+        deadline: Instant,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        let (head, mut body) = request.into_parts();
+        let repeat = body.take_repeat();
+        let mut resends = 0;
+        loop {
+            let (taken, has_bytes) = (body.taken(), !body.is_end_stream());
+            if !has_bytes && !head.method.is_safe() {
+                body.end_separately();
+            }
+            let error = match self.client.request(Request::from_parts(head.clone(), body)).await {
+                Ok(reply) => {
+                    self.refusals.clear();
+                    return Ok(reply);
+                }
+                Err(error) => error,
+            };
+            if !error.is_connect() {
+                self.refusals.clear();
+            }
+            let pause = if resends < MAX_RESENDS && is_unprocessed(&error, &head.method, &taken, has_bytes) {
+                resends += 1;
+                Duration::ZERO
+            } else {
+                match self.refusals.pause(&error) {
+                    Some(pause) if Instant::now() + pause < deadline => pause,
+                    _ => return Err(error),
+                }
+            };
+            body = match repeat.as_ref().map(Repeat::body) {
+                Some(Ok(body)) => body,
+                Some(Err(_)) | None => return Err(error),
+            };
+            tracing::debug!(cause = %error_chain::chain(&error), "sending again what the provider did not process");
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -147,7 +195,8 @@ fn is_tls(io: &io::Error) -> bool {
     io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-fn in_chain<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+/// Finds the first error of this type among `error` and its causes.
+pub(super) fn in_chain<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
     error.downcast_ref().or_else(|| in_chain(error.source()?))
 }
 

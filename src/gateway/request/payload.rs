@@ -29,7 +29,7 @@ use crate::gateway::request::body::{self, BodyLimits};
 use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
 use crate::gateway::response::refusal::{Refusal, Sent};
 use crate::gateway::route::{BodyPolicy, Route};
-use crate::jose::{CallerMade, EncryptionKey, Plaintext, seal};
+use crate::jose::{CallerMade, Compact, EncryptionKey, Plaintext, seal};
 use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::{InClear, Outgoing, SealTime};
 
@@ -92,20 +92,26 @@ impl Payload {
         clock: &Clock,
         record: &RecordHandle,
     ) -> Result<(Outgoing, Option<HeaderValue>), Refusal> {
-        let (message, seal_time) = match self {
+        let body = match self {
             Self::Nothing => return Ok((Outgoing::nothing(), None)),
             Self::Clear(json, content_type, permit) => {
                 return Ok((Outgoing::clear(json, *permit), Some(content_type.clone())));
             }
             Self::ToSeal { plaintext, key, .. } => {
                 let seal_time = record.seal_time();
-                (seal_time.measure(clock, || seal(plaintext, key))?, seal_time)
+                let message = seal_time.measure(clock, || seal(plaintext, key))?;
+                record.message(&message);
+                let (plaintext, key) = (plaintext.clone(), Arc::clone(key));
+                Outgoing::message(message, move || seal(&plaintext, &key), clock.clone(), seal_time)
             }
             // The gateway seals nothing here, so this time is not recorded.
-            Self::CallerSealed(message, _) => (message.clone().into(), SealTime::default()),
+            Self::CallerSealed(message, _) => {
+                let again = message.clone();
+                let message = Compact::from(message.clone());
+                record.message(&message);
+                Outgoing::message(message, move || Ok(again.clone().into()), clock.clone(), SealTime::default())
+            }
         };
-        record.message(&message);
-        let body = Outgoing::message(message, clock.clone(), seal_time);
         Ok((body, Some(HeaderValue::from_static("application/jose"))))
     }
 }

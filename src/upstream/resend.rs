@@ -1,0 +1,110 @@
+//! Which failed attempts are repeated: only those that the provider cannot have processed.
+//!
+//! Three kinds of failures prove it.
+//!
+//! - **The provider refused the stream** (RFC 9113 sections 6.8 and 8.7): it reset the stream with
+//!   `REFUSED_STREAM`, or sent `GOAWAY` with a last stream id below the stream's. nginx does so after 1,000
+//!   requests on a connection. [`is_unprocessed`] says why the error cannot mean a stream that was processed.
+//! - **No byte of the body was sent.** The HTTP client never asked the body for a piece (see [`Taken`]).
+//! - **The provider refused the connection.** An egress that restarts does so for a moment. The request waits
+//!   for the provider in steps of [`RECONNECT_PAUSE`], but at most until [`RESTART`] after the first refusal.
+//!   A provider that stays down therefore delays only the requests of its first seconds.
+//!
+//! Everything else may have been processed: a connection that broke, a timeout, and a stream that was open when
+//! the connection ended. In HTTP/1.1 this includes the close of a connection on which the request was written.
+//! hyper-util itself repeats a request that it had not begun to write when the pooled connection closed
+//! (`retry_canceled_requests`, on by default).
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use hyper_util::client::legacy;
+use tokio::time::Instant;
+
+use super::body::Taken;
+use super::send::in_chain;
+
+/// How often a request that the provider refused to process is sent again. The second refusal can happen if
+/// the new connection ends at once, as in a rolling restart; a third one is no coincidence.
+pub(super) const MAX_RESENDS: u32 = 2;
+
+/// The pause before the next attempt to connect after a refusal.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long after the first refused connection requests still wait for the provider to come back. A process
+/// that is restarted on the same machine listens again within a second or two.
+const RESTART: Duration = Duration::from_secs(2);
+
+/// Returns whether the provider cannot have processed the request of which `error` is the result.
+///
+/// `taken` belongs to the body of the attempt; `has_bytes` says whether that body had any.
+///
+/// Checked in h2 0.4.20, hyper 1.12.0 and hyper-util 0.1.21:
+///
+/// - `h2::Error::is_remote` is true for a received `RST_STREAM` or `GOAWAY` only (`error.rs`). A connection
+///   that breaks is an I/O error or an error of h2's own (`Initiator::Library`).
+/// - A reset carries the reason that the provider sent (`State::recv_reset`). `REFUSED_STREAM` states that
+///   nothing was processed.
+/// - `Inner::recv_go_away` (`proto/streams/streams.rs`) puts the `GOAWAY` into the streams with an id *above*
+///   the last one. Streams up to the last one go on, and fail with another error if the connection ends.
+///   `recv_go_away` in `send.rs` forbids a later `GOAWAY` to raise the last id.
+/// - The hard case: h2 also keeps the `GOAWAY` as an error of the connection, and `SendRequest::poll_ready`
+///   returns it (`ensure_no_conn_error`). hyper's `ClientTask::poll` (`proto/h2/client.rs`) calls `poll_ready`
+///   right after `send_request` has opened the stream. If a `GOAWAY` arrives between the two calls, hyper
+///   reports it for a stream that may be *below* the last id, such as after a graceful `GOAWAY` with id
+///   2^31-1. The error looks the same. But hyper hands the body to the stream only after this `poll_ready`
+///   (`poll_pipe`, which polls the body at once). So if the body was taken, the error is the stream's own. If
+///   it was not taken, no byte of it was sent, which is proof enough for a body that has bytes. A body without
+///   bytes proves it if it ends separately ([`Outgoing::end_separately`](super::Outgoing::end_separately));
+///   `send` asks for that, except for safe methods, where sending twice has no effect.
+/// - The error of every stream becomes the `GOAWAY` if the *reading* of a frame returns it
+///   (`handle_poll2_result`). Only `recv_push_promise` could do that, for a push on a refused stream. Push
+///   is disabled here (hyper, `enable_push(false)`), so a provider that does that breaks the protocol twice.
+/// - hyper returns `Canceled` for requests only that it never began (`client/dispatch.rs`: the `Envelope`
+///   was not opened; `proto/h1/dispatch.rs`: it was still in the queue). hyper-util repeats these itself,
+///   except on the first request of a connection.
+pub(super) fn is_unprocessed(error: &legacy::Error, method: &Method, taken: &Taken, has_bytes: bool) -> bool {
+    if error.is_connect() {
+        return false;
+    }
+    if (has_bytes && !taken.get()) || in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
+        return true;
+    }
+    match in_chain::<h2::Error>(error) {
+        Some(refused) if refused.is_remote() && refused.is_reset() => {
+            refused.reason() == Some(h2::Reason::REFUSED_STREAM)
+        }
+        Some(refused) if refused.is_remote() && refused.is_go_away() => taken.get() || method.is_safe(),
+        _ => false,
+    }
+}
+
+/// Remembers since when the provider has refused connections. All clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refusals(Arc<Mutex<Option<Instant>>>);
+
+impl Refusals {
+    /// Returns the pause before the next attempt to connect, or `None` if `error` is no refused connection, or
+    /// the provider has been away for too long.
+    pub(super) fn pause(&self, error: &legacy::Error) -> Option<Duration> {
+        let refused = in_chain::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
+        if !(error.is_connect() && refused) {
+            return None;
+        }
+        let now = Instant::now();
+        let since = *self.lock().get_or_insert(now);
+        (now.duration_since(since) < RESTART).then_some(RECONNECT_PAUSE)
+    }
+
+    /// The provider accepted a connection.
+    pub(super) fn clear(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        // A poisoned lock only means that another thread panicked: the value is complete.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
