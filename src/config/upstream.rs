@@ -126,6 +126,8 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
     transport.connect = section.setting("connect", &DEADLINE, transport.connect).value;
     transport.reply = section.setting("reply", &DEADLINE, transport.reply).value;
     transport.idle = section.setting("idle", &DEADLINE, transport.idle).value;
+    transport.pool_idle = section.setting("pool_idle", &DEADLINE, transport.pool_idle).value;
+    transport.connection_max_age = section.setting("connection_max_age", &DEADLINE, transport.connection_max_age).value;
     let quota = QuotaOverrides {
         max_body: section.optional("max_body", &SIZE).map(|size| size.value),
         buffered: section.optional("buffered", &SIZE).map(|size| size.value),

@@ -10,41 +10,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::VerifierBuilderError;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt};
 
 use super::body::Outgoing;
+use super::connection::ProviderStream;
 use super::identity::ClientCertResolver;
 use super::proxy::with_port;
 use super::{BadIdentity, Config, Proxy};
-use crate::clock::Clock;
+use crate::clock::{Clock, Jitter};
 use crate::pem::{self, BadPem};
 use crate::watched_files::{self, FileAge, PollOutcome};
-
-/// How long an idle connection stays in the pool. This is shorter than the idle timeout of the usual
-/// servers and load balancers (60 s and more), so that the gateway closes first and no request is
-/// written to a connection that the other side is closing.
-const POOL_IDLE: Duration = Duration::from_secs(15);
 
 /// The interval of HTTP/2 pings, which detect a connection that died silently. HTTP/1.1 needs none:
 /// its idle connections do not live long enough.
 const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// A connection's age varies by a fifth, so that connections that were made together do not end together.
+const MIN_AGE_FRACTION: f64 = 0.8;
 
 /// The client for API requests.
 pub(super) type DataClient = Client<ProviderConnect, Outgoing>;
 
 /// Connects by TCP, with TLS for https, within a deadline. Boxed, because the type is long and
 /// connecting is rare.
-type ProviderConnect = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+type ProviderConnect = BoxCloneSyncService<Uri, ProviderStream, BoxError>;
 
 /// How the provider is reached and verified: the trusted roots (the system's and those of `ca_file`),
 /// the client certificate, and the proxy. TLS 1.2 and 1.3 only, by rustls on AWS-LC. Verification
@@ -136,7 +134,7 @@ impl Connector {
             .retry(reqwest::retry::never())
             .referer(false)
             .connect_timeout(super::CONNECT)
-            .pool_idle_timeout(POOL_IDLE)
+            .pool_idle_timeout(super::POOL_IDLE)
             .user_agent(concat!("jwe-gateway/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(ConnectorError::Client)
@@ -155,13 +153,16 @@ impl Connector {
 
     /// Returns the client for API requests to `target`: HTTP/2 if the provider offers it by ALPN,
     /// HTTP/1.1 otherwise.
-    pub(super) fn data_client(&self, target: &Uri, connect: Duration) -> DataClient {
+    pub(super) fn data_client(&self, target: &Uri, config: &Config) -> DataClient {
+        let (connect, max_age) = (config.connect, config.connection_max_age);
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(connect));
         let https =
             HttpsConnectorBuilder::new().with_tls_config(self.config.clone()).https_or_http().enable_all_versions();
+        let jitter = Jitter::random();
+        let with_age = move |io| ProviderStream::new(io, jitter.between(max_age, MIN_AGE_FRACTION, 1.0));
         let connector = match self.proxy.as_ref().and_then(|proxy| proxy.route_to(target)) {
             Some((proxy, authorization)) => {
                 let tunnel = Tunnel::new(proxy, tcp);
@@ -170,14 +171,14 @@ impl Connector {
                     None => tunnel,
                 };
                 let tunnel = tunnel.map_request(with_port as fn(Uri) -> Uri);
-                ProviderConnect::new(Timeout::new(https.wrap_connector(tunnel), connect))
+                ProviderConnect::new(Timeout::new(https.wrap_connector(tunnel), connect).map_response(with_age))
             }
-            None => ProviderConnect::new(Timeout::new(https.wrap_connector(tcp), connect)),
+            None => ProviderConnect::new(Timeout::new(https.wrap_connector(tcp), connect).map_response(with_age)),
         };
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
+            .pool_idle_timeout(config.pool_idle)
             .http2_keep_alive_interval(HTTP2_PING)
             .http2_adaptive_window(true)
             .build(connector)

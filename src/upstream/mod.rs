@@ -12,6 +12,7 @@
 
 mod body;
 mod client;
+mod connection;
 mod identity;
 mod probe;
 mod proxy;
@@ -42,6 +43,15 @@ pub(crate) const REPLY: Duration = Duration::from_secs(60);
 /// The default limit between two pieces of a reply's body.
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
 
+/// The default limit for the idle time of a connection. Node, uvicorn and Apache close a connection that is
+/// idle for five seconds. The gateway closes first, so that it writes no request to a connection that the provider
+/// is closing.
+pub(crate) const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// The default limit for the age of a connection. A name that moves to another address is followed within this
+/// time, also under steady traffic. The cost is one handshake in five minutes.
+pub(crate) const CONNECTION_MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
 /// `[[upstream]]`: where the provider is, and how long the gateway waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -61,6 +71,10 @@ pub struct Config {
     pub reply: Duration,
     /// Limit between two pieces of a reply's body.
     pub idle: Duration,
+    /// Limit for the idle time of a connection that is kept for further requests.
+    pub pool_idle: Duration,
+    /// Limit for the age of a connection that is used for further requests.
+    pub connection_max_age: Duration,
 }
 
 impl Config {
@@ -76,6 +90,8 @@ impl Config {
             connect: CONNECT,
             reply: REPLY,
             idle: IDLE,
+            pool_idle: POOL_IDLE,
+            connection_max_age: CONNECTION_MAX_AGE,
         }
     }
 }

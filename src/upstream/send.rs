@@ -13,6 +13,7 @@ use tower::timeout::error::Elapsed;
 
 use super::body::{InClear, Outgoing, Repeat};
 use super::client::{Connector, DataClient};
+use super::connection::UsedConnection;
 use super::resend::{MAX_RESENDS, Refusals, is_unprocessed};
 use super::{Config, ConnectorError};
 use crate::error_chain;
@@ -28,6 +29,7 @@ pub(crate) struct UpstreamClient {
     in_clear: Option<InClear>,
     reply: Duration,
     idle: Duration,
+    pool_idle: Duration,
     refusals: Refusals,
 }
 
@@ -39,7 +41,7 @@ impl UpstreamClient {
     pub(crate) fn new(config: &Config, connector: &Connector) -> Result<Self, ConnectorError> {
         let uri: Uri =
             config.url.as_str().parse().map_err(|cause: InvalidUri| ConnectorError::Url(cause.to_string()))?;
-        let client = connector.data_client(&uri, config.connect);
+        let client = connector.data_client(&uri, config);
         let parts = uri.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(ConnectorError::Url("has no scheme or no host".into()));
@@ -55,6 +57,7 @@ impl UpstreamClient {
             in_clear: config.in_clear.then(InClear::allowed),
             reply: config.reply,
             idle: config.idle,
+            pool_idle: config.pool_idle,
             refusals: Refusals::default(),
         })
     }
@@ -82,16 +85,23 @@ impl UpstreamClient {
     pub(crate) async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
         *request.uri_mut() = self.place(request.uri())?;
         let deadline = Instant::now() + self.reply;
-        match tokio::time::timeout_at(deadline, self.send_until_processed(request, deadline)).await {
-            Ok(reply) => reply.map_err(SendError::classify),
-            Err(_) => Err(SendError::ReplyTimeout),
-        }
+        let mut used = None;
+        let reply = tokio::time::timeout_at(deadline, self.send_until_processed(request, deadline, &mut used)).await;
+        let Ok(reply) = reply else {
+            // The provider may have vanished: the next request tries a new connection.
+            if let Some(used) = used {
+                used.retire();
+            }
+            return Err(SendError::ReplyTimeout);
+        };
+        reply.map_err(SendError::classify)
     }
 
     async fn send_until_processed(
         &self,
         request: Request<Outgoing>,
         deadline: Instant,
+        used: &mut Option<UsedConnection>,
     ) -> Result<Response<Incoming>, legacy::Error> {
         let (head, mut body) = request.into_parts();
         let repeat = body.take_repeat();
@@ -101,9 +111,12 @@ impl UpstreamClient {
             if !has_bytes && !head.method.is_safe() {
                 body.end_separately();
             }
-            let error = match self.client.request(Request::from_parts(head.clone(), body)).await {
-                Ok(reply) => {
+            let mut request = Request::from_parts(head.clone(), body);
+            let connection = used.insert(UsedConnection::of(&mut request));
+            let error = match self.client.request(request).await {
+                Ok(mut reply) => {
                     self.refusals.clear();
+                    connection.note_reply(&mut reply, self.pool_idle);
                     return Ok(reply);
                 }
                 Err(error) => error,

@@ -47,6 +47,8 @@ pub(crate) enum Script {
     RefuseStreams,
     /// Processes the first request, sends `GOAWAY` with its id, and closes without a response.
     ProcessAndLeave,
+    /// Accepts requests, and neither answers them nor anything else.
+    Silent,
 }
 
 /// The provider. The n-th connection follows the n-th script; the last script is for all others.
@@ -166,7 +168,7 @@ impl Streams {
         let Frame { kind, flags, stream, payload } = frame;
         match kind {
             SETTINGS if flags & ACK == 0 => send(frames, SETTINGS, ACK, 0, &[]),
-            PING if flags & ACK == 0 => send(frames, PING, ACK, 0, &payload),
+            PING if flags & ACK == 0 && !matches!(self.script, Script::Silent) => send(frames, PING, ACK, 0, &payload),
             HEADERS if self.last.is_none_or(|last| stream <= last) => self.open(stream, frames),
             _ => {}
         }
@@ -183,6 +185,9 @@ impl Streams {
         }
         let body = std::mem::take(body);
         self.bodies.remove(&stream);
+        if matches!(self.script, Script::Silent) {
+            return true;
+        }
         *state.processed.lock().unwrap().entry(body).or_default() += 1;
         if matches!(self.script, Script::ProcessAndLeave) {
             go_away(frames, stream);
