@@ -202,6 +202,17 @@ async fn a_connection_on_which_a_reply_timed_out_is_not_used_again() {
     assert_eq!(gateway.json("POST", LIST, "2").send().await.unwrap().status(), 200);
 }
 
+#[tokio::test]
+async fn an_http2_connection_without_an_answer_to_a_ping_is_given_up() {
+    let provider = Provider::start(&[Script::Silent, Script::Answer], Duration::ZERO).await;
+    let gateway =
+        http2_gateway(&provider, |config| config.upstreams[0].upstream.ping = Duration::from_millis(200)).await;
+    let silent = gateway.json("POST", LIST, "1").send();
+    let reply = tokio::time::timeout(PATIENCE, silent).await.expect("an end before the deadline of the reply");
+    assert_refused(reply.unwrap(), 502, "upstream_protocol").await;
+    assert_eq!(gateway.json("POST", LIST, "2").send().await.unwrap().status(), 200);
+}
+
 async fn http2_gateway(provider: &Provider, change: impl FnOnce(&mut Config)) -> TestGateway {
     let gateway = TestGateway::spawn_with(|config| {
         provider.serve(config);
