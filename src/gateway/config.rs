@@ -67,7 +67,7 @@ pub struct Config {
 pub struct Listen {
     /// A TCP address or a unix socket.
     pub address: Address,
-    /// Concurrent connections. Further ones wait in the kernel's queue.
+    /// Concurrent connections. For a further one, the connection that is idle for longest is closed.
     pub max_connections: usize,
     /// The TLS files. If none, callers use HTTP/1.1 without TLS.
     pub tls: Option<TlsFiles>,

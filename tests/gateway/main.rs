@@ -9,6 +9,7 @@ mod callers;
 mod certificates;
 mod chain;
 mod command_line;
+mod connections;
 mod credentials;
 mod dependency_rules;
 mod deploy;

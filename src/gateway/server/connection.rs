@@ -13,18 +13,19 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Response;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::gateway::endpoints::token;
+use crate::gateway::server::connections::Connection;
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::hangup::Hangup;
 use crate::gateway::server::in_service;
@@ -53,6 +54,10 @@ const PING: Duration = Duration::from_secs(20);
 
 /// How long a caller has to receive the GOAWAY: some round trips. It then sends its next requests elsewhere.
 const GOAWAY: Duration = Duration::from_secs(2);
+
+/// How long a connection that is closed for another one may still send the end of its last response. Only callers
+/// that read slowly need the time.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// The response to a caller that speaks HTTP without TLS on a TLS port.
 const PLAIN_HTTP_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
@@ -91,7 +96,8 @@ impl ConnectionHandler {
     }
 
     /// Serves one connection until it ends.
-    pub(super) async fn serve(self, stream: Stream, tls: Option<ServerTls>, stack: impl Stack) {
+    pub(super) async fn serve(self, stream: Stream, open: Connection, tls: Option<ServerTls>, stack: impl Stack) {
+        let open = Arc::new(open);
         let budget = token::connection_budget();
         let stack = stack.map_request(move |mut request: http::Request<_>| {
             request.extensions_mut().insert(budget.clone());
@@ -99,12 +105,14 @@ impl ConnectionHandler {
         });
         let hangup = Hangup::of(&stream, self.timeouts.half_close_grace);
         let Some(tls) = tls else {
-            return self.http1(WriteTimeout::new(stream, self.timeouts.write), hangup, stack, None).await;
+            let stream = WriteTimeout::new(stream, self.timeouts.write);
+            return self.http1(stream, open, hangup, stack, None).await;
         };
         let handshake = tokio::select! {
             handshake = tokio::time::timeout(self.timeouts.head, self.handshake(stream, &tls)) => handshake,
             // No request has begun, so nothing is lost.
             () = self.drain.closed() => return,
+            () = open.closing() => return,
         };
         let stream = match handshake {
             Ok(Ok(stream)) => stream,
@@ -120,9 +128,9 @@ impl ConnectionHandler {
             request
         });
         if is_http2 {
-            self.http2(stream, stack, expiry).await;
+            self.http2(stream, open, stack, expiry).await;
         } else {
-            self.http1(stream, hangup, stack, expiry).await;
+            self.http1(stream, open, hangup, stack, expiry).await;
         }
     }
 
@@ -136,22 +144,32 @@ impl ConnectionHandler {
     }
 
     /// Accepts requests until the gateway drains, or the caller's certificate expires at `expiry`.
-    async fn http1<T>(&self, stream: T, hangup: Hangup, stack: impl Stack, expiry: Option<SystemTime>)
-    where
+    async fn http1<T>(
+        &self,
+        stream: T,
+        open: Arc<Connection>,
+        hangup: Hangup,
+        stack: impl Stack,
+        expiry: Option<SystemTime>,
+    ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = in_service::service(stack, hangup.clone());
+        let service = in_service::service(stack, Arc::clone(&open), Some(hangup.clone()));
         let connection = self.http1.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let served = async {
-            tokio::select! {
+            let at_most = tokio::select! {
                 // The result is not logged: each request has its access record.
                 _ = connection.as_mut() => return,
-                () = self.drain.closed() => {}
-                () = passed(expiry) => {}
-            }
+                () = self.drain.closed() => None,
+                () = passed(expiry) => None,
+                () = open.closing() => Some(LAST_BYTES),
+            };
             GracefulConnection::graceful_shutdown(connection.as_mut());
-            let _ = connection.await;
+            tokio::select! {
+                _ = connection => {}
+                () = elapsed(at_most) => {}
+            }
         };
         tokio::select! {
             () = served => {}
@@ -160,7 +178,7 @@ impl ConnectionHandler {
     }
 
     /// The same for HTTP/2. The connection also ends when it is idle for `head`.
-    async fn http2<T>(&self, stream: T, stack: impl Stack, expiry: Option<SystemTime>)
+    async fn http2<T>(&self, stream: T, open: Arc<Connection>, stack: impl Stack, expiry: Option<SystemTime>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -176,14 +194,16 @@ impl ConnectionHandler {
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW);
         let stack = stack.map_response(|response: Response<ResponseBody>| response.map(TrackedBody::new));
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(stack));
+        let service = in_service::service(stack, Arc::clone(&open), None);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let last_round_trips = GOAWAY.min(self.timeouts.head / 2);
-        let was_idle = tokio::select! {
+        let (at_most, was_idle) = tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.drain.closed() => false,
-            () = passed(expiry) => false,
-            () = streams.idle(self.timeouts.head - last_round_trips) => true,
+            () = self.drain.closed() => (None, false),
+            () = passed(expiry) => (None, false),
+            () = open.closing() => (Some(LAST_BYTES), false),
+            () = streams.idle(self.timeouts.head - last_round_trips) => (None, true),
         };
         GracefulConnection::graceful_shutdown(connection.as_mut());
         let unanswered = async {
@@ -204,17 +224,23 @@ impl ConnectionHandler {
             _ = connection.as_mut() => {}
             // The caller does not close the connection in answer to the GOAWAY, or never spoke HTTP/2.
             () = unanswered => {}
+            () = elapsed(at_most) => {}
         }
+    }
+}
+
+/// Returns after `time`, or never if there is none.
+async fn elapsed(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
 /// Returns at `moment`, or never if there is none. A connection must not outlive the certificate that
 /// authenticated it. A caller with a renewed certificate connects again.
 async fn passed(moment: Option<SystemTime>) {
-    match moment {
-        Some(moment) => tokio::time::sleep(moment.duration_since(SystemTime::now()).unwrap_or_default()).await,
-        None => std::future::pending().await,
-    }
+    elapsed(moment.map(|moment| moment.duration_since(SystemTime::now()).unwrap_or_default())).await;
 }
 
 /// Tells a browser or curl what to do. A bare TLS error would not.

@@ -67,7 +67,8 @@ async fn closed(_: &Stream) -> io::Result<Ready> {
     std::future::pending().await
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod tests {
     use futures_util::FutureExt;
     use tokio::io::AsyncWriteExt;

@@ -1,43 +1,94 @@
-//! What the connection does around each of its requests: it watches the caller (see `hangup.rs`).
+//! What the connection does around each of its requests.
+//!
+//! While a request is in service, its connection is not idle (see `connections.rs`), and the caller is watched (see
+//! `hangup.rs`). A request is in service until the end of its response.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tower::{Service, ServiceExt};
 
+use crate::gateway::server::connections::{Connection, ExchangeGuard};
 use crate::gateway::server::hangup::Hangup;
 
-/// Why a request was not served to its end. hyper then ends the connection.
+/// Why a request was not served to its end. hyper then ends the connection, or the stream in HTTP/2.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum NotServed {
+    #[error("the connection is being closed in favour of another one")]
+    Closing,
     #[error("the caller closed its side of the connection and did not wait for the response")]
     CallerGone,
 }
 
-/// The service of one connection. A request ends when its caller is gone, unless its response has begun.
+/// The service of one connection. With `hangup`, a request ends when its caller is gone.
 pub(super) fn service<S, B>(
     stack: S,
-    hangup: Hangup,
+    connection: Arc<Connection>,
+    hangup: Option<Hangup>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = Response<B>,
+    Response = Response<InService<B>>,
     Error = NotServed,
-    Future: Future<Output = Result<Response<B>, NotServed>> + Send,
+    Future: Future<Output = Result<Response<InService<B>>, NotServed>> + Send,
 >
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static,
-    B: http_body::Body + Send + 'static,
+    B: Body + Unpin + Send + 'static,
 {
-    service_fn(move |request| {
-        let (stack, hangup) = (stack.clone(), hangup.clone());
+    service_fn(move |request: Request<Incoming>| {
+        let (stack, connection, hangup) = (stack.clone(), Arc::clone(&connection), hangup.clone());
         async move {
-            tokio::select! {
+            let exchange = Connection::begin(&connection).ok_or(NotServed::Closing)?;
+            let version = request.version();
+            let gone = async {
+                match &hangup {
+                    Some(hangup) => hangup.grace_ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let response = tokio::select! {
                 biased;
-                Ok(response) = stack.oneshot(request) => Ok(response),
-                () = hangup.grace_ended() => Err(NotServed::CallerGone),
+                response = stack.oneshot(request) => response,
+                () = gone => return Err(NotServed::CallerGone),
+            };
+            let Ok(mut response) = response;
+            // Another caller waits for a connection, and none is idle. This way no request can be lost. HTTP/2 has
+            // no such field; there GOAWAY does the same.
+            if connection.is_wanted() && version < Version::HTTP_2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            Ok(response.map(|body| InService { body, _exchange: exchange }))
         }
     })
+}
+
+/// The body of a response. The request is in service until it is dropped.
+#[derive(Debug)]
+pub(super) struct InService<B> {
+    body: B,
+    _exchange: ExchangeGuard,
+}
+
+impl<B: Body + Unpin> Body for InService<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

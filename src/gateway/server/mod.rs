@@ -1,9 +1,12 @@
 //! The listener: accepts connections, serves each in a task of its own, and shuts down in order.
 //!
 //! Everything that a caller can delay happens in the task of its connection. A slow handshake delays no other
-//! caller, has the head deadline, and uses one permit of `max_connections`.
+//! caller, has the head deadline, and counts towards `max_connections`.
 
+mod accept_errors;
 pub(crate) mod connection;
+pub(crate) mod connections;
+pub(crate) mod descriptors;
 pub(crate) mod drain;
 pub(crate) mod hangup;
 pub(crate) mod in_service;
@@ -14,14 +17,14 @@ pub(crate) mod tls;
 pub(crate) mod write_timeout;
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::gateway::server::accept_errors::AcceptErrors;
 use crate::gateway::server::connection::{ConnectionHandler, Timeouts};
+use crate::gateway::server::connections::{Connection, Connections};
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::{Address, Socket, Stream};
 use crate::gateway::server::tls::{ServerTls, TlsError};
@@ -49,7 +52,7 @@ pub(crate) enum ListenError {
 pub(crate) struct Listener {
     socket: Socket,
     tls: Option<ServerTls>,
-    connections: Arc<Semaphore>,
+    connections: Connections,
     timeouts: Timeouts,
 }
 
@@ -66,7 +69,7 @@ impl Listener {
         Ok(Self {
             socket: Socket::bind(&config.address).await?,
             tls,
-            connections: Arc::new(Semaphore::new(config.max_connections)),
+            connections: Connections::new(config.max_connections),
             timeouts: Timeouts {
                 head: deadlines.head,
                 write: deadlines.stall,
@@ -95,14 +98,14 @@ impl Listener {
         // Connections also end when this future is dropped: a gateway that is gone serves no requests.
         let _abort_at_the_end = abort.clone().drop_guard();
         let handler = ConnectionHandler::new(self.timeouts, drain.clone());
-        while let Some((stream, permit)) = self.accept(&drain).await {
+        let mut errors = AcceptErrors::default();
+        while let Some((stream, open)) = self.accept(&drain, &mut errors).await {
             let (handler, stack, tls, abort) = (handler.clone(), stack.clone(), self.tls.clone(), abort.clone());
             connections.spawn(async move {
                 tokio::select! {
-                    () = handler.serve(stream, tls, stack) => {}
+                    () = handler.serve(stream, open, tls, stack) => {}
                     () = abort.cancelled() => {}
                 }
-                drop(permit);
             });
         }
         drop(self.socket);
@@ -114,26 +117,32 @@ impl Listener {
         }
     }
 
-    /// The next connection and its permit. None once `drain` stops accepting.
-    async fn accept(&self, drain: &Drain) -> Option<(Stream, OwnedSemaphorePermit)> {
+    /// The next connection. None once `drain` stops accepting.
+    async fn accept(&self, drain: &Drain, errors: &mut AcceptErrors) -> Option<(Stream, Connection)> {
         loop {
             let accepted = tokio::select! {
                 () = drain.closed() => return None,
-                accepted = self.accept_one() => accepted,
+                () = errors.quiet() => {
+                    errors.report_end();
+                    continue;
+                }
+                accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok(accepted) => return Some(accepted),
+                Ok(stream) => {
+                    return tokio::select! {
+                        () = drain.closed() => None,
+                        // At the limit, further callers wait in the kernel's queue.
+                        open = self.connections.enter() => Some((stream, open)),
+                    };
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    errors.report(&error);
+                    // It has a descriptor that the next caller can use.
+                    self.connections.close_longest_idle();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-    }
-
-    async fn accept_one(&self) -> io::Result<(Stream, OwnedSemaphorePermit)> {
-        // The permit comes first: without one, callers wait in the kernel's queue, not in this process.
-        let permit = Arc::clone(&self.connections).acquire_owned().await.map_err(io::Error::other)?;
-        Ok((self.socket.accept().await?, permit))
     }
 }

@@ -1,0 +1,50 @@
+//! Reports that connections cannot be accepted: once when that begins, and once when it ends.
+//!
+//! The gateway retries many times a second, and one log line for each would fill the disk and hide its cause.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The errors have ended if there is none for so long. Accepting may fail and succeed by turns while descriptors are
+/// scarce.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The accept errors of the current period.
+#[derive(Debug, Default)]
+pub(super) struct AcceptErrors(Option<Period>);
+
+#[derive(Debug)]
+struct Period {
+    failures: u64,
+    begun: Instant,
+    last: Instant,
+}
+
+impl AcceptErrors {
+    pub(super) fn report(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.0.is_none() {
+            tracing::warn!(%error, "connections cannot be accepted; idle ones are closed");
+        }
+        let period = self.0.get_or_insert(Period { failures: 0, begun: now, last: now });
+        period.failures += 1;
+        period.last = now;
+    }
+
+    /// Returns once there was no error for a while after an error.
+    pub(super) async fn quiet(&self) {
+        match &self.0 {
+            Some(period) => tokio::time::sleep_until(period.last + QUIET).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn report_end(&mut self) {
+        if let Some(Period { failures, begun, last }) = self.0.take() {
+            let seconds = (last - begun).as_secs_f64();
+            tracing::info!(failures, seconds, "connections are accepted again");
+        }
+    }
+}

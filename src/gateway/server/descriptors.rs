@@ -1,0 +1,69 @@
+//! File descriptors: raises their limit, and divides them between callers and providers.
+//!
+//! Each caller's connection takes a descriptor, and each connection to a provider takes one more. If callers' idle
+//! connections could take all of them, every request would fail with a 502 that blames the provider.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::gateway::Config;
+use crate::gateway::server::connections::MAX_CLOSING;
+
+/// Descriptors for everything else: 64 connections of the admin listener, closing connections of callers, requests
+/// for keys and tokens, files that are read again, and the sockets of the process itself.
+const RESERVE: usize = 128 + MAX_CLOSING;
+
+/// Raises the soft limit to the hard one. Reduces `max_connections` and `in_flight` to what the limit allows.
+pub(crate) fn fit(config: &mut Config) {
+    let Some(limit) = raise() else { return };
+    let (max_connections, in_flight) = (&mut config.listen.max_connections, &mut config.limits.in_flight);
+    let needed = max_connections.saturating_add(*in_flight).saturating_add(RESERVE);
+    if needed > limit {
+        let configured = *max_connections;
+        (*max_connections, *in_flight) = divide(limit, *max_connections, *in_flight);
+        tracing::warn!(
+            limit,
+            needed,
+            configured,
+            max_connections,
+            in_flight,
+            "the limit of file descriptors allows fewer connections than max_connections and in_flight: raise it \
+             (LimitNOFILE), or lower them"
+        );
+    }
+}
+
+/// The limit of the process after it was raised. None if there is no limit.
+fn raise() -> Option<usize> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let limit = if current == maximum || setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
+        maximum
+    } else {
+        // Some systems have an infinite hard limit and do not accept it as a soft one.
+        current
+    };
+    limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Divides `limit` between callers' connections and requests in flight, each of which takes a connection to the
+/// provider. The provider's side gets at most half, unless callers need less.
+fn divide(limit: usize, max_connections: usize, in_flight: usize) -> (usize, usize) {
+    let available = limit - RESERVE.min(limit / 2);
+    let in_flight = in_flight.min((available / 2).max(available.saturating_sub(max_connections))).max(1);
+    (max_connections.min(available.saturating_sub(in_flight)).max(1), in_flight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_leave_descriptors_for_the_providers_side() {
+        assert_eq!(divide(6000, 4096, 1024), (4096, 1024));
+        assert_eq!(divide(5000, 4096, 1024), (3784, 1024));
+        assert_eq!(divide(1024, 4096, 1024), (416, 416));
+        assert_eq!(divide(1024, 100, 1024), (100, 732));
+        assert_eq!(divide(1024, 4096, 10), (822, 10));
+        assert_eq!(divide(64, 4096, 1024), (16, 16));
+        assert_eq!(divide(0, 4096, 1024), (1, 1));
+    }
+}
