@@ -10,6 +10,7 @@ use super::urls::is_loopback;
 use super::values::{ADDRESS, BOOL, COUNT, Kind, PATH, Raw};
 use crate::gateway::Listen;
 use crate::gateway::callers::{Config as Caller, TokenKey};
+use crate::gateway::config::ADDRESS_FRACTION;
 use crate::gateway::server::socket::{Address, MODE};
 use crate::gateway::server::tls::TlsFiles;
 use crate::secret::SecretSource;
@@ -18,6 +19,7 @@ use crate::secret::SecretSource;
 pub(super) struct WrittenListen {
     pub(super) address: Setting<Address>,
     max_connections: usize,
+    connections_per_address: usize,
     anonymous: Setting<bool>,
     tls: Option<TlsFiles>,
     token_key: Option<SecretSource>,
@@ -30,6 +32,8 @@ impl WrittenListen {
         let address = section.setting("address", &LISTEN_ADDRESS, default.address);
         let address = read_mode(&mut section, address);
         let max_connections = section.setting("max_connections", &COUNT, default.max_connections).value;
+        let quarter = (max_connections / ADDRESS_FRACTION).max(1);
+        let connections_per_address = section.setting("connections_per_address", &COUNT, quarter).value;
         let anonymous = section.setting("anonymous", &BOOL, false);
         let tls = section.has("tls").then(|| read_tls(section.section("tls")));
         let token_key = section.optional("token_key_file", &PATH).map(|file| {
@@ -38,7 +42,7 @@ impl WrittenListen {
             source
         });
         section.finish();
-        Self { address, max_connections, anonymous, tls, token_key }
+        Self { address, max_connections, connections_per_address, anonymous, tls, token_key }
     }
 
     /// Whether a caller can authenticate with a certificate.
@@ -51,9 +55,9 @@ impl WrittenListen {
         let certificates_only = self.has_client_ca() && callers.iter().all(|caller| caller.keys.is_none());
         check_access(&self.address, callers.len(), certificates_only, &self.anonymous, report);
         warn_about_plaintext(&self.address, callers.len(), self.tls.is_some(), report);
-        let Self { address, max_connections, tls, token_key, .. } = self;
+        let Self { address, max_connections, connections_per_address, tls, token_key, .. } = self;
         let tls = tls.map(|tls| TlsFiles { require_client_certificate: certificates_only, ..tls });
-        (token_key, Listen { address: address.value, max_connections, tls })
+        (token_key, Listen { address: address.value, max_connections, connections_per_address, tls })
     }
 }
 

@@ -15,6 +15,10 @@ pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 /// buffer at most 256 MiB, or 1 GiB.
 pub(crate) const MAX_CONNECTIONS: usize = 4096;
 
+/// A quarter. No address can keep the others out, and a load balancer or NAT in front of all callers rarely needs
+/// more.
+pub(crate) const ADDRESS_FRACTION: usize = 4;
+
 /// The largest documented body is a letter with its PDF in Base64. 20 MiB must pass.
 pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
 
@@ -69,13 +73,20 @@ pub struct Listen {
     pub address: Address,
     /// Concurrent connections. For a further one, the connection that is idle for longest is closed.
     pub max_connections: usize,
+    /// Concurrent connections from one IPv4 address or one IPv6 /64 network, except loopback.
+    pub connections_per_address: usize,
     /// The TLS files. If none, callers use HTTP/1.1 without TLS.
     pub tls: Option<TlsFiles>,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: Address::Tcp(ADDRESS), max_connections: MAX_CONNECTIONS, tls: None }
+        Self {
+            address: Address::Tcp(ADDRESS),
+            max_connections: MAX_CONNECTIONS,
+            connections_per_address: MAX_CONNECTIONS / ADDRESS_FRACTION,
+            tls: None,
+        }
     }
 }
 

@@ -169,3 +169,11 @@ fn an_open_listener_is_allowed_with_callers_and_a_token_key_must_be_long() {
     let fault = fault(&format!("[listen]\ntoken_key_file = {:?}", files.path("short")));
     assert!(fault.contains("listen.token_key_file: the secret for tokens must have at least 16 bytes"), "{fault}");
 }
+
+#[test]
+fn one_address_may_have_a_quarter_of_max_connections_unless_it_is_set() {
+    let listen = |lines: &str| config(&format!("[listen]\n{lines}\n{SMALLEST}")).gateway.listen;
+    assert_eq!(listen("max_connections = 100").connections_per_address, 25);
+    assert_eq!(listen("max_connections = 2").connections_per_address, 1);
+    assert_eq!(listen("max_connections = 2\nconnections_per_address = 2").connections_per_address, 2);
+}

@@ -8,10 +8,15 @@
 //! begins first, and the connection is not idle; or the connection is chosen first, and the request is not processed.
 //! If no connection is idle, each caller is asked to close its connection after its current response.
 //!
+//! One address may have a part of the connections only, so that others can always connect. At its own limit, an
+//! address loses its own longest idle connection, or is refused. Loopback and unix sockets have no such limit.
+//!
 //! A chosen connection may still send the end of its last response, and counts as closing in the meantime. New
 //! callers do not wait for it. [`MAX_CLOSING`] limits the closing connections, so that descriptors suffice.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -20,13 +25,50 @@ use tokio_util::sync::CancellationToken;
 /// The maximum of connections that are closing, in addition to the open ones.
 pub(super) const MAX_CLOSING: usize = 64;
 
+/// The addresses that one client can be expected to have: one IPv4 address, or the 64 bits of an IPv6 network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Network {
+    V4(Ipv4Addr),
+    V6([u16; 4]),
+}
+
+impl Network {
+    /// The network of a peer. None for loopback, where all callers have the same address.
+    pub(super) fn of(address: IpAddr) -> Option<Self> {
+        match address.to_canonical() {
+            address if address.is_loopback() => None,
+            IpAddr::V4(address) => Some(Self::V4(address)),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Some(Self::V6([a, b, c, d]))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6([a, b, c, d]) => write!(f, "{}/64", Ipv6Addr::new(*a, *b, *c, *d, 0, 0, 0, 0)),
+        }
+    }
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) all: usize,
+    pub(super) per_network: usize,
+}
+
 /// The connections of a listener. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Connections(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    limit: usize,
+    limits: Limits,
     table: Mutex<Table>,
     /// A connection has become idle or has ended.
     changed: Notify,
@@ -39,6 +81,7 @@ struct Table {
     open: HashMap<u64, Entry>,
     /// The idle connections, those that have been idle for longest first.
     idle: BTreeMap<u64, u64>,
+    networks: HashMap<Network, Member>,
     closing: usize,
     /// A new connection waits, and no open one is idle.
     is_waiting: bool,
@@ -46,8 +89,17 @@ struct Table {
     is_reported: bool,
 }
 
+/// The connections of one network.
+#[derive(Debug, Default)]
+struct Member {
+    open: usize,
+    /// The log says that its limit is reached.
+    is_reported: bool,
+}
+
 #[derive(Debug)]
 struct Entry {
+    network: Option<Network>,
     exchanges: usize,
     /// The key in [`Table::idle`], while the connection is idle.
     position: u64,
@@ -55,44 +107,63 @@ struct Entry {
 }
 
 impl Connections {
-    pub(super) fn new(limit: usize) -> Self {
-        Self(Arc::new(Shared { limit, table: Mutex::default(), changed: Notify::new() }))
+    pub(super) fn new(limits: Limits) -> Self {
+        Self(Arc::new(Shared { limits, table: Mutex::default(), changed: Notify::new() }))
     }
 
-    /// Adds a connection. At the limit, closes an idle one first, or waits for one.
-    pub(super) async fn enter(&self) -> Connection {
+    /// Adds a connection. At the limit, closes an idle one first, or waits for one. None if the network has as many
+    /// connections as it may have, and none of them is idle.
+    pub(super) async fn enter(&self, network: Option<Network>) -> Option<Connection> {
         loop {
-            if let Some(connection) = self.try_enter() {
-                return connection;
+            match self.try_enter(network) {
+                Entrance::Open(connection) => return Some(connection),
+                Entrance::Refused => return None,
+                Entrance::Full => self.0.changed.notified().await,
             }
-            self.0.changed.notified().await;
         }
     }
 
     /// Closes the connection that has been idle for longest. False if none is idle.
     pub(super) fn close_longest_idle(&self) -> bool {
-        self.0.table().close_longest_idle()
+        self.0.table().close_longest_idle(|_| true)
     }
 
-    fn try_enter(&self) -> Option<Connection> {
-        let limit = self.0.limit;
+    fn try_enter(&self, network: Option<Network>) -> Entrance {
+        let Limits { all, per_network } = self.0.limits;
         let mut table = self.0.table();
-        if table.open.len() >= limit {
-            table.close_longest_idle();
-            table.report_limit(limit);
-        } else if table.open.len() < limit - limit / 8 {
+        if let Some(network) = network
+            && table.networks.get(&network).is_some_and(|member| member.open >= per_network)
+        {
+            table.report_network_limit(network, per_network);
+            if !table.close_longest_idle(|entry| entry.network == Some(network)) {
+                return Entrance::Refused;
+            }
+        }
+        if table.open.len() >= all {
+            table.close_longest_idle(|_| true);
+            table.report_limit(all);
+        } else if table.open.len() < all - all / 8 {
             table.is_reported = false;
         }
-        table.is_waiting = table.open.len() >= limit;
+        table.is_waiting = table.open.len() >= all;
         if table.is_waiting {
-            return None;
+            return Entrance::Full;
         }
         let (id, close) = (table.number(), CancellationToken::new());
-        table.open.insert(id, Entry { exchanges: 0, position: id, close: close.clone() });
+        table.open.insert(id, Entry { network, exchanges: 0, position: id, close: close.clone() });
         table.idle.insert(id, id);
+        if let Some(network) = network {
+            table.networks.entry(network).or_default().open += 1;
+        }
         drop(table);
-        Some(Connection { shared: Arc::clone(&self.0), id, close })
+        Entrance::Open(Connection { shared: Arc::clone(&self.0), id, close })
     }
+}
+
+enum Entrance {
+    Open(Connection),
+    Full,
+    Refused,
 }
 
 impl Shared {
@@ -108,16 +179,38 @@ impl Table {
         self.next
     }
 
-    fn close_longest_idle(&mut self) -> bool {
+    /// Closes the idle connection that `matches` and that has been idle for longest. False if there is none.
+    fn close_longest_idle(&mut self, matches: impl Fn(&Entry) -> bool) -> bool {
         if self.closing >= MAX_CLOSING {
             return false;
         }
-        let Some((_, id)) = self.idle.pop_first() else { return false };
-        if let Some(entry) = self.open.remove(&id) {
-            entry.close.cancel();
-            self.closing += 1;
-        }
+        let found = self.idle.values().find(|id| self.open.get(*id).is_some_and(&matches)).copied();
+        let Some(entry) = found.and_then(|id| self.remove(id)) else { return false };
+        self.idle.remove(&entry.position);
+        entry.close.cancel();
+        self.closing += 1;
         true
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Entry> {
+        let entry = self.open.remove(&id)?;
+        if let Some(network) = entry.network
+            && let Some(member) = self.networks.get_mut(&network)
+        {
+            member.open -= 1;
+            if member.open == 0 {
+                self.networks.remove(&network);
+            }
+        }
+        Some(entry)
+    }
+
+    fn report_network_limit(&mut self, network: Network, limit: usize) {
+        let member = self.networks.entry(network).or_default();
+        if !std::mem::replace(&mut member.is_reported, true) {
+            let network = network.to_string();
+            tracing::warn!(network, limit, "an address has as many connections as connections_per_address allows");
+        }
     }
 
     fn report_limit(&mut self, limit: usize) {
@@ -163,7 +256,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let mut table = self.shared.table();
-        match table.open.remove(&self.id) {
+        match table.remove(self.id) {
             Some(entry) => drop(table.idle.remove(&entry.position)),
             None => table.closing -= 1,
         }
@@ -199,8 +292,12 @@ mod tests {
 
     use super::*;
 
+    fn connections(limit: usize) -> Connections {
+        Connections::new(Limits { all: limit, per_network: limit })
+    }
+
     fn enter(connections: &Connections) -> Option<Arc<Connection>> {
-        connections.enter().now_or_never().map(Arc::new)
+        connections.enter(None).now_or_never().flatten().map(Arc::new)
     }
 
     fn is_closing(connection: &Connection) -> bool {
@@ -209,7 +306,7 @@ mod tests {
 
     #[test]
     fn at_the_limit_the_connection_that_is_idle_for_longest_is_closed() {
-        let connections = Connections::new(2);
+        let connections = connections(2);
         let (first, second) = (enter(&connections).unwrap(), enter(&connections).unwrap());
         drop(Connection::begin(&first));
         let third = enter(&connections).unwrap();
@@ -219,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_connection_with_a_request_in_service_is_not_closed() {
-        let connections = Connections::new(1);
+        let connections = connections(1);
         let busy = enter(&connections).unwrap();
         let exchanges = [Connection::begin(&busy).unwrap(), Connection::begin(&busy).unwrap()];
         assert!(enter(&connections).is_none());
@@ -231,7 +328,7 @@ mod tests {
 
     #[test]
     fn connections_that_are_closing_are_limited_too() {
-        let connections = Connections::new(1);
+        let connections = connections(1);
         let mut open: Vec<_> = (0..=MAX_CLOSING).map(|_| enter(&connections).unwrap()).collect();
         assert!(enter(&connections).is_none());
         open.remove(0);
@@ -240,13 +337,44 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_connection_waits_until_another_one_is_idle_or_ends() {
-        let connections = Connections::new(1);
+        let connections = connections(1);
         let busy = enter(&connections).unwrap();
         let exchange = Connection::begin(&busy);
-        let ((), second) = tokio::join!(async { drop(exchange) }, connections.enter());
-        let second = Arc::new(second);
+        let ((), second) = tokio::join!(async { drop(exchange) }, connections.enter(None));
+        let second = Arc::new(second.unwrap());
         let _exchange = Connection::begin(&second).unwrap();
         drop(busy);
         assert!(enter(&connections).is_none(), "a connection that was closing frees no permit a second time");
+    }
+
+    #[test]
+    fn an_address_at_its_limit_loses_its_own_idle_connection_or_is_refused() {
+        let connections = Connections::new(Limits { all: 10, per_network: 2 });
+        let enter = |address: &str| {
+            let network = Network::of(address.parse().unwrap());
+            connections.enter(network).now_or_never().unwrap().map(Arc::new)
+        };
+        let other = enter("192.0.2.1").unwrap();
+        let (first, second) = (enter("192.0.2.2").unwrap(), enter("192.0.2.2").unwrap());
+        let third = enter("192.0.2.2").unwrap();
+        assert!(is_closing(&first) && !is_closing(&other), "the other address was idle for longer");
+        let exchanges = [Connection::begin(&second), Connection::begin(&third)];
+        assert!(enter("192.0.2.2").is_none());
+        assert!(enter("192.0.2.1").is_some() && !is_closing(&other));
+        drop((second, exchanges));
+        assert!(enter("192.0.2.2").is_some());
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_counts_as_one_address_and_loopback_has_no_limit() {
+        let network = |address: &str| Network::of(address.parse().unwrap());
+        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::2"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_eq!(network("2001:db8:0:1::1").unwrap().to_string(), "2001:db8:0:1::/64");
+        for loopback in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(network(loopback), None, "{loopback}");
+        }
     }
 }

@@ -20,6 +20,9 @@ pub(crate) fn fit(config: &mut Config) {
     if needed > limit {
         let configured = *max_connections;
         (*max_connections, *in_flight) = divide(limit, *max_connections, *in_flight);
+        let per_address = &mut config.listen.connections_per_address;
+        // The same fraction as before.
+        *per_address = (per_address.saturating_mul(*max_connections) / configured).max(1);
         tracing::warn!(
             limit,
             needed,

@@ -82,7 +82,7 @@ mod tests {
         let socket = Socket::bind(&Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
         let caller = TcpStream::connect(socket.address().unwrap().tcp().unwrap());
         let (stream, caller) = tokio::join!(socket.accept(), caller);
-        (stream.unwrap(), caller.unwrap())
+        (stream.unwrap().0, caller.unwrap())
     }
 
     #[tokio::test]

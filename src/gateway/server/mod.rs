@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::gateway::server::accept_errors::AcceptErrors;
 use crate::gateway::server::connection::{ConnectionHandler, Timeouts};
-use crate::gateway::server::connections::{Connection, Connections};
+use crate::gateway::server::connections::{Connection, Connections, Limits, Network};
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::{Address, Socket, Stream};
 use crate::gateway::server::tls::{ServerTls, TlsError};
@@ -69,7 +69,10 @@ impl Listener {
         Ok(Self {
             socket: Socket::bind(&config.address).await?,
             tls,
-            connections: Connections::new(config.max_connections),
+            connections: Connections::new(Limits {
+                all: config.max_connections,
+                per_network: config.connections_per_address,
+            }),
             timeouts: Timeouts {
                 head: deadlines.head,
                 write: deadlines.stall,
@@ -129,13 +132,15 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok(stream) => {
-                    return tokio::select! {
-                        () = drain.closed() => None,
-                        // At the limit, further callers wait in the kernel's queue.
-                        open = self.connections.enter() => Some((stream, open)),
-                    };
-                }
+                Ok((stream, address)) => tokio::select! {
+                    () = drain.closed() => return None,
+                    // At the limit, further callers wait in the kernel's queue.
+                    open = self.connections.enter(address.and_then(Network::of)) => match open {
+                        Some(open) => return Some((stream, open)),
+                        // The limit of the address. Closing tells the caller at once.
+                        None => drop(stream),
+                    },
+                },
                 Err(error) => {
                     errors.report(&error);
                     // It has a descriptor that the next caller can use.

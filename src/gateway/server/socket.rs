@@ -14,7 +14,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -106,18 +106,18 @@ impl Socket {
         }
     }
 
-    /// Accepts the next connection.
+    /// Accepts the next connection. Returns the caller's IP address too, unless it uses a unix socket.
     ///
     /// # Errors
     /// If this connection cannot be accepted. The next one may succeed.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(Arc::new(stream)))
+                Ok((Stream::Tcp(Arc::new(stream)), Some(peer.ip())))
             }
-            Self::Unix(listener, _) => Ok(Stream::Unix(Arc::new(listener.accept().await?.0))),
+            Self::Unix(listener, _) => Ok((Stream::Unix(Arc::new(listener.accept().await?.0)), None)),
         }
     }
 }
