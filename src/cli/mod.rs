@@ -3,6 +3,7 @@
 //! A result goes to stdout and all other text to stderr. `run` is a service and logs to stdout.
 
 mod check;
+mod core_dumps;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod doctor;

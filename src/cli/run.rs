@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::core_dumps;
 use super::failure::Failure;
 use super::init_log;
 use super::signals::Signals;
@@ -16,11 +17,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    // Before any secret is read. There is no log yet.
+    let without_core_dumps = core_dumps::disable();
     let environment = Environment::of_process();
     let loaded = Loaded::read(&arguments.overrides, &environment).map_err(Failure::config)?;
     let filter = environment.log_filter();
     init_log(&loaded.config.log, filter.as_deref(), Stream::Stdout)?;
     loaded.warn();
+    if let Err(error) = without_core_dumps {
+        tracing::warn!(%error, "core dumps cannot be disabled; a dump would contain bodies and secrets");
+    }
     // Before the addresses are bound: a supervisor may send a signal as soon as the gateway is reachable.
     let (mut signals, hang_up) = Signals::listen_as_service()?;
     let app = App::build(loaded.config, Dependencies::default()).await.map_err(|error| match error {

@@ -236,6 +236,19 @@ async fn a_second_signal_to_stop_ends_run_at_once() {
     assert_eq!(running.end().0, Some(1));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_gateway_leaves_no_core_dump() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let mut command = process::gateway(&sandbox, "0s");
+    command.env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret());
+    let running = Running::start(command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.id())).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let words: Vec<&str> = core.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "bytes"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signals_that_do_not_mean_stop_are_logged_and_do_not_end_run() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
