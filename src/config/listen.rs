@@ -18,6 +18,7 @@ use crate::secret::SecretSource;
 /// The section as the file has it. [`finish`](Self::finish) checks the access to the listener, once the callers are known.
 pub(super) struct WrittenListen {
     pub(super) address: Setting<Address>,
+    reuse_port: bool,
     max_connections: usize,
     connections_per_address: usize,
     anonymous: Setting<bool>,
@@ -31,6 +32,7 @@ impl WrittenListen {
         let report = section.context.report;
         let address = section.setting("address", &LISTEN_ADDRESS, default.address);
         let address = read_mode(&mut section, address);
+        let reuse_port = read_reuse_port(&mut section, &address);
         let max_connections = section.setting("max_connections", &COUNT, default.max_connections).value;
         let quarter = (max_connections / ADDRESS_FRACTION).max(1);
         let connections_per_address = section.setting("connections_per_address", &COUNT, quarter).value;
@@ -42,7 +44,7 @@ impl WrittenListen {
             source
         });
         section.finish();
-        Self { address, max_connections, connections_per_address, anonymous, tls, token_key }
+        Self { address, reuse_port, max_connections, connections_per_address, anonymous, tls, token_key }
     }
 
     /// Whether a caller can authenticate with a certificate.
@@ -55,9 +57,9 @@ impl WrittenListen {
         let certificates_only = self.has_client_ca() && callers.iter().all(|caller| caller.keys.is_none());
         check_access(&self.address, callers.len(), certificates_only, &self.anonymous, report);
         warn_about_plaintext(&self.address, callers.len(), self.tls.is_some(), report);
-        let Self { address, max_connections, connections_per_address, tls, token_key, .. } = self;
+        let Self { address, reuse_port, max_connections, connections_per_address, tls, token_key, .. } = self;
         let tls = tls.map(|tls| TlsFiles { require_client_certificate: certificates_only, ..tls });
-        (token_key, Listen { address: address.value, max_connections, connections_per_address, tls })
+        (token_key, Listen { address: address.value, max_connections, connections_per_address, tls, reuse_port })
     }
 }
 
@@ -124,6 +126,17 @@ fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Ad
         }
     }
     address
+}
+
+fn read_reuse_port(section: &mut Section<'_>, address: &Setting<Address>) -> bool {
+    match &address.value {
+        _ if address.is_faulty() => section.skip("reuse_port"),
+        Address::Unix { .. } => {
+            section.refuse("reuse_port", "applies to a TCP address, but `address` is a unix socket")
+        }
+        Address::Tcp(_) => return section.setting("reuse_port", &BOOL, false).value,
+    }
+    false
 }
 
 fn read_tls(mut section: Section<'_>) -> TlsFiles {

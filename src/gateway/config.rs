@@ -77,6 +77,8 @@ pub struct Listen {
     pub connections_per_address: usize,
     /// The TLS files. If none, callers use HTTP/1.1 without TLS.
     pub tls: Option<TlsFiles>,
+    /// Whether other processes of the same user can bind the TCP address too.
+    pub reuse_port: bool,
 }
 
 impl Default for Listen {
@@ -86,6 +88,7 @@ impl Default for Listen {
             max_connections: MAX_CONNECTIONS,
             connections_per_address: MAX_CONNECTIONS / ADDRESS_FRACTION,
             tls: None,
+            reuse_port: false,
         }
     }
 }

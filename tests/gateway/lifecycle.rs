@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use jwe_gateway::app::Shutdown;
+use jwe_gateway::app::{App, BuildError, Dependencies, Shutdown};
+use jwe_gateway::config::Config;
 use jwe_gateway::sandbox::{Options, Sandbox};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{PATIENCE, RawAnswer, TestGateway, assert_refused_raw, eventually};
+use crate::harness::{PATIENCE, RawAnswer, TestGateway, assert_refused_raw, config, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
@@ -126,6 +127,43 @@ async fn a_request_that_exceeds_the_drain_deadline_is_refused() {
     gateway.ended().await;
 }
 
+#[tokio::test]
+async fn a_successor_binds_a_shared_port_while_its_predecessor_serves_and_takes_over() {
+    let share = |config: &mut Config| config.gateway.listen.reuse_port = true;
+    let mut predecessor = TestGateway::spawn_with(share).await;
+    let address = predecessor.address;
+    let at_the_same_port = |config: &mut Config| config.gateway.listen.address = address.into();
+    let other = Sandbox::start(Options::default()).await.unwrap();
+    let mut exclusive = config(&other);
+    at_the_same_port(&mut exclusive);
+    let refused = App::build(exclusive, Dependencies::default()).await.unwrap_err();
+    assert!(matches!(refused, BuildError::Bind { what: "listen.address", .. }), "{refused}");
+
+    let mut caller = in_flight(&predecessor).await;
+    let successor = TestGateway::spawn_with(|config| {
+        share(config);
+        at_the_same_port(config);
+    })
+    .await;
+    predecessor.stop(Shutdown::AfterDelay);
+    eventually("the successor gets all new connections", async || {
+        successor.sandbox.forget_received();
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = "GET /v0/bank/available HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n";
+            // The predecessor resets a connection that it has not accepted when it closes its listener.
+            let _ = stream.write_all(request.as_bytes()).await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        successor.received().len() == 20
+    })
+    .await;
+    caller.write_all(b"{}").await.unwrap();
+    assert_eq!(RawAnswer::read(&mut caller).await.status, 200, "the predecessor finishes its request");
+    predecessor.ended().await;
+    successor.assert_still_serves().await;
+}
+
 /// Sends the head of a request and waits until the gateway asks for the body of two bytes.
 async fn in_flight(gateway: &TestGateway) -> TcpStream {
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
@@ -135,7 +173,7 @@ async fn in_flight(gateway: &TestGateway) -> TcpStream {
     caller.write_all(head.as_bytes()).await.unwrap();
     // The gateway asks for the body, so the request is in flight.
     let mut continued = [0; 25];
-    tokio::io::AsyncReadExt::read_exact(&mut caller, &mut continued).await.unwrap();
+    caller.read_exact(&mut continued).await.unwrap();
     assert_eq!(&continued, b"HTTP/1.1 100 Continue\r\n\r\n");
     caller
 }

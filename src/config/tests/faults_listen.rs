@@ -77,6 +77,14 @@ fn an_open_listener_is_allowed_if_it_requires_client_certificates() {
 }
 
 #[test]
+fn a_port_is_shared_only_if_the_file_says_so_and_a_unix_socket_never() {
+    let listen = |lines: &str| config(&format!("{lines}\n{SMALLEST}")).gateway.listen;
+    assert!(!listen("").reuse_port && listen("listen.reuse_port = true").reuse_port);
+    let fault = fault("listen.address = \"unix:/run/g.sock\"\nlisten.reuse_port = true");
+    assert!(fault.contains("listen.reuse_port: applies to a TCP address"), "{fault}");
+}
+
+#[test]
 fn the_files_of_tls_must_exist() {
     let files = TestFiles::new();
     let faults = faults("listen.tls = { certificate = \"/nowhere/cert.pem\", client_CA = \"x\" }\n[[upstream]]\n");

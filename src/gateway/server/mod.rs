@@ -66,8 +66,12 @@ impl Listener {
             Some(files) => Some(ServerTls::load(files)?),
             None => None,
         };
+        let socket = match &config.address {
+            Address::Tcp(address) if config.reuse_port => Socket::bind_shared(*address)?,
+            address => Socket::bind(address).await?,
+        };
         Ok(Self {
-            socket: Socket::bind(&config.address).await?,
+            socket,
             tls,
             connections: Connections::new(Limits {
                 all: config.max_connections,

@@ -24,10 +24,13 @@ use std::task::{Context, Poll, ready};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 /// The default mode of a unix socket: only the gateway's own user can connect.
 pub(crate) const MODE: u32 = 0o600;
+
+/// How many connections can wait to be accepted at a shared port. `TcpListener::bind` has the same number.
+const BACKLOG: u32 = 1024;
 
 /// An address that callers connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +96,19 @@ impl Socket {
                 Ok(Self::Unix(listener, file))
             }
         }
+    }
+
+    /// Binds a TCP address that other processes of the same user can bind too (`SO_REUSEPORT`). The kernel spreads new
+    /// connections over all of them.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, for instance because a process uses it that does not share it.
+    pub(crate) fn bind_shared(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(address)?;
+        Ok(Self::Tcp(socket.listen(BACKLOG)?))
     }
 
     /// The address in use. If port 0 is configured, it has the port that the system chose.
