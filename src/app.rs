@@ -222,7 +222,13 @@ fn callers(config: &gateway::Config, clock: Clock) -> Result<Callers, BuildError
         Some(source) => TokenKey::shared(&source.read()?)?,
         None => TokenKey::random()?,
     };
-    Ok(Callers::new(config.callers.clone(), token_key, clock)?)
+    // A caller whose responses are not read must leave connections to the provider for the others.
+    let limit = config.limits.in_flight.saturating_add(config.limits.in_flight / 2);
+    let mut callers = config.callers.clone();
+    for caller in &mut callers {
+        caller.concurrent.get_or_insert(limit);
+    }
+    Ok(Callers::new(callers, token_key, clock)?)
 }
 
 fn route(

@@ -1,4 +1,7 @@
-//! Limits per upstream: requests in flight and buffered bytes.
+//! Limits per upstream: requests in flight, responses in progress and buffered bytes.
+//!
+//! A request is in flight until the head of its reply. A caller that does not read its response then holds nothing
+//! but a connection to the provider. [`RESPONSES`] limits these connections.
 //!
 //! Each upstream has its own quota of the gateway's limits. A provider that hangs fills only the quota of its
 //! upstream, with waiting requests and their bodies. Rejected: lending unused quota to other upstreams. A slow
@@ -51,22 +54,42 @@ fn even_share(total: usize, overrides: impl Iterator<Item = Option<usize>>) -> u
     total.saturating_sub(reserved) / others.max(1)
 }
 
+/// Requests in flight and responses in progress together may be this many times `in_flight`. Responses rarely take
+/// longer than the wait for them, so only callers that do not read come near the limit.
+pub(crate) const RESPONSES: usize = 2;
+
 /// The unused part of a [`Quota`]. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Capacity {
     pub max_body: usize,
     pub budget: Budget,
     in_flight: Arc<Semaphore>,
+    responses: Arc<Semaphore>,
 }
 
 /// All permits of the upstream are in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the upstream has as many requests in flight as its quota allows")]
+#[error("the upstream has as many requests in flight, or responses in progress, as its quota allows")]
 pub(crate) struct UpstreamFull;
 
 /// A permit for one request in flight to the upstream. Dropping it frees the permit.
 #[derive(Debug)]
 pub(crate) struct UpstreamPermit {
+    _permit: OwnedSemaphorePermit,
+    response: ResponsePermit,
+}
+
+impl UpstreamPermit {
+    /// The request is no longer in flight. The rest of the permit is for its response.
+    #[must_use]
+    pub(crate) fn into_response(self) -> ResponsePermit {
+        self.response
+    }
+}
+
+/// Held until the response has ended.
+#[derive(Debug)]
+pub(crate) struct ResponsePermit {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -78,6 +101,7 @@ impl Capacity {
             max_body: quota.max_body,
             budget: Budget::new(quota.buffered),
             in_flight: Arc::new(Semaphore::new(permits)),
+            responses: Arc::new(Semaphore::new(permits.saturating_mul(RESPONSES).min(Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -86,9 +110,14 @@ impl Capacity {
     /// # Errors
     /// When no permit is free. Requests do not wait for one: a queue would hide the overload.
     pub(crate) fn acquire(&self) -> Result<UpstreamPermit, UpstreamFull> {
-        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| UpstreamFull)?;
-        Ok(UpstreamPermit { _permit: permit })
+        // The permit for the response comes first: a reply cannot be refused once the provider has processed the request.
+        let response = ResponsePermit { _permit: try_acquire(&self.responses)? };
+        Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, response })
     }
+}
+
+fn try_acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamFull> {
+    Arc::clone(permits).try_acquire_owned().map_err(|_| UpstreamFull)
 }
 
 #[cfg(test)]
@@ -116,5 +145,16 @@ mod tests {
         assert_eq!(capacity.acquire().err(), Some(UpstreamFull));
         drop(permit);
         assert!(capacity.acquire().is_ok());
+    }
+
+    #[test]
+    fn responses_in_progress_and_requests_in_flight_have_a_limit_together() {
+        let capacity = Capacity::of(Quota { max_body: 1, buffered: 1, in_flight: 2 });
+        let mut responses: Vec<_> = (0..3).map(|_| capacity.acquire().unwrap().into_response()).collect();
+        let in_flight = capacity.acquire().unwrap();
+        assert_eq!(capacity.acquire().err(), Some(UpstreamFull), "one of two permits for requests is free");
+        responses.pop();
+        assert!(capacity.acquire().is_ok());
+        drop(in_flight);
     }
 }

@@ -76,9 +76,8 @@ impl Exchange {
     pub(crate) async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let record = RecordHandle::of(&request);
         let method = request.method().clone();
-        // Admission ends with the choice of the key. The upstream's permit is held until the head of the
-        // reply is here.
-        let Forward { route, head, payload, permit: _permit, caller_permit } =
+        // Admission ends with the choice of the key. The request is in flight until the head of the reply is here.
+        let Forward { route, head, payload, permit, caller_permit } =
             match self.admission.admit(request, &record).await? {
                 Admitted::Forward(forward) => *forward,
                 Admitted::Answered(response) => {
@@ -100,7 +99,8 @@ impl Exchange {
                 Retry::Relay(hint) => {
                     let idle = attempt.route.upstream.idle();
                     let is_egress = attempt.route.is_egress;
-                    let response = relay(reply, hint, idle, is_egress, attempt.record, caller_permit)?;
+                    let permits = (permit.into_response(), caller_permit);
+                    let response = relay(reply, hint, idle, is_egress, attempt.record, permits)?;
                     return Ok(response.map(Either::Left));
                 }
             }

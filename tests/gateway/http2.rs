@@ -288,3 +288,17 @@ async fn an_idle_connection_whose_caller_ignores_goaway_is_closed_at_the_head_de
         assert!(begun.elapsed() >= head, "{:?}", begun.elapsed());
     }
 }
+
+#[tokio::test]
+async fn one_connection_with_a_hundred_unread_responses_keeps_a_third_of_them() {
+    let (authority, provider) = (Authority::new(), Provider::start().await);
+    // A tenth of it is much shorter than the patience of the test, and the whole is much longer.
+    let gateway = provider.gateway(&authority, 2 * PATIENCE).await;
+    let caller = Caller::connect(&authority, &gateway).await;
+    let requests = (0..100).map(|_| caller.send(caller.request("/endless")));
+    let unread = futures_util::future::join_all(requests).await;
+    assert!(unread.iter().all(|response| response.as_ref().is_ok_and(|response| response.status() == 200)));
+    eventually("the gateway closes connections to the provider", async || *provider.disconnected.borrow() == 68).await;
+    assert_eq!(caller.status_of(caller.request("/")).await, 200, "the connection still works");
+    assert_eq!(*provider.disconnected.borrow(), 68, "the other responses have the whole time");
+}

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 
 use crate::gateway::access_log::RecordHandle;
 use crate::gateway::callers::CallerPermit;
+use crate::gateway::capacity::ResponsePermit;
 use crate::gateway::request::headers::{self, TransferCoding};
 use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
 use crate::gateway::response::proxy_status;
@@ -43,7 +44,7 @@ pub(crate) fn relay(
     idle: Duration,
     is_egress: bool,
     record: RecordHandle,
-    caller_permit: Option<CallerPermit>,
+    permits: (ResponsePermit, Option<CallerPermit>),
 ) -> Result<Response<Relayed>, Refusal> {
     if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::UpstreamUpgrade);
@@ -63,10 +64,7 @@ pub(crate) fn relay(
     }
     // The HTTP version belongs to a connection. hyper sets the one of the caller's connection.
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(
-        head,
-        Relayed { body, idle, idle_timer: None, is_egress, record, _caller_permit: caller_permit },
-    ))
+    Ok(Response::from_parts(head, Relayed { body, idle, idle_timer: None, is_egress, record, _permits: permits }))
 }
 
 fn remove_own_fields(headers: &mut HeaderMap, is_egress: bool) {
@@ -123,7 +121,7 @@ pub(crate) struct Relayed {
     is_egress: bool,
     record: RecordHandle,
     /// Freed when the response has ended or the caller has disconnected.
-    _caller_permit: Option<CallerPermit>,
+    _permits: (ResponsePermit, Option<CallerPermit>),
 }
 
 /// Why a reply is incomplete.

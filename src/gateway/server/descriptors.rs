@@ -6,6 +6,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::gateway::Config;
+use crate::gateway::capacity::RESPONSES;
 use crate::gateway::server::connections::MAX_CLOSING;
 
 /// Descriptors for everything else: 64 connections of the admin listener, closing connections of callers, requests
@@ -16,7 +17,7 @@ const RESERVE: usize = 128 + MAX_CLOSING;
 pub(crate) fn fit(config: &mut Config) {
     let Some(limit) = raise() else { return };
     let (max_connections, in_flight) = (&mut config.listen.max_connections, &mut config.limits.in_flight);
-    let needed = max_connections.saturating_add(*in_flight).saturating_add(RESERVE);
+    let needed = max_connections.saturating_add(in_flight.saturating_mul(RESPONSES)).saturating_add(RESERVE);
     if needed > limit {
         let configured = *max_connections;
         (*max_connections, *in_flight) = divide(limit, *max_connections, *in_flight);
@@ -47,12 +48,13 @@ fn raise() -> Option<usize> {
     limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Divides `limit` between callers' connections and requests in flight, each of which takes a connection to the
-/// provider. The provider's side gets at most half, unless callers need less.
+/// Divides `limit` between callers' connections and requests. Each request in flight and each response in progress
+/// takes a connection to the provider. The provider's side gets at most half, unless callers need less.
 fn divide(limit: usize, max_connections: usize, in_flight: usize) -> (usize, usize) {
     let available = limit - RESERVE.min(limit / 2);
-    let in_flight = in_flight.min((available / 2).max(available.saturating_sub(max_connections))).max(1);
-    (max_connections.min(available.saturating_sub(in_flight)).max(1), in_flight)
+    let for_provider = (available / 2).max(available.saturating_sub(max_connections));
+    let in_flight = in_flight.min(for_provider / RESPONSES).max(1);
+    (max_connections.min(available.saturating_sub(in_flight * RESPONSES)).max(1), in_flight)
 }
 
 #[cfg(test)]
@@ -61,12 +63,12 @@ mod tests {
 
     #[test]
     fn callers_leave_descriptors_for_the_providers_side() {
-        assert_eq!(divide(6000, 4096, 1024), (4096, 1024));
-        assert_eq!(divide(5000, 4096, 1024), (3784, 1024));
-        assert_eq!(divide(1024, 4096, 1024), (416, 416));
-        assert_eq!(divide(1024, 100, 1024), (100, 732));
-        assert_eq!(divide(1024, 4096, 10), (822, 10));
-        assert_eq!(divide(64, 4096, 1024), (16, 16));
+        assert_eq!(divide(7000, 4096, 1024), (4096, 1024));
+        assert_eq!(divide(5000, 4096, 1024), (2760, 1024));
+        assert_eq!(divide(1024, 4096, 1024), (416, 208));
+        assert_eq!(divide(1024, 100, 1024), (100, 366));
+        assert_eq!(divide(1024, 4096, 10), (812, 10));
+        assert_eq!(divide(64, 4096, 1024), (16, 8));
         assert_eq!(divide(0, 4096, 1024), (1, 1));
     }
 }

@@ -12,11 +12,14 @@
 //! The response body reports its progress to its stream through a task-local (see [`TrackedBody`]). hyper has no
 //! other way from the body to the stream.
 //!
+//! Many unread responses on one connection are an attack or a caller that hangs. Each holds a connection to the
+//! provider, so that beyond [`MAX_UNREAD`] responses have a tenth of the time.
+//!
 //! Rejected: ending the whole connection. One slow reader would cost the caller all its other requests.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,6 +31,12 @@ use tokio::time::Sleep;
 /// The maximum size of a chunk: what HTTP/2 puts into one frame (RFC 9113 section 4.2).
 const CHUNK: usize = 16 * 1024;
 
+/// How many responses of one connection may wait for their caller for the whole time.
+const MAX_UNREAD: usize = 32;
+
+/// The time is divided into this many parts. At the end of each, a response beyond [`MAX_UNREAD`] is reset.
+const PARTS: u32 = 10;
+
 tokio::task_local! {
     /// The progress of the response body of the stream that is running.
     static PROGRESS: BodyProgress;
@@ -37,6 +46,7 @@ tokio::task_local! {
 #[derive(Clone, Debug)]
 pub(crate) struct StreamExecutor {
     open: watch::Sender<usize>,
+    unread: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
     timeout: Duration,
 }
@@ -45,7 +55,7 @@ impl StreamExecutor {
     /// Each stream is dropped if its caller accepts nothing of the response for `timeout`.
     #[must_use]
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { open: watch::Sender::new(0), closed: Arc::default(), timeout }
+        Self { open: watch::Sender::new(0), unread: Arc::default(), closed: Arc::default(), timeout }
     }
 
     /// Refuses further streams: each is dropped, which resets it. A caller can ignore hyper's GOAWAY, and hyper
@@ -83,7 +93,7 @@ where
             return;
         }
         let open_stream = OpenStream::count(self.open.clone());
-        let stream = StreamTimeout::new(stream, self.timeout);
+        let stream = StreamTimeout::new(stream, self.timeout, Arc::clone(&self.unread));
         tokio::spawn(async move {
             if stream.await == End::NotRead {
                 tracing::debug!("a stream was reset: the caller did not read the response");
@@ -142,12 +152,35 @@ struct StreamTimeout<F> {
     stream: Pin<Box<F>>,
     progress: BodyProgress,
     timeout: Duration,
-    waiting: Option<(u64, Pin<Box<Sleep>>)>,
+    /// The unread responses of the connection.
+    unread: Arc<AtomicUsize>,
+    waiting: Option<Waiting>,
+}
+
+/// A chunk that waits for the caller. While it exists, its response counts as unread.
+struct Waiting {
+    number: u64,
+    sleep: Pin<Box<Sleep>>,
+    parts: u32,
+    unread: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    fn new(number: u64, part: Duration, unread: &Arc<AtomicUsize>) -> Self {
+        unread.fetch_add(1, Ordering::Relaxed);
+        Self { number, sleep: Box::pin(tokio::time::sleep(part)), parts: 0, unread: Arc::clone(unread) }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.unread.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl<F> StreamTimeout<F> {
-    fn new(stream: F, timeout: Duration) -> Self {
-        Self { stream: Box::pin(stream), progress: BodyProgress::default(), timeout, waiting: None }
+    fn new(stream: F, timeout: Duration, unread: Arc<AtomicUsize>) -> Self {
+        Self { stream: Box::pin(stream), progress: BodyProgress::default(), timeout, unread, waiting: None }
     }
 }
 
@@ -163,11 +196,19 @@ impl<F: Future<Output = ()>> Future for StreamTimeout<F> {
             this.waiting = None;
             return Poll::Pending;
         };
-        let timeout = this.timeout;
-        let waiting = this.waiting.take().filter(|(before, _)| *before == number);
-        let (_, sleep) =
-            this.waiting.insert(waiting.unwrap_or_else(|| (number, Box::pin(tokio::time::sleep(timeout)))));
-        sleep.as_mut().poll(cx).map(|()| End::NotRead)
+        let part = this.timeout / PARTS;
+        let waiting = this.waiting.take().filter(|waiting| waiting.number == number);
+        let waiting = this.waiting.insert(waiting.unwrap_or_else(|| Waiting::new(number, part, &this.unread)));
+        loop {
+            ready!(waiting.sleep.as_mut().poll(cx));
+            waiting.parts += 1;
+            if waiting.parts == PARTS || this.unread.load(Ordering::Relaxed) > MAX_UNREAD {
+                // No longer unread, so that no more responses are reset than necessary.
+                this.waiting = None;
+                return Poll::Ready(End::NotRead);
+            }
+            waiting.sleep.as_mut().reset(tokio::time::Instant::now() + part);
+        }
     }
 }
 
@@ -252,6 +293,7 @@ mod tests {
                 never.notified().await;
             },
             TIMEOUT,
+            Arc::default(),
         );
         let begun = tokio::time::Instant::now();
         assert_eq!(stream.await, End::NotRead);
@@ -273,6 +315,7 @@ mod tests {
                 }
             },
             TIMEOUT,
+            Arc::default(),
         );
         assert_eq!(stream.await, End::Done);
     }
@@ -294,6 +337,7 @@ mod tests {
                 assert_eq!(read, response);
             },
             TIMEOUT,
+            Arc::default(),
         );
         assert_eq!(stream.await, End::Done);
     }
