@@ -29,7 +29,7 @@ use crate::gateway::server::connections::Connection;
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::hangup::Hangup;
 use crate::gateway::server::in_service;
-use crate::gateway::server::socket::Stream;
+use crate::gateway::server::stream::Stream;
 use crate::gateway::server::streams::{StreamExecutor, TrackedBody};
 use crate::gateway::server::tls::{self, ServerTls};
 use crate::gateway::server::write_timeout::WriteTimeout;

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::io::{Interest, Ready};
 
-use crate::gateway::server::socket::Stream;
+use crate::gateway::server::stream::Stream;
 
 /// Watches the socket of one connection. Clones watch the same socket.
 #[derive(Clone, Debug)]
