@@ -20,8 +20,11 @@
 //!
 //! If no newer key is available, or the provider refuses again, the gateway relays the reply. If no newer
 //! credential can be obtained, it refuses the request: the provider's 401 concerns a credential that the caller
-//! does not know. The gateway never sends again after a timeout, a 5xx or a broken connection, because the provider may have processed
-//! the request.
+//! does not know. The gateway never sends again after a timeout, a 5xx or a broken connection, because the
+//! provider may have processed the request.
+//!
+//! 400 is also the everyday answer to a wrong request. A reply that shows that the provider read the message is
+//! therefore relayed at once: see [`ordinary_refusal`](crate::gateway::response::ordinary_refusal).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,10 +100,8 @@ impl Exchange {
                     return Err(refusal);
                 }
                 Retry::Relay(hint) => {
-                    let idle = attempt.route.upstream.idle();
-                    let is_egress = attempt.route.is_egress;
                     let permits = (permit.into_response(), caller_permit);
-                    let response = relay(reply, hint, idle, is_egress, attempt.record, permits)?;
+                    let response = relay(reply, hint, &attempt.route, attempt.record, permits)?;
                     return Ok(response.map(Either::Left));
                 }
             }

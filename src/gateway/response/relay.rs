@@ -22,6 +22,7 @@ use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
 use crate::gateway::response::proxy_status;
 use crate::gateway::response::refusal::{self, Code, PROXY_STATUS, PSEUDONYM, Refusal};
 use crate::gateway::response::reply_body::ReplyBody;
+use crate::gateway::route::Route;
 
 /// How many bytes of a reply that is not relayed are read, so that its connection can be reused.
 const MAX_DROPPED: usize = 64 * 1024;
@@ -41,11 +42,11 @@ const MAX_DROP_TIME: Duration = Duration::from_millis(250);
 pub(crate) fn relay(
     reply: Response<ReplyBody>,
     hint: Option<KeyHint>,
-    idle: Duration,
-    is_egress: bool,
+    route: &Route,
     record: RecordHandle,
     permits: (ResponsePermit, Option<CallerPermit>),
 ) -> Result<Response<Relayed>, Refusal> {
+    let (idle, is_egress) = (route.upstream.idle(), route.is_egress);
     if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::UpstreamUpgrade);
     }
