@@ -231,7 +231,8 @@ fn callers(config: &gateway::Config, clock: Clock) -> Result<Callers, BuildError
     Ok(Callers::new(callers, token_key, clock)?)
 }
 
-fn route(
+/// The route of one configured upstream.
+pub(crate) fn route(
     config: &Upstream,
     connector: &Connector,
     quota: Quota,

@@ -8,6 +8,9 @@
 //! the code under test is private. A test below replays the seed corpus of each target, so that every run of
 //! `cargo test` covers the known edge cases.
 
+mod connection;
+mod oracle;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
@@ -28,6 +31,8 @@ use crate::jose::{
 use crate::keys::freshness::stated_lifetime;
 use crate::keys::set::{KeySet, MAX_ENTRIES};
 use crate::keys::{Config, Source};
+
+pub use connection::connection;
 
 /// A compact JWE: an accepted message is sent byte for byte, and each of its parts has one reading.
 pub fn compact_jwe(data: &[u8]) {
@@ -310,7 +315,7 @@ mod tests {
 
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 9] = [
+    const TARGETS: [Target; 10] = [
         ("compact_jwe", compact_jwe),
         ("jwk", jwk),
         ("json_check", json_check),
@@ -320,6 +325,7 @@ mod tests {
         ("cache_control", cache_control),
         ("traceparent", traceparent),
         ("token_response", token_response),
+        ("connection", connection),
     ];
 
     fn names_in(folder: &str) -> BTreeSet<String> {
