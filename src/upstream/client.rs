@@ -10,21 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::HttpsConnectorBuilder;
+use http::uri::Scheme;
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::client::VerifierBuilderError;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, ServiceExt};
+use tower::{BoxError, ServiceExt, service_fn};
 
 use super::body::Outgoing;
 use super::connection::ProviderStream;
 use super::identity::ClientCertResolver;
 use super::proxy::with_port;
+use super::turn::Turns;
 use super::{BadIdentity, Config, Proxy};
 use crate::clock::{Clock, Jitter};
 use crate::pem::{self, BadPem};
@@ -43,6 +46,9 @@ pub(super) type DataClient = Client<ProviderConnect, Outgoing>;
 
 /// Connects by TCP, with TLS for https, within a deadline. Boxed, because the type is long and
 /// connecting is rare.
+type HttpsConnect = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+
+/// The same for the pool of the client, in turns.
 type ProviderConnect = BoxCloneSyncService<Uri, ProviderStream, BoxError>;
 
 /// How the provider is reached and verified: the trusted roots (the system's and those of `ca_file`),
@@ -159,8 +165,6 @@ impl Connector {
         let tcp = tcp_connector(connect);
         let https =
             HttpsConnectorBuilder::new().with_tls_config(self.config.clone()).https_or_http().enable_all_versions();
-        let jitter = Jitter::random();
-        let with_age = move |io| ProviderStream::new(io, jitter.between(max_age, MIN_AGE_FRACTION, 1.0));
         let connector = match self.proxy.as_ref().and_then(|proxy| proxy.route_to(target)) {
             Some((proxy, authorization)) => {
                 let tunnel = Tunnel::new(proxy, tcp);
@@ -169,10 +173,19 @@ impl Connector {
                     None => tunnel,
                 };
                 let tunnel = tunnel.map_request(with_port as fn(Uri) -> Uri);
-                ProviderConnect::new(Timeout::new(https.wrap_connector(tunnel), connect).map_response(with_age))
+                HttpsConnect::new(Timeout::new(https.wrap_connector(tunnel), connect))
             }
-            None => ProviderConnect::new(Timeout::new(https.wrap_connector(tcp), connect).map_response(with_age)),
+            None => HttpsConnect::new(Timeout::new(https.wrap_connector(tcp), connect)),
         };
+        let (turns, jitter) = (Turns::new(target.scheme() == Some(&Scheme::HTTPS)), Jitter::random());
+        let connector = ProviderConnect::new(service_fn(move |target| {
+            let (connector, turns) = (connector.clone(), turns.clone());
+            let max_age = jitter.between(max_age, MIN_AGE_FRACTION, 1.0);
+            async move {
+                let connecting = connector.oneshot(target);
+                turns.connect(async move { Ok(ProviderStream::new(connecting.await?, max_age)) }).await
+            }
+        }));
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())

@@ -24,6 +24,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::turn::Turn;
+
 /// How long before the provider closes an idle connection the gateway stops to use it. It covers the way of the
 /// request to the provider, and a provider that counts from the moment it wrote the response.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) struct ProviderStream {
     io: MaybeHttpsStream<TokioIo<TcpStream>>,
     age: Age,
+    /// Until the first bytes of the provider.
+    turn: Option<Turn>,
 }
 
 /// Until when a connection may be used, and how many replies it has brought. All clones belong to the same
@@ -46,7 +50,11 @@ struct Age {
 
 impl ProviderStream {
     pub(super) fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>, max_age: Duration) -> Self {
-        Self { io, age: Age { end: Instant::now() + max_age, replies: Arc::default() } }
+        Self { io, age: Age { end: Instant::now() + max_age, replies: Arc::default() }, turn: None }
+    }
+
+    pub(super) fn with_turn(self, turn: Option<Turn>) -> Self {
+        Self { turn, ..self }
     }
 }
 
@@ -107,7 +115,11 @@ fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
 
 impl Read for ProviderStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            self.turn = None;
+        }
+        read
     }
 }
 

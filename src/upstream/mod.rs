@@ -18,6 +18,7 @@ mod probe;
 mod proxy;
 mod resend;
 mod send;
+mod turn;
 
 pub(crate) use body::{InClear, Outgoing, SealTime};
 pub use client::Connector;

@@ -1,11 +1,13 @@
 //! Which failed attempts are repeated: only those that the provider cannot have processed.
 //!
-//! Three kinds of failures prove it.
+//! Four kinds of failures prove it.
 //!
 //! - **The provider refused the stream** (RFC 9113 sections 6.8 and 8.7): it reset the stream with
 //!   `REFUSED_STREAM`, or sent `GOAWAY` with a last stream id below the stream's. nginx does so after 1,000
 //!   requests on a connection. [`is_unprocessed`] says why the error cannot mean a stream that was processed.
 //! - **No byte of the body was sent.** The HTTP client never asked the body for a piece (see [`Taken`]).
+//! - **The pool had no connection for the request.** hyper-util fails a request that waits for a connection of
+//!   another request if that connection ends at once.
 //! - **The provider refused the connection.** An egress that restarts does so for a moment. The request waits
 //!   for the provider in steps of [`RECONNECT_PAUSE`], but at most until [`RESTART`] after the first refusal.
 //!   A provider that stays down therefore delays only the requests of its first seconds.
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 
 use super::body::Taken;
 use super::send::in_chain;
+use super::turn::ConnectFailed;
 
 /// How often a request that the provider refused to process is sent again. The second refusal can happen if
 /// the new connection ends at once, as in a rolling restart; a third one is no coincidence.
@@ -79,6 +82,13 @@ pub(super) fn is_unprocessed(error: &legacy::Error, method: &Method, taken: &Tak
         Some(refused) if refused.is_remote() && refused.is_go_away() => taken.get() || method.is_safe(),
         _ => false,
     }
+}
+
+/// Returns the pause before the pool is asked again, if it had no connection for the request: another request was about
+/// to connect, and either it has done so by now, or its connection has ended. Nothing was sent.
+pub(super) fn pool_pause(error: &legacy::Error) -> Option<Duration> {
+    const POOL_PAUSE: Duration = Duration::from_millis(10);
+    (error.is_connect() && in_chain::<ConnectFailed>(error).is_none()).then_some(POOL_PAUSE)
 }
 
 /// Remembers since when the provider has refused connections. All clones share it.

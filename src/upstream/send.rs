@@ -14,7 +14,7 @@ use tower::timeout::error::Elapsed;
 use super::body::{InClear, Outgoing, Repeat};
 use super::client::{Connector, DataClient};
 use super::connection::UsedConnection;
-use super::resend::{MAX_RESENDS, Refusals, is_unprocessed};
+use super::resend::{MAX_RESENDS, Refusals, is_unprocessed, pool_pause};
 use super::{Config, ConnectorError};
 use crate::error_chain;
 use crate::path_prefix::PathPrefix;
@@ -128,7 +128,7 @@ impl UpstreamClient {
                 resends += 1;
                 Duration::ZERO
             } else {
-                match self.refusals.pause(&error) {
+                match pool_pause(&error).or_else(|| self.refusals.pause(&error)) {
                     Some(pause) if Instant::now() + pause < deadline => pause,
                     _ => return Err(error),
                 }

@@ -62,6 +62,8 @@ pub(crate) struct Provider {
 struct State {
     scripts: Vec<Script>,
     latency: Duration,
+    /// Completed TLS handshakes, and those of them that a client used.
+    handshakes: AtomicUsize,
     connections: AtomicUsize,
     /// How often each body was processed.
     processed: Mutex<BTreeMap<Vec<u8>, u32>>,
@@ -82,6 +84,7 @@ impl Provider {
         let state = Arc::new(State {
             scripts: scripts.to_vec(),
             latency,
+            handshakes: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             processed: Mutex::default(),
         });
@@ -110,6 +113,10 @@ impl Provider {
         self.state.processed.lock().unwrap().clone()
     }
 
+    pub(crate) fn handshakes(&self) -> usize {
+        self.state.handshakes.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
@@ -123,6 +130,7 @@ impl Drop for Provider {
 
 async fn connection(tls: TlsAcceptor, stream: TcpStream, state: Arc<State>) {
     let Ok(stream) = tls.accept(stream).await else { return };
+    state.handshakes.fetch_add(1, Ordering::SeqCst);
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut preface = [0; 24];
     if reader.read_exact(&mut preface).await.is_err() {

@@ -95,7 +95,8 @@ async fn an_idle_connection_is_closed_after_pool_idle() {
     let mut provider = Http1Provider::start(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let gateway = provider.gateway(|config| config.upstreams[0].upstream.pool_idle = Duration::from_millis(100)).await;
     assert_eq!(status(&gateway).await, 200);
-    tokio::time::timeout(PATIENCE, provider.closed.wait_for(|closed| *closed == 1)).await.unwrap().unwrap();
+    let closed = provider.closed.wait_for(|closed| *closed == 1);
+    tokio::time::timeout(Duration::from_secs(10), closed).await.expect("closed by then").unwrap();
 }
 
 #[tokio::test]
@@ -191,6 +192,25 @@ async fn an_old_http2_connection_is_replaced_without_losing_its_requests() {
     assert_eq!(processed.len(), 300);
     assert!(processed.values().all(|&times| times == 1));
     assert!(provider.connections() > 2, "{}", provider.connections());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_arrive_together_share_one_http2_handshake() {
+    let provider = Provider::start(&[Script::Answer], Duration::from_millis(20)).await;
+    let gateway = Arc::new(http2_gateway(&provider, |_| {}).await);
+    let mut callers = JoinSet::new();
+    for id in 0..30 {
+        let gateway = Arc::clone(&gateway);
+        callers.spawn(async move {
+            assert_eq!(gateway.json("POST", LIST, id.to_string()).send().await.unwrap().status(), 200);
+        });
+    }
+    while let Some(done) = callers.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(provider.processed().len(), 30);
+    // On a slow machine a request does not wait for its turn for more than a second.
+    assert!(provider.handshakes() < 10, "{}", provider.handshakes());
 }
 
 #[tokio::test]
