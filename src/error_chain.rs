@@ -25,6 +25,7 @@ pub(crate) fn io_cause(kind: io::ErrorKind) -> String {
     match kind {
         io::ErrorKind::NotFound => "no such file".to_owned(),
         io::ErrorKind::IsADirectory => "it is a directory, not a file".to_owned(),
+        io::ErrorKind::FileTooLarge => "it is longer than 1 MiB".to_owned(),
         io::ErrorKind::NotADirectory => "a part of the path is not a directory".to_owned(),
         other => other.to_string(),
     }

@@ -20,6 +20,10 @@ use zeroize::Zeroizing;
 /// also on a network.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The limit for a file that is read whole: a secret, a key, certificates. Without it, a wrong path (`/dev/zero`, a log)
+/// would fill the memory, because a read cannot be cancelled.
+const MAX_BYTES: u64 = 1024 * 1024;
+
 /// One lock for each path. The paths come from the configuration, so there are few, and none is ever removed.
 static LOCKS: Mutex<BTreeMap<PathBuf, Arc<tokio::sync::Mutex<()>>>> = Mutex::new(BTreeMap::new());
 
@@ -47,12 +51,24 @@ pub(crate) async fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8
     tokio::time::timeout(TIMEOUT, content).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Reads the whole file at once. Blocks, for as long as the file system likes.
+/// The whole file, if it is not longer than [`MAX_BYTES`].
 ///
 /// # Errors
-/// If the file cannot be read.
-pub(crate) fn read_blocking(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    read_now(path, u64::MAX)
+/// The same as for [`read`], and [`io::ErrorKind::FileTooLarge`].
+pub(crate) async fn read_whole(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    read(path, MAX_BYTES + 1).await.and_then(check_length)
+}
+
+/// The same without a deadline: blocks until the file system returns.
+///
+/// # Errors
+/// If the file cannot be read, and [`io::ErrorKind::FileTooLarge`].
+pub(crate) fn read_whole_blocking(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_now(path, MAX_BYTES + 1).and_then(check_length)
+}
+
+fn check_length(content: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<Vec<u8>>> {
+    if content.len() as u64 > MAX_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(content) }
 }
 
 fn read_now(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -77,10 +93,22 @@ mod tests {
     async fn a_file_is_read_up_to_the_limit() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "content").unwrap();
-        assert_eq!(**read(file.path(), u64::MAX).await.unwrap(), *b"content");
+        assert_eq!(**read(file.path(), 100).await.unwrap(), *b"content");
         assert_eq!(**read(file.path(), 3).await.unwrap(), *b"con");
         assert_eq!(read(Path::new("/nowhere"), 3).await.unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(read(Path::new("/"), 3).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_read_whole_has_a_maximum_length() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let max = usize::try_from(MAX_BYTES).unwrap();
+        fs::write(file.path(), vec![b'x'; max]).unwrap();
+        assert_eq!(read_whole(file.path()).await.unwrap().len(), max);
+        fs::write(file.path(), vec![b'x'; max + 1]).unwrap();
+        for result in [read_whole(file.path()).await, read_whole_blocking(file.path())] {
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        }
     }
 
     #[tokio::test]

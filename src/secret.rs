@@ -56,7 +56,7 @@ impl SecretSource {
             Self::Value(secret) => return Ok(secret.clone()),
             Self::File(path) => path,
         };
-        parse(path, file_read::read_blocking(path))
+        parse(path, file_read::read_whole_blocking(path))
     }
 
     /// Reads a secret that must be one line, such as a client secret. A second line is more often a mistake of the
@@ -75,7 +75,7 @@ impl SecretSource {
     pub async fn read_async(&self) -> Result<Secret, UnreadableSecret> {
         match self {
             Self::Value(secret) => Ok(secret.clone()),
-            Self::File(path) => parse(path, file_read::read(path, u64::MAX).await),
+            Self::File(path) => parse(path, file_read::read_whole(path).await),
         }
     }
 

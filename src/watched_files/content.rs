@@ -47,7 +47,7 @@ impl FileContent {
     /// # Errors
     /// If it cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Self, UnreadableFile> {
-        Self::of(path, file_read::read_blocking(path))
+        Self::of(path, file_read::read_whole_blocking(path))
     }
 
     /// Reads the file within [`file_read::TIMEOUT`].
@@ -55,7 +55,7 @@ impl FileContent {
     /// # Errors
     /// If it cannot be read in that time.
     pub(super) async fn read_in_time(path: PathBuf) -> Result<Self, UnreadableFile> {
-        Self::of(&path, file_read::read(&path, u64::MAX).await)
+        Self::of(&path, file_read::read_whole(&path).await)
     }
 
     fn of(path: &Path, bytes: io::Result<Zeroizing<Vec<u8>>>) -> Result<Self, UnreadableFile> {
