@@ -51,9 +51,11 @@ where
 {
     let mut connections = Connections::default();
     loop {
-        connections.make_room().await;
         match listener.accept().await {
-            Ok((stream, _)) => connections.spawn(stream, respond.clone()),
+            Ok((stream, _)) => {
+                connections.close_excess().await;
+                connections.spawn(stream, respond.clone());
+            }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -81,8 +83,8 @@ const IDLE: u8 = 1;
 const ACTIVE: u8 = 2;
 
 impl Connections {
-    /// Returns when one more connection may be accepted. At the limit, this closes one.
-    async fn make_room(&mut self) {
+    /// Returns when there are fewer connections than the limit. At the limit, this closes one.
+    async fn close_excess(&mut self) {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|connection| !connection.task.is_finished());
         while self.tasks.len() >= MAX_CONNECTIONS {
