@@ -63,7 +63,7 @@ impl Queue {
     }
 
     /// Waits for lines, and moves all of them into `batch`, which must be empty. Returns how many lines were dropped
-    /// since the last call. The queue is empty now, so there is room for a line that reports them.
+    /// since the last call. The queue is empty now, so a line that reports them always fits.
     pub(super) fn take(&self, batch: &mut Vec<u8>) -> u64 {
         batch.shrink_to(KEPT_CAPACITY);
         let state = self.lock();

@@ -41,7 +41,7 @@ const FULL_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) fn start(queue: Arc<Queue>, output: &impl AsFd) -> io::Result<()> {
     let output = File::from(output.as_fd().try_clone_to_owned()?);
     let writer = move || {
-        let mut writer = Writer { output, pause: thread::sleep, queue: &queue };
+        let mut writer = Writer { output, pause: thread::sleep, queue: &queue, batch: Vec::new() };
         loop {
             writer.write_batch();
         }
@@ -53,12 +53,14 @@ struct Writer<'a, W, P> {
     output: W,
     pause: P,
     queue: &'a Queue,
+    /// The lines that are being written. Its memory is used again.
+    batch: Vec<u8>,
 }
 
 impl<W: Write, P: FnMut(Duration)> Writer<'_, W, P> {
     /// Waits for lines and writes them.
     fn write_batch(&mut self) {
-        let mut batch = Vec::new();
+        let mut batch = std::mem::take(&mut self.batch);
         let dropped = self.queue.take(&mut batch);
         if dropped > 0 {
             tracing::warn!(lines = dropped, "log lines were dropped, because the log was not read or not writable");
@@ -74,6 +76,8 @@ impl<W: Write, P: FnMut(Duration)> Writer<'_, W, P> {
             }
         }
         self.queue.written();
+        batch.clear();
+        self.batch = batch;
     }
 
     fn fail(&mut self) {
@@ -118,7 +122,7 @@ mod tests {
         ];
         let mut pauses = Vec::new();
         let output = Faulty { results, written: Vec::new() };
-        let mut writer = Writer { output, pause: |pause| pauses.push(pause), queue: &queue };
+        let mut writer = Writer { output, pause: |pause| pauses.push(pause), queue: &queue, batch: Vec::new() };
         queue.push(b"one\n");
         queue.push(b"two\n");
         writer.write_batch();
