@@ -228,7 +228,9 @@ fn read_deadlines(mut section: Section<'_>) -> Deadlines {
 fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Config {
     const HOSTS: Kind<Vec<String>> = Kind {
         parse: |raw| {
-            let names = (TEXTS.parse)(raw)?;
+            // A dot at the end says only that the name is complete. `Host` is compared without it.
+            let mut names = (TEXTS.parse)(raw)?;
+            names.iter_mut().for_each(|name| name.truncate(name.trim_end_matches('.').len()));
             match names.iter().find(|name| name.contains([':', '/'])) {
                 Some(name) => Err(format!("{name:?} is not a host name: leave out scheme, port and path")),
                 None => Ok(names),
