@@ -21,7 +21,8 @@
 //! If no newer key is available, or the provider refuses again, the gateway relays the reply. If no newer
 //! credential can be obtained, it refuses the request: the provider's 401 concerns a credential that the caller
 //! does not know. The gateway never sends again after a timeout, a 5xx or a broken connection, because the
-//! provider may have processed the request.
+//! provider may have processed the request. `upstream` repeats a request that the provider cannot have processed,
+//! such as one on a refused connection.
 //!
 //! 400 is also the everyday answer to a wrong request. A reply that shows that the provider read the message is
 //! therefore relayed at once: see [`ordinary_refusal`](crate::gateway::response::ordinary_refusal).
@@ -42,15 +43,16 @@ use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
 use crate::gateway::request::payload::Payload;
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::key_hint::KeyHint;
+use crate::gateway::response::next_gateway::NextGateway;
 use crate::gateway::response::ordinary_refusal::{MAX_EXAMINED, is_ordinary};
 use crate::gateway::response::refusal::Refusal;
-use crate::gateway::response::relay::{NextGateway, Relayed, drop_reply, relay};
+use crate::gateway::response::relay::{Relayed, drop_reply, relay};
 use crate::gateway::response::reply_body::ReplyBody;
 use crate::gateway::route::Route;
 use crate::keys::KeyStatus;
 
 /// How long a key check waits for the body of a reply. The body usually arrives together with the head.
-const MAX_EXAMINATION: Duration = Duration::from_millis(50);
+const MAX_EXAMINATION: Duration = Duration::from_millis(20);
 
 /// The body of a response: the provider's, streamed, or the gateway's own.
 pub(crate) type Reply = Either<Relayed, Full<Bytes>>;

@@ -2,6 +2,7 @@
 
 pub(crate) mod key_check;
 pub(crate) mod key_hint;
+pub(crate) mod next_gateway;
 pub(crate) mod ordinary_refusal;
 pub(crate) mod proxy_status;
 pub(crate) mod refusal;

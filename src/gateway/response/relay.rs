@@ -1,7 +1,8 @@
 //! Relays the provider's reply to the caller.
 //!
-//! The reply is streamed and never buffered (a key check reads at most 16 KiB ahead), so a slow caller slows the provider down. If the reply breaks or
-//! stops, the gateway breaks the caller's connection too. A clean end would make half a response look complete.
+//! The reply is streamed and never buffered, so a slow caller slows the provider down. A key check reads at most
+//! 16 KiB ahead. If the reply breaks or stops, the gateway breaks the caller's connection too. A clean end would make
+//! half a response look complete.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,7 +21,7 @@ use crate::gateway::capacity::ResponsePermit;
 use crate::gateway::request::headers::{self, TransferCoding};
 use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
 use crate::gateway::response::proxy_status;
-use crate::gateway::response::refusal::{self, Code, PROXY_STATUS, PSEUDONYM, Refusal};
+use crate::gateway::response::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
 use crate::gateway::response::reply_body::ReplyBody;
 use crate::gateway::route::Route;
 
@@ -82,33 +83,8 @@ pub(crate) async fn drop_reply(reply: Response<ReplyBody>) {
     let _ = tokio::time::timeout(MAX_DROP_TIME, body).await;
 }
 
-/// Where a 401 comes from if the upstream is another gateway of ours. The last member of `Proxy-Status` says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NextGateway {
-    /// It does not know this gateway.
-    Refused,
-    /// It relays the 401 of its provider, which concerns its own credential and not the one of this gateway.
-    Relayed,
-}
-
-impl NextGateway {
-    /// `None` if the reply is not a 401, or if the upstream is not a gateway of ours.
-    pub(crate) fn of<B>(reply: &Response<B>) -> Option<Self> {
-        if reply.status() != StatusCode::UNAUTHORIZED {
-            return None;
-        }
-        let line = reply.headers().get_all(PROXY_STATUS).iter().next_back()?;
-        let last = line.as_bytes().rsplit(|byte| *byte == b',').next()?.trim_ascii();
-        if last == refusal::proxy_status(Code::CallerUnknown.row()).as_bytes() {
-            Some(Self::Refused)
-        } else {
-            (last == received_status(StatusCode::UNAUTHORIZED).as_bytes()).then_some(Self::Relayed)
-        }
-    }
-}
-
 /// RFC 9209 section 2.1.4: the status was made by the provider and not by the gateway.
-fn received_status(status: StatusCode) -> HeaderValue {
+pub(crate) fn received_status(status: StatusCode) -> HeaderValue {
     HeaderValue::try_from(format!("{PSEUDONYM}; received-status={}", status.as_u16()))
         .unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM))
 }
@@ -167,35 +143,5 @@ impl Body for Relayed {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_member_of_proxy_status_tells_the_401_of_an_egress_from_that_of_a_provider() {
-        let refused = "jwe-gateway; error=http_request_denied; details=\"caller_unknown\"";
-        let relayed = "jwe-gateway; received-status=401";
-        for (lines, expected) in [
-            (&[relayed][..], Some(NextGateway::Relayed)),
-            (&[refused, relayed], Some(NextGateway::Relayed)),
-            (&["cdn; received-status=401, jwe-gateway; received-status=401"], Some(NextGateway::Relayed)),
-            (&[refused], Some(NextGateway::Refused)),
-            (&[relayed, refused], Some(NextGateway::Refused)),
-            (&["jwe-gateway; received-status=401, other"], None),
-            (&["jwe-gateway; received-status=400"], None),
-            (&[], None),
-        ] {
-            let mut reply = Response::new(());
-            *reply.status_mut() = StatusCode::UNAUTHORIZED;
-            for line in lines {
-                reply.headers_mut().append(PROXY_STATUS, HeaderValue::from_static(line));
-            }
-            assert_eq!(NextGateway::of(&reply), expected, "{lines:?}");
-            *reply.status_mut() = StatusCode::FORBIDDEN;
-            assert_eq!(NextGateway::of(&reply), None);
-        }
     }
 }
