@@ -3,7 +3,7 @@
 //! Without it, each part finds a change by itself within ten seconds (files) or at its next fetch (key sets, tokens).
 //! After a reload, an operator does not have to wait, and the log says at once whether the new files are good.
 //!
-//! Nothing is interrupted: what cannot be read again stays in use as it is.
+//! Nothing is interrupted. If a part cannot be read, its former value stays in use.
 
 use std::fmt::Display;
 
@@ -15,7 +15,7 @@ use crate::gateway::server::tls::ServerTls;
 use crate::upstream::Connector;
 use crate::watched_files::{Change, PollOutcome};
 
-/// What a reload leaves as it is.
+/// The settings that a reload does not read.
 const NEEDS_RESTART: &str = "the configuration file, flags and environment variables, ca_file, token_key_file";
 
 /// Reads secrets, certificates, caller keys and key sets again. Clones share the gateway.
@@ -92,7 +92,7 @@ fn log(mut outcomes: Vec<PollOutcome>) {
             unchanged,
             failed,
             needs_restart,
-            "secrets, certificates, caller keys and key sets were read again; for those that failed, the former ones stay in use"
+            "secrets, certificates, caller keys and key sets were read again; parts that failed keep their former values"
         );
     }
 }

@@ -9,8 +9,7 @@ use super::quantiles::Quantiles;
 use super::request_kind::RequestKind;
 
 /// The time after an event during which requests count as affected by it. An outage counts from its start
-/// until this long after its end. One second, because the gateway delays a refused request by at most a
-/// second.
+/// until this long after its end. One second is more than a key check takes (120 ms and one fetch).
 const EVENT_EFFECT: Duration = Duration::from_secs(1);
 
 /// The 99th percentile of ordinary 400s may be this much above that of the other requests. A gateway that

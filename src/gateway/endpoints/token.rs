@@ -9,8 +9,8 @@
 //! The hard case is a client without a key. The caller is known only after the body is read, so every client that can
 //! connect can begin a token request. Such a request holds no permit and no budget of an upstream until its caller is
 //! known. Its connection bounds it: [`MAX_BODY`] bytes for all token requests of a connection, and [`BODY_TIME`] for
-//! each. Rejected: a part of the permits for such requests. Clients that send slowly used it up, and no caller got a
-//! token.
+//! each. Rejected: a part of the permits for such requests. Clients that send slowly could use it up, and callers
+//! would then get no token.
 
 use std::borrow::Cow;
 use std::time::Duration;

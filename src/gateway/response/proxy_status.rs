@@ -7,8 +7,8 @@
 //! reply proves that an egress sent it, because a provider at the same address sees everything that an egress sees. So
 //! the configuration decides (`egress`).
 //!
-//! The list is not parsed completely (RFC 9651 section 4.2). It is split at commas outside of strings. A line that
-//! begins a member with anything but a name, or that does not end a string, is removed: readers would disagree about it.
+//! The list is not parsed completely (RFC 9651 section 4.2). It is split at commas outside of strings. A line is
+//! removed if one of its members has no name, or if a string in it does not end. Readers would disagree about such a line.
 
 use http::{HeaderMap, HeaderValue};
 

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 /// A reply body. Fails as hyper's body does.
 #[derive(Debug)]
 pub(crate) struct ReplyBody {
-    /// What was examined, an error included. It is delivered before the rest.
+    /// The examined frames, and the error if one ended the examination. They are delivered before the rest.
     examined: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
     rest: Incoming,
 }

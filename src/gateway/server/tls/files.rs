@@ -43,7 +43,7 @@ pub enum TlsError {
     /// The validity of the listener's certificate cannot be parsed.
     #[error("{}: the certificate's validity cannot be read: {cause}", path.display())]
     Validity { path: PathBuf, cause: x509_cert::der::Error },
-    /// The files were changed, but the certificate in use is better.
+    /// The new certificate is not valid now, and the one in use is.
     #[error("{}: the certificate {reason}, and the certificate in use is valid", path.display())]
     NotValidNow { path: PathBuf, reason: NotValidNow },
     /// The private key does not belong to the certificate, or its type is not supported.

@@ -1,7 +1,8 @@
 //! TLS on the listener: the gateway's certificate, and the certificates of callers.
 //!
 //! TLS 1.2 and 1.3 by rustls on AWS-LC. ALPN chooses HTTP/2 or HTTP/1.1. The gateway reloads the files when
-//! they change (see [`Reloaded`]). A valid certificate does not give way to one that has expired or is not yet valid.
+//! they change (see [`Reloaded`]). The gateway does not replace a valid
+//! certificate by one that has expired or is not yet valid.
 //!
 //! An open connection keeps the configuration that it began with. It ends when the caller's certificate
 //! expires. A reload starts with an empty session store, so a caller cannot resume a session across a change
