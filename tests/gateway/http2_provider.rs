@@ -138,7 +138,7 @@ async fn connection(tls: TlsAcceptor, stream: TcpStream, state: Arc<State>) {
     }
     // Connections of TLS alone, which lost the race for HTTP/2, do not count.
     let number = state.connections.fetch_add(1, Ordering::SeqCst);
-    let script = *state.scripts.get(number).or(state.scripts.last()).unwrap();
+    let script = *state.scripts.get(number).or_else(|| state.scripts.last()).unwrap();
     let (frames, mut outgoing) = mpsc::unbounded_channel::<Vec<u8>>();
     let writing = tokio::spawn(async move {
         while let Some(frame) = outgoing.recv().await {
