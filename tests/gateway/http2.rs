@@ -70,7 +70,7 @@ impl Caller {
 }
 
 /// A TLS connection to the gateway on which HTTP/2 can be spoken.
-async fn connect(authority: &Authority, gateway: &TestGateway) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(authority: &Authority, gateway: &TestGateway) -> TlsStream<TcpStream> {
     let config = authority.caller(&[&rustls::version::TLS13], &[b"h2"], None);
     let stream = TcpStream::connect(gateway.address).await.unwrap();
     let name = ServerName::from(gateway.address.ip());

@@ -34,5 +34,6 @@ mod reload;
 mod resend;
 mod rotation;
 mod silence;
+mod threat_model;
 mod upstream_faults;
 mod upstreams;
