@@ -232,8 +232,8 @@ impl ConnectionHandler {
 /// Serves one HTTP/1.1 connection without a listener. All limits in time are `deadline`.
 #[cfg(any(test, fuzzing))]
 pub(crate) async fn serve_alone(stream: tokio::net::UnixStream, stack: impl Stack, deadline: Duration) {
-    use crate::gateway::server::connections::{Connections, Limits};
-    let Some(open) = Connections::new(Limits { all: 1, per_network: 1 }).enter(None).await else { return };
+    use crate::gateway::server::connections::{ConnectionLimits, Connections};
+    let Some(open) = Connections::new(ConnectionLimits { all: 1, per_network: 1 }).enter(None).await else { return };
     let timeouts = Timeouts { head: deadline, write: deadline, half_close_grace: deadline };
     let handler = ConnectionHandler::new(timeouts, Drain::default());
     handler.serve(Stream::Unix(Arc::new(stream)), open, None, stack).await;

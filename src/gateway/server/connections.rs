@@ -57,18 +57,18 @@ impl fmt::Display for Network {
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     pub(super) all: usize,
     pub(super) per_network: usize,
 }
 
 /// The connections of a listener. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Connections(Arc<Shared>);
+pub(super) struct Connections(Arc<ListenerState>);
 
 #[derive(Debug)]
-struct Shared {
-    limits: Limits,
+struct ListenerState {
+    limits: ConnectionLimits,
     table: Mutex<Table>,
     /// A connection has become idle or has ended.
     changed: Notify,
@@ -81,7 +81,7 @@ struct Table {
     open: HashMap<u64, Entry>,
     /// The idle connections, those that have been idle for longest first.
     idle: BTreeMap<u64, u64>,
-    networks: HashMap<Network, Member>,
+    networks: HashMap<Network, NetworkState>,
     closing: usize,
     /// A new connection waits, and no open one is idle.
     is_waiting: bool,
@@ -91,7 +91,7 @@ struct Table {
 
 /// The connections of one network.
 #[derive(Debug, Default)]
-struct Member {
+struct NetworkState {
     open: usize,
     /// The log says that its limit is reached.
     is_reported: bool,
@@ -107,8 +107,8 @@ struct Entry {
 }
 
 impl Connections {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self(Arc::new(Shared { limits, table: Mutex::default(), changed: Notify::new() }))
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
+        Self(Arc::new(ListenerState { limits, table: Mutex::default(), changed: Notify::new() }))
     }
 
     /// Adds a connection. At the limit, closes an idle one first, or waits for one. None if the network has as many
@@ -129,10 +129,10 @@ impl Connections {
     }
 
     fn try_enter(&self, network: Option<Network>) -> Entrance {
-        let Limits { all, per_network } = self.0.limits;
+        let ConnectionLimits { all, per_network } = self.0.limits;
         let mut table = self.0.table();
         if let Some(network) = network
-            && table.networks.get(&network).is_some_and(|member| member.open >= per_network)
+            && table.networks.get(&network).is_some_and(|state| state.open >= per_network)
         {
             table.report_network_limit(network, per_network);
             if !table.close_longest_idle(|entry| entry.network == Some(network)) {
@@ -156,7 +156,7 @@ impl Connections {
             table.networks.entry(network).or_default().open += 1;
         }
         drop(table);
-        Entrance::Open(Connection { shared: Arc::clone(&self.0), id, close })
+        Entrance::Open(Connection { listener: Arc::clone(&self.0), id, close })
     }
 }
 
@@ -166,7 +166,7 @@ enum Entrance {
     Refused,
 }
 
-impl Shared {
+impl ListenerState {
     /// The table is whole even if the lock is poisoned: no panic can leave a change half done.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -195,10 +195,10 @@ impl Table {
     fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.open.remove(&id)?;
         if let Some(network) = entry.network
-            && let Some(member) = self.networks.get_mut(&network)
+            && let Some(state) = self.networks.get_mut(&network)
         {
-            member.open -= 1;
-            if member.open == 0 {
+            state.open -= 1;
+            if state.open == 0 {
                 self.networks.remove(&network);
             }
         }
@@ -206,8 +206,8 @@ impl Table {
     }
 
     fn report_network_limit(&mut self, network: Network, limit: usize) {
-        let member = self.networks.entry(network).or_default();
-        if !std::mem::replace(&mut member.is_reported, true) {
+        let state = self.networks.entry(network).or_default();
+        if !std::mem::replace(&mut state.is_reported, true) {
             let network = network.to_string();
             tracing::warn!(network, limit, "an address has as many connections as connections_per_address allows");
         }
@@ -226,7 +226,7 @@ impl Table {
 /// An open connection. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    shared: Arc<Shared>,
+    listener: Arc<ListenerState>,
     id: u64,
     close: CancellationToken,
 }
@@ -234,7 +234,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Begins a request. None if the connection is closing.
     pub(super) fn begin(connection: &Arc<Self>) -> Option<ExchangeGuard> {
-        let mut table = connection.shared.table();
+        let mut table = connection.listener.table();
         let entry = table.open.get_mut(&connection.id)?;
         entry.exchanges += 1;
         let position = entry.position;
@@ -249,19 +249,19 @@ impl Connection {
 
     /// Whether a new connection waits, and no open one is idle.
     pub(super) fn is_wanted(&self) -> bool {
-        self.shared.table().is_waiting
+        self.listener.table().is_waiting
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut table = self.shared.table();
+        let mut table = self.listener.table();
         match table.remove(self.id) {
             Some(entry) => drop(table.idle.remove(&entry.position)),
             None => table.closing -= 1,
         }
         drop(table);
-        self.shared.changed.notify_one();
+        self.listener.changed.notify_one();
     }
 }
 
@@ -271,8 +271,8 @@ pub(super) struct ExchangeGuard(Arc<Connection>);
 
 impl Drop for ExchangeGuard {
     fn drop(&mut self) {
-        let Connection { shared, id, .. } = &*self.0;
-        let mut table = shared.table();
+        let Connection { listener, id, .. } = &*self.0;
+        let mut table = listener.table();
         let position = table.number();
         // A connection with a request in service is never closing.
         let Some(entry) = table.open.get_mut(id) else { return };
@@ -281,7 +281,7 @@ impl Drop for ExchangeGuard {
             entry.position = position;
             table.idle.insert(position, *id);
             drop(table);
-            shared.changed.notify_one();
+            listener.changed.notify_one();
         }
     }
 }
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     fn connections(limit: usize) -> Connections {
-        Connections::new(Limits { all: limit, per_network: limit })
+        Connections::new(ConnectionLimits { all: limit, per_network: limit })
     }
 
     fn enter(connections: &Connections) -> Option<Arc<Connection>> {
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn an_address_at_its_limit_loses_its_own_idle_connection_or_is_refused() {
-        let connections = Connections::new(Limits { all: 10, per_network: 2 });
+        let connections = Connections::new(ConnectionLimits { all: 10, per_network: 2 });
         let enter = |address: &str| {
             let network = Network::of(address.parse().unwrap());
             connections.enter(network).now_or_never().unwrap().map(Arc::new)

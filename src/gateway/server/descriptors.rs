@@ -20,7 +20,7 @@ pub(crate) fn fit(config: &mut Config) {
     let needed = max_connections.saturating_add(in_flight.saturating_mul(RESPONSES)).saturating_add(RESERVE);
     if needed > limit {
         let configured = *max_connections;
-        (*max_connections, *in_flight) = divide(limit, *max_connections, *in_flight);
+        (*max_connections, *in_flight) = allocate(limit, *max_connections, *in_flight);
         let per_address = &mut config.listen.connections_per_address;
         // The same fraction as before.
         *per_address = (per_address.saturating_mul(*max_connections) / configured).max(1);
@@ -48,9 +48,9 @@ fn raise() -> Option<usize> {
     limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Divides `limit` between callers' connections and requests. Each request in flight and each response in progress
+/// Allocates `limit` to callers' connections and to requests. Each request in flight and each response in progress
 /// takes a connection to the provider. The provider's side gets at most half, unless callers need less.
-fn divide(limit: usize, max_connections: usize, in_flight: usize) -> (usize, usize) {
+fn allocate(limit: usize, max_connections: usize, in_flight: usize) -> (usize, usize) {
     let available = limit - RESERVE.min(limit / 2);
     let for_provider = (available / 2).max(available.saturating_sub(max_connections));
     let in_flight = in_flight.min(for_provider / RESPONSES).max(1);
@@ -63,12 +63,12 @@ mod tests {
 
     #[test]
     fn callers_leave_descriptors_for_the_providers_side() {
-        assert_eq!(divide(7000, 4096, 1024), (4096, 1024));
-        assert_eq!(divide(5000, 4096, 1024), (2760, 1024));
-        assert_eq!(divide(1024, 4096, 1024), (416, 208));
-        assert_eq!(divide(1024, 100, 1024), (100, 366));
-        assert_eq!(divide(1024, 4096, 10), (812, 10));
-        assert_eq!(divide(64, 4096, 1024), (16, 8));
-        assert_eq!(divide(0, 4096, 1024), (1, 1));
+        assert_eq!(allocate(7000, 4096, 1024), (4096, 1024));
+        assert_eq!(allocate(5000, 4096, 1024), (2760, 1024));
+        assert_eq!(allocate(1024, 4096, 1024), (416, 208));
+        assert_eq!(allocate(1024, 100, 1024), (100, 366));
+        assert_eq!(allocate(1024, 4096, 10), (812, 10));
+        assert_eq!(allocate(64, 4096, 1024), (16, 8));
+        assert_eq!(allocate(0, 4096, 1024), (1, 1));
     }
 }

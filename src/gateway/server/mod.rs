@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::gateway::server::accept_errors::AcceptErrors;
 use crate::gateway::server::connection::{ConnectionHandler, Timeouts};
-use crate::gateway::server::connections::{Connection, Connections, Limits, Network};
+use crate::gateway::server::connections::{Connection, ConnectionLimits, Connections, Network};
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::{Address, Socket};
 use crate::gateway::server::stream::Stream;
@@ -75,7 +75,7 @@ impl Listener {
         Ok(Self {
             socket,
             tls,
-            connections: Connections::new(Limits {
+            connections: Connections::new(ConnectionLimits {
                 all: config.max_connections,
                 per_network: config.connections_per_address,
             }),
