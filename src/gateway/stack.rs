@@ -235,7 +235,7 @@ where
 
 /// Asks the caller to close an HTTP/1 connection after this response. HTTP/2 has no such field (RFC 9113 section
 /// 8.2.2) and does not need it: streams end one by one, and GOAWAY says which requests were accepted.
-fn close_connection(headers: &mut HeaderMap, version: Version) {
+pub(crate) fn close_connection(headers: &mut HeaderMap, version: Version) {
     if version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -8,8 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -17,6 +16,7 @@ use tower::{Service, ServiceExt};
 
 use crate::gateway::server::connections::{Connection, ExchangeGuard};
 use crate::gateway::server::hangup::Hangup;
+use crate::gateway::stack::close_connection;
 
 /// Why a request was not served to its end. hyper then ends the connection, or the stream in HTTP/2.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -61,8 +61,8 @@ where
             let Ok(mut response) = response;
             // Another caller waits for a connection, and none is idle. This way no request can be lost. HTTP/2 has
             // no such field; there GOAWAY does the same.
-            if connection.is_wanted() && version < Version::HTTP_2 {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            if connection.is_wanted() {
+                close_connection(response.headers_mut(), version);
             }
             Ok(response.map(|body| InService { body, _exchange: exchange }))
         }
