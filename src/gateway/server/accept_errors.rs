@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The errors have ended if there is none for so long. Accepting may fail and succeed by turns while descriptors are
-/// scarce.
+/// The errors have ended if none occurs for this time. While descriptors are scarce, some accepts fail and some
+/// succeed.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// The accept errors of the current period.

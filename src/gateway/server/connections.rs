@@ -8,7 +8,7 @@
 //! begins first, and the connection is not idle; or the connection is chosen first, and the request is not processed.
 //! If no connection is idle, each caller is asked to close its connection after its current response.
 //!
-//! One address may have a part of the connections only, so that others can always connect. At its own limit, an
+//! One address may have only a part of the connections, so that other addresses can connect. At its own limit, an
 //! address loses its own longest idle connection, or is refused. Loopback and unix sockets have no such limit.
 //!
 //! A chosen connection may still send the end of its last response, and counts as closing in the meantime. New
@@ -111,8 +111,8 @@ impl Connections {
         Self(Arc::new(ListenerState { limits, table: Mutex::default(), changed: Notify::new() }))
     }
 
-    /// Adds a connection. At the limit, closes an idle one first, or waits for one. None if the network has as many
-    /// connections as it may have, and none of them is idle.
+    /// Adds a connection. At the limit, closes an idle one first, or waits for one. `None` if the network is at its
+    /// limit and none of its connections can be closed.
     pub(super) async fn enter(&self, network: Option<Network>) -> Option<Connection> {
         loop {
             match self.try_enter(network) {

@@ -9,8 +9,8 @@ use crate::gateway::Config;
 use crate::gateway::capacity::RESPONSES;
 use crate::gateway::server::connections::MAX_CLOSING;
 
-/// Descriptors for everything else: 64 connections of the admin listener, closing connections of callers, requests
-/// for keys and tokens, files that are read again, and the sockets of the process itself.
+/// Descriptors for everything else. The admin listener takes 64. Closing connections, fetches, files and the process's
+/// own sockets take the rest.
 const RESERVE: usize = 128 + MAX_CLOSING;
 
 /// Raises the soft limit to the hard one. Reduces `max_connections` and `in_flight` to what the limit allows.

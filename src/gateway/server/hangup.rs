@@ -1,9 +1,10 @@
 //! Notices a caller that hangs up while its request is in service (HTTP/1).
 //!
-//! hyper does not read from a connection while it serves a request. Otherwise it would take a FIN for the end of the
-//! caller, and a caller may shut down its sending side and still read the response (RFC 9112 section 9.6). But a
-//! caller that is gone would then keep its permits until the provider answers. The gateway therefore asks the kernel,
-//! which reports a FIN and a reset without a read:
+//! hyper does not read from a connection while it serves a request. If it did, it would take a FIN for the end of the
+//! caller. But a caller may close its sending side and still read the response (RFC 9112 section 9.6).
+//!
+//! A caller that is gone would then keep its permits until the provider answers. The gateway therefore asks the
+//! kernel, which reports a FIN and a reset without a read:
 //!
 //! - After a reset nobody reads the response. The connection ends at once, with its request.
 //! - After a FIN the caller may be gone or may wait for the response; TCP does not tell. The request goes on for

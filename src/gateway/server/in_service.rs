@@ -1,4 +1,4 @@
-//! What the connection does around each of its requests.
+//! Marks each request as in service, and ends it when its caller is gone.
 //!
 //! While a request is in service, its connection is not idle (see `connections.rs`), and the caller is watched (see
 //! `hangup.rs`). A request is in service until the end of its response.
@@ -21,7 +21,7 @@ use crate::gateway::stack::close_connection;
 /// Why a request was not served to its end. hyper then ends the connection, or the stream in HTTP/2.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum NotServed {
-    #[error("the connection is being closed in favour of another one")]
+    #[error("the connection is closed, because a new connection needs its permit")]
     Closing,
     #[error("the caller closed its side of the connection and did not wait for the response")]
     CallerGone,
