@@ -24,6 +24,7 @@ use crate::gateway::metrics::MetricsCollector;
 use crate::gateway::response::key_check::KeyCheckCounters;
 use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint, UnknownKids};
 use crate::gateway::server::ListenError;
+use crate::gateway::server::descriptors::limit_to_descriptors;
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::Address;
 use crate::gateway::server::tls;
@@ -103,11 +104,13 @@ impl App {
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
+    pub async fn build(mut config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
         let Dependencies { clock, jitter, observers } = dependencies;
         let drain = Drain::default();
         let (mut routes, mut connectors, mut background_tasks) = (Vec::new(), Vec::new(), JoinSet::new());
-        let overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
+        let mut overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
+        // First: all limits below follow from the reduced values.
+        limit_to_descriptors(&mut config.gateway, &mut overrides);
         let quotas = capacity::divide(&config.gateway.limits, &overrides);
         for (upstream, quota) in config.upstreams.iter().zip(quotas) {
             let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };

@@ -96,7 +96,8 @@ pub(crate) struct ResponsePermit {
 impl Capacity {
     #[must_use]
     pub(crate) fn of(quota: Quota) -> Self {
-        let permits = quota.in_flight.min(Semaphore::MAX_PERMITS);
+        // A quota that the limit of descriptors reduced may be zero. The upstream still gets one request at a time.
+        let permits = quota.in_flight.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             max_body: quota.max_body,
             budget: Budget::new(quota.buffered),

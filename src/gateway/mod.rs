@@ -41,7 +41,6 @@ pub(crate) use config::{Config, Deadlines, Limits, Listen};
 use exchange::Exchange;
 use request::admit::Admission;
 use route::{Route, Routes};
-use server::descriptors;
 use server::drain::Drain;
 use server::socket::Address;
 use server::tls::ServerTls;
@@ -66,14 +65,13 @@ impl Gateway {
     /// # Errors
     /// If the address cannot be bound, or the TLS files cannot be used.
     pub(crate) async fn bind(
-        mut config: Config,
+        config: Config,
         callers: Callers,
         routes: Vec<Route>,
         observers: Vec<Observer>,
         drain: Drain,
         clock: Clock,
     ) -> Result<Self, ListenError> {
-        descriptors::fit(&mut config);
         let listener = Listener::bind(&config.listen, &config.deadlines).await?;
         let admission = Admission::new(callers, Routes::new(routes), config.deadlines.body);
         let exchange = Exchange::new(admission, clock.clone());

@@ -6,34 +6,49 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::gateway::Config;
-use crate::gateway::capacity::RESPONSES;
+use crate::gateway::capacity::{QuotaOverrides, RESPONSES};
 use crate::gateway::server::connections::MAX_CLOSING;
 
 /// Descriptors for everything else. The admin listener takes 64. Closing connections, fetches, files and the process's
 /// own sockets take the rest.
 const RESERVE: usize = 128 + MAX_CLOSING;
 
-/// Raises the soft limit to the hard one. Reduces `max_connections` and `in_flight` to what the limit allows.
-pub(crate) fn fit(config: &mut Config) {
-    let Some(limit) = raise() else { return };
+/// Raises the soft limit of descriptors to the hard one. Reduces `max_connections` and `in_flight` to what it allows,
+/// and the `in_flight` of each upstream with them.
+pub(crate) fn limit_to_descriptors(config: &mut Config, upstreams: &mut [QuotaOverrides]) {
+    if let Some(limit) = raise() {
+        reduce(config, upstreams, limit);
+    }
+}
+
+fn reduce(config: &mut Config, upstreams: &mut [QuotaOverrides], limit: usize) {
     let (max_connections, in_flight) = (&mut config.listen.max_connections, &mut config.limits.in_flight);
     let needed = max_connections.saturating_add(in_flight.saturating_mul(RESPONSES)).saturating_add(RESERVE);
-    if needed > limit {
-        let configured = *max_connections;
-        (*max_connections, *in_flight) = allocate(limit, *max_connections, *in_flight);
-        let per_address = &mut config.listen.connections_per_address;
-        // The same fraction as before.
-        *per_address = (per_address.saturating_mul(*max_connections) / configured).max(1);
-        tracing::warn!(
-            limit,
-            needed,
-            configured,
-            max_connections,
-            in_flight,
-            "the limit of file descriptors allows fewer connections than max_connections and in_flight: raise it \
-             (LimitNOFILE), or lower them"
-        );
+    if needed <= limit {
+        return;
     }
+    let (configured_max_connections, configured_in_flight) = (*max_connections, *in_flight);
+    (*max_connections, *in_flight) = allocate(limit, *max_connections, *in_flight);
+    let per_address = &mut config.listen.connections_per_address;
+    *per_address = scale(*per_address, configured_max_connections, *max_connections);
+    for quota in upstreams.iter_mut().filter_map(|upstream| upstream.in_flight.as_mut()) {
+        *quota = scale(*quota, configured_in_flight, *in_flight);
+    }
+    tracing::warn!(
+        limit,
+        needed,
+        configured_max_connections,
+        configured_in_flight,
+        max_connections,
+        in_flight,
+        "the limit of file descriptors allows fewer connections than max_connections and in_flight: raise it \
+         (LimitNOFILE), or lower them"
+    );
+}
+
+/// The same fraction of `reduced` as `value` is of `configured`.
+fn scale(value: usize, configured: usize, reduced: usize) -> usize {
+    (value.saturating_mul(reduced) / configured.max(1)).max(1)
 }
 
 /// The limit of the process after it was raised. None if there is no limit.
@@ -60,6 +75,7 @@ fn allocate(limit: usize, max_connections: usize, in_flight: usize) -> (usize, u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::capacity::divide;
 
     #[test]
     fn callers_leave_descriptors_for_the_providers_side() {
@@ -70,5 +86,29 @@ mod tests {
         assert_eq!(allocate(1024, 4096, 10), (812, 10));
         assert_eq!(allocate(64, 4096, 1024), (16, 8));
         assert_eq!(allocate(0, 4096, 1024), (1, 1));
+    }
+
+    #[test]
+    fn the_upstreams_together_get_no_more_than_the_reduced_in_flight() {
+        let mut config = Config::default();
+        config.listen.connections_per_address = 1024;
+        let own = |in_flight| QuotaOverrides { in_flight, ..QuotaOverrides::default() };
+        let mut upstreams = [own(Some(512)), own(None), own(None)];
+        reduce(&mut config, &mut upstreams, 1024);
+        assert_eq!((config.listen.max_connections, config.listen.connections_per_address), (416, 104));
+        let quotas = divide(&config.limits, &upstreams).into_iter().map(|quota| quota.in_flight);
+        assert_eq!(quotas.collect::<Vec<_>>(), [104, 52, 52]);
+    }
+
+    #[test]
+    fn limits_are_kept_if_the_descriptors_suffice_and_zero_causes_no_panic() {
+        let mut config = Config::default();
+        let mut upstreams = [QuotaOverrides { in_flight: Some(1024), ..QuotaOverrides::default() }];
+        reduce(&mut config, &mut upstreams, 6336);
+        assert_eq!((config.listen.max_connections, config.limits.in_flight), (4096, 1024));
+        assert_eq!(upstreams[0].in_flight, Some(1024));
+        (config.listen.max_connections, config.limits.in_flight) = (0, 0);
+        reduce(&mut config, &mut upstreams, 64);
+        assert_eq!((config.listen.max_connections, config.limits.in_flight), (1, 1));
     }
 }
