@@ -112,6 +112,7 @@ impl App {
         // First: all limits below follow from the reduced values.
         limit_to_descriptors(&mut config.gateway, &mut overrides);
         let quotas = capacity::divide(&config.gateway.limits, &overrides);
+        let concurrent = capacity::default_concurrent(&quotas);
         for (upstream, quota) in config.upstreams.iter().zip(quotas) {
             let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
             let connector = Connector::of(&upstream.upstream).map_err(fault)?;
@@ -119,7 +120,7 @@ impl App {
             background_tasks.spawn(connector.clone().run_refresh(clock.clone()));
             connectors.push(connector);
         }
-        let callers = callers(&config.gateway, clock.clone())?;
+        let callers = callers(&config.gateway, concurrent, clock.clone())?;
         let checks = checks(&routes, &drain);
         let listen = config.gateway.listen.address.clone();
         let admin_address = config.admin.address;
@@ -220,16 +221,14 @@ pub enum Shutdown {
     Immediate,
 }
 
-fn callers(config: &gateway::Config, clock: Clock) -> Result<Callers, BuildError> {
+fn callers(config: &gateway::Config, concurrent: Option<usize>, clock: Clock) -> Result<Callers, BuildError> {
     let token_key = match &config.token_key {
         Some(source) => TokenKey::shared(&source.read()?)?,
         None => TokenKey::random()?,
     };
-    // A caller whose responses are not read must leave connections to the provider for the others.
-    let limit = config.limits.in_flight.saturating_add(config.limits.in_flight / 2);
     let mut callers = config.callers.clone();
     for caller in &mut callers {
-        caller.concurrent.get_or_insert(limit);
+        caller.concurrent = caller.concurrent.or(concurrent);
     }
     Ok(Callers::new(callers, token_key, clock)?)
 }

@@ -58,6 +58,15 @@ fn even_share(total: usize, overrides: impl Iterator<Item = Option<usize>>) -> u
 /// longer than the wait for them, so only callers that do not read come near the limit.
 pub(crate) const RESPONSES: usize = 2;
 
+/// The default limit of concurrent requests per caller: three quarters of the responses of the smallest upstream. A
+/// caller whose responses are not read leaves the rest to the other callers, at each upstream.
+#[must_use]
+pub(crate) fn default_concurrent(quotas: &[Quota]) -> Option<usize> {
+    let smallest = quotas.iter().map(|quota| quota.in_flight).min()?;
+    let responses = smallest.max(1).saturating_mul(RESPONSES);
+    Some(responses - responses.div_ceil(4))
+}
+
 /// The unused part of a [`Quota`]. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Capacity {
@@ -137,6 +146,18 @@ mod tests {
         let own = Quota { max_body: 5, buffered: 200, in_flight: 10 };
         assert_eq!(divide(&LIMITS, &[none, overrides, none]), [rest, own, rest]);
         assert_eq!(divide(&LIMITS, &[none])[0].in_flight, 90, "a single upstream gets everything");
+    }
+
+    #[test]
+    fn by_default_one_caller_cannot_hold_all_responses_of_an_upstream() {
+        let quota = |in_flight| Quota { max_body: 1, buffered: 1, in_flight };
+        assert_eq!(default_concurrent(&[quota(1024)]), Some(1536));
+        assert_eq!(default_concurrent(&[quota(512), quota(512)]), Some(768));
+        for in_flight in 1..10 {
+            let concurrent = default_concurrent(&[quota(in_flight), quota(100)]).unwrap();
+            assert!((1..in_flight * RESPONSES).contains(&concurrent), "{in_flight}: {concurrent}");
+        }
+        assert_eq!(default_concurrent(&[]), None);
     }
 
     #[test]
