@@ -19,10 +19,12 @@ use crate::gateway::server::hangup::Hangup;
 use crate::gateway::stack::close_connection;
 
 /// Why a request was not served to its end. hyper then ends the connection, or the stream in HTTP/2.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum NotServed {
+    /// In HTTP/2, hyper resets the stream with the reason of the source. `REFUSED_STREAM` tells the caller that the
+    /// request was not processed and can be sent again (RFC 9113 section 8.7).
     #[error("the connection is closed, because a new connection needs its permit")]
-    Closing,
+    Closing(#[source] h2::Error),
     #[error("the caller closed its side of the connection and did not wait for the response")]
     CallerGone,
 }
@@ -45,7 +47,8 @@ where
     service_fn(move |request: Request<Incoming>| {
         let (stack, connection, hangup) = (stack.clone(), Arc::clone(&connection), hangup.clone());
         async move {
-            let exchange = Connection::begin(&connection).ok_or(NotServed::Closing)?;
+            let exchange =
+                Connection::begin(&connection).ok_or_else(|| NotServed::Closing(h2::Reason::REFUSED_STREAM.into()))?;
             let version = request.version();
             let gone = async {
                 match &hangup {
@@ -90,5 +93,38 @@ impl<B: Body + Unpin> Body for InService<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use bytes::Bytes;
+    use http_body_util::{Empty, Full};
+    use hyper::{client, server};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    use super::*;
+    use crate::gateway::server::connections::{ConnectionLimits, Connections};
+
+    #[tokio::test]
+    async fn an_http2_request_on_a_closing_connection_is_refused_as_not_processed() {
+        let connections = Connections::new(ConnectionLimits { all: 1, per_network: 1 });
+        let closing = Arc::new(connections.enter(None).await.unwrap());
+        let _new = connections.enter(None).await.unwrap();
+        let stack = tower::service_fn(|_| async { Ok(Response::new(Full::<Bytes>::default())) });
+        let (caller, gateway) = tokio::io::duplex(64 * 1024);
+        let serving = server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(gateway), service(stack, closing, None));
+        tokio::spawn(serving);
+        let caller = client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(caller));
+        let (mut requests, connection) = caller.await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("http://gateway/").body(Empty::<Bytes>::new()).unwrap();
+        let error = requests.send_request(request).await.unwrap_err();
+        let reset = error.source().and_then(|source| source.downcast_ref::<h2::Error>()).unwrap();
+        assert!(reset.is_reset() && reset.is_remote(), "{reset}");
+        assert_eq!(reset.reason(), Some(h2::Reason::REFUSED_STREAM));
     }
 }
