@@ -302,3 +302,35 @@ async fn one_connection_with_a_hundred_unread_responses_keeps_a_third_of_them() 
     assert_eq!(caller.status_of(caller.request("/")).await, 200, "the connection still works");
     assert_eq!(*provider.disconnected.borrow(), 68, "the other responses have the whole time");
 }
+
+#[tokio::test]
+async fn at_the_limit_of_connections_a_response_brings_goaway_and_other_requests_continue() {
+    let (authority, provider) = (Authority::new(), Provider::start().await);
+    let gateway = TestGateway::spawn_with(|config| {
+        authority.serve(config);
+        config.upstreams[0].upstream.url = provider.url.clone();
+        config.gateway.listen.max_connections = 1;
+    })
+    .await;
+    let caller = Caller::connect(&authority, &gateway).await;
+    let mut endless = caller.send(caller.request("/endless")).await.unwrap();
+    let first = async {
+        eventually("the gateway sends GOAWAY", async || {
+            // An error means that the GOAWAY has arrived.
+            let _ = caller.send(caller.request("/")).await;
+            caller.requests.is_closed()
+        })
+        .await;
+        let mut received = 0;
+        while received < 256 * 1024 {
+            received += endless.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        }
+        drop(endless);
+    };
+    let second = async {
+        let second = Caller::connect(&authority, &gateway).await;
+        second.status_of(second.request("/")).await
+    };
+    let ((), status) = tokio::join!(first, second);
+    assert_eq!(status, 200, "the second caller gets the connection of the first one");
+}

@@ -158,17 +158,17 @@ impl ConnectionHandler {
         let connection = self.http1.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let served = async {
-            let at_most = tokio::select! {
+            tokio::select! {
                 // The result is not logged: each request has its access record.
                 _ = connection.as_mut() => return,
-                () = self.drain.closed() => None,
-                () = passed(expiry) => None,
-                () = open.closing() => Some(LAST_BYTES),
-            };
+                () = self.drain.closed() => {}
+                () = passed(expiry) => {}
+                () = open.closing() => {}
+            }
             GracefulConnection::graceful_shutdown(connection.as_mut());
             tokio::select! {
                 _ = connection => {}
-                () = elapsed(at_most) => {}
+                () = closed_for_another(&open) => {}
             }
         };
         tokio::select! {
@@ -198,12 +198,13 @@ impl ConnectionHandler {
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let last_round_trips = GOAWAY.min(self.timeouts.head / 2);
-        let (at_most, was_idle) = tokio::select! {
+        let was_idle = tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.drain.closed() => (None, false),
-            () = passed(expiry) => (None, false),
-            () = open.closing() => (Some(LAST_BYTES), false),
-            () = streams.idle(self.timeouts.head - last_round_trips) => (None, true),
+            () = self.drain.closed() => false,
+            () = passed(expiry) => false,
+            () = open.closing() => false,
+            () = open.asked_to_close() => false,
+            () = streams.idle(self.timeouts.head - last_round_trips) => true,
         };
         GracefulConnection::graceful_shutdown(connection.as_mut());
         let unanswered = async {
@@ -224,7 +225,7 @@ impl ConnectionHandler {
             _ = connection.as_mut() => {}
             // The caller does not close the connection in answer to the GOAWAY, or never spoke HTTP/2.
             () = unanswered => {}
-            () = elapsed(at_most) => {}
+            () = closed_for_another(&open) => {}
         }
     }
 }
@@ -239,18 +240,19 @@ pub(crate) async fn serve_alone(stream: tokio::net::UnixStream, stack: impl Stac
     handler.serve(Stream::Unix(Arc::new(stream)), open, None, stack).await;
 }
 
-/// Returns after `time`, or never if there is none.
-async fn elapsed(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
-        None => std::future::pending().await,
-    }
+/// Returns once the connection is to be closed for another one, and has had the time to send its last bytes.
+async fn closed_for_another(open: &Connection) {
+    open.closing().await;
+    tokio::time::sleep(LAST_BYTES).await;
 }
 
 /// Returns at `moment`, or never if there is none. A connection must not outlive the certificate that
 /// authenticated it. A caller with a renewed certificate connects again.
 async fn passed(moment: Option<SystemTime>) {
-    elapsed(moment.map(|moment| moment.duration_since(SystemTime::now()).unwrap_or_default())).await;
+    match moment {
+        Some(moment) => tokio::time::sleep(moment.duration_since(SystemTime::now()).unwrap_or_default()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Tells a browser or curl what to do. A bare TLS error would not.

@@ -6,7 +6,8 @@
 //!
 //! The hard case is a request that arrives while its connection is chosen. One lock decides: either the request
 //! begins first, and the connection is not idle; or the connection is chosen first, and the request is not processed.
-//! If no connection is idle, each caller is asked to close its connection after its current response.
+//! If no connection is idle, the next response on each connection asks its caller to close it: by `Connection: close`,
+//! or by GOAWAY in HTTP/2. A connection without a response in this time is not asked.
 //!
 //! One address may have only a part of the connections, so that other addresses can connect. At its own limit, an
 //! address loses its own longest idle connection, or is refused. Loopback and unix sockets have no such limit.
@@ -156,7 +157,7 @@ impl Connections {
             table.networks.entry(network).or_default().open += 1;
         }
         drop(table);
-        Entrance::Open(Connection { listener: Arc::clone(&self.0), id, close })
+        Entrance::Open(Connection { listener: Arc::clone(&self.0), id, close, ask_to_close: Notify::new() })
     }
 }
 
@@ -229,6 +230,7 @@ pub(super) struct Connection {
     listener: Arc<ListenerState>,
     id: u64,
     close: CancellationToken,
+    ask_to_close: Notify,
 }
 
 impl Connection {
@@ -250,6 +252,15 @@ impl Connection {
     /// Whether a new connection waits, and no open one is idle.
     pub(super) fn is_wanted(&self) -> bool {
         self.listener.table().is_waiting
+    }
+
+    pub(super) fn ask_to_close(&self) {
+        self.ask_to_close.notify_one();
+    }
+
+    /// Returns once the caller is to be asked to close the connection.
+    pub(super) async fn asked_to_close(&self) {
+        self.ask_to_close.notified().await;
     }
 }
 

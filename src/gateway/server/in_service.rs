@@ -63,9 +63,10 @@ where
             };
             let Ok(mut response) = response;
             // Another caller waits for a connection, and none is idle. This way no request can be lost. HTTP/2 has
-            // no such field; there GOAWAY does the same.
+            // no such field, and its connection sends GOAWAY.
             if connection.is_wanted() {
                 close_connection(response.headers_mut(), version);
+                connection.ask_to_close();
             }
             Ok(response.map(|body| InService { body, _exchange: exchange }))
         }
