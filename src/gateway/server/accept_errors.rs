@@ -1,15 +1,27 @@
-//! Reports that connections cannot be accepted: once when that begins, and once when it ends.
+//! Classifies accept errors, and reports that connections cannot be accepted: once when that begins, and once when it
+//! ends.
 //!
 //! The gateway retries many times a second, and one log line for each would fill the disk and hide its cause.
 
 use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 /// The errors have ended if none occurs for this time. While descriptors are scarce, some accepts fail and some
 /// succeed.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// Whether only one caller is concerned: it closed its connection before the gateway accepted it.
+pub(super) fn concerns_one_caller(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+/// Whether a connection that is closed frees what was missing: a descriptor, or memory of the kernel.
+pub(super) fn lacks_resources(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
 
 /// The accept errors of the current period.
 #[derive(Debug, Default)]
@@ -26,7 +38,7 @@ impl AcceptErrors {
     pub(super) fn report(&mut self, error: &io::Error) {
         let now = Instant::now();
         if self.0.is_none() {
-            tracing::warn!(%error, "connections cannot be accepted; idle ones are closed");
+            tracing::warn!(%error, "connections cannot be accepted");
         }
         let period = self.0.get_or_insert(Period { failures: 0, begun: now, last: now });
         period.failures += 1;
@@ -45,6 +57,28 @@ impl AcceptErrors {
         if let Some(Period { failures, begun, last }) = self.0.take() {
             let seconds = (last - begun).as_secs_f64();
             tracing::info!(failures, seconds, "connections are accepted again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lack_of_descriptors_or_memory_is_a_reason_to_close_another_connection() {
+        for (errno, one_caller, resources) in [
+            (Errno::MFILE, false, true),
+            (Errno::NFILE, false, true),
+            (Errno::NOBUFS, false, true),
+            (Errno::NOMEM, false, true),
+            (Errno::CONNABORTED, true, false),
+            (Errno::CONNRESET, true, false),
+            (Errno::PROTO, false, false),
+            (Errno::PERM, false, false),
+        ] {
+            let error = io::Error::from(errno);
+            assert_eq!((concerns_one_caller(&error), lacks_resources(&error)), (one_caller, resources), "{error}");
         }
     }
 }

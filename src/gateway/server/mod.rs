@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::gateway::server::accept_errors::AcceptErrors;
+use crate::gateway::server::accept_errors::{AcceptErrors, concerns_one_caller, lacks_resources};
 use crate::gateway::server::connection::{ConnectionHandler, Timeouts};
 use crate::gateway::server::connections::{Connection, ConnectionLimits, Connections, Network};
 use crate::gateway::server::drain::Drain;
@@ -147,10 +147,15 @@ impl Listener {
                         None => drop(stream),
                     },
                 },
+                Err(error) if concerns_one_caller(&error) => {
+                    tracing::debug!(%error, "a connection ended before it was accepted");
+                }
                 Err(error) => {
                     errors.report(&error);
-                    // It has a descriptor that the next caller can use.
-                    self.connections.close_longest_idle();
+                    if lacks_resources(&error) {
+                        // It has a descriptor that the next caller can use.
+                        self.connections.close_longest_idle();
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
