@@ -132,10 +132,12 @@ impl Connections {
     fn try_enter(&self, network: Option<Network>) -> Entrance {
         let ConnectionLimits { all, per_network } = self.0.limits;
         let mut table = self.0.table();
+        let mut is_reported = false;
         if let Some(network) = network
             && table.networks.get(&network).is_some_and(|state| state.open >= per_network)
         {
             table.report_network_limit(network, per_network);
+            is_reported = true;
             if !table.close_longest_idle(|entry| entry.network == Some(network)) {
                 return Entrance::Refused;
             }
@@ -154,7 +156,10 @@ impl Connections {
         table.open.insert(id, Entry { network, exchanges: 0, position: id, close: close.clone() });
         table.idle.insert(id, id);
         if let Some(network) = network {
-            table.networks.entry(network).or_default().open += 1;
+            let state = table.networks.entry(network).or_default();
+            state.open += 1;
+            // If the limit is one, the closed connection was the last one, and the state is a new one.
+            state.is_reported |= is_reported;
         }
         drop(table);
         Entrance::Open(Connection { listener: Arc::clone(&self.0), id, close, ask_to_close: Notify::new() })
@@ -374,6 +379,23 @@ mod tests {
         assert!(enter("192.0.2.1").is_some() && !is_closing(&other));
         drop((second, exchanges));
         assert!(enter("192.0.2.2").is_some());
+    }
+
+    #[test]
+    fn an_address_with_a_limit_of_one_connection_is_reported_once() {
+        let connections = Connections::new(ConnectionLimits { all: 10, per_network: 1 });
+        let network = Network::of("192.0.2.1".parse().unwrap());
+        let is_reported = || connections.0.table().networks[&network.unwrap()].is_reported;
+        let enter = || connections.enter(network).now_or_never().flatten().unwrap();
+        let first = enter();
+        assert!(!is_reported());
+        let second = enter();
+        assert!(is_reported());
+        drop(first);
+        assert!(is_reported());
+        drop(second);
+        let _third = enter();
+        assert!(!is_reported(), "the address had no connection in the meantime");
     }
 
     #[test]
