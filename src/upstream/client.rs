@@ -34,7 +34,8 @@ use crate::pem::{self, BadPem};
 use crate::watched_files::{self, FileAge, PollOutcome};
 
 /// How long a sent byte may stay without an acknowledgement before the kernel ends the connection. Without it, a
-/// connection to a host that vanished lives for 15 minutes. HTTP/1.1 has no other sign of life than TCP's.
+/// connection to a host that vanished lives for 15 minutes. HTTP/1.1 has no other sign of life than TCP's. A provider
+/// that stops reading a large body for so long loses it too, because the kernel counts bytes that it cannot send.
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
