@@ -8,6 +8,9 @@
 //! wrong or the file was planted. The age is then unknown, and the file is refused: an age of zero would keep a
 //! withdrawn key in use for as long as a new one.
 //!
+//! The file may be on a network that hangs. A read has a limit, so that the gateway can fetch the set instead. A write
+//! has none, because nothing can cancel it. At most one is under way, and it is followed by one of the newest set.
+//!
 //! The keys of the file decide what can read the bodies. So the file must belong to the user of the process or to
 //! root, and no other user may write to it. The directory is not checked, because a volume of Kubernetes is often
 //! writable by all. Another user of such a directory can remove the file, but a file of their own is refused.
@@ -24,7 +27,7 @@ use super::cached_set::CachedKeySet;
 use super::set::{KeySet, MAX_BYTES};
 use super::{FetchErrorKind, Keys, Source};
 use crate::error_chain::io_cause;
-use crate::transport_error;
+use crate::{file_read, transport_error};
 
 /// How far in the future the time of the fetch may be. A clock that is corrected while the gateway restarts goes back by
 /// less, and a set is used longer by at most this time.
@@ -85,7 +88,7 @@ enum NotTrusted {
 }
 
 impl Keys {
-    /// Reads the last-known-good file, once.
+    /// Reads the last-known-good file, once. Ends after [`file_read::TIMEOUT`], even if the read hangs.
     pub(super) async fn restore(&self) {
         let Some(path) = &self.0.config.last_known_good else {
             return;
@@ -93,8 +96,12 @@ impl Keys {
         let upstream = &*self.0.name;
         let restore = async {
             let (file, source) = (path.clone(), self.0.config.source.clone());
-            let read = tokio::task::spawn_blocking(move || read(&file, &source, SystemTime::now())).await;
-            match read.unwrap_or(Err(NotRestored::Io(io::ErrorKind::Interrupted))) {
+            let reading = tokio::task::spawn_blocking(move || read(&file, &source, SystemTime::now()));
+            let read = match tokio::time::timeout(file_read::TIMEOUT, reading).await {
+                Ok(read) => read.unwrap_or(Err(NotRestored::Io(io::ErrorKind::Interrupted))),
+                Err(_) => Err(NotRestored::Io(io::ErrorKind::TimedOut)),
+            };
+            match read {
                 Ok(last_good) => {
                     let mut state = self.state();
                     if state.restore(last_good, self.0.clock.now(), SystemTime::now()) {

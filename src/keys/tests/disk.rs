@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -99,6 +100,27 @@ async fn a_directory_that_cannot_be_written_fails_no_request() {
     let provider = TestProvider::start([publishes(&[1], 300)]).await;
     let (keys, _control) = keys(with_last_known_good(&provider, Path::new("/nowhere/last-good.json")));
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
+}
+
+/// Runs `work` on a runtime whose only thread for file access hangs until `work` drops the sender.
+fn while_file_access_hangs<F: Future<Output = ()>>(work: impl FnOnce(mpsc::Sender<()>) -> F) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(1).enable_all().build().unwrap();
+    let (release, hung) = mpsc::channel::<()>();
+    runtime.spawn_blocking(move || hung.recv());
+    runtime.block_on(work(release));
+}
+
+#[test]
+fn a_read_of_the_last_good_set_that_hangs_does_not_stop_the_fetches() {
+    while_file_access_hangs(|release| async move {
+        let provider = TestProvider::start([publishes(&[1], 300)]).await;
+        let (keys, _control) = keys(with_last_known_good(&provider, Path::new("/nowhere/last-good.json")));
+        tokio::spawn(keys.clone().run_refresh());
+        until(async || keys.snapshot().fetches_ok == 1).await;
+        assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
+        drop(release);
+    });
 }
 
 /// The key that a gateway uses with this file while its provider is down.
