@@ -18,6 +18,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,14 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Enough for the usable keys of a set of [`MAX_BYTES`], and the other fields.
 const MAX_FILE_BYTES: u64 = MAX_BYTES as u64 + 4096;
+
+/// The progress of the writes.
+#[derive(Debug, Default)]
+pub(super) struct Saving {
+    /// When the newest set was fetched, if no write of it has begun.
+    unsaved: Option<SystemTime>,
+    is_under_way: bool,
+}
 
 /// The content of the file.
 #[derive(Debug)]
@@ -118,27 +127,57 @@ impl Keys {
         self.0.restored.get_or_init(|| restore).await;
     }
 
-    /// Writes the cached set to the last-known-good file, in the background.
+    /// Writes the cached set to the last-known-good file, in the background. If a write is under way, the newest set is
+    /// written after it.
     pub(super) fn save_last_good(&self) {
         let Some(path) = self.0.config.last_known_good.clone() else {
             return;
         };
-        let keys = self.clone();
-        let fetched = SystemTime::now();
-        tokio::spawn(async move {
-            let _lock = keys.0.writing.lock().await;
-            // Loaded under the lock, so that the last write contains the newest set.
-            let Some(cached) = keys.0.cached.load_full() else {
+        {
+            let mut saving = self.saving();
+            saving.unsaved = Some(SystemTime::now());
+            if std::mem::replace(&mut saving.is_under_way, true) {
                 return;
-            };
-            let source = keys.0.config.source.clone();
-            let file = path.clone();
-            let written = tokio::task::spawn_blocking(move || write(&file, &source, &cached, fetched)).await;
-            if let Ok(Err(error)) = written {
-                let upstream = &*keys.0.name;
-                tracing::warn!(upstream, %error, path = %path.display(), "the last good key set cannot be written to disk");
+            }
+        }
+        let keys = self.clone();
+        tokio::spawn(async move {
+            while let Some((cached, fetched)) = keys.next_unsaved() {
+                let (file, source) = (path.clone(), keys.0.config.source.clone());
+                let mut writing = tokio::task::spawn_blocking(move || write(&file, &source, &cached, fetched));
+                let written = match tokio::time::timeout(file_read::TIMEOUT, &mut writing).await {
+                    Ok(written) => written,
+                    Err(_) => {
+                        keys.warn_not_saved(&io::ErrorKind::TimedOut.into());
+                        writing.await
+                    }
+                };
+                if let Ok(Err(error)) = written {
+                    keys.warn_not_saved(&error);
+                }
             }
         });
+    }
+
+    /// The newest set and the time of its fetch. `None` if it has been saved: no write is under way any more.
+    fn next_unsaved(&self) -> Option<(Arc<CachedKeySet>, SystemTime)> {
+        let mut saving = self.saving();
+        // A set that is fetched after this line sets `unsaved` again.
+        let next = saving.unsaved.take().and_then(|fetched| Some((self.0.cached.load_full()?, fetched)));
+        saving.is_under_way = next.is_some();
+        next
+    }
+
+    fn warn_not_saved(&self, error: &io::Error) {
+        if let Some(path) = &self.0.config.last_known_good {
+            let upstream = &*self.0.name;
+            tracing::warn!(upstream, %error, path = %path.display(), "the last good key set cannot be written to disk");
+        }
+    }
+
+    fn saving(&self) -> MutexGuard<'_, Saving> {
+        // The value is whole even if the lock is poisoned: each change is one assignment.
+        self.0.saving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -73,6 +73,7 @@ use crate::jose::EncryptionKey;
 use crate::single_flight::SingleFlight;
 use cached_set::CachedKeySet;
 use fetch::fetch;
+use last_good::Saving;
 use report::ReportedFailure;
 use state::{FetchOutcome, KeysState};
 
@@ -95,8 +96,7 @@ struct KeysInner {
     fetched: Notify,
     restored: OnceCell<()>,
     reported_failure: Mutex<Option<ReportedFailure>>,
-    /// Serialises the writes of the last-known-good file.
-    writing: tokio::sync::Mutex<()>,
+    saving: Mutex<Saving>,
 }
 
 type FetchResult = Result<(), FetchError>;
@@ -128,7 +128,7 @@ impl Keys {
             fetched: Notify::new(),
             restored: OnceCell::new(),
             reported_failure: Mutex::new(None),
-            writing: tokio::sync::Mutex::new(()),
+            saving: Mutex::default(),
         }))
     }
 

@@ -123,6 +123,25 @@ fn a_read_of_the_last_good_set_that_hangs_does_not_stop_the_fetches() {
     });
 }
 
+#[test]
+fn a_write_that_hangs_is_followed_by_one_write_of_the_newest_set() {
+    while_file_access_hangs(|release| async move {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("last-good.json");
+        let provider = TestProvider::start((1..=20).map(|seed| publishes(&[seed], 300))).await;
+        let (keys, _control) = keys(with_last_known_good(&provider, &path));
+        keys.refresh().await.unwrap();
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let tasks_of_one_fetch = tasks();
+        for _ in 2..=20 {
+            keys.refresh().await.unwrap();
+        }
+        assert!(tasks() < tasks_of_one_fetch + 10, "{} tasks instead of {tasks_of_one_fetch}", tasks());
+        drop(release);
+        until(async || read(&path).is_some_and(|file| file["keys"][0]["kid"] == "20")).await;
+    });
+}
+
 /// The key that a gateway uses with this file while its provider is down.
 async fn key_from(content: impl FnOnce(&TestProvider) -> Value) -> Result<Option<String>, NoUsableKey> {
     key_from_file_with_mode(0o600, content).await
