@@ -33,7 +33,7 @@
 //! | [`drill`] | rotates keys under load, and gives a verdict |
 //!
 //! Leaf modules that all others may use: [`clock`] (time and random spread), [`error_chain`] (an error
-//! with its causes as one text), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of
+//! with its causes as one text), [`failure_log`] (which failures of a repeated task are logged), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of
 //! web pages), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`secret`],
 //! [`single_flight`] (work that several callers need is done once), [`static_credential`] (a header with a
 //! secret), [`transport_error`] (why a request for keys or a token got no response), [`watched_files`] (values
@@ -51,6 +51,7 @@ mod credentials;
 #[cfg(feature = "sandbox")]
 pub mod drill;
 mod error_chain;
+mod failure_log;
 mod file_read;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

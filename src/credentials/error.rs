@@ -1,5 +1,6 @@
 //! Why there is no credential, and why a renewal failed. No text contains a byte of a response or of a secret.
 
+use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use url::Url;
@@ -44,13 +45,21 @@ impl RenewalError {
         matches!(self.kind, RenewalErrorKind::Refused { .. }) || self.kind == not_header_text
     }
 
-    /// Whether this failure continues `other`. Another status or another Retry-After is not another failure.
-    pub(super) fn is_same_failure(&self, other: &Self) -> bool {
-        match (&self.kind, &other.kind) {
-            (RenewalErrorKind::Credential(one), RenewalErrorKind::Credential(other)) => one == other,
-            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
-        }
+    /// The kind of this failure for the log. Another status or another Retry-After is not another kind.
+    pub(super) fn failure_kind(&self) -> FailureKind {
+        let credential = match &self.kind {
+            RenewalErrorKind::Credential(error) => Some(error.clone()),
+            _ => None,
+        };
+        FailureKind { kind: discriminant(&self.kind), credential }
     }
+}
+
+/// The kind of a failure, which the log reports when it changes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FailureKind {
+    kind: Discriminant<RenewalErrorKind>,
+    credential: Option<BadCredential>,
 }
 
 impl From<RenewalErrorKind> for RenewalError {

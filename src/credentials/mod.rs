@@ -75,7 +75,7 @@ use crate::clock::{Clock, Jitter};
 use crate::secret::{Secret, UnreadableSecret};
 use crate::single_flight::SingleFlight;
 use crate::static_credential::{BadCredential, StaticCredential, header_value};
-use report::{ReportedFailure, ReportedRefusal};
+use report::{RenewalFailures, ReportedRefusal};
 use state::{AfterRefusal, CachedCredential, CredentialsState, NewCredential, RenewalOutcome};
 
 /// How often the file of a faulty secret is read. An operator who has just corrected it is waiting.
@@ -108,8 +108,7 @@ struct CredentialsInner {
     /// The secret of the last renewal. `None` if it could not be read. A comparison with it shows whether the file has
     /// changed.
     last_secret: Mutex<Option<Secret>>,
-    /// The failure of the last renewals that the log has reported.
-    reported_failure: Mutex<Option<ReportedFailure>>,
+    failures: RenewalFailures,
     /// The refusal of the credential that the log has reported.
     reported_refusal: Mutex<Option<ReportedRefusal>>,
     /// Whether there is one, for requests that must not wait for a lock.
@@ -134,7 +133,7 @@ impl Credentials {
             renewals: SingleFlight::new(),
             rescheduled: Notify::new(),
             last_secret: Mutex::new(None),
-            reported_failure: Mutex::new(None),
+            failures: RenewalFailures::new(),
             reported_refusal: Mutex::new(None),
             is_refused: AtomicBool::new(false),
         }))
@@ -233,7 +232,7 @@ impl Credentials {
     /// The present state, for readiness and `/metrics`.
     #[must_use]
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let failing_since = self.reported_failure().as_ref().map(|reported| reported.since);
+        let failing_since = self.0.failures.since();
         let refused = self.reported_refusal().as_ref().map(|reported| (reported.refuser, reported.since));
         let snapshot = Snapshot::of(&self.0.config, &self.state(), self.0.clock.now());
         Snapshot { failing_since, refused, ..snapshot }
@@ -397,10 +396,6 @@ impl Credentials {
     /// The file of the secret, if it is not given by value.
     fn secret_file(&self) -> Option<&Path> {
         self.0.config.secret_file()
-    }
-
-    fn reported_failure(&self) -> MutexGuard<'_, Option<ReportedFailure>> {
-        self.0.reported_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reported_refusal(&self) -> MutexGuard<'_, Option<ReportedRefusal>> {

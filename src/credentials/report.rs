@@ -1,29 +1,23 @@
 //! The log messages about renewals, and about refusals of the credential.
 //!
-//! The log reports a failure when it begins, when it changes and when it ends, not at each attempt. A long outage must
-//! not fill the log, and the end of a failure must be as visible as its beginning. Each attempt is logged at debug
-//! level.
+//! `crate::failure_log` decides which failures are reported. Each attempt is logged at debug level.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::error::FailureKind;
 use super::state::RenewalOutcome;
 use super::{Credentials, Refuser, RenewalError, RenewalErrorKind};
+use crate::failure_log::{Failure, FailureLog};
 
 /// How long after the last refusal the acceptance of the same credential counts as the end of the refusal. Of several
 /// replicas of an egress, one may know the credential and one may not. The log must not have two lines per request then.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
-/// A failure of the last renewals, as the log has reported it.
-#[derive(Debug)]
-pub(super) struct ReportedFailure {
-    error: RenewalError,
-    has_token: bool,
-    /// When the first renewal failed in this way.
-    pub(super) since: Timestamp,
-}
+/// The effect of a failure is whether requests still get a credential.
+pub(super) type RenewalFailures = FailureLog<FailureKind, bool>;
 
 /// A credential that an egress or a provider refuses, as the log has reported it.
 #[derive(Debug)]
@@ -84,9 +78,9 @@ impl Credentials {
     pub(super) fn report(&self, outcome: &RenewalOutcome, has_token: bool) {
         let upstream = &*self.0.name;
         match outcome {
-            RenewalOutcome::Good => match self.reported_failure().take() {
-                Some(ended) => {
-                    tracing::info!(upstream, failed_since = %ended.since, "the credential is renewed again");
+            RenewalOutcome::Good => match self.0.failures.succeeded() {
+                Some(since) => {
+                    tracing::info!(upstream, failed_since = %since, "the credential is renewed again");
                 }
                 None => tracing::debug!(upstream, "the credential was renewed"),
             },
@@ -96,17 +90,10 @@ impl Credentials {
     }
 
     fn report_failure(&self, error: &RenewalError, has_token: bool) {
-        let (since, is_known) = {
-            let mut reported = self.reported_failure();
-            let same = reported.as_ref().filter(|reported| reported.error.is_same_failure(error));
-            let since = same.map_or_else(Timestamp::now, |reported| reported.since);
-            let is_known = same.is_some_and(|reported| reported.has_token == has_token);
-            *reported = Some(ReportedFailure { error: error.clone(), has_token, since });
-            (since, is_known)
-        };
+        let Failure { since, is_news } = self.0.failures.failed(error.failure_kind(), has_token, self.0.clock.now());
         let upstream = &*self.0.name;
-        if is_known {
-            return tracing::debug!(upstream, %error, %since, has_token, "the credential could not be renewed again");
+        if !is_news {
+            return tracing::debug!(upstream, %error, %since, has_token, "the credential still cannot be renewed");
         }
         let secret_file = self.secret_file().map(|file| tracing::field::display(file.display()));
         match &error.kind {

@@ -17,7 +17,7 @@ pub(crate) struct Snapshot {
     pub lifetime_left: Option<Duration>,
     /// Why the last renewal failed. `None` if it succeeded.
     pub last_error: Option<RenewalError>,
-    /// When renewals began to fail in this way. `None` if the last one succeeded.
+    /// When renewals began to fail. `None` if the last one succeeded.
     pub failing_since: Option<Timestamp>,
     /// Which server refuses the credential, and since when. `None` if it is accepted.
     pub refused: Option<(Refuser, Timestamp)>,

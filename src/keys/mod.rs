@@ -74,7 +74,7 @@ use crate::single_flight::SingleFlight;
 use cached_set::CachedKeySet;
 use fetch::fetch;
 use last_good::Saving;
-use report::ReportedFailure;
+use report::FetchFailures;
 use state::{FetchOutcome, KeysState};
 
 /// The keys of one provider. Clones share their state.
@@ -95,7 +95,7 @@ struct KeysInner {
     /// Notified when a fetch has ended.
     fetched: Notify,
     restored: OnceCell<()>,
-    reported_failure: Mutex<Option<ReportedFailure>>,
+    failures: FetchFailures,
     saving: Mutex<Saving>,
 }
 
@@ -127,7 +127,7 @@ impl Keys {
             rescheduled: Notify::new(),
             fetched: Notify::new(),
             restored: OnceCell::new(),
-            reported_failure: Mutex::new(None),
+            failures: FetchFailures::new(),
             saving: Mutex::default(),
         }))
     }

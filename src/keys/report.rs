@@ -1,27 +1,18 @@
 //! The log messages about fetches.
 //!
-//! The log reports a failure when it begins, when its cause or its effect changes, and when it ends. Requests without a
-//! key cause an attempt every second, and a long outage must not fill the log. Each attempt is logged at debug level.
+//! `crate::failure_log` decides which failures are reported. Each attempt is logged at debug level.
 
-use std::mem::discriminant;
-use std::sync::{MutexGuard, PoisonError};
-
-use jiff::Timestamp;
+use std::mem::{Discriminant, discriminant};
 
 use super::state::FetchOutcome;
-use super::{FetchError, Keys};
+use super::{FetchError, FetchErrorKind, Keys};
+use crate::failure_log::{Failure, FailureLog};
 
-/// A failure of the last fetches, as the log has reported it.
-#[derive(Debug)]
-pub(super) struct ReportedFailure {
-    error: FetchError,
-    effect: FailureEffect,
-    /// When the first fetch failed in this way.
-    since: Timestamp,
-}
+/// Another status or another position of the same fault is not another kind.
+pub(super) type FetchFailures = FailureLog<Discriminant<FetchErrorKind>, FailureEffect>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FailureEffect {
+pub(super) enum FailureEffect {
     CachedIsFresh,
     CachedIsStale,
     NothingCanBeSealed,
@@ -32,8 +23,8 @@ impl Keys {
         let upstream = &*self.0.name;
         match outcome {
             FetchOutcome::Good(changes) => {
-                if let Some(ended) = self.reported_failure().take() {
-                    tracing::info!(upstream, failed_since = %ended.since, "the key set is fetched again");
+                if let Some(since) = self.0.failures.succeeded() {
+                    tracing::info!(upstream, failed_since = %since, "the key set is fetched again");
                 }
                 for key in &changes.added {
                     tracing::info!(upstream, %key, "the provider now publishes a key");
@@ -74,18 +65,11 @@ impl Keys {
             };
             (snapshot.age.map(|age| age.as_secs()), effect)
         };
-        let (since, is_known) = {
-            let mut reported = self.reported_failure();
-            let is_same = |reported: &&ReportedFailure| discriminant(&reported.error.kind) == discriminant(&error.kind);
-            let same = reported.as_ref().filter(is_same);
-            let since = same.map_or_else(Timestamp::now, |reported| reported.since);
-            let is_known = same.is_some_and(|reported| reported.effect == effect);
-            *reported = Some(ReportedFailure { error: error.clone(), effect, since });
-            (since, is_known)
-        };
+        let kind = discriminant(&error.kind);
+        let Failure { since, is_news } = self.0.failures.failed(kind, effect, self.0.clock.now());
         match effect {
-            _ if is_known => {
-                tracing::debug!(upstream, %error, %since, age_seconds = age, "the key set could not be fetched again");
+            _ if !is_news => {
+                tracing::debug!(upstream, %error, %since, age_seconds = age, "the key set still cannot be fetched");
             }
             FailureEffect::CachedIsFresh => {
                 tracing::warn!(upstream, %error, %since, age_seconds = age, "the key set could not be refreshed; the cached one is fresh");
@@ -97,11 +81,6 @@ impl Keys {
                 tracing::error!(upstream, %error, %since, age_seconds = age, "the key set could not be fetched; nothing can be sealed");
             }
         }
-    }
-
-    fn reported_failure(&self) -> MutexGuard<'_, Option<ReportedFailure>> {
-        // A poisoned lock only means that another thread panicked between two log lines.
-        self.0.reported_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn report_unusable_entries(&self) {
@@ -121,10 +100,11 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::super::KeyName;
+    use super::super::Source;
     use super::super::fixtures::{TestProvider, logged};
     use super::super::state::Changes;
-    use super::super::{FetchErrorKind, Source};
     use super::*;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn a_failure_is_reported_when_it_begins_when_it_changes_and_when_it_ends() {
@@ -136,6 +116,19 @@ mod tests {
         assert!(report(failed(FetchErrorKind::TooLarge)).contains("nothing can be sealed"));
         assert!(report(FetchOutcome::Good(Changes::default())).contains("the key set is fetched again"));
         assert_eq!(report(FetchOutcome::Good(Changes::default())), "");
+    }
+
+    #[tokio::test]
+    async fn an_outage_with_two_alternating_causes_is_reported_once_per_minute() {
+        let (keys, control) = TestProvider::start([]).await.keys();
+        let log = logged(|| {
+            for attempt in 0..600 {
+                let kind = if attempt % 2 == 0 { FetchErrorKind::TooLarge } else { FetchErrorKind::NotAKeySet };
+                keys.report(&FetchOutcome::Failed(FetchError::new(&Source::File("keys.json".into()), kind)));
+                control.advance(Duration::from_secs(1));
+            }
+        });
+        assert_eq!(log.lines().count(), 11, "{log}");
     }
 
     #[tokio::test]

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("error_chain", &[]),
+    ("failure_log", &[]),
     ("file_read", &[]),
     ("path_prefix", &[]),
     ("clock", &[]),
@@ -27,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "jose",
             "rate_limit",
             "error_chain",
+            "failure_log",
             "file_read",
             "clock",
             "single_flight",
@@ -34,7 +36,10 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "transport_error",
         ],
     ),
-    ("credentials", &["rate_limit", "clock", "secret", "single_flight", "static_credential", "transport_error"]),
+    (
+        "credentials",
+        &["rate_limit", "failure_log", "clock", "secret", "single_flight", "static_credential", "transport_error"],
+    ),
     ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "transport_error", "watched_files"]),
     (
         "gateway",

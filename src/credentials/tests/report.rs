@@ -131,6 +131,7 @@ fn an_outage_of_the_token_endpoint_is_logged_once_at_warn_level_and_again_when_i
         until_failed(&credentials, &control, 5).await;
     });
     assert_eq!(levels(&lines), ["WARN", "ERROR"], "{lines:?}");
+    assert_eq!(lines[0]["since"], lines[1]["since"], "the failure has not ended");
 }
 
 /// Credentials with the static secret in `path`.
