@@ -1,17 +1,17 @@
 //! Reads the file of the secret at an operator's request.
 
-use super::{Config, Credentials, RenewalError, RenewalErrorKind, is_abandoned};
+use super::{Config, Credentials, RenewalError, is_abandoned};
 use crate::secret::SecretSource;
 use crate::static_credential::{BadCredential, StaticCredential};
 
 impl Credentials {
-    /// Reads the file of the secret now, and returns whether it has changed. `None` if there is no file.
+    /// Reads the file of the secret now, and returns whether the credential has changed. `None` if there is no file.
     ///
-    /// If a client secret has changed, a token is requested with it at once. The former token stays in use until then.
-    /// If it has not changed, no token is requested: the present one is as good as its successor.
+    /// If a client secret has changed, or the last renewal failed, a token is requested at once. The former token stays
+    /// in use until then. In all other cases no token is requested: the present one is as good as its successor.
     ///
     /// # Errors
-    /// If the file cannot be used, or the token endpoint grants no token for the changed secret.
+    /// If the file cannot be used, or the token endpoint grants no token.
     pub(crate) async fn reread(&self) -> Option<Result<bool, RenewalError>> {
         match &self.0.config {
             Config::ClientCredentials(config) => match &config.client_secret {
@@ -24,28 +24,33 @@ impl Credentials {
     }
 
     async fn reread_client_secret(&self, source: &SecretSource) -> Result<bool, RenewalError> {
-        let secret = source.read_async().await.map_err(BadCredential::from)?;
-        let is_in_use = || self.last_secret().as_ref() == Some(&secret);
-        if is_in_use() {
+        let secret = source.read_line_async().await.map_err(BadCredential::from)?;
+        let is_last = || self.last_secret().as_ref() == Some(&secret);
+        if !is_last() {
+            self.state().secret_changed(self.0.clock.now());
+        } else if self.state().last_error().is_none() {
             return Ok(false);
         }
-        self.state().secret_changed(self.0.clock.now());
-        // A renewal under way may have read the former secret. The next one then reads this one.
+        // A renewal under way may have read the former secret. The next one then reads this one. If the file changes
+        // once more, the second outcome counts.
+        let mut outcome = Ok(true);
         for _ in 0..2 {
             let (number, _) = self.state().next_renewal();
-            let outcome = self.join(number).await;
-            if is_in_use() || is_abandoned(&outcome) {
-                return outcome.map(|()| true);
+            let renewed = self.join(number).await;
+            let is_abandoned = is_abandoned(&renewed);
+            outcome = renewed.map(|()| true);
+            if is_last() || is_abandoned {
+                break;
             }
         }
-        // The file has changed once more.
-        Err(RenewalErrorKind::Abandoned.into())
+        outcome
     }
 
     async fn reread_static(&self) -> Result<bool, RenewalError> {
         let serial = || self.0.cached.load().as_ref().and_then(|cached| cached.credential.serial());
         let before = serial();
-        let (number, _) = self.state().next_renewal();
+        // A read under way may have begun before the file changed.
+        let number = self.state().next_start();
         self.join(number).await?;
         Ok(serial() != before)
     }

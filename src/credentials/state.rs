@@ -168,6 +168,11 @@ impl CredentialsState {
         (self.replacement.unwrap_or(0).max(self.renewals.next()), self.due)
     }
 
+    /// The number of the first renewal that starts after this call.
+    pub(super) fn next_start(&self) -> u64 {
+        self.renewals.next_start()
+    }
+
     /// Records that renewal `number` starts.
     ///
     /// # Errors
