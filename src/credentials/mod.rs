@@ -61,6 +61,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use http::StatusCode;
 use http::header::AUTHORIZATION;
 use tokio::sync::Notify;
 use url::Url;
@@ -221,8 +222,12 @@ impl Credentials {
         Ok(())
     }
 
-    /// Call this after the provider has answered a request with this credential and not refused it.
-    pub(crate) fn note_accepted(&self, accepted: &Credential) {
+    /// Call this after a response with this status to a request with this credential, unless the response refuses the
+    /// credential. Records whether the provider has accepted the credential.
+    pub(crate) fn note_accepted(&self, accepted: &Credential, status: StatusCode) {
+        if !shows_acceptance(status) {
+            return;
+        }
         accepted.note_accepted();
         if self.0.is_refused.load(Ordering::Relaxed) {
             self.report_acceptance(accepted.serial());
@@ -415,6 +420,14 @@ impl Credentials {
     fn last_secret(&self) -> MutexGuard<'_, Option<Secret>> {
         self.0.last_secret.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a response with this status shows that the provider accepts the credential. A proxy or a load balancer can
+/// answer 407, 429 and 5xx without the provider. A 401 shows acceptance if an egress relays it: the egress knows the
+/// credential.
+fn shows_acceptance(status: StatusCode) -> bool {
+    let is_of_proxy = matches!(status, StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::TOO_MANY_REQUESTS);
+    !is_of_proxy && !status.is_server_error()
 }
 
 fn is_abandoned(outcome: &RenewalResult) -> bool {

@@ -183,7 +183,7 @@ impl Attempt {
                 Err(error) => Retry::Refuse(error.into()),
             };
         }
-        self.route.credentials.note_accepted(&self.credential);
+        self.route.credentials.note_accepted(&self.credential, status);
         if self.route.may_mean_key_unknown(status) { self.check_key(reply).await } else { Retry::Relay(None) }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::credentials::TokenError;
+use http::StatusCode;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,6 +92,22 @@ async fn a_request_with_an_accepted_token_learns_that_the_credentials_are_refuse
     control.advance(5 * SECOND);
     until(async || credentials.snapshot().renewals_ok == 2).await;
     assert_eq!(usable(&credentials).await, "Bearer token-2");
+}
+
+#[tokio::test]
+async fn a_response_of_a_load_balancer_does_not_show_that_the_provider_accepts_the_token() {
+    let endpoint = Endpoint::start([EndpointResponse::Grants(3600)]).await;
+    let (credentials, _control) = endpoint.credentials();
+    let first = credentials.current().await.unwrap();
+    let second = credentials.replacement_for(&first, Refuser::Provider).await.unwrap().unwrap();
+    for status in [407, 429, 500, 502, 503, 504] {
+        credentials.note_accepted(&second, StatusCode::from_u16(status).unwrap());
+        let kept = credentials.replacement_for(&second, Refuser::Provider).await.unwrap();
+        assert!(kept.is_none(), "{status}: the new token is not the cause of the 401");
+    }
+    credentials.note_accepted(&second, StatusCode::NOT_FOUND);
+    let third = credentials.replacement_for(&second, Refuser::Provider).await.unwrap().unwrap();
+    assert_eq!(authorization(&third), "Bearer token-3");
 }
 
 #[tokio::test]

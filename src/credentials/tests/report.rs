@@ -3,6 +3,7 @@
 use super::*;
 use crate::static_credential::StaticCredential;
 use crate::testing::log_lines;
+use http::StatusCode;
 use std::path::Path;
 use tracing::Level;
 
@@ -150,19 +151,19 @@ fn an_egress_that_does_not_know_the_credential_is_logged_once_and_once_more_when
         for _ in 0..20 {
             assert!(credentials.replacement_for(&one, Refuser::Egress).await.is_err());
             // Another replica of the egress knows it: the refusal has not ended.
-            credentials.note_accepted(&one);
+            credentials.note_accepted(&one, StatusCode::OK);
         }
         let failure = credentials.snapshot().failure().unwrap();
         assert!(failure.starts_with("the egress does not know the credential since 20"), "{failure}");
         assert!(failure.ends_with(&format!("; secret file {}", file.path().display())), "{failure}");
         control.advance(10 * SECOND);
-        credentials.note_accepted(&one);
+        credentials.note_accepted(&one, StatusCode::OK);
         assert_eq!(credentials.snapshot().failure(), None);
         // A changed file ends the next refusal at once.
         assert!(credentials.replacement_for(&one, Refuser::Egress).await.is_err());
         std::fs::write(file.path(), "canary-two").unwrap();
         let two = credentials.replacement_for(&one, Refuser::Egress).await.unwrap().unwrap();
-        credentials.note_accepted(&two);
+        credentials.note_accepted(&two, StatusCode::OK);
         assert_eq!(credentials.snapshot().failure(), None);
     });
     assert_eq!(levels(&lines), ["ERROR", "INFO", "ERROR", "INFO"], "{lines:?}");
@@ -183,7 +184,7 @@ fn a_static_credential_that_the_provider_has_never_accepted_is_logged_once_if_it
             assert!(credentials.replacement_for(&one, Refuser::Provider).await.unwrap().is_none());
         }
         control.advance(10 * SECOND);
-        credentials.note_accepted(&one);
+        credentials.note_accepted(&one, StatusCode::OK);
         // From now on, a refusal concerns the request.
         assert!(credentials.replacement_for(&one, Refuser::Provider).await.unwrap().is_none());
     });
