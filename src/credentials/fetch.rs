@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 use super::request::TokenRequest;
 use super::response::{self, TokenResponse};
-use super::{ClientCredentials, RenewalError, RenewalErrorKind, retry_after};
+use super::{ClientCredentials, RenewalError, RenewalErrorKind};
 use crate::clock::Clock;
 use crate::secret::Secret;
-use crate::transport_error;
+use crate::{retry_after, transport_error};
 
 /// Limit for the size of a response: four times the longest accepted token. Providers add an `id_token` and other
 /// members.

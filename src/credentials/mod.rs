@@ -50,7 +50,6 @@ mod report;
 mod request;
 mod reread;
 pub(crate) mod response;
-mod retry_after;
 mod snapshot;
 mod state;
 

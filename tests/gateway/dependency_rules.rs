@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 25] = [
+const MAY_USE: [(&str, &[&str]); 26] = [
     ("jose", &[]),
     ("rate_limit", &[]),
+    ("retry_after", &[]),
     ("error_chain", &[]),
     ("failure_log", &[]),
     ("file_read", &[]),
@@ -38,7 +39,16 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     ),
     (
         "credentials",
-        &["rate_limit", "failure_log", "clock", "secret", "single_flight", "static_credential", "transport_error"],
+        &[
+            "rate_limit",
+            "retry_after",
+            "failure_log",
+            "clock",
+            "secret",
+            "single_flight",
+            "static_credential",
+            "transport_error",
+        ],
     ),
     ("upstream", &["error_chain", "jose", "clock", "path_prefix", "pem", "secret", "transport_error", "watched_files"]),
     (

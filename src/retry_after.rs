@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use jiff::fmt::rfc2822::DateTimeParser;
 
-/// Longest wait that is honoured. A token endpoint that asks for an hour in a short overload must not stop renewals for
-/// an hour.
+/// Longest wait that is honoured. A server that asks for an hour in a short overload must not stop the attempts for an
+/// hour.
 const MAX: Duration = Duration::from_secs(60);
 
 /// The wait, at most [`MAX`]. Zero for a date in the past. `None` if the value cannot be parsed.
-pub(super) fn parse(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
+pub(crate) fn parse(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number that is too large for the type is a long wait.
