@@ -64,6 +64,13 @@ pub(crate) enum FetchErrorKind {
     /// Redirects are not followed, because they may lead to another origin.
     #[error("status {0}: redirects are not followed")]
     Redirect(u16),
+    /// 429 or 503.
+    #[error("status {status}: the server of the key set is busy")]
+    Busy {
+        status: u16,
+        /// The wait of its Retry-After, at most a minute.
+        retry_after: Option<Duration>,
+    },
     /// Any other status than 200.
     #[error("status {0}")]
     Status(u16),

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use url::Url;
 
@@ -13,8 +13,7 @@ use super::freshness::stated_lifetime;
 use super::set::{KeySet, MAX_BYTES};
 use super::{Config, FetchError, FetchErrorKind, Source};
 use crate::clock::Clock;
-use crate::file_read;
-use crate::transport_error;
+use crate::{file_read, retry_after, transport_error};
 
 /// The media type of RFC 7517 section 8.5, and the one that most providers use. The `Content-Type` of the response is
 /// not checked, only its content.
@@ -84,6 +83,11 @@ async fn get(
         StatusCode::OK => {}
         StatusCode::NOT_MODIFIED if is_conditional => return Ok(FetchResponse::NotModified { lifetime }),
         StatusCode::NOT_MODIFIED => return Err(FetchErrorKind::NotModifiedUnasked),
+        status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
+            let header = response.headers().get(RETRY_AFTER);
+            let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
+            return Err(FetchErrorKind::Busy { status: status.as_u16(), retry_after });
+        }
         status if status.is_redirection() => return Err(FetchErrorKind::Redirect(status.as_u16())),
         status => return Err(FetchErrorKind::Status(status.as_u16())),
     }

@@ -99,10 +99,9 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
-    use super::super::KeyName;
-    use super::super::Source;
     use super::super::fixtures::{TestProvider, logged};
     use super::super::state::Changes;
+    use super::super::{KeyName, Source};
     use super::*;
     use std::time::Duration;
 

@@ -36,6 +36,9 @@ pub(super) const FORCED_REFILL: Duration = Duration::from_millis(100);
 /// for a gateway without traffic: callers that wait must be served soon after the provider has returned.
 const ON_DEMAND_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Shortest wait after a response with `Retry-After`.
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Shortest time between two fetches that [`KeysState::doubt`] causes.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,6 +56,9 @@ pub(super) struct KeysState {
     last_doubt: Option<Instant>,
     /// When the next scheduled fetch may start.
     due: Instant,
+    /// The end of the wait that the server of the set has asked for. The schedule does not fetch before. Fetches after
+    /// refusals do: the budget limits them.
+    busy_until: Option<Instant>,
     /// When the last fetch ended.
     last_end: Option<Instant>,
     backoff: Backoff,
@@ -127,6 +133,7 @@ impl KeysState {
             doubted: None,
             last_doubt: None,
             due: now,
+            busy_until: None,
             last_end: None,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
             budget: TokenBucket::new(FORCED_BURST, FORCED_REFILL, now),
@@ -170,15 +177,15 @@ impl KeysState {
         self.fetches.next_start()
     }
 
-    /// A request needs a key and there is none: brings the next fetch forward, whatever the backoff says. Returns
-    /// whether its time has changed.
+    /// A request needs a key and there is none: brings the next fetch forward, whatever the backoff says. A wait that
+    /// the server asked for stays. Returns whether the time of the fetch has changed.
     pub(super) fn bring_forward(&mut self, now: Instant) -> bool {
         let earliest = self.last_end.map_or(now, |end| (end + ON_DEMAND_INTERVAL).max(now));
         self.due_by(earliest)
     }
 
-    /// A refusal seems to have another cause than the key: brings a fetch that bypasses caches forward. Returns whether
-    /// its time has changed.
+    /// A refusal seems to have another cause than the key: brings a fetch that bypasses caches forward. A wait that the
+    /// server asked for stays. Returns whether the time of the fetch has changed.
     pub(super) fn doubt(&mut self, now: Instant) -> bool {
         self.doubted = Some(self.first_fetch_from_now());
         let earliest = self.last_doubt.map_or(now, |sent| (sent + DOUBT_INTERVAL).max(now));
@@ -268,14 +275,16 @@ impl KeysState {
                 self.first_seen.record(set.usable());
                 let changes = self.store(set, now, Duration::ZERO, lifetime, etag);
                 self.backoff.reset();
+                self.busy_until = None;
                 self.due = now + self.jitter.between(lifetime, REFRESH_AT.0, REFRESH_AT.1);
                 self.counts.ok += 1;
                 self.counts.changes += u64::from(!changes.added.is_empty() || !changes.removed.is_empty());
                 FetchOutcome::Good(changes)
             }
             Err(error) => {
-                let retry = now + self.backoff.next_wait();
-                // A failed fetch after a refusal may bring the next scheduled one forward, but never delays it.
+                let retry = now + self.wait_after(&error.kind, now);
+                // A failed fetch after a refusal may bring the next scheduled one forward. It delays it only if the
+                // server asks for that.
                 self.due = if self.due > now { self.due.min(retry) } else { retry };
                 self.counts.failed += 1;
                 FetchOutcome::Failed(error)
@@ -285,11 +294,28 @@ impl KeysState {
             // The request of this fetch left before the refusal that caused the doubt.
             self.due = self.due.min(self.last_doubt.map_or(now, |sent| sent + DOUBT_INTERVAL));
         }
+        self.due = self.after_busy(self.due);
         outcome
+    }
+
+    fn wait_after(&mut self, error: &FetchErrorKind, now: Instant) -> Duration {
+        let FetchErrorKind::Busy { retry_after: Some(wait), .. } = error else {
+            return self.backoff.next_wait();
+        };
+        // The wait is a little longer than asked for, and differs between gateways.
+        let wait = self.jitter.between((*wait).max(MIN_RETRY_AFTER), 1.0, 1.1);
+        self.busy_until = Some(now + wait);
+        wait
+    }
+
+    /// `time`, or the end of the wait that the server asked for if that is later.
+    fn after_busy(&self, time: Instant) -> Instant {
+        self.busy_until.map_or(time, |until| until.max(time))
     }
 
     /// Brings the next scheduled fetch forward. Returns whether its time has changed.
     fn due_by(&mut self, latest: Instant) -> bool {
+        let latest = self.after_busy(latest);
         let is_earlier = latest < self.due;
         self.due = self.due.min(latest);
         is_earlier

@@ -28,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 26] = [
         &[
             "jose",
             "rate_limit",
+            "retry_after",
             "error_chain",
             "failure_log",
             "file_read",

@@ -11,8 +11,12 @@ fn state(now: Instant) -> KeysState {
     KeysState::new(Arc::new(config), now, Jitter::seeded(1))
 }
 
+fn failed(kind: FetchErrorKind) -> FetchError {
+    FetchError::new(&Source::File("keys.json".into()), kind)
+}
+
 fn abandoned() -> FetchError {
-    FetchError::new(&Source::File("keys.json".into()), FetchErrorKind::Abandoned)
+    failed(FetchErrorKind::Abandoned)
 }
 
 fn set(seeds: &[u64]) -> FetchResponse {
@@ -54,6 +58,39 @@ fn a_request_without_a_key_brings_the_next_fetch_forward_once() {
     let _ = state.finish(9, false, Err(abandoned()), later);
     assert!(state.bring_forward(later + 3 * SECOND));
     assert_eq!(state.next_fetch().due, later + 3 * SECOND);
+}
+
+#[test]
+fn a_wait_that_the_server_asks_for_is_kept_by_the_schedule_and_not_by_fetches_after_refusals() {
+    let now = Clock::manual().0.now();
+    let mut state = state(now);
+    let busy = |seconds| Err(failed(FetchErrorKind::Busy { status: 503, retry_after: Some(seconds * SECOND) }));
+    let _ = state.finish(1, false, busy(20), now);
+    let due = state.next_fetch().due;
+    assert!((20 * SECOND..=22 * SECOND).contains(&(due - now)), "{:?}", due - now);
+    assert!(!state.bring_forward(now + 2 * SECOND) && !state.doubt(now + 2 * SECOND));
+    // A fetch after a refusal may be sent. If it fails without a stated wait, the earlier wait stays.
+    state.send(2, Reason::Refusal, now + 3 * SECOND).unwrap();
+    let _ = state.finish(2, true, Err(abandoned()), now + 4 * SECOND);
+    assert_eq!(state.next_fetch().due, due);
+    // A stated wait may delay the next fetch.
+    let _ = state.finish(3, true, busy(60), now + 5 * SECOND);
+    assert!(state.next_fetch().due >= now + 65 * SECOND);
+    // A good set ends the wait.
+    let _ = state.finish(4, true, Ok(set(&[1])), now + 6 * SECOND);
+    assert!(state.doubt(now + 7 * SECOND));
+    assert_eq!(state.next_fetch().due, now + 7 * SECOND);
+}
+
+#[test]
+fn without_a_stated_wait_a_busy_server_is_asked_again_after_the_backoff() {
+    let now = Clock::manual().0.now();
+    let mut state = state(now);
+    let busy = |retry_after| Err(failed(FetchErrorKind::Busy { status: 429, retry_after }));
+    let _ = state.finish(1, false, busy(None), now);
+    assert!(state.next_fetch().due <= now + SECOND);
+    let _ = state.finish(2, false, busy(Some(Duration::ZERO)), now + SECOND);
+    assert!(state.next_fetch().due >= now + 2 * SECOND, "a wait of zero causes no loop");
 }
 
 #[test]

@@ -32,7 +32,11 @@ async fn outcome_of(response: ResponseTemplate) -> Result<(), FetchErrorKind> {
 async fn a_status_other_than_200_is_a_failure() {
     for status in [201, 204, 206, 400, 401, 404, 429, 500, 503] {
         let response = ResponseTemplate::new(status).set_body_raw(document(&[jwk("2", 2)]), "application/json");
-        assert_eq!(outcome_of(response).await, Err(FetchErrorKind::Status(status)));
+        let failure = match status {
+            429 | 503 => FetchErrorKind::Busy { status, retry_after: None },
+            _ => FetchErrorKind::Status(status),
+        };
+        assert_eq!(outcome_of(response).await, Err(failure));
     }
 }
 

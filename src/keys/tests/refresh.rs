@@ -72,7 +72,7 @@ async fn a_provider_that_starts_later_is_found_without_a_restart() {
     tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_failed == 1).await;
     assert!(matches!(keys.snapshot().usable, Err(NoUsableKey::NeverFetched { last_error: Some(_) })));
-    assert_eq!(last_error(&keys), Some(FetchErrorKind::Status(503)));
+    assert_eq!(last_error(&keys), Some(FetchErrorKind::Busy { status: 503, retry_after: None }));
     let reason = keys.snapshot().usable.unwrap_err().to_string();
     assert!(reason.contains(&format!("{}: status 503", provider.url())), "{reason}");
     let waiting = tokio::spawn({
@@ -161,6 +161,26 @@ async fn a_request_after_a_long_outage_is_served_one_second_after_the_last_failu
     assert_eq!(provider.fetches().await, 8, "at most one fetch per second");
     control.advance(SECOND);
     assert_eq!(waiting.await.unwrap().unwrap().kid(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_busy_provider_is_not_asked_again_before_the_end_of_its_retry_after() {
+    let busy = ResponseTemplate::new(503).insert_header("retry-after", "20");
+    let provider = TestProvider::start([busy, publishes(&[1], 300)]).await;
+    let (keys, control) = provider.keys();
+    tokio::spawn(keys.clone().run_refresh());
+    until(async || keys.snapshot().fetches_failed == 1).await;
+    // Requests that find no key do not shorten the wait.
+    for _ in 0..19 {
+        control.advance(SECOND);
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.current().await });
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(provider.fetches().await, 1);
+    control.advance(3 * SECOND);
+    until(async || keys.snapshot().fetches_ok == 1).await;
+    assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
 }
 
 #[tokio::test]
