@@ -11,11 +11,9 @@
 //! The file may be on a network that hangs. A read has a limit, so that the gateway can fetch the set instead. A write
 //! has none, because nothing can cancel it. At most one is under way, and it is followed by one of the newest set.
 //!
-//! The keys of the file decide what can read the bodies. So the file must belong to the user of the process or to
-//! root, and no other user may write to it. The directory is not checked, because a volume of Kubernetes is often
-//! writable by all. Another user of such a directory can remove the file, but a file of their own is refused.
+//! The file is used only if no other user can have written it: see `trusted_file.rs`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -26,6 +24,7 @@ use serde_json::Value;
 
 use super::cached_set::CachedKeySet;
 use super::set::{KeySet, MAX_BYTES};
+use super::trusted_file::{NotTrusted, open_trusted};
 use super::{FetchErrorKind, Keys, Source};
 use crate::error_chain::io_cause;
 use crate::{file_read, transport_error};
@@ -75,25 +74,8 @@ enum NotRestored {
     NotGood(FetchErrorKind),
     #[error("the keys were fetched {} s in the future: correct the clock, or delete the file", .0.as_secs())]
     FromTheFuture(Duration),
-    #[cfg(unix)]
     #[error(transparent)]
     NotTrusted(#[from] NotTrusted),
-}
-
-/// Why another user can have written the file.
-#[cfg(unix)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum NotTrusted {
-    #[error("it is not a regular file: delete it")]
-    NotRegular,
-    #[error(
-        "other users can write to the file (mode {mode:04o}): delete it, or check its keys and run chmod 600 on it"
-    )]
-    WritableByOthers { mode: u32 },
-    #[error(
-        "user {owner} owns the file, and the gateway runs as user {own}: delete it, or check its keys and change the owner"
-    )]
-    OtherOwner { owner: u32, own: u32 },
 }
 
 impl Keys {
@@ -184,7 +166,7 @@ impl Keys {
 /// Reads the file. Its keys must come from `source`, before `now`.
 fn read(path: &Path, source: &Source, now: SystemTime) -> Result<LastGood, NotRestored> {
     let unreadable = |error: io::Error| NotRestored::Io(error.kind());
-    let file = open_trusted(path)?;
+    let file = open_trusted(path).map_err(unreadable)??;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
     let document: LastGoodFile = serde_json::from_slice(&bytes).map_err(|_| NotRestored::NotOurs)?;
@@ -198,48 +180,6 @@ fn read(path: &Path, source: &Source, now: SystemTime) -> Result<LastGood, NotRe
     }
     let set = KeySet::from_jwks(document.keys).map_err(NotRestored::NotGood)?;
     Ok(LastGood { set, fetched, lifetime: Duration::from_secs(document.lifetime_seconds) })
-}
-
-/// Opens the file and checks that no other user can have written it. The open file is checked and not the path, which
-/// can lead to another file a moment later.
-#[cfg(unix)]
-fn open_trusted(path: &Path) -> Result<File, NotRestored> {
-    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-
-    use rustix::fs::OFlags;
-
-    // A named pipe that another user made would block the start without this flag.
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let open = || {
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let metadata = file.metadata()?;
-        Ok((file, metadata))
-    };
-    let (file, metadata) = open().map_err(|error: io::Error| NotRestored::Io(error.kind()))?;
-    if !metadata.is_file() {
-        return Err(NotTrusted::NotRegular.into());
-    }
-    check_access(metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw())?;
-    Ok(file)
-}
-
-#[cfg(not(unix))]
-fn open_trusted(path: &Path) -> Result<File, NotRestored> {
-    File::open(path).map_err(|error| NotRestored::Io(error.kind()))
-}
-
-/// Checks a file with this mode and owner for a process of user `own`.
-#[cfg(unix)]
-fn check_access(mode: u32, owner: u32, own: u32) -> Result<(), NotTrusted> {
-    const ROOT: u32 = 0;
-    const GROUP_AND_OTHERS_WRITE: u32 = 0o022;
-    if owner != own && owner != ROOT {
-        return Err(NotTrusted::OtherOwner { owner, own });
-    }
-    if mode & GROUP_AND_OTHERS_WRITE != 0 {
-        return Err(NotTrusted::WritableByOthers { mode: mode & 0o7777 });
-    }
-    Ok(())
 }
 
 /// Replaces the file atomically. Only the owner can read and write it: no other user must be able to replace the keys.
@@ -293,28 +233,4 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(content)?;
     file.sync_all()
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_file_that_no_other_user_can_write_is_trusted() {
-        const OWN: u32 = 1000;
-        for (mode, owner) in [(0o100_600, OWN), (0o100_644, OWN), (0o100_644, 0), (0o100_400, 0)] {
-            assert_eq!(check_access(mode, owner, OWN), Ok(()), "{mode:o} {owner}");
-        }
-        for mode in [0o100_602, 0o100_620, 0o100_666] {
-            let refused = check_access(mode, OWN, OWN);
-            assert_eq!(refused, Err(NotTrusted::WritableByOthers { mode: mode & 0o777 }), "{mode:o}");
-        }
-        let other = NotTrusted::OtherOwner { owner: 1001, own: OWN };
-        assert_eq!(check_access(0o100_600, 1001, OWN), Err(other));
-        assert_eq!(check_access(0o100_600, 1001, 0), Err(NotTrusted::OtherOwner { owner: 1001, own: 0 }));
-        assert_eq!(
-            other.to_string(),
-            "user 1001 owns the file, and the gateway runs as user 1000: delete it, or check its keys and change the owner"
-        );
-    }
 }

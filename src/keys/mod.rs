@@ -54,6 +54,7 @@ mod selection;
 pub(crate) mod set;
 mod snapshot;
 mod state;
+mod trusted_file;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
