@@ -46,6 +46,7 @@ mod config;
 mod credential;
 mod error;
 mod fetch;
+mod refusal;
 mod report;
 mod request;
 mod reread;
@@ -55,12 +56,11 @@ mod state;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use http::StatusCode;
 use http::header::AUTHORIZATION;
 use tokio::sync::Notify;
 use url::Url;
@@ -69,6 +69,7 @@ pub use config::{ClientCredentials, Config, Format};
 pub(crate) use config::{RESERVED_MEMBERS, WAIT};
 pub(crate) use credential::Credential;
 pub(crate) use error::{NoToken, RenewalError, RenewalErrorKind, TokenError};
+pub(crate) use refusal::Refuser;
 pub(crate) use snapshot::Snapshot;
 
 use crate::clock::{Clock, Jitter};
@@ -76,19 +77,10 @@ use crate::secret::{Secret, UnreadableSecret};
 use crate::single_flight::SingleFlight;
 use crate::static_credential::{BadCredential, StaticCredential, header_value};
 use report::{RenewalFailures, ReportedRefusal};
-use state::{AfterRefusal, CachedCredential, CredentialsState, NewCredential, RenewalOutcome};
+use state::{CachedCredential, CredentialsState, NewCredential, RenewalOutcome};
 
 /// How often the file of a faulty secret is read. An operator who has just corrected it is waiting.
 const SECRET_POLL: Duration = Duration::from_secs(1);
-
-/// The server that answered 401.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refuser {
-    /// The provider.
-    Provider,
-    /// The upstream is an egress, and this gateway is not among its callers.
-    Egress,
-}
 
 /// The credentials for one upstream. Clones share their state.
 #[derive(Clone)]
@@ -153,84 +145,6 @@ impl Credentials {
             self.0.rescheduled.notify_one();
         }
         self.wait_for(0).await
-    }
-
-    /// Call this after the provider has answered 401 to `refused`. Drops it if it is still the cached one, and renews it.
-    /// Returns another credential for the same request.
-    ///
-    /// Returns `None` if a renewal would not help: see the module's documentation. The provider's 401 is then the right
-    /// response.
-    ///
-    /// # Errors
-    /// If no other credential can be obtained: see [`TokenError`]. The cause lies with the gateway's own credential, so
-    /// the provider's 401 would mislead the caller.
-    pub(crate) async fn replacement_for(
-        &self,
-        refused: &Credential,
-        refuser: Refuser,
-    ) -> Result<Option<Credential>, TokenError> {
-        let no_other = || self.give_up(refused, refuser).map(|()| None);
-        let Some(serial) = refused.serial() else { return no_other() };
-        let (decision, is_rescheduled) = {
-            let mut state = self.state();
-            let before = state.next_renewal();
-            let decision = state.refused(serial, self.0.clock.now());
-            self.0.cached.store(state.cached().cloned());
-            (decision, state.next_renewal() != before)
-        };
-        // Only then: each notification starts the wait for the next look at a faulty secret anew.
-        if is_rescheduled {
-            self.0.rescheduled.notify_one();
-        }
-        match decision {
-            AfterRefusal::Use(credential) => Ok(Some(credential)),
-            AfterRefusal::Keep => {
-                let upstream = &*self.0.name;
-                tracing::debug!(upstream, "the provider refused a credential that cannot be replaced now; it is kept");
-                no_other()
-            }
-            AfterRefusal::Unavailable => Err(self.state().unavailable_reason(self.0.clock.now())),
-            AfterRefusal::Renew(number) if self.is_static() => {
-                // The cached credential shows the outcome. The file may be on a network that hangs.
-                tokio::select! {
-                    _ = self.join(number) => {}
-                    () = self.0.clock.sleep(WAIT) => {}
-                }
-                match self.usable().filter(|credential| credential.serial() != Some(serial)) {
-                    Some(changed) => Ok(Some(changed)),
-                    None => no_other(),
-                }
-            }
-            AfterRefusal::Renew(number) => self.wait_for(number).await.map(Some),
-        }
-    }
-
-    /// Call this if a refused request is not sent again. Afterwards the 401 may be relayed.
-    ///
-    /// # Errors
-    /// If an egress has refused the request: its 401 must not be relayed.
-    pub(crate) fn give_up(&self, refused: &Credential, refuser: Refuser) -> Result<(), TokenError> {
-        if refuser == Refuser::Egress {
-            self.report_refusal(refused.serial(), refuser);
-            return Err(TokenError::UnknownToEgress);
-        }
-        // After the credential was accepted, a 401 more probably concerns the request.
-        if self.is_static() && !refused.was_accepted() {
-            self.report_refusal(refused.serial(), refuser);
-        }
-        Ok(())
-    }
-
-    /// Call this after a response with this status to a request with this credential, unless the response refuses the
-    /// credential. Records whether the provider has accepted the credential.
-    pub(crate) fn note_accepted(&self, accepted: &Credential, status: StatusCode) {
-        if !shows_acceptance(status) {
-            return;
-        }
-        accepted.note_accepted();
-        if self.0.is_refused.load(Ordering::Relaxed) {
-            self.report_acceptance(accepted.serial());
-        }
     }
 
     /// The present state, for readiness and `/metrics`.
@@ -419,14 +333,6 @@ impl Credentials {
     fn last_secret(&self) -> MutexGuard<'_, Option<Secret>> {
         self.0.last_secret.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a response with this status shows that the provider accepts the credential. A proxy or a load balancer can
-/// answer 407, 429 and 5xx without the provider. A 401 shows acceptance if an egress relays it: the egress knows the
-/// credential.
-fn shows_acceptance(status: StatusCode) -> bool {
-    let is_of_proxy = matches!(status, StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::TOO_MANY_REQUESTS);
-    !is_of_proxy && !status.is_server_error()
 }
 
 fn is_abandoned(outcome: &RenewalResult) -> bool {
