@@ -39,8 +39,8 @@
 //!
 //! - moka's expiry: tests cannot control its clock, and a token must stay in use after its renewal is due.
 //! - Keeping every refused token that cannot be renewed: requests with it would reach the provider in vain. One case is
-//!   different. While the token endpoint refuses the credentials or asks to wait, or the secret cannot be read, a token
-//!   with which the provider has accepted a request is kept for other requests.
+//!   different: the token endpoint refuses the credentials or asks to wait, or the secret cannot be read. A token that
+//!   the provider has accepted before is then kept for other requests.
 
 mod config;
 mod credential;
@@ -103,7 +103,7 @@ struct CredentialsInner {
     failures: RenewalFailures,
     /// The refusal of the credential that the log has reported.
     reported_refusal: Mutex<Option<ReportedRefusal>>,
-    /// Whether there is one, for requests that must not wait for a lock.
+    /// Whether `reported_refusal` is set. Requests read this flag without a lock.
     is_refused: AtomicBool,
 }
 

@@ -31,7 +31,7 @@ impl Credentials {
         refused: &Credential,
         refuser: Refuser,
     ) -> Result<Option<Credential>, TokenError> {
-        let no_other = || self.give_up(refused, refuser).map(|()| None);
+        let no_other = || self.check_relay_of_401(refused, refuser).map(|()| None);
         let Some(serial) = refused.serial() else { return no_other() };
         let (decision, is_rescheduled) = {
             let mut state = self.state();
@@ -40,7 +40,8 @@ impl Credentials {
             self.0.cached.store(state.cached().cloned());
             (decision, state.next_renewal() != before)
         };
-        // Only then: each notification starts the wait for the next look at a faulty secret anew.
+        // Notify only if the time has changed: each notification restarts the wait before a faulty secret's file is
+        // read.
         if is_rescheduled {
             self.0.rescheduled.notify_one();
         }
@@ -67,11 +68,11 @@ impl Credentials {
         }
     }
 
-    /// Call this if a refused request is not sent again. Afterwards the 401 may be relayed.
+    /// Checks whether the 401 may be relayed. Call this if the refused request is not sent again.
     ///
     /// # Errors
     /// If an egress has refused the request: its 401 must not be relayed.
-    pub(crate) fn give_up(&self, refused: &Credential, refuser: Refuser) -> Result<(), TokenError> {
+    pub(crate) fn check_relay_of_401(&self, refused: &Credential, refuser: Refuser) -> Result<(), TokenError> {
         if refuser == Refuser::Egress {
             self.report_refusal(refused.serial(), refuser);
             return Err(TokenError::UnknownToEgress);

@@ -12,8 +12,9 @@ use super::state::RenewalOutcome;
 use super::{Credentials, Refuser, RenewalError, RenewalErrorKind};
 use crate::failure_log::{Failure, FailureLog};
 
-/// How long after the last refusal the acceptance of the same credential counts as the end of the refusal. Of several
-/// replicas of an egress, one may know the credential and one may not. The log must not have two lines per request then.
+/// How long after the last refusal the acceptance of the same credential counts as the end of the refusal. One replica
+/// of an egress may know the credential while another does not. Without this wait, the log would have two lines per
+/// request.
 const ACCEPTANCE: Duration = Duration::from_secs(10);
 
 /// The effect of a failure is whether requests still get a credential.

@@ -55,7 +55,7 @@ impl Snapshot {
         (!failures.is_empty()).then(|| failures.join("; "))
     }
 
-    /// What the state knows. The state does not know the times at which failures began.
+    /// The fields that [`CredentialsState`] can fill in. `Credentials::snapshot` adds when failures began.
     pub(super) fn of(config: &Config, state: &CredentialsState, now: Instant) -> Self {
         let has_one = matches!(config, Config::None) || state.credential(now).is_some();
         let counts = state.counts();

@@ -225,7 +225,7 @@ impl Attempt {
     async fn renew_credential(&mut self, refuser: Refuser) -> Result<bool, TokenError> {
         let credentials = &self.route.credentials;
         if !std::mem::take(&mut self.budget.credential) {
-            return credentials.give_up(&self.credential, refuser).map(|()| false);
+            return credentials.check_relay_of_401(&self.credential, refuser).map(|()| false);
         }
         let Some(newer) = credentials.replacement_for(&self.credential, refuser).await? else { return Ok(false) };
         self.credential = newer;

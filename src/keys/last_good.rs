@@ -72,7 +72,7 @@ enum NotRestored {
     OtherSource,
     #[error("{0}")]
     NotGood(FetchErrorKind),
-    #[error("the keys were fetched {} s in the future: correct the clock, or delete the file", .0.as_secs())]
+    #[error("the file says that its keys were fetched {} s from now: correct the clock, or delete the file", .0.as_secs())]
     FromTheFuture(Duration),
     #[error(transparent)]
     NotTrusted(#[from] NotTrusted),

@@ -14,8 +14,8 @@
 //!
 //! # When the set is fetched
 //!
-//! A receiver fetches the key set when it meets an unknown `kid`. A sealer chooses the `kid` itself, so there are
-//! two other reasons to fetch:
+//! A receiver fetches the key set when it meets an unknown `kid`. A sealer chooses the `kid` itself, so it fetches for
+//! three other reasons:
 //!
 //! 1. [`Keys::run_refresh`] fetches at about 80 % of the lifetime, with or without traffic. After a failure it
 //!    backs off, and the last good set stays in use.

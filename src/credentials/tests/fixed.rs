@@ -73,8 +73,8 @@ async fn a_refusal_by_an_egress_is_an_error_for_every_kind_of_credential() {
     let (none, _none_control) = credentials(Config::None);
     for credentials in [fixed, tokens, none] {
         let refused = credentials.current().await.unwrap();
-        assert_eq!(credentials.give_up(&refused, Refuser::Egress), Err(TokenError::UnknownToEgress));
-        assert_eq!(credentials.give_up(&refused, Refuser::Provider), Ok(()));
+        assert_eq!(credentials.check_relay_of_401(&refused, Refuser::Egress), Err(TokenError::UnknownToEgress));
+        assert_eq!(credentials.check_relay_of_401(&refused, Refuser::Provider), Ok(()));
     }
 }
 

@@ -31,7 +31,7 @@ async fn until_failed(credentials: &Credentials, control: &ClockControl, attempt
 }
 
 /// Makes the secret file unusable after the first token.
-async fn survive(breaking: fn(&Path), reason: &str, path: &Path) {
+async fn check_that_the_token_outlives(make_unusable: fn(&Path), reason: &str, path: &Path) {
     let correct = || {
         let _ = std::fs::remove_dir(path);
         std::fs::write(path, "right\n").unwrap();
@@ -43,10 +43,10 @@ async fn survive(breaking: fn(&Path), reason: &str, path: &Path) {
     let (credentials, control) = credentials(Config::ClientCredentials(config));
     tokio::spawn(credentials.clone().run_refresh());
     assert_eq!(usable(&credentials).await, "Bearer token-1");
-    breaking(path);
+    make_unusable(path);
     control.advance(750 * SECOND);
     until_failed(&credentials, &control, 4).await;
-    assert_eq!(usable(&credentials).await, "Bearer token-1", "the token in hand stays in use");
+    assert_eq!(usable(&credentials).await, "Bearer token-1", "the cached token stays in use");
     assert_eq!(endpoint.posts().await, 1, "nothing is sent");
     let failure = credentials.snapshot().failure().unwrap();
     assert!(failure.contains(reason) && failure.contains(path.to_str().unwrap()), "{failure}");
@@ -71,10 +71,10 @@ fn an_unusable_secret_file_is_logged_once_and_used_at_once_when_it_is_right_agai
         ),
         (|path| std::fs::write(path, "canary\nsecond\n").unwrap(), "it has more than one line"),
     ];
-    for (breaking, reason) in cases {
+    for (make_unusable, reason) in cases {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
-        let lines = logged(survive(breaking, reason, &path));
+        let lines = logged(check_that_the_token_outlives(make_unusable, reason, &path));
         assert_eq!(levels(&lines), ["ERROR", "INFO", "INFO"], "{reason}: {lines:?}");
         let error = lines[0]["error"].as_str().unwrap();
         assert!(error.contains(reason) && error.contains(path.to_str().unwrap()), "{error}");
