@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -134,11 +134,30 @@ impl fmt::Debug for Repeat {
 /// Whether the HTTP client has asked a body for its first piece. As long as it has not, no byte of the body
 /// can have been sent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Taken(Arc<AtomicBool>);
+pub(super) struct Taken(Arc<AtomicU8>);
 
 impl Taken {
+    const NO: u8 = 0;
+    const YES: u8 = 1;
+    const REVOKED: u8 = 2;
+
     pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) == Self::YES
+    }
+
+    /// Returns whether no byte of the body was sent, and none will be: from now on the body fails when it is taken.
+    pub(super) fn revoke(&self) -> bool {
+        self.change(Self::REVOKED) != Self::YES
+    }
+
+    /// Returns whether the body may be sent.
+    fn take(&self) -> bool {
+        self.change(Self::YES) != Self::REVOKED
+    }
+
+    /// Changes the state if it is still [`Self::NO`], and returns the state before.
+    fn change(&self, to: u8) -> u8 {
+        self.0.compare_exchange(Self::NO, to, Ordering::AcqRel, Ordering::Acquire).unwrap_or_else(|state| state)
     }
 }
 
@@ -147,7 +166,9 @@ impl Body for Outgoing {
     type Error = SealError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SealError>>> {
-        self.taken.0.store(true, Ordering::Release);
+        if !self.taken.take() {
+            return Poll::Ready(Some(Err(SealError)));
+        }
         let (chunks, clock, seal_time, since_yield) = match &mut self.source {
             BodySource::Nothing => return Poll::Ready(None),
             BodySource::Clear(json) => {
@@ -200,5 +221,28 @@ impl SealTime {
     #[must_use]
     pub(crate) fn total(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_either_revoked_or_taken() {
+        let json = Plaintext::json("{}".into()).unwrap();
+        let mut body = Outgoing::clear(&json, InClear::allowed());
+        let taken = body.taken();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{}");
+        assert!(taken.get() && !taken.revoke());
+
+        let mut body = Outgoing::clear(&json, InClear::allowed());
+        let repeat = body.take_repeat().unwrap();
+        assert!(body.taken().revoke() && !body.taken().get());
+        assert!(body.frame().await.unwrap().is_err(), "no byte is sent any more");
+        let again = repeat.body().unwrap().collect().await.unwrap();
+        assert_eq!(again.to_bytes(), "{}");
     }
 }

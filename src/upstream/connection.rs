@@ -80,6 +80,12 @@ impl UsedConnection {
         }
     }
 
+    /// Returns when the connection has been there for `limit`.
+    pub(super) async fn held_for(&self, limit: Duration) {
+        self.0.clone().wait_for_connection_metadata().await;
+        tokio::time::sleep(limit).await;
+    }
+
     /// Retires the connection if it is too old, or before the provider closes it. Connections that are idle for
     /// longer than `pool_idle` are not used anyway.
     pub(super) fn note_reply<B>(&self, reply: &mut Response<B>, pool_idle: Duration) {

@@ -5,7 +5,8 @@
 //! - **The provider refused the stream** (RFC 9113 sections 6.8 and 8.7): it reset the stream with
 //!   `REFUSED_STREAM`, or sent `GOAWAY` with a last stream id below the stream's. nginx does so after 1,000
 //!   requests on a connection. [`is_unprocessed`] says why the error cannot mean a stream that was processed.
-//! - **No byte of the body was sent.** The HTTP client never asked the body for a piece (see [`Taken`]).
+//! - **No byte of the body was sent.** The HTTP client never asked the body for a piece (see [`Taken`]). This includes
+//!   a connection that does not ask within [`MAX_STALL`]: all of its streams are in use, or it is going away.
 //! - **The pool had no connection for the request.** hyper-util fails a request that waits for a connection of
 //!   another request if that connection ends at once.
 //! - **The provider refused the connection.** An egress that restarts does so for a moment. The request waits
@@ -32,6 +33,10 @@ use super::turn::ConnectFailed;
 /// How often a request that the provider refused to process is sent again. The second refusal can happen if
 /// the new connection ends at once, as in a rolling restart; a third one is no coincidence.
 pub(super) const MAX_RESENDS: u32 = 2;
+
+/// How long a connection may leave a request in its queue. hyper can leave it there for ever if a `GOAWAY` arrives at the
+/// wrong moment (hyper 1.12.0, h2 0.4.20, seen under load).
+pub(super) const MAX_STALL: Duration = Duration::from_secs(2);
 
 /// The pause before the next attempt to connect after a refusal.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -72,7 +77,7 @@ pub(super) fn is_unprocessed(error: &legacy::Error, method: &Method, taken: &Tak
     if error.is_connect() {
         return false;
     }
-    if (has_bytes && !taken.get()) || in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
+    if (has_bytes && taken.revoke()) || in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
         return true;
     }
     match in_chain::<h2::Error>(error) {

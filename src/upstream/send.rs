@@ -11,10 +11,10 @@ use hyper_util::client::legacy;
 use tokio::time::Instant;
 use tower::timeout::error::Elapsed;
 
-use super::body::{InClear, Outgoing, Repeat};
+use super::body::{InClear, Outgoing, Repeat, Taken};
 use super::client::{Connector, DataClient};
 use super::connection::UsedConnection;
-use super::resend::{MAX_RESENDS, Refusals, is_unprocessed, pool_pause};
+use super::resend::{MAX_RESENDS, MAX_STALL, Refusals, is_unprocessed, pool_pause};
 use super::{Config, ConnectorError};
 use crate::error_chain;
 use crate::path_prefix::PathPrefix;
@@ -86,15 +86,15 @@ impl UpstreamClient {
         *request.uri_mut() = self.place(request.uri())?;
         let deadline = Instant::now() + self.reply;
         let mut used = None;
-        let reply = tokio::time::timeout_at(deadline, self.send_until_processed(request, deadline, &mut used)).await;
-        let Ok(reply) = reply else {
-            // The provider may have vanished: the next request tries a new connection.
-            if let Some(used) = used {
-                used.retire();
-            }
-            return Err(SendError::ReplyTimeout);
-        };
-        reply.map_err(SendError::classify)
+        let sending = self.send_until_processed(request, deadline, &mut used);
+        if let Ok(reply) = tokio::time::timeout_at(deadline, sending).await {
+            return reply;
+        }
+        // The provider may have vanished: the next request tries a new connection.
+        if let Some(used) = used {
+            used.retire();
+        }
+        Err(SendError::ReplyTimeout)
     }
 
     async fn send_until_processed(
@@ -102,7 +102,7 @@ impl UpstreamClient {
         request: Request<Outgoing>,
         deadline: Instant,
         used: &mut Option<UsedConnection>,
-    ) -> Result<Response<Incoming>, legacy::Error> {
+    ) -> Result<Response<Incoming>, SendError> {
         let (head, mut body) = request.into_parts();
         let repeat = body.take_repeat();
         let mut resends = 0;
@@ -113,13 +113,23 @@ impl UpstreamClient {
             }
             let mut request = Request::from_parts(head.clone(), body);
             let connection = used.insert(UsedConnection::of(&mut request));
-            let error = match self.client.request(request).await {
-                Ok(mut reply) => {
-                    self.refusals.clear();
-                    connection.note_reply(&mut reply, self.pool_idle);
-                    return Ok(reply);
+            let can_stall = has_bytes && resends < MAX_RESENDS;
+            let error = tokio::select! {
+                reply = self.client.request(request) => match reply {
+                    Ok(mut reply) => {
+                        self.refusals.clear();
+                        connection.note_reply(&mut reply, self.pool_idle);
+                        return Ok(reply);
+                    }
+                    Err(error) => error,
+                },
+                () = stalled(connection, &taken), if can_stall => {
+                    tracing::debug!("sending again what the connection did not take");
+                    connection.retire();
+                    resends += 1;
+                    body = again(repeat.as_ref()).ok_or(SendError::ReplyTimeout)?;
+                    continue;
                 }
-                Err(error) => error,
             };
             if !error.is_connect() {
                 self.refusals.clear();
@@ -130,13 +140,11 @@ impl UpstreamClient {
             } else {
                 match pool_pause(&error).or_else(|| self.refusals.pause(&error)) {
                     Some(pause) if Instant::now() + pause < deadline => pause,
-                    _ => return Err(error),
+                    _ => return Err(SendError::classify(error)),
                 }
             };
-            body = match repeat.as_ref().map(Repeat::body) {
-                Some(Ok(body)) => body,
-                Some(Err(_)) | None => return Err(error),
-            };
+            let Some(remade) = again(repeat.as_ref()) else { return Err(SendError::classify(error)) };
+            body = remade;
             tracing::debug!(cause = %error_chain::chain(&error), "sending again what the provider did not process");
             tokio::time::sleep(pause).await;
         }
@@ -152,6 +160,19 @@ impl UpstreamClient {
             .build()
             .map_err(|_| SendError::Target)
     }
+}
+
+/// Returns when the connection has left the request in its queue for [`MAX_STALL`]. From then on the body cannot be sent.
+async fn stalled(connection: &UsedConnection, taken: &Taken) {
+    connection.held_for(MAX_STALL).await;
+    if !taken.revoke() {
+        std::future::pending().await
+    }
+}
+
+/// The body of the next attempt. `None` if it cannot be sealed.
+fn again(repeat: Option<&Repeat>) -> Option<Outgoing> {
+    repeat?.body().ok()
 }
 
 /// Why no reply arrived.
