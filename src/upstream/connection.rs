@@ -1,12 +1,12 @@
-//! A connection to the provider, and when the gateway stops to use it.
+//! A connection to the provider, and when the gateway stops using it.
 //!
 //! hyper-util's pool has one idle timeout for all connections. It knows neither the idle timeout that a provider
 //! announces (`Keep-Alive: timeout=5`) nor an age. But the pool never hands out a connection that is *poisoned*,
 //! and requests in progress on it go on, also those of HTTP/2. So each connection carries an [`Age`], which every
 //! reply brings back, and each attempt has a [`UsedConnection`] to poison it.
 //!
-//! Rejected: to close the socket, because a request may just be on its way; a pool of our own, for three conditions
-//! that one flag expresses.
+//! Rejected: closing the socket. A request may already be on its way. Also rejected: a pool of our own. One flag
+//! expresses all three conditions.
 
 use std::io;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::turn::Turn;
 
-/// How long before the provider closes an idle connection the gateway stops to use it. It covers the way of the
+/// How long before the provider closes an idle connection the gateway stops using it. It covers the way of the
 /// request to the provider, and a provider that counts from the moment it wrote the response.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 

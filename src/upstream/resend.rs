@@ -31,7 +31,7 @@ use super::send::in_chain;
 use super::turn::ConnectFailed;
 
 /// How often a request that the provider refused to process is sent again. The second refusal can happen if
-/// the new connection ends at once, as in a rolling restart; a third one is no coincidence.
+/// the new connection ends at once, as in a rolling restart. A third refusal means that the provider refuses on purpose.
 pub(super) const MAX_RESENDS: u32 = 2;
 
 /// How long a connection may leave a request in its queue. hyper can leave it there for ever if a `GOAWAY` arrives at the
@@ -61,8 +61,8 @@ const RESTART: Duration = Duration::from_secs(2);
 /// - The hard case: h2 also keeps the `GOAWAY` as an error of the connection, and `SendRequest::poll_ready`
 ///   returns it (`ensure_no_conn_error`). hyper's `ClientTask::poll` (`proto/h2/client.rs`) calls `poll_ready`
 ///   right after `send_request` has opened the stream. If a `GOAWAY` arrives between the two calls, hyper
-///   reports it for a stream that may be *below* the last id, such as after a graceful `GOAWAY` with id
-///   2^31-1. The error looks the same. But hyper hands the body to the stream only after this `poll_ready`
+///   reports it for a stream that may be *below* the last id. A graceful `GOAWAY` with id 2^31-1 does that.
+///   The error looks the same. But hyper hands the body to the stream only after this `poll_ready`
 ///   (`poll_pipe`, which polls the body at once). So if the body was taken, the error is the stream's own. If
 ///   it was not taken, no byte of it was sent, which is proof enough for a body that has bytes. A body without
 ///   bytes proves it if it ends separately ([`Outgoing::end_separately`](super::Outgoing::end_separately));
@@ -89,37 +89,110 @@ pub(super) fn is_unprocessed(error: &legacy::Error, method: &Method, taken: &Tak
     }
 }
 
-/// Returns the pause before the pool is asked again, if it had no connection for the request: another request was about
-/// to connect, and either it has done so by now, or its connection has ended. Nothing was sent.
-pub(super) fn pool_pause(error: &legacy::Error) -> Option<Duration> {
-    const POOL_PAUSE: Duration = Duration::from_millis(10);
-    (error.is_connect() && in_chain::<ConnectFailed>(error).is_none()).then_some(POOL_PAUSE)
+/// The pauses of one request before it is sent again.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    pool: u32,
+    refused_since: Option<Instant>,
+}
+
+impl Pauses {
+    /// Returns the pause before the next attempt, if nothing was sent and another attempt may help.
+    pub(super) fn next(&mut self, error: &legacy::Error, refused: &RefusedConnections) -> Option<Duration> {
+        if !error.is_connect() {
+            return None;
+        }
+        if in_chain::<ConnectFailed>(error).is_none() {
+            return self.pool();
+        }
+        let is_refused = in_chain::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
+        if is_refused { self.refused(refused.note()) } else { None }
+    }
+
+    /// The pool had no connection: another request was about to connect, and either it has done so by now, or its
+    /// connection has ended. The pauses grow, so that connections that end at once do not keep the request busy.
+    fn pool(&mut self) -> Option<Duration> {
+        const FIRST: Duration = Duration::from_millis(10);
+        const MAX: u32 = 20;
+        self.pool += 1;
+        (self.pool <= MAX).then(|| FIRST * self.pool)
+    }
+
+    /// `since`: when the provider began to refuse connections. Requests that it accepts on older connections do not
+    /// restart the wait of this request.
+    fn refused(&mut self, since: Instant) -> Option<Duration> {
+        let since = (*self.refused_since.get_or_insert(since)).min(since);
+        (since.elapsed() < RESTART).then_some(RECONNECT_PAUSE)
+    }
 }
 
 /// Remembers since when the provider has refused connections. All clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Refusals(Arc<Mutex<Option<Instant>>>);
+pub(super) struct RefusedConnections(Arc<Mutex<Option<Outage>>>);
 
-impl Refusals {
-    /// Returns the pause before the next attempt to connect, or `None` if `error` is no refused connection, or
-    /// the provider has been away for too long.
-    pub(super) fn pause(&self, error: &legacy::Error) -> Option<Duration> {
-        let refused = in_chain::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
-        if !(error.is_connect() && refused) {
-            return None;
-        }
-        let now = Instant::now();
-        let since = *self.lock().get_or_insert(now);
-        (now.duration_since(since) < RESTART).then_some(RECONNECT_PAUSE)
-    }
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    since: Instant,
+    last: Instant,
+}
 
+impl RefusedConnections {
     /// The provider accepted a connection.
     pub(super) fn clear(&self) {
         *self.lock() = None;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    /// Records a refused connection. Returns when the refusals began. Refusals of long ago belong to another outage.
+    fn note(&self) -> Instant {
+        let now = Instant::now();
+        let mut outage = self.lock();
+        let current = outage.filter(|outage| now.duration_since(outage.last) < RESTART);
+        let since = current.map_or(now, |outage| outage.since);
+        *outage = Some(Outage { since, last: now });
+        since
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Outage>> {
         // A poisoned lock only means that another thread panicked: the value is complete.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENTH: Duration = Duration::from_millis(100);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_for_two_seconds_after_the_first_refused_connection() {
+        let (refused, mut pauses) = (RefusedConnections::default(), Pauses::default());
+        let mut waited = Duration::ZERO;
+        while let Some(pause) = pauses.refused(refused.note()) {
+            tokio::time::advance(pause).await;
+            waited += pause;
+            // Another request succeeded on an older connection.
+            refused.clear();
+        }
+        assert_eq!(waited, RESTART);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_stays_down_delays_no_later_request_and_a_new_outage_does() {
+        let refused = RefusedConnections::default();
+        for _ in 0..30 {
+            refused.note();
+            tokio::time::advance(TENTH).await;
+        }
+        assert_eq!(Pauses::default().refused(refused.note()), None);
+        tokio::time::advance(RESTART).await;
+        assert_eq!(Pauses::default().refused(refused.note()), Some(RECONNECT_PAUSE));
+    }
+
+    #[test]
+    fn the_pool_is_asked_again_a_limited_number_of_times() {
+        let mut pauses = Pauses::default();
+        let all: Vec<_> = std::iter::from_fn(|| pauses.pool()).collect();
+        assert_eq!((all.len(), all[0], all[19]), (20, TENTH / 10, TENTH * 2));
     }
 }

@@ -14,7 +14,7 @@ use tower::timeout::error::Elapsed;
 use super::body::{InClear, Outgoing, Repeat, Taken};
 use super::client::{Connector, DataClient};
 use super::connection::UsedConnection;
-use super::resend::{MAX_RESENDS, MAX_STALL, Refusals, is_unprocessed, pool_pause};
+use super::resend::{MAX_RESENDS, MAX_STALL, Pauses, RefusedConnections, is_unprocessed};
 use super::{Config, ConnectorError};
 use crate::error_chain;
 use crate::path_prefix::PathPrefix;
@@ -30,7 +30,7 @@ pub(crate) struct UpstreamClient {
     reply: Duration,
     idle: Duration,
     pool_idle: Duration,
-    refusals: Refusals,
+    refused: RefusedConnections,
 }
 
 impl UpstreamClient {
@@ -58,7 +58,7 @@ impl UpstreamClient {
             reply: config.reply,
             idle: config.idle,
             pool_idle: config.pool_idle,
-            refusals: Refusals::default(),
+            refused: RefusedConnections::default(),
         })
     }
 
@@ -105,7 +105,7 @@ impl UpstreamClient {
     ) -> Result<Response<Incoming>, SendError> {
         let (head, mut body) = request.into_parts();
         let repeat = body.take_repeat();
-        let mut resends = 0;
+        let (mut resends, mut pauses) = (0, Pauses::default());
         loop {
             let (taken, has_bytes) = (body.taken(), !body.is_end_stream());
             if !has_bytes && !head.method.is_safe() {
@@ -117,7 +117,7 @@ impl UpstreamClient {
             let error = tokio::select! {
                 reply = self.client.request(request) => match reply {
                     Ok(mut reply) => {
-                        self.refusals.clear();
+                        self.refused.clear();
                         connection.note_reply(&mut reply, self.pool_idle);
                         return Ok(reply);
                     }
@@ -132,13 +132,13 @@ impl UpstreamClient {
                 }
             };
             if !error.is_connect() {
-                self.refusals.clear();
+                self.refused.clear();
             }
             let pause = if resends < MAX_RESENDS && is_unprocessed(&error, &head.method, &taken, has_bytes) {
                 resends += 1;
                 Duration::ZERO
             } else {
-                match pool_pause(&error).or_else(|| self.refusals.pause(&error)) {
+                match pauses.next(&error, &self.refused) {
                     Some(pause) if Instant::now() + pause < deadline => pause,
                     _ => return Err(SendError::classify(error)),
                 }

@@ -2,8 +2,8 @@
 //!
 //! hyper-util starts a connection for every request that finds none in its pool. One HTTP/2 connection is enough for
 //! all of them, but hyper-util knows only after the TLS handshake that the provider speaks HTTP/2. When a provider ends
-//! its connection under load (`GOAWAY`), each request would begin a handshake of its own. These are the most expensive
-//! step of a connection for both sides, so that the next connection comes late, and more requests wait.
+//! its connection under load (`GOAWAY`), each request would begin a handshake of its own. Handshakes are the most
+//! expensive step of a connection, so the next connection would come late.
 //!
 //! A request therefore waits for its turn to connect. If another one has connected in the meantime, it does not connect:
 //! the pool has handed it the new connection, or [`resend`](super::resend) asks the pool again.
@@ -23,7 +23,7 @@ use super::connection::ProviderStream;
 /// The longest wait for a turn. Then the attempt before is slow or hangs, and another one may do better.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// The turns of one upstream. All clones are the same.
+/// The turns of one upstream. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Turns(Arc<State>);
 
