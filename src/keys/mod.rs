@@ -26,6 +26,8 @@
 //! 3. [`Keys::doubt`] is called when the provider's refusal seems to have another cause. Nobody waits: the schedule
 //!    fetches at once, at most once per second.
 //!
+//! If the server of the set asks for a wait with `Retry-After`, the schedule waits. [`Keys::replacement_for`] does not.
+//!
 //! Callers share fetches: see `crate::single_flight`. `confirm.rs` has the fetches after refusals.
 //!
 //! # Scope
