@@ -31,6 +31,8 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::accept_errors::{ACCEPT_PAUSE, AcceptErrors, concerns_one_caller};
+
 /// The limit for open connections. Health checks and scrapes need a few.
 const MAX_CONNECTIONS: usize = 64;
 
@@ -41,22 +43,30 @@ const IDLE_DEADLINE: Duration = Duration::from_secs(5);
 /// milliseconds.
 const EXCHANGE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The wait after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// Serves while it is polled. Dropping the future closes every connection.
 pub(super) async fn serve<F>(listener: TcpListener, respond: F)
 where
     F: Fn(Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + 'static,
 {
-    let mut connections = Connections::default();
+    let (mut connections, mut errors) = (Connections::default(), AcceptErrors::default());
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            () = errors.quiet() => {
+                errors.report_end("admin");
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 connections.close_excess().await;
                 connections.spawn(stream, respond.clone());
             }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            Err(error) if concerns_one_caller(&error) => {}
+            Err(error) => {
+                errors.report("admin", &error);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 26] = [
+const MAY_USE: [(&str, &[&str]); 27] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
@@ -21,8 +21,9 @@ const MAY_USE: [(&str, &[&str]); 26] = [
     ("watched_files", &["clock", "error_chain", "file_read"]),
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
+    ("accept_errors", &[]),
     ("host_check", &[]),
-    ("admin", &["host_check"]),
+    ("admin", &["accept_errors", "host_check"]),
     (
         "keys",
         &[
@@ -55,6 +56,7 @@ const MAY_USE: [(&str, &[&str]); 26] = [
     (
         "gateway",
         &[
+            "accept_errors",
             "rate_limit",
             "error_chain",
             "jose",

@@ -3,7 +3,6 @@
 //! Everything that a caller can delay happens in the task of its connection. A slow handshake delays no other
 //! caller, has the head deadline, and counts towards `max_connections`.
 
-mod accept_errors;
 pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod descriptors;
@@ -23,7 +22,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::gateway::server::accept_errors::{AcceptErrors, concerns_one_caller, lacks_resources};
+use crate::accept_errors::{ACCEPT_PAUSE, AcceptErrors, concerns_one_caller, lacks_resources};
 use crate::gateway::server::connection::{ConnectionHandler, Timeouts};
 use crate::gateway::server::connections::{Connection, ConnectionLimits, Connections, Network};
 use crate::gateway::server::drain::Drain;
@@ -32,10 +31,6 @@ use crate::gateway::server::stream::Stream;
 use crate::gateway::server::tls::{ServerTls, TlsError};
 use crate::gateway::stack::Stack;
 use crate::gateway::{Deadlines, Listen};
-
-/// The pause after an accept that failed, most often for lack of file descriptors. Long enough not to busy-loop,
-/// and short enough to go unnoticed once a descriptor is free.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the responses to requests that the drain deadline ended have to reach their callers.
 const FINAL_RESPONSES: Duration = Duration::from_secs(1);
@@ -132,7 +127,7 @@ impl Listener {
             let accepted = tokio::select! {
                 () = drain.closed() => return None,
                 () = errors.quiet() => {
-                    errors.report_end();
+                    errors.report_end("callers");
                     continue;
                 }
                 accepted = self.socket.accept() => accepted,
@@ -151,7 +146,7 @@ impl Listener {
                     tracing::debug!(%error, "a connection ended before it was accepted");
                 }
                 Err(error) => {
-                    errors.report(&error);
+                    errors.report("callers", &error);
                     if lacks_resources(&error) {
                         // It has a descriptor that the next caller can use.
                         self.connections.close_longest_idle();

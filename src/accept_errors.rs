@@ -1,7 +1,7 @@
 //! Classifies accept errors, and reports that connections cannot be accepted: once when that begins, and once when it
 //! ends.
 //!
-//! The gateway retries many times a second, and one log line for each would fill the disk and hide its cause.
+//! A listener retries many times a second, and one log line for each would fill the disk and hide its cause.
 
 use std::io;
 use std::time::Duration;
@@ -14,18 +14,22 @@ use tokio::time::Instant;
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Whether only one caller is concerned: it closed its connection before the gateway accepted it.
-pub(super) fn concerns_one_caller(error: &io::Error) -> bool {
+pub(crate) fn concerns_one_caller(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
 /// Whether a connection that is closed frees what was missing: a descriptor, or memory of the kernel.
-pub(super) fn lacks_resources(error: &io::Error) -> bool {
+pub(crate) fn lacks_resources(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
+/// The pause after an accept that failed, most often for lack of file descriptors. Long enough not to busy-loop,
+/// and short enough to go unnoticed once a descriptor is free.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// The accept errors of the current period.
 #[derive(Debug, Default)]
-pub(super) struct AcceptErrors(Option<Period>);
+pub(crate) struct AcceptErrors(Option<Period>);
 
 #[derive(Debug)]
 struct Period {
@@ -35,10 +39,11 @@ struct Period {
 }
 
 impl AcceptErrors {
-    pub(super) fn report(&mut self, error: &io::Error) {
+    /// `listener` names the listener in the log.
+    pub(crate) fn report(&mut self, listener: &'static str, error: &io::Error) {
         let now = Instant::now();
         if self.0.is_none() {
-            tracing::warn!(%error, "connections cannot be accepted");
+            tracing::warn!(listener, %error, "connections cannot be accepted");
         }
         let period = self.0.get_or_insert(Period { failures: 0, begun: now, last: now });
         period.failures += 1;
@@ -46,17 +51,17 @@ impl AcceptErrors {
     }
 
     /// Returns once there was no error for a while after an error.
-    pub(super) async fn quiet(&self) {
+    pub(crate) async fn quiet(&self) {
         match &self.0 {
             Some(period) => tokio::time::sleep_until(period.last + QUIET).await,
             None => std::future::pending().await,
         }
     }
 
-    pub(super) fn report_end(&mut self) {
+    pub(crate) fn report_end(&mut self, listener: &'static str) {
         if let Some(Period { failures, begun, last }) = self.0.take() {
             let seconds = (last - begun).as_secs_f64();
-            tracing::info!(failures, seconds, "connections are accepted again");
+            tracing::info!(listener, failures, seconds, "connections are accepted again");
         }
     }
 }
