@@ -202,7 +202,7 @@ impl Attempt {
         }
         let begun = self.clock.now();
         let (outcome, retry) = if self.is_ordinary(reply).await {
-            keys.doubt();
+            keys.check_in_background();
             (KeyCheck::Relayed, Retry::Relay(None))
         } else {
             self.renew_key().await

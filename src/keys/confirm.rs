@@ -3,8 +3,8 @@
 //! The response to a fetch may be older than the refusal that the caller has just seen. There are two causes: the
 //! request of the fetch left before the refusal, or a cache on the way (an egress) answered a scheduled fetch. Such a
 //! fetch may bring a newer key, but it cannot confirm the old one. A refused caller therefore waits for the fetch
-//! under way, at most [`PATIENCE`], and then joins one that leaves later. It never waits longer than [`PATIENCE`] plus
-//! one fetch, even if an earlier fetch hangs.
+//! under way, at most [`MAX_WAIT_FOR_EARLIER`], and then joins one that leaves later. Even if an earlier fetch hangs,
+//! it never waits longer than that time plus one fetch.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::jose::EncryptionKey;
 
 /// How long a refused caller waits for a fetch that left before the refusal. The budget allows a further fetch after
 /// this time.
-const PATIENCE: Duration = FORCED_REFILL;
+const MAX_WAIT_FOR_EARLIER: Duration = FORCED_REFILL;
 
 /// The result of a check whether a key is still published, after the provider has refused a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,8 +58,8 @@ impl Keys {
 
     /// Call this after a refusal that seems to have another cause than the key. Has the set fetched in the background,
     /// in case the key is gone nevertheless: at once, but at most once per second.
-    pub(crate) fn doubt(&self) {
-        if self.state().doubt(self.0.clock.now()) {
+    pub(crate) fn check_in_background(&self) {
+        if self.state().check_in_background(self.0.clock.now()) {
             self.0.rescheduled.notify_one();
         }
     }
@@ -87,7 +87,7 @@ impl Keys {
     async fn confirm_unless<T>(&self, replacement: impl Fn() -> Option<T>) -> Result<Option<T>, FetchError> {
         let clock = &self.0.clock;
         let first = self.state().first_fetch_from_now();
-        let patience = clock.now() + PATIENCE;
+        let latest = clock.now() + MAX_WAIT_FOR_EARLIER;
         loop {
             // Created before the state is read, so that no fetch ends unseen.
             let fetched = self.0.fetched.notified();
@@ -97,9 +97,9 @@ impl Keys {
             }
             match confirmation {
                 Confirmation::Ended(outcome) => return outcome.map(|()| None),
-                Confirmation::Needs { is_earlier_under_way: true, .. } if clock.now() < patience => tokio::select! {
+                Confirmation::Needs { is_earlier_under_way: true, .. } if clock.now() < latest => tokio::select! {
                     () = fetched => {}
-                    () = clock.sleep_until(patience) => {}
+                    () = clock.sleep_until(latest) => {}
                 },
                 Confirmation::Needs { number, .. } => {
                     let outcome = self.join(number, Reason::Refusal).await;

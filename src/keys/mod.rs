@@ -23,7 +23,7 @@
 //!    at once and ignores schedule and backoff. A budget limits such fetches: ten at once, then ten per second. If
 //!    the budget is empty, the refused requests wait together for the next fetch. If they gave up instead, a rotation
 //!    would lose requests.
-//! 3. [`Keys::doubt`] is called when the provider's refusal seems to have another cause. Nobody waits: the schedule
+//! 3. [`Keys::check_in_background`] is called when the provider's refusal seems to have another cause. Nobody waits: the schedule
 //!    fetches at once, at most once per second.
 //!
 //! If the server of the set asks for a wait with `Retry-After`, the schedule waits. [`Keys::replacement_for`] does not.

@@ -18,9 +18,9 @@ impl PublishedKeys {
         self.0.after_refusal(|| self.0.0.cached.load().as_ref()?.replacement_kids(kid)).await
     }
 
-    /// See [`Keys::doubt`].
-    pub(crate) fn doubt(&self) {
-        self.0.doubt();
+    /// See [`Keys::check_in_background`].
+    pub(crate) fn check_in_background(&self) {
+        self.0.check_in_background();
     }
 
     /// Whether the cached set has a usable key with this `kid`.

@@ -39,7 +39,7 @@ const ON_DEMAND_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest wait after a response with `Retry-After`.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Shortest time between two fetches that [`KeysState::doubt`] causes.
+/// Shortest time between two fetches that [`KeysState::check_in_background`] causes.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) struct KeysState {
     ended_bypassing_caches: u64,
     /// Set after a refusal that seems to have another cause than the key: the first fetch that can confirm the key.
     doubted: Option<u64>,
-    /// When the last fetch was sent that [`KeysState::doubt`] caused.
+    /// When the last fetch was sent that [`KeysState::check_in_background`] caused.
     last_doubt: Option<Instant>,
     /// When the next scheduled fetch may start.
     due: Instant,
@@ -186,7 +186,7 @@ impl KeysState {
 
     /// A refusal seems to have another cause than the key: brings a fetch that bypasses caches forward. A wait that the
     /// server asked for stays. Returns whether the time of the fetch has changed.
-    pub(super) fn doubt(&mut self, now: Instant) -> bool {
+    pub(super) fn check_in_background(&mut self, now: Instant) -> bool {
         self.doubted = Some(self.first_fetch_from_now());
         let earliest = self.last_doubt.map_or(now, |sent| (sent + DOUBT_INTERVAL).max(now));
         self.due_by(earliest)

@@ -68,7 +68,7 @@ fn a_wait_that_the_server_asks_for_is_kept_by_the_schedule_and_not_by_fetches_af
     let _ = state.finish(1, false, busy(20), now);
     let due = state.next_fetch().due;
     assert!((20 * SECOND..=22 * SECOND).contains(&(due - now)), "{:?}", due - now);
-    assert!(!state.bring_forward(now + 2 * SECOND) && !state.doubt(now + 2 * SECOND));
+    assert!(!state.bring_forward(now + 2 * SECOND) && !state.check_in_background(now + 2 * SECOND));
     // A fetch after a refusal may be sent. If it fails without a stated wait, the earlier wait stays.
     state.send(2, Reason::Refusal, now + 3 * SECOND).unwrap();
     let _ = state.finish(2, true, Err(abandoned()), now + 4 * SECOND);
@@ -78,7 +78,7 @@ fn a_wait_that_the_server_asks_for_is_kept_by_the_schedule_and_not_by_fetches_af
     assert!(state.next_fetch().due >= now + 65 * SECOND);
     // A good set ends the wait.
     let _ = state.finish(4, true, Ok(set(&[1])), now + 6 * SECOND);
-    assert!(state.doubt(now + 7 * SECOND));
+    assert!(state.check_in_background(now + 7 * SECOND));
     assert_eq!(state.next_fetch().due, now + 7 * SECOND);
 }
 

@@ -182,12 +182,12 @@ async fn a_doubt_causes_one_fetch_that_bypasses_caches_and_then_at_most_one_per_
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     until(async || keys.snapshot().fetches_ok == 1).await;
-    keys.doubt();
+    keys.check_in_background();
     until(async || keys.snapshot().fetches_ok == 2).await;
     assert_eq!(provider.requests().await[1].headers["cache-control"], "no-cache");
     // Within the same second, doubts wait. They are not forgotten.
     for _ in 0..100 {
-        keys.doubt();
+        keys.check_in_background();
         tokio::task::yield_now().await;
     }
     assert_eq!(provider.fetches().await, 2);
@@ -208,7 +208,7 @@ async fn a_doubt_during_a_fetch_causes_another_one_because_the_first_may_predate
     let (keys, _control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
     until(async || provider.fetches().await == 1).await;
-    keys.doubt();
+    keys.check_in_background();
     until(async || keys.snapshot().fetches_ok == 2).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("2"));
 }
