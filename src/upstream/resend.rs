@@ -105,7 +105,9 @@ impl Pauses {
         if in_chain::<ConnectFailed>(error).is_none() {
             return self.pool();
         }
-        let is_refused = in_chain::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
+        // A listener that closes resets the connections that it has not accepted yet.
+        let is_refused = in_chain::<io::Error>(error)
+            .is_some_and(|io| matches!(io.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset));
         if is_refused { self.refused(refused.note()) } else { None }
     }
 
