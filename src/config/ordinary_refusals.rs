@@ -21,7 +21,10 @@ fn parse(raw: &Raw<'_>) -> Result<Vec<OrdinaryRefusal>, String> {
         DeValue::Table(members) => members_of(members).map(OrdinaryRefusal),
         other => Err(unexpected("a table of members in an array", other)),
     };
-    items.iter().map(|item| refusal(item.get_ref())).collect()
+    let numbered = items.iter().enumerate();
+    numbered
+        .map(|(index, item)| refusal(item.get_ref()).map_err(|message| format!("table {}: {message}", index + 1)))
+        .collect()
 }
 
 fn members_of(table: &DeTable<'_>) -> Result<Vec<MemberPattern>, String> {
@@ -30,6 +33,10 @@ fn members_of(table: &DeTable<'_>) -> Result<Vec<MemberPattern>, String> {
     let member = |pointer: &str, value: &DeValue<'_>| {
         if !pointer.starts_with('/') {
             return Err(format!("{pointer:?} is not a JSON Pointer: it must begin with '/'"));
+        }
+        // RFC 6901 section 3: `~` is written as `~0`, and `/` in a name as `~1`.
+        if pointer.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
+            return Err(format!("{pointer:?} is not a JSON Pointer: write ~0 for '~' and ~1 for '/' in a name"));
         }
         match value_of(value) {
             Ok(value) => Ok(MemberPattern { pointer: pointer.to_owned(), value }),
@@ -46,6 +53,9 @@ fn value_of(value: &DeValue<'_>) -> Result<ValuePattern, String> {
             match (keys.next(), keys.next()) {
                 (Some((key, texts)), None) if *key.get_ref() == "except" => {
                     (TEXTS.parse)(&Raw::Written(texts.get_ref())).map(ValuePattern::Except)
+                }
+                (Some((key, _)), None) => {
+                    Err(format!("unknown member {}: expected {{ except = [\"...\"] }}", key.get_ref()))
                 }
                 _ => Err("expected { except = [\"...\"] }".to_owned()),
             }
@@ -90,12 +100,14 @@ mod tests {
     fn each_fault_says_what_is_expected() {
         for (value, fault) in [
             ("400", "expected an array of tables"),
-            ("[400]", "expected a table of members in an array, found a whole number"),
-            ("[{}]", "an empty table would match every reply: name a member"),
-            (r#"[{ code = "x" }]"#, "\"code\" is not a JSON Pointer: it must begin with '/'"),
-            (r#"[{ "/code" = 7 }]"#, "/code: expected text in quotes"),
-            (r#"[{ "/code" = { only = ["x"] } }]"#, "/code: expected { except = [\"...\"] }"),
-            (r#"[{ "/code" = { except = "x" } }]"#, "/code: expected an array of texts"),
+            ("[400]", "table 1: expected a table of members in an array, found a whole number"),
+            (r#"[{ "/a" = "x" }, {}]"#, "table 2: an empty table would match every reply: name a member"),
+            (r#"[{ code = "x" }]"#, "table 1: \"code\" is not a JSON Pointer: it must begin with '/'"),
+            (r#"[{ "/co~2de" = "x" }]"#, "table 1: \"/co~2de\" is not a JSON Pointer: write ~0"),
+            (r#"[{ "/code" = 7 }]"#, "table 1: /code: expected text in quotes"),
+            (r#"[{ "/code" = { only = ["x"] } }]"#, "table 1: /code: unknown member only: expected"),
+            (r#"[{ "/code" = {} }]"#, "table 1: /code: expected { except = [\"...\"] }"),
+            (r#"[{ "/code" = { except = "x" } }]"#, "table 1: /code: expected an array of texts"),
         ] {
             let message = parsed(value).unwrap_err();
             assert!(message.starts_with(fault), "{value}: {message}");
