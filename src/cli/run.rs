@@ -46,7 +46,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let reloads = hang_up.reload_each(app.reloader());
     tokio::select! {
         result = app.run(stop) => Ok(result?),
-        _ = second_signal => Err(Failure::new("stopped at once by a second signal")),
+        _ = second_signal => {
+            tracing::warn!("a second signal ends the process at once; requests in flight are lost");
+            Err(Failure::new("stopped at once by a second signal"))
+        }
         never = reloads => match never {},
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn check_address(address: SocketAddr, allow_remote: bool) -> io::Resu
     let message = format!(
         "the management address {address} is not loopback: any host that can connect would get the sandbox's private \
          keys and the plaintext of every request; use a loopback address such as 127.0.0.1:8091, or set \
-         --allow-remote-management (allow_remote_management in Options)"
+         --allow-remote-management"
     );
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
