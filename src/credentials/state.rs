@@ -52,8 +52,6 @@ const STATIC_POLL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct CredentialsState {
     cached: Option<Arc<CachedCredential>>,
-    /// The token that was refused and is being replaced, if the provider has accepted it before.
-    dropped: Option<Arc<CachedCredential>>,
     /// Whether a refused credential is dropped. A static one is kept, because there is no other.
     is_token: bool,
     renewals: FlightLog<RenewalError>,
@@ -135,7 +133,6 @@ impl CredentialsState {
     pub(super) fn new(is_token: bool, now: Instant, jitter: Jitter) -> Self {
         Self {
             cached: None,
-            dropped: None,
             is_token,
             renewals: FlightLog::new(),
             due: now,
@@ -253,7 +250,6 @@ impl CredentialsState {
         }
         match outcome {
             Ok(new) => {
-                self.dropped = None;
                 self.store(number, new, now);
                 if self.replacement.is_some() {
                     // This renewal started before the refusal: the replacement must still follow.
@@ -262,9 +258,6 @@ impl CredentialsState {
                 RenewalOutcome::Good
             }
             Err(error) => {
-                if self.cached.is_none() && allows_no_other_token(&error.kind) {
-                    self.cached = self.dropped.take().filter(|dropped| dropped.is_alive(now));
-                }
                 self.due = now + self.wait_after(&error.kind);
                 self.counts.failed += 1;
                 RenewalOutcome::Failed(error)
@@ -317,7 +310,8 @@ impl CredentialsState {
                 }
                 let accepted = cached.credential.was_accepted();
                 let is_paused = self.paused_until.is_some_and(|until| now < until);
-                let must_wait = self.last_error_kind().is_some_and(allows_no_other_token);
+                let must_wait =
+                    self.is_secret_faulty() || matches!(self.last_error_kind(), Some(RenewalErrorKind::Busy { .. }));
                 if must_wait {
                     let _ = self.bring_forward(now);
                 }
@@ -338,20 +332,13 @@ impl CredentialsState {
                 if !must_wait {
                     self.due = self.due.min(now);
                 }
-                self.dropped = self.cached.take().filter(|_| accepted);
+                self.cached = None;
                 AfterRefusal::Renew(number)
             }
             // The refused credential was dropped or has expired, and is not replaced yet.
             _ => AfterRefusal::Renew(self.next_renewal().0),
         }
     }
-}
-
-/// Whether no other token can be obtained for some time after this error. A token that the provider has accepted before
-/// is then better than none, because a single 401 can concern one request only.
-fn allows_no_other_token(error: &RenewalErrorKind) -> bool {
-    use RenewalErrorKind::{Busy, Credential, Refused};
-    matches!(error, Refused { .. } | Credential(_) | Busy { .. })
 }
 
 #[cfg(test)]

@@ -119,28 +119,6 @@ fn a_token_that_was_accepted_before_is_kept_while_no_other_can_be_obtained() {
 }
 
 #[test]
-fn an_accepted_token_is_used_again_if_its_replacement_fails_because_of_the_credentials() {
-    let now = Clock::manual().0.now();
-    let busy = RenewalErrorKind::Busy { status: 503, retry_after: None };
-    let transient = RenewalErrorKind::Timeout(SECOND);
-    let refused = RenewalErrorKind::Refused { status: 401 };
-    for (error, accepted, kept) in
-        [(refused.clone(), true, Some(1)), (busy, true, Some(1)), (transient, true, None), (refused, false, None)]
-    {
-        let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
-        let _ = state.finish(1, grant(600 * SECOND), now);
-        if accepted {
-            state.credential(now).unwrap().note_accepted();
-        }
-        let later = now + 20 * SECOND;
-        let AfterRefusal::Renew(number) = state.refused(1, later) else { panic!("{error:?}") };
-        assert_eq!(serial(&state, later), None, "no request uses it while it is replaced");
-        let _ = state.finish(number, Err(error.clone().into()), later);
-        assert_eq!(serial(&state, later), kept, "{error:?}");
-    }
-}
-
-#[test]
 fn a_call_that_is_always_refused_does_not_flood_the_token_endpoint() {
     let mut now = Clock::manual().0.now();
     let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
