@@ -2,7 +2,7 @@
 
 use super::{Config, Credentials, RenewalError, is_abandoned};
 use crate::secret::SecretSource;
-use crate::static_credential::{BadCredential, StaticCredential};
+use crate::static_credential::BadCredential;
 
 impl Credentials {
     /// Reads the file of the secret now, and returns whether the credential has changed. `None` if there is no file.
@@ -13,13 +13,11 @@ impl Credentials {
     /// # Errors
     /// If the file cannot be used, or the token endpoint grants no token.
     pub(crate) async fn reread(&self) -> Option<Result<bool, RenewalError>> {
+        self.secret_file()?;
         match &self.0.config {
-            Config::ClientCredentials(config) => match &config.client_secret {
-                source @ SecretSource::File(_) => Some(self.reread_client_secret(source).await),
-                SecretSource::Value(_) => None,
-            },
-            Config::Static(StaticCredential { secret: SecretSource::File(_), .. }) => Some(self.reread_static().await),
-            Config::Static(_) | Config::None => None,
+            Config::ClientCredentials(config) => Some(self.reread_client_secret(&config.client_secret).await),
+            Config::Static(_) => Some(self.reread_static().await),
+            Config::None => None,
         }
     }
 
