@@ -53,13 +53,13 @@ impl Outgoing {
     /// A body without bytes.
     #[must_use]
     pub(crate) fn nothing() -> Self {
-        Self::new(BodySource::Nothing, Repeat(RepeatSource::Nothing))
+        Self::new(BodySource::Nothing, Repeat::Nothing)
     }
 
     /// JSON in clear, for a provider that accepts no JWE.
     #[must_use]
     pub(crate) fn clear(json: &Plaintext, _: InClear) -> Self {
-        Self::new(BodySource::Clear(json.in_clear()), Repeat(RepeatSource::Clear(json.in_clear())))
+        Self::new(BodySource::Clear(json.in_clear()), Repeat::Clear(json.in_clear()))
     }
 
     /// A sealed message. The time to seal its chunks is added to `seal_time`. `again` makes the message for
@@ -71,9 +71,9 @@ impl Outgoing {
         clock: Clock,
         seal_time: SealTime,
     ) -> Self {
-        let repeat = RepeatSource::Message(Arc::new(again), clock.clone(), seal_time.clone());
+        let repeat = Repeat::Message(Box::new(again), clock.clone(), seal_time.clone());
         let chunks = message.into_chunks();
-        Self::new(BodySource::Message { chunks, clock, seal_time, since_yield: 0 }, Repeat(repeat))
+        Self::new(BodySource::Message { chunks, clock, seal_time, since_yield: 0 }, repeat)
     }
 
     fn new(source: BodySource, repeat: Repeat) -> Self {
@@ -97,12 +97,10 @@ impl Outgoing {
 }
 
 /// Makes a body again, for another attempt.
-pub(super) struct Repeat(RepeatSource);
-
-enum RepeatSource {
+pub(super) enum Repeat {
     Nothing,
     Clear(Bytes),
-    Message(Arc<dyn Fn() -> Result<Compact, SealError> + Send + Sync>, Clock, SealTime),
+    Message(Box<dyn Fn() -> Result<Compact, SealError> + Send + Sync>, Clock, SealTime),
 }
 
 impl Repeat {
@@ -111,11 +109,11 @@ impl Repeat {
     /// # Errors
     /// If sealing fails.
     pub(super) fn body(&self) -> Result<Outgoing, SealError> {
-        let source = match &self.0 {
-            RepeatSource::Nothing => BodySource::Nothing,
-            RepeatSource::Clear(json) => BodySource::Clear(json.clone()),
-            RepeatSource::Message(again, clock, seal_time) => BodySource::Message {
-                chunks: seal_time.measure(clock, || again())?.into_chunks(),
+        let source = match self {
+            Self::Nothing => BodySource::Nothing,
+            Self::Clear(json) => BodySource::Clear(json.clone()),
+            Self::Message(again, clock, seal_time) => BodySource::Message {
+                chunks: seal_time.measure(clock, again)?.into_chunks(),
                 clock: clock.clone(),
                 seal_time: seal_time.clone(),
                 since_yield: 0,

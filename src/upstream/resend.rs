@@ -123,8 +123,8 @@ impl Pauses {
     /// `since`: when the provider began to refuse connections. Requests that it accepts on older connections do not
     /// restart the wait of this request.
     fn refused(&mut self, since: Instant) -> Option<Duration> {
-        let since = (*self.refused_since.get_or_insert(since)).min(since);
-        (since.elapsed() < RESTART).then_some(RECONNECT_PAUSE)
+        let first = self.refused_since.get_or_insert(since);
+        (first.elapsed() < RESTART).then_some(RECONNECT_PAUSE)
     }
 }
 
