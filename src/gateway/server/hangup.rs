@@ -78,20 +78,20 @@ mod tests {
     use super::*;
     use crate::gateway::server::socket::{Address, Socket};
 
-    /// Both ends of a TCP connection.
-    async fn connection() -> (Stream, TcpStream) {
+    /// Watches one end of a TCP connection, from which nobody reads what the caller has sent.
+    async fn connection_with_unread_bytes() -> (Hangup, TcpStream) {
         let socket = Socket::bind(&Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
         let caller = TcpStream::connect(socket.address().unwrap().tcp().unwrap());
-        let (stream, caller) = tokio::join!(socket.accept(), caller);
-        (stream.unwrap().0, caller.unwrap())
+        let (accepted, caller) = tokio::join!(socket.accept(), caller);
+        let ((stream, _), mut caller) = (accepted.unwrap(), caller.unwrap());
+        caller.write_all(b"bytes that nobody reads").await.unwrap();
+        stream.ready(Interest::READABLE).await.unwrap();
+        (Hangup::of(&stream, Duration::ZERO), caller)
     }
 
     #[tokio::test]
     async fn a_reset_is_noticed_behind_unread_bytes() {
-        let (stream, mut caller) = connection().await;
-        let hangup = Hangup::of(&stream, Duration::ZERO);
-        caller.write_all(b"bytes that nobody reads").await.unwrap();
-        stream.ready(Interest::READABLE).await.unwrap();
+        let (hangup, caller) = connection_with_unread_bytes().await;
         assert!(hangup.reset().now_or_never().is_none());
         caller.set_zero_linger().unwrap();
         drop(caller);
@@ -100,10 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fin_ends_the_grace_and_is_no_reset() {
-        let (stream, mut caller) = connection().await;
-        let hangup = Hangup::of(&stream, Duration::ZERO);
-        caller.write_all(b"bytes that nobody reads").await.unwrap();
-        stream.ready(Interest::READABLE).await.unwrap();
+        let (hangup, mut caller) = connection_with_unread_bytes().await;
         assert!(hangup.grace_ended().now_or_never().is_none());
         caller.shutdown().await.unwrap();
         hangup.grace_ended().await;

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use wiremock::ResponseTemplate;
 
 use super::super::fixtures::{TestProvider, key, last_error, publishes, until};
-use super::super::{FetchErrorKind, KeyStatus};
+use super::super::{FetchErrorKind, KeyStatus, Keys};
 use crate::jose::EncryptionKey;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,6 +19,12 @@ fn newer(status: KeyStatus<Arc<EncryptionKey>>) -> Arc<EncryptionKey> {
     }
 }
 
+/// A caller whose message the provider has refused.
+fn refused(keys: &Keys, used: &Arc<EncryptionKey>) -> impl Future<Output = KeyStatus<Arc<EncryptionKey>>> + use<> {
+    let (keys, used) = (keys.clone(), Arc::clone(used));
+    async move { keys.replacement_for(&used).await }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hard_cut_during_a_thousand_requests_causes_one_fetch_and_all_get_the_new_key() {
     let provider = TestProvider::start([publishes(&[1], 3600), publishes(&[2], 3600).set_delay(SECOND / 10)]).await;
@@ -26,8 +32,7 @@ async fn a_hard_cut_during_a_thousand_requests_causes_one_fetch_and_all_get_the_
     let used = keys.current().await.unwrap();
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
-        let (keys, used) = (keys.clone(), used.clone());
-        requests.spawn(async move { keys.replacement_for(&used).await });
+        requests.spawn(refused(&keys, &used));
     }
     for status in requests.join_all().await {
         assert_eq!(newer(status).kid(), Some("2"));
@@ -68,8 +73,7 @@ async fn refusals_cause_ten_fetches_at_once_and_then_ten_per_second() {
     provider.now_responds(publishes(&[2], 3600));
     let mut requests = JoinSet::new();
     for _ in 0..100 {
-        let (keys, used) = (keys.clone(), used.clone());
-        requests.spawn(async move { keys.replacement_for(&used).await });
+        requests.spawn(refused(&keys, &used));
     }
     for _ in 0..300 {
         tokio::task::yield_now().await;
@@ -114,8 +118,7 @@ async fn a_failed_fetch_is_shared_by_all_refused_callers_that_wait_for_it() {
     let used = keys.current().await.unwrap();
     let mut requests = JoinSet::new();
     for _ in 0..1000 {
-        let (keys, used) = (keys.clone(), used.clone());
-        requests.spawn(async move { keys.replacement_for(&used).await });
+        requests.spawn(refused(&keys, &used));
     }
     assert!(requests.join_all().await.iter().all(|status| *status == KeyStatus::Unknown));
     // One fetch that most joined, and one for the callers that came after its request had left.
@@ -158,10 +161,7 @@ async fn a_refused_caller_waits_for_an_earlier_fetch_for_a_tenth_of_a_second_at_
     let provider = TestProvider::start([publishes(&[1], 3600), slow, publishes(&[2], 3600)]).await;
     let (keys, control) = provider.keys();
     let used = keys.current().await.unwrap();
-    let request = || {
-        let (keys, used) = (keys.clone(), used.clone());
-        tokio::spawn(async move { keys.replacement_for(&used).await })
-    };
+    let request = || tokio::spawn(refused(&keys, &used));
     let first = request();
     until(async || provider.fetches().await == 2).await;
     let second = request();
@@ -218,10 +218,7 @@ async fn a_refused_caller_that_leaves_does_not_end_the_fetch_of_the_others() {
     let provider = TestProvider::start([publishes(&[1], 300), publishes(&[2], 300).set_delay(SECOND / 5)]).await;
     let (keys, _control) = provider.keys();
     let used = keys.current().await.unwrap();
-    let request = || {
-        let (keys, used) = (keys.clone(), used.clone());
-        tokio::spawn(async move { keys.replacement_for(&used).await })
-    };
+    let request = || tokio::spawn(refused(&keys, &used));
     let first = request();
     until(async || provider.fetches().await == 2).await;
     let second = request();
