@@ -11,7 +11,7 @@
 //! The hard case is many new connections at once: some of them have sent a request that this process has not read yet.
 //! A connection is not replaced before its task has looked for a request.
 //!
-//! Rejected: more permits. Whoever can open 64 connections can open more.
+//! Rejected: more permits. A client that can open 64 connections can open more.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -138,7 +138,7 @@ impl Connections {
                 looked.notify_one();
                 if let Ok(Ok(1)) = timeout(IDLE_DEADLINE, stream.peek(&mut [0])).await {
                     phase.store(ACTIVE, Ordering::Relaxed);
-                    // A connection that breaks or exceeds the deadline is closed. There is nobody to tell.
+                    // A connection that breaks or exceeds the deadline is closed. No answer can be sent on it.
                     let _ = timeout(EXCHANGE_DEADLINE, exchange(stream, respond)).await;
                 }
             }
@@ -176,7 +176,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A server whose answers are `length` bytes long.
+    /// A server with answers of `length` bytes.
     async fn start(length: usize) -> (SocketAddr, JoinSet<()>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
