@@ -1,8 +1,12 @@
 //! Which JWKs can be used to seal, and why others cannot.
 //!
-//! Our own rules are checked first. josekit sees only a JWK that satisfies them all, rebuilt from `kty`,
-//! `n` and `e`. By itself josekit would refuse a key with `"key_ops": ["wrapKey"]`, would check neither
-//! the exponent nor an upper bound of the modulus, and would return errors that can print a backtrace.
+//! Our own rules are checked first: AWS-LC sees only the numbers `n` and `e` of a JWK that satisfies them all.
+//! AWS-LC has the same rules for the numbers, but would check them when a message is sealed, and not say which
+//! one is broken.
+//!
+//! Rejected: josekit for reading and wrapping, because OpenSSL would be a second cryptographic library in the
+//! gateway. josekit also refuses a key with `"key_ops": ["wrapKey"]`, checks neither the exponent nor an upper
+//! bound of the modulus, and makes a new OpenSSL context for each wrap.
 //!
 //! An error names members and numbers of bits, never a value: a JWK Set that publishes private members
 //! by mistake must not have them copied into a log.
@@ -11,12 +15,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey, PublicKeyComponents};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
-use josekit::jwe::alg::rsaes::RsaesJweEncrypter;
-use josekit::jwe::{JweEncrypter, JweHeader, RSA_OAEP_256};
-use josekit::jwk::Jwk;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::content::Cek;
 use super::header::{ALG, ProtectedHeader};
@@ -27,6 +29,8 @@ pub const MIN_MODULUS_BITS: usize = 2048;
 pub const MAX_MODULUS_BITS: usize = 8192;
 /// The limit for the bytes of a kid: enough for any thumbprint or URN, and headers stay small.
 pub const MAX_KID_BYTES: usize = 256;
+/// The limit for the octets of an encrypted key, which is as long as the modulus.
+pub(super) const MAX_ENCRYPTED_KEY_BYTES: usize = MAX_MODULUS_BITS / 8;
 
 /// With exponent 1 every message would be in clear.
 const MIN_EXPONENT: u64 = 3;
@@ -47,7 +51,7 @@ struct Inner {
     bits: u32,
     header: ProtectedHeader,
     encoded_header: String,
-    encrypter: RsaesJweEncrypter,
+    rsa: OaepPublicEncryptingKey,
 }
 
 impl EncryptionKey {
@@ -66,18 +70,18 @@ impl EncryptionKey {
         let PublicMembers { kid, n, e, bits } = PublicMembers::read(members)?;
 
         // RFC 7638 section 3.2: the required members, in the order of their names, without spaces.
-        let canonical = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
+        let canonical = format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, BASE64URL.encode(&e), BASE64URL.encode(&n));
         let thumbprint = BASE64URL.encode(digest::digest(&digest::SHA256, canonical.as_bytes()));
         let header = ProtectedHeader::ours(kid.as_deref());
         let encoded_header = header.encoded();
-        let encrypter = josekit_jwk(json!({"kty": "RSA", "n": n, "e": e}))
-            .and_then(|jwk| RSA_OAEP_256.encrypter_from_jwk(&jwk).ok())
-            .ok_or(UnusableKey::Rejected)?;
-        let key = Self(Arc::new(Inner { thumbprint, bits, header, encoded_header, encrypter }));
-        // A trial wrap: numbers that satisfy every rule can still be no key. It also moves the first use
-        // of the random number generator, about 50 ms, out of the first request.
-        let trial = Cek::random().ok().and_then(|cek| key.wrap(&cek));
-        trial.map(|_| key).ok_or(UnusableKey::Rejected)
+        let rsa: Result<PublicEncryptingKey, _> = PublicKeyComponents { n, e }.try_into();
+        let rsa = rsa.and_then(OaepPublicEncryptingKey::new).map_err(|_| UnusableKey::Rejected)?;
+        let key = Self(Arc::new(Inner { thumbprint, bits, header, encoded_header, rsa }));
+        // A trial wrap: AWS-LC checks the numbers only when they are used. It also moves two costs out of the
+        // first request: preparing the modulus, and the first random number (about 100 ms).
+        let mut buffer = [0; MAX_ENCRYPTED_KEY_BYTES];
+        let trial = Cek::random().ok().and_then(|cek| key.wrap(&cek, &mut buffer));
+        if trial.is_some() { Ok(key) } else { Err(UnusableKey::Rejected) }
     }
 
     /// Returns the key's name in its set (RFC 7517 section 4.5).
@@ -108,10 +112,11 @@ impl EncryptionKey {
         &self.0.encoded_header
     }
 
-    /// Wraps a content encryption key with RSA-OAEP-256. Returns `None` if the library fails.
-    pub(super) fn wrap(&self, cek: &Cek) -> Option<Vec<u8>> {
-        // josekit passes two headers to every algorithm; this one neither reads nor writes them.
-        self.0.encrypter.encrypt(cek.expose(), &JweHeader::new(), &mut JweHeader::new()).ok().flatten()
+    /// Wraps a content encryption key with RSA-OAEP-256: SHA-256 for the hash and for MGF1, no label (RFC 7518
+    /// section 4.3). Returns the encrypted key, written to `buffer`, or `None` if the library fails.
+    pub(super) fn wrap<'b>(&self, cek: &Cek, buffer: &'b mut [u8; MAX_ENCRYPTED_KEY_BYTES]) -> Option<&'b [u8]> {
+        let encrypted_key = self.0.rsa.encrypt(&OAEP_SHA256_MGF1SHA256, cek.expose(), buffer, None);
+        encrypted_key.ok().map(|octets| &*octets)
     }
 }
 
@@ -204,11 +209,11 @@ pub enum UnusableKey {
     Rejected,
 }
 
-/// The checked members of a public JWK, each number in its shortest form.
+/// The checked members of a public JWK, each number without leading zero octets.
 pub(super) struct PublicMembers {
     pub(super) kid: Option<String>,
-    pub(super) n: String,
-    pub(super) e: String,
+    pub(super) n: Vec<u8>,
+    pub(super) e: Vec<u8>,
     bits: u32,
 }
 
@@ -223,7 +228,9 @@ impl PublicMembers {
         };
         let n = octets(jwk, "n")?;
         let e = octets(jwk, "e")?;
-        Ok(Self { kid, bits: check_modulus(&n)?, n: BASE64URL.encode(&n), e: BASE64URL.encode(check_exponent(&e)?) })
+        let bits = check_modulus(&n)?;
+        check_exponent(&e)?;
+        Ok(Self { kid, n, e, bits })
     }
 }
 
@@ -289,8 +296,8 @@ fn check_modulus(n: &[u8]) -> Result<u32, UnusableKey> {
     u32::try_from(bits).map_err(|_| UnusableKey::ModulusTooLong { bits })
 }
 
-/// Returns the exponent `e`, which has no leading zero octets, if encryption can use it.
-fn check_exponent(e: &[u8]) -> Result<&[u8], UnusableKey> {
+/// Checks that encryption can use the exponent `e`, which has no leading zero octets.
+fn check_exponent(e: &[u8]) -> Result<(), UnusableKey> {
     let value = match e.len() {
         0..=8 => e.iter().fold(0_u64, |value, octet| value << 8 | u64::from(*octet)),
         _ => return Err(UnusableKey::ExponentTooLarge),
@@ -299,14 +306,6 @@ fn check_exponent(e: &[u8]) -> Result<&[u8], UnusableKey> {
         EXPONENT_BOUND.. => Err(UnusableKey::ExponentTooLarge),
         _ if value % 2 == 0 => Err(UnusableKey::EvenExponent),
         ..MIN_EXPONENT => Err(UnusableKey::ExponentTooSmall),
-        _ => Ok(e),
-    }
-}
-
-/// Returns the key for josekit, made of `members` and nothing else of the original.
-pub(super) fn josekit_jwk(members: Value) -> Option<Jwk> {
-    match members {
-        Value::Object(members) => Jwk::from_map(members).ok(),
-        _ => None,
+        _ => Ok(()),
     }
 }

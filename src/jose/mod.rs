@@ -39,7 +39,10 @@
 //! josekit's content encryption. It decrypts CBC before it checks the tag, compares tags with `!=`,
 //! keeps keys in plain vectors, panics if random numbers fail, and holds a large payload about four
 //! times. Ours is a page over aws-lc-rs, which TLS needs anyway, and tests compare it with josekit's.
-//! josekit wraps and unwraps keys; its errors do not leave this module.
+//!
+//! One library for both directions of the key wrap. aws-lc-rs wraps; josekit on OpenSSL generates the
+//! sandbox's keys and unwraps. So other code than the gateway's opens what the gateway seals. josekit's
+//! errors do not leave this module.
 
 mod compact;
 mod content;

@@ -14,7 +14,9 @@ use zeroize::Zeroizing;
 
 use super::content::Cek;
 use super::header::ALG;
-use super::jwk::{EncryptionKey, MAX_MODULUS_BITS, PublicMembers, UnusableKey, base64url, check_purpose, josekit_jwk};
+use super::jwk::{
+    EncryptionKey, MAX_ENCRYPTED_KEY_BYTES, MAX_MODULUS_BITS, PublicMembers, UnusableKey, base64url, check_purpose,
+};
 
 /// Bits of a generated modulus: the minimum of RFC 7518 section 4.3, and the size that providers publish.
 const GENERATED_BITS: u32 = 2048;
@@ -58,17 +60,21 @@ impl DecryptionKey {
         check_purpose(members, ["decrypt", "unwrapKey"])?;
         let public = PublicMembers::read(members)?;
 
-        let mut rebuilt = json!({"kty": "RSA", "n": public.n, "e": public.e});
+        // josekit sees these members only, and nothing else of the original.
+        let mut rebuilt = Map::from_iter([("kty".to_owned(), Value::from("RSA"))]);
+        for (name, octets) in [("n", &public.n), ("e", &public.e)] {
+            rebuilt.insert(name.to_owned(), Value::from(BASE64URL.encode(octets)));
+        }
         let mut private = MEMBERS.map(|name| (name, Zeroizing::default()));
         for (name, text) in &mut private {
             let member = base64url(members, name)?;
             check_private(member).ok_or(UnusableKey::NotBase64Url(name))?;
-            rebuilt[*name] = Value::from(member);
+            rebuilt.insert((*name).to_owned(), Value::from(member));
             **text = member.to_owned();
         }
-        let decrypter = josekit_jwk(rebuilt)
-            .and_then(|jwk| RSA_OAEP_256.decrypter_from_jwk(&jwk).ok())
-            .ok_or(UnusableKey::Rejected)?;
+        let decrypter = Jwk::from_map(rebuilt)
+            .and_then(|jwk| RSA_OAEP_256.decrypter_from_jwk(&jwk))
+            .map_err(|_| UnusableKey::Rejected)?;
 
         let key = Self(Arc::new(Inner { public, private, decrypter }));
         key.check_halves()?;
@@ -88,8 +94,8 @@ impl DecryptionKey {
         if let Some(kid) = self.kid() {
             jwk["kid"] = Value::from(kid);
         }
-        jwk["n"] = Value::from(self.0.public.n.as_str());
-        jwk["e"] = Value::from(self.0.public.e.as_str());
+        jwk["n"] = Value::from(BASE64URL.encode(&self.0.public.n));
+        jwk["e"] = Value::from(BASE64URL.encode(&self.0.public.e));
         jwk
     }
 
@@ -112,8 +118,9 @@ impl DecryptionKey {
     fn check_halves(&self) -> Result<(), UnusableKey> {
         let public = EncryptionKey::from_jwk(&self.to_public_jwk())?;
         let cek = Cek::random().map_err(|_| UnusableKey::Rejected)?;
-        let wrapped = public.wrap(&cek).ok_or(UnusableKey::Rejected)?;
-        let unwrapped = self.unwrap_cek(&wrapped).ok_or(UnusableKey::Rejected)?;
+        let mut buffer = [0; MAX_ENCRYPTED_KEY_BYTES];
+        let wrapped = public.wrap(&cek, &mut buffer).ok_or(UnusableKey::Rejected)?;
+        let unwrapped = self.unwrap_cek(wrapped).ok_or(UnusableKey::Rejected)?;
         if unwrapped.expose() == cek.expose() { Ok(()) } else { Err(UnusableKey::Rejected) }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::compact::Compact;
 use super::content::{CIPHERTEXT_OVERHEAD, Cek, Encryptor, IV_BYTES, TAG_BYTES, ciphertext_len, random_iv};
 use super::json::Plaintext;
-use super::jwk::EncryptionKey;
+use super::jwk::{EncryptionKey, MAX_ENCRYPTED_KEY_BYTES};
 use super::parse::chars_for;
 
 /// Octets of plaintext that are encrypted at a time. A multiple of 48, so that a chunk ends with an AES
@@ -33,7 +33,8 @@ const _: () = assert!(CHUNK_OCTETS.is_multiple_of(48));
 pub fn seal(plaintext: &Plaintext, key: &EncryptionKey) -> Result<Compact, SealError> {
     let cek = Cek::random().map_err(|_| SealError)?;
     let iv = random_iv().map_err(|_| SealError)?;
-    let encrypted_key = key.wrap(&cek).ok_or(SealError)?;
+    let mut buffer = [0; MAX_ENCRYPTED_KEY_BYTES];
+    let encrypted_key = key.wrap(&cek, &mut buffer).ok_or(SealError)?;
     let header = key.encoded_header();
     let encryptor = Encryptor::new(&cek, &iv, header.as_bytes()).map_err(|_| SealError)?;
 
@@ -51,7 +52,7 @@ pub fn seal(plaintext: &Plaintext, key: &EncryptionKey) -> Result<Compact, SealE
     let mut chunk = String::with_capacity(capacity);
     chunk.push_str(header);
     chunk.push('.');
-    BASE64URL.encode_string(&encrypted_key, &mut chunk);
+    BASE64URL.encode_string(encrypted_key, &mut chunk);
     chunk.push('.');
     BASE64URL.encode_string(iv, &mut chunk);
     chunk.push('.');

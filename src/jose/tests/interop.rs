@@ -109,12 +109,16 @@ fn without_a_kid_the_header_has_none_and_every_key_is_tried() {
 }
 
 #[test]
-fn a_key_of_3072_bits_can_seal() {
-    let jwk = Jwk::generate_rsa_key(3072).unwrap();
-    let key = DecryptionKey::from_jwk(&serde_json::Value::Object(jwk.into())).unwrap();
-    assert_eq!(public(&key).bits(), 3072);
-    let message = seal(&Plaintext::json(body(10)).unwrap(), &public(&key)).unwrap().into_bytes().unwrap();
-    assert_eq!(*open(&message, &[key]).unwrap().plaintext, body(10));
+fn keys_of_other_sizes_can_seal_also_if_they_do_not_fill_their_octets() {
+    for bits in [2050, 3070, 3072] {
+        let jwk = Jwk::generate_rsa_key(bits).unwrap();
+        let key = DecryptionKey::from_jwk(&serde_json::Value::Object(jwk.into())).unwrap();
+        assert_eq!(public(&key).bits(), bits);
+        let message = seal(&Plaintext::json(body(10)).unwrap(), &public(&key)).unwrap().into_bytes().unwrap();
+        let parsed = parse::Parsed::read(&message).unwrap();
+        assert_eq!(parsed.encrypted_key.len() as u32, bits.div_ceil(8));
+        assert_eq!(*open(&message, &[key]).unwrap().plaintext, body(10));
+    }
 }
 
 proptest! {

@@ -132,7 +132,7 @@ fn the_modulus_is_odd_and_has_2048_to_8192_bits() {
     for bits in [8193, 9000, 1 << 20] {
         assert_eq!(reason(&with("n", number(odd_number(bits)))), UnusableKey::ModulusTooLong { bits });
     }
-    for bits in [2048, 2049, 4096, 8192] {
+    for bits in [2048, 2049, 2055, 3071, 4096, 8185, 8191, 8192] {
         let key = EncryptionKey::from_jwk(&with("n", number(odd_number(bits)))).unwrap();
         assert_eq!(key.bits() as usize, bits);
     }
