@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use zeroize::Zeroizing;
 
 use super::content::{Cek, decrypt};
-use super::parse::{MalformedJose, Parsed};
+use super::parse::{MalformedJose, Parsed, Part};
 use super::private::DecryptionKey;
 
 /// Opens a compact JWE with the key of `keys` that has its kid, or with any of them if the message has
@@ -25,18 +27,25 @@ pub fn open(message: &[u8], keys: &[DecryptionKey]) -> Result<Opened, OpenError>
         return Err(OpenError::UnknownKey(parsed.header.kid));
     }
 
+    let [aad, encrypted_key, iv, ciphertext, tag] = parsed.texts;
+    let encrypted_key = decode(encrypted_key, Part::EncryptedKey)?;
+    let iv = decode(iv, Part::Iv)?.try_into().map_err(|_| MalformedJose::Length(Part::Iv))?;
+    let tag = decode(tag, Part::Tag)?.try_into().map_err(|_| MalformedJose::Length(Part::Tag))?;
+    let mut plaintext = Zeroizing::new(decode(ciphertext, Part::Ciphertext)?);
     let substitute = Cek::random().map_err(|_| OpenError::Undecryptable)?;
-    let mut plaintext = Zeroizing::new(parsed.ciphertext()?);
-    let aad = parsed.texts[0];
     let opened = candidates.any(|key| {
-        let unwrapped = key.unwrap_cek(&parsed.encrypted_key);
-        let cek = unwrapped.as_ref().unwrap_or(&substitute);
-        decrypt(cek, &parsed.iv, aad, &mut plaintext, &parsed.tag).is_ok()
+        let unwrapped = key.unwrap_cek(&encrypted_key);
+        decrypt(unwrapped.as_ref().unwrap_or(&substitute), &iv, aad, &mut plaintext, &tag).is_ok()
     });
     if !opened {
         return Err(OpenError::Undecryptable);
     }
     Ok(Opened { plaintext, parts: parsed.texts.map(<[u8]>::len), kid: parsed.header.kid, header: parsed.header.text })
+}
+
+/// Decodes a part. [`Parsed`] has checked it, so it does not fail.
+fn decode(text: &[u8], part: Part) -> Result<Vec<u8>, MalformedJose> {
+    BASE64URL.decode(text).map_err(|_| MalformedJose::NotBase64Url(part))
 }
 
 /// An opened message.

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
 
-use super::content::{BLOCK_BYTES, Iv, Tag};
+use super::content::{BLOCK_BYTES, IV_BYTES, TAG_BYTES};
 use super::header::{ALG, ENC, MAX_HEADER_CHARS, ProtectedHeader};
 use super::jwk::{MAX_KID_BYTES, MAX_MODULUS_BITS, MIN_MODULUS_BITS};
 
@@ -158,14 +158,11 @@ impl fmt::Display for Part {
     }
 }
 
-/// A well-formed message in its parts. All parts except the ciphertext are decoded.
+/// A well-formed message in its parts.
 pub(super) struct Parsed<'a> {
-    /// The parts on the wire.
+    /// The parts on the wire. Each is base64url of a possible length.
     pub(super) texts: [&'a [u8]; 5],
     pub(super) header: ProtectedHeader,
-    pub(super) encrypted_key: Vec<u8>,
-    pub(super) iv: Iv,
-    pub(super) tag: Tag,
 }
 
 impl<'a> Parsed<'a> {
@@ -177,21 +174,18 @@ impl<'a> Parsed<'a> {
             }
         }
         let [header, encrypted_key, iv, ciphertext, tag] = texts;
-        if ciphertext.is_empty() || !octets_in(ciphertext).is_multiple_of(BLOCK_BYTES) {
-            return Err(MalformedJose::Length(Part::Ciphertext));
+        let header = ProtectedHeader::parse(header)?;
+        // An encrypted key is as long as the modulus of the key that wrapped it.
+        let is_possible = [
+            (Part::EncryptedKey, (MIN_MODULUS_BITS / 8..=MAX_MODULUS_BITS / 8).contains(&octets_in(encrypted_key))),
+            (Part::Iv, octets_in(iv) == IV_BYTES),
+            (Part::Ciphertext, !ciphertext.is_empty() && octets_in(ciphertext).is_multiple_of(BLOCK_BYTES)),
+            (Part::Tag, octets_in(tag) == TAG_BYTES),
+        ];
+        match is_possible.into_iter().find(|(_, is_possible)| !is_possible) {
+            Some((part, _)) => Err(MalformedJose::Length(part)),
+            None => Ok(Self { texts, header }),
         }
-        Ok(Self {
-            texts,
-            header: ProtectedHeader::parse(header)?,
-            encrypted_key: decode_key(encrypted_key)?,
-            iv: decode_array(iv, Part::Iv)?,
-            tag: decode_array(tag, Part::Tag)?,
-        })
-    }
-
-    /// Decodes the ciphertext.
-    pub(super) fn ciphertext(&self) -> Result<Vec<u8>, MalformedJose> {
-        decode(self.texts[3], Part::Ciphertext)
     }
 }
 
@@ -231,23 +225,4 @@ fn in_alphabet(byte: u8) -> bool {
 fn all_in_blocks(text: &[u8], is_valid: impl Fn(u8) -> bool) -> bool {
     const BLOCK: usize = 4096;
     text.chunks(BLOCK).all(|block| block.iter().fold(true, |all, byte| all & is_valid(*byte)))
-}
-
-fn decode(text: &[u8], part: Part) -> Result<Vec<u8>, MalformedJose> {
-    BASE64URL.decode(text).map_err(|_| MalformedJose::NotBase64Url(part))
-}
-
-/// Decodes the encrypted key, which is as long as the modulus of the key that wrapped it.
-fn decode_key(text: &[u8]) -> Result<Vec<u8>, MalformedJose> {
-    if !(MIN_MODULUS_BITS / 8..=MAX_MODULUS_BITS / 8).contains(&octets_in(text)) {
-        return Err(MalformedJose::Length(Part::EncryptedKey));
-    }
-    decode(text, Part::EncryptedKey)
-}
-
-fn decode_array<const N: usize>(text: &[u8], part: Part) -> Result<[u8; N], MalformedJose> {
-    if octets_in(text) != N {
-        return Err(MalformedJose::Length(part));
-    }
-    decode(text, part)?.try_into().map_err(|_| MalformedJose::Length(part))
 }

@@ -1,5 +1,7 @@
 //! josekit and this crate open what this crate seals, at every size next to a boundary.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use josekit::jwe::RSA_OAEP_256;
 use josekit::jwk::Jwk;
 use proptest::prelude::*;
@@ -86,8 +88,8 @@ fn sealing_one_body_twice_repeats_no_key_iv_ciphertext_or_tag() {
         assert_eq!(*one == two, index == 0, "part {index}");
     }
     let cek = |message: &str| {
-        let parsed = parse::Parsed::read(message.as_bytes()).unwrap();
-        KEY.unwrap_cek(&parsed.encrypted_key).unwrap().expose().to_vec()
+        let encrypted_key = BASE64URL.decode(message.split('.').nth(1).unwrap()).unwrap();
+        KEY.unwrap_cek(&encrypted_key).unwrap().expose().to_vec()
     };
     assert_ne!(cek(&one), cek(&two));
 }
@@ -115,8 +117,8 @@ fn keys_of_other_sizes_can_seal_also_if_they_do_not_fill_their_octets() {
         let key = DecryptionKey::from_jwk(&serde_json::Value::Object(jwk.into())).unwrap();
         assert_eq!(public(&key).bits(), bits);
         let message = seal(&Plaintext::json(body(10)).unwrap(), &public(&key)).unwrap().into_bytes().unwrap();
-        let parsed = parse::Parsed::read(&message).unwrap();
-        assert_eq!(parsed.encrypted_key.len() as u32, bits.div_ceil(8));
+        let encrypted_key = message.split(|byte| *byte == b'.').nth(1).unwrap();
+        assert_eq!(BASE64URL.decode(encrypted_key).unwrap().len() as u32, bits.div_ceil(8));
         assert_eq!(*open(&message, &[key]).unwrap().plaintext, body(10));
     }
 }

@@ -53,7 +53,7 @@ fn a_message_without_exactly_five_parts_is_malformed() {
     let four = message.rsplit_once('.').unwrap().0;
     for text in ["", ".", "....", "{}", four, &format!("{message}."), &format!(".{message}")] {
         let expected = match text {
-            "...." => MalformedJose::Length(Part::Ciphertext),
+            "...." => MalformedJose::HeaderNotJson,
             _ => MalformedJose::PartCount,
         };
         assert_eq!(parse(text.to_owned()).unwrap_err(), expected, "{text}");
@@ -139,6 +139,14 @@ fn a_header_with_other_algorithms_is_malformed() {
     assert_eq!(header(r#"{"alg":"RSA1_5","enc":"A256CBC-HS512"}"#), MalformedJose::Algorithm);
     assert_eq!(header(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM"}"#), MalformedJose::Encryption);
     assert_eq!(header("[]"), MalformedJose::HeaderNotJson);
+}
+
+#[test]
+fn a_message_with_another_algorithm_is_refused_for_it_and_not_for_the_lengths_of_its_parts() {
+    let header = BASE64URL.encode(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM"}"#);
+    let [encrypted_key, iv, ciphertext, tag] = [256, 12, 17, 16].map(octets);
+    let message = format!("{header}.{encrypted_key}.{iv}.{ciphertext}.{tag}");
+    assert_eq!(parse(message).unwrap_err(), MalformedJose::Encryption);
 }
 
 #[test]
