@@ -11,6 +11,7 @@ mod doctor;
 mod drill;
 mod failure;
 mod keys;
+#[cfg(feature = "sandbox")]
 mod open;
 mod run;
 #[cfg(feature = "sandbox")]
@@ -67,6 +68,7 @@ enum Verb {
     /// Seal JSON from stdin and write the compact JWE to stdout
     Seal(seal::Arguments),
     /// Open a compact JWE from stdin with private keys and write the content to stdout
+    #[cfg(feature = "sandbox")]
     Open(open::Arguments),
     /// List a provider's keys, why a key is not usable, and the key that would be used
     Keys(keys::Arguments),
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
             Verb::Check(arguments) => check::run(&arguments).await,
             Verb::Doctor(arguments) => doctor::run(arguments).await,
             Verb::Seal(arguments) => seal::run(arguments).await,
+            #[cfg(feature = "sandbox")]
             Verb::Open(arguments) => open::run(arguments).await,
             Verb::Keys(arguments) => keys::run(arguments).await,
         }

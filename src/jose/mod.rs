@@ -41,25 +41,31 @@
 //! times. Ours is a page over aws-lc-rs, which TLS needs anyway, and tests compare it with josekit's.
 //!
 //! One library for both directions of the key wrap. aws-lc-rs wraps; josekit on OpenSSL generates the
-//! sandbox's keys and unwraps. So other code than the gateway's opens what the gateway seals. josekit's
-//! errors do not leave this module.
+//! sandbox's keys and unwraps. So other code than the gateway's opens what the gateway seals. josekit and
+//! all that opens messages are part of the feature `sandbox`, and josekit's errors do not leave this module.
 
 mod compact;
 mod content;
 mod header;
 mod json;
 mod jwk;
+#[cfg(feature = "sandbox")]
 mod open;
 mod parse;
+#[cfg(feature = "sandbox")]
 mod private;
 mod seal;
+// Two attributes, because clippy allows `unwrap` below a plain `cfg(test)` only.
 #[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod tests;
 
 pub use compact::{Chunks, Compact};
 pub use json::{MAX_DEPTH, NotJson, Plaintext};
 pub use jwk::{EncryptionKey, MAX_KID_BYTES, MAX_MODULUS_BITS, MIN_MODULUS_BITS, UnusableKey};
+#[cfg(feature = "sandbox")]
 pub use open::{OpenError, Opened, open};
 pub use parse::{CallerMade, MalformedJose, Part};
+#[cfg(feature = "sandbox")]
 pub use private::DecryptionKey;
 pub use seal::{SealError, seal};
