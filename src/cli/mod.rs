@@ -30,11 +30,22 @@ use failure::Failure;
 use crate::telemetry::{self, InitError};
 
 /// Printed if no command is given.
+#[cfg(feature = "sandbox")]
 const FIRST_STEPS: &str = "\
 Three commands to start with:
 
   jwe-gateway demo       runs a gateway and a simulated provider, and prints each request
   jwe-gateway sandbox    runs the simulated provider, and prints the `run` command for it
+  jwe-gateway run --upstream https://api.flanks.io --client-id ID --client-secret-file FILE
+                         runs the gateway: send plain JSON to http://127.0.0.1:8080
+
+`jwe-gateway help` lists all commands.
+";
+
+#[cfg(not(feature = "sandbox"))]
+const FIRST_STEPS: &str = "\
+A command to start with:
+
   jwe-gateway run --upstream https://api.flanks.io --client-id ID --client-secret-file FILE
                          runs the gateway: send plain JSON to http://127.0.0.1:8080
 
