@@ -47,6 +47,11 @@ impl PathPrefix {
         if self.0.is_empty() { "/" } else { &self.0 }
     }
 
+    /// Whether every path is below this prefix.
+    pub(crate) fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether `path` is this prefix or below it.
     pub(crate) fn contains(&self, path: &str) -> bool {
         let mut path = percent_decode_str(path);

@@ -39,7 +39,7 @@ use crate::gateway::request::admit::Admission;
 use crate::gateway::route::{BodyPolicy, Route, Routes};
 use crate::gateway::server::connection::serve_alone;
 use crate::gateway::server::drain::Drain;
-use crate::gateway::stack::stack;
+use crate::gateway::stack::Stack;
 use crate::keys::Source;
 use crate::secret::{Secret, SecretSource};
 use crate::static_credential::StaticCredential;
@@ -284,7 +284,7 @@ impl TestGateway {
         let routes = Routes::new(vec![Route { upstream, ..self.route.clone() }]);
         let exchange = Exchange::new(Admission::new(self.callers.clone(), routes, DEADLINE), self.clock.clone());
         let observers = Observers::new(Vec::new());
-        let stack = stack(exchange, 16, DEADLINE, observers, Drain::default(), self.clock.clone());
+        let stack = Stack::new(exchange, 16, DEADLINE, observers, Drain::default(), self.clock.clone());
         serve_alone(stream, stack, DEADLINE).await;
     }
 }

@@ -39,7 +39,8 @@ use hyper::body::Incoming;
 use crate::clock::Clock;
 use crate::credentials::{Credential, Refuser, TokenError};
 use crate::gateway::access_log::RecordHandle;
-use crate::gateway::request::admit::{Admission, Admitted, Forward, Head};
+use crate::gateway::request::admit::{Admission, Admitted, Forward};
+use crate::gateway::request::context::Context;
 use crate::gateway::request::payload::Payload;
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::key_hint::KeyHint;
@@ -50,6 +51,7 @@ use crate::gateway::response::relay::{Relayed, drop_reply, relay};
 use crate::gateway::response::reply_body::ReplyBody;
 use crate::gateway::route::Route;
 use crate::keys::KeyStatus;
+use crate::upstream::Head;
 
 /// How long a key check waits for the body of a reply. The body usually arrives together with the head.
 const MAX_EXAMINATION: Duration = Duration::from_millis(20);
@@ -77,13 +79,17 @@ impl Exchange {
     /// Answers `request`: with the provider's reply, or with a response of the gateway's own.
     ///
     /// # Errors
-    /// Every [`Refusal`] except those of the layers in [`stack`](crate::gateway::stack).
-    pub(crate) async fn run(&self, request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
-        let record = RecordHandle::of(&request);
+    /// Every [`Refusal`] except those of the steps in [`stack`](crate::gateway::stack).
+    pub(crate) async fn run(
+        &self,
+        request: Request<Incoming>,
+        context: &Context<'_>,
+    ) -> Result<Response<Reply>, Refusal> {
+        let record = context.record.clone();
         let method = request.method().clone();
         // Admission ends with the choice of the key. The request is in flight until the head of the reply is here.
         let Forward { route, head, payload, permit, caller_permit } =
-            match self.admission.admit(request, &record).await? {
+            match self.admission.admit(request, context).await? {
                 Admitted::Forward(forward) => *forward,
                 Admitted::Answered(response) => {
                     record.answered_here();
@@ -152,18 +158,14 @@ enum Retry {
 impl Attempt {
     /// Seals the body, adds the credential and sends the request. Sealing is done anew for each attempt: no
     /// key material is used twice.
-    async fn send(&self) -> Result<Response<ReplyBody>, Refusal> {
+    async fn send(&mut self) -> Result<Response<ReplyBody>, Refusal> {
         let (body, content_type) = self.payload.outgoing(&self.clock, &self.record)?;
-        let mut request = Request::new(body);
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = self.head.target.clone().into();
-        *request.headers_mut() = self.head.headers.clone();
         if let Some(content_type) = content_type {
-            request.headers_mut().insert(CONTENT_TYPE, content_type);
+            self.head.headers.insert(CONTENT_TYPE, content_type);
         }
-        self.credential.apply(request.headers_mut());
+        self.credential.apply(&mut self.head.headers);
         self.record.sending(self.clock.now());
-        let reply = self.route.upstream.send(request).await;
+        let reply = self.route.upstream.send(&self.head, body).await;
         self.record.answered(self.clock.now());
         Ok(reply?.map(ReplyBody::from))
     }

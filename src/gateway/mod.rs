@@ -5,8 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`server`] | accepts connections, TLS, HTTP, and the orderly shutdown |
-//! | [`stack`] | lists the layers that wrap each request; start reading here |
-//! | [`middleware`] | turns one async method into a layer |
+//! | [`stack`] | wraps each request; start reading here |
 //! | [`exchange`] | processes one request: admit, choose key, seal, add credential, send, relay |
 //! | [`request`] | checks a request and decides which parts of it are forwarded |
 //! | [`callers`] | authenticates callers and applies their rules and limits |
@@ -26,7 +25,6 @@ pub(crate) mod config;
 pub(crate) mod endpoints;
 pub(crate) mod exchange;
 pub(crate) mod metrics;
-pub(crate) mod middleware;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod route;
@@ -45,6 +43,7 @@ use server::drain::Drain;
 use server::socket::Address;
 use server::tls::ServerTls;
 use server::{ListenError, Listener};
+use stack::Stack;
 
 use crate::clock::Clock;
 
@@ -97,7 +96,7 @@ impl Gateway {
         let Self { listener, exchange, config, observers, drain, clock } = self;
         let Deadlines { exchange: exchange_deadline, drain: drain_deadline, .. } = config.deadlines;
         let in_flight = config.limits.in_flight;
-        let stack = stack::stack(exchange, in_flight, exchange_deadline, observers, drain.clone(), clock);
+        let stack = Stack::new(exchange, in_flight, exchange_deadline, observers, drain.clone(), clock);
         listener.serve(stack, drain, drain_deadline).await;
     }
 }

@@ -27,7 +27,7 @@ pub(crate) use identity::BadIdentity;
 pub use identity::Identity;
 pub(crate) use probe::{Probe, ProbeError};
 pub use proxy::Proxy;
-pub(crate) use send::{SendError, UpstreamClient};
+pub(crate) use send::{Head, SendError, UpstreamClient};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
 use tokio::time::Instant;
@@ -18,6 +18,15 @@ use super::resend::{MAX_RESENDS, MAX_STALL, Pauses, RefusedConnections, is_unpro
 use super::{Config, ConnectorError};
 use crate::error_chain;
 use crate::path_prefix::PathPrefix;
+
+/// The head of a request to the provider.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub method: Method,
+    /// Path and query, without the provider's base path.
+    pub target: PathAndQuery,
+    pub headers: HeaderMap,
+}
 
 /// The provider, as the exchange sees it.
 #[derive(Clone, Debug)]
@@ -74,19 +83,17 @@ impl UpstreamClient {
         self.idle
     }
 
-    /// Sends `request` and returns when the head of the reply has arrived. The request's URI is a path
-    /// and a query. Scheme and authority come from the configuration; the path is appended to the
-    /// configured base path byte for byte. A request that the provider cannot have processed is sent again
-    /// within the same deadline: see [`resend`](super::resend).
+    /// Sends a request and returns when the head of the reply has arrived. Scheme and authority come from the
+    /// configuration; the target is appended to the configured base path byte for byte. A request that the provider
+    /// cannot have processed is sent again within the same deadline: see [`resend`](super::resend).
     ///
     /// # Errors
     /// See [`SendError`]. After [`SendError::ReplyTimeout`] and [`SendError::Broken`] the
     /// provider may have processed the request.
-    pub(crate) async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
-        *request.uri_mut() = self.place(request.uri())?;
+    pub(crate) async fn send(&self, head: &Head, body: Outgoing) -> Result<Response<Incoming>, SendError> {
         let deadline = Instant::now() + self.reply;
         let mut used = None;
-        let sending = self.send_until_processed(request, deadline, &mut used);
+        let sending = self.send_until_processed(head, body, deadline, &mut used);
         if let Ok(reply) = tokio::time::timeout_at(deadline, sending).await {
             return reply;
         }
@@ -99,11 +106,12 @@ impl UpstreamClient {
 
     async fn send_until_processed(
         &self,
-        request: Request<Outgoing>,
+        head: &Head,
+        mut body: Outgoing,
         deadline: Instant,
         used: &mut Option<UsedConnection>,
     ) -> Result<Response<Incoming>, SendError> {
-        let (head, mut body) = request.into_parts();
+        let uri = self.place(&head.target)?;
         let repeat = body.take_repeat();
         let (mut resends, mut pauses) = (0, Pauses::default());
         loop {
@@ -111,7 +119,11 @@ impl UpstreamClient {
             if !has_bytes && !head.method.is_safe() {
                 body.end_separately();
             }
-            let mut request = Request::from_parts(head.clone(), body);
+            let mut request = Request::new(body);
+            *request.method_mut() = head.method.clone();
+            *request.uri_mut() = uri.clone();
+            // The client consumes a request. A further attempt needs its headers.
+            *request.headers_mut() = head.headers.clone();
             let connection = used.insert(UsedConnection::of(&mut request));
             let can_stall = has_bytes && resends < MAX_RESENDS;
             let error = tokio::select! {
@@ -150,15 +162,15 @@ impl UpstreamClient {
         }
     }
 
-    fn place(&self, target: &Uri) -> Result<Uri, SendError> {
-        let target = target.path_and_query().map_or("/", PathAndQuery::as_str);
-        let placed = PathAndQuery::try_from(self.base_path.join(target));
-        Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(placed.map_err(|_| SendError::Target)?)
-            .build()
-            .map_err(|_| SendError::Target)
+    fn place(&self, target: &PathAndQuery) -> Result<Uri, SendError> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(match self.base_path.is_root() {
+            true => target.clone(),
+            false => PathAndQuery::try_from(self.base_path.join(target.as_str())).map_err(|_| SendError::Target)?,
+        });
+        Uri::from_parts(parts).map_err(|_| SendError::Target)
     }
 }
 

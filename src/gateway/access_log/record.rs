@@ -99,9 +99,9 @@ impl Record {
         self.refusal.is_some() || self.answered_here
     }
 
-    fn begin<B>(request: &Request<B>) -> Self {
+    fn begin<B>(request: &Request<B>, id: &RequestId) -> Self {
         Self {
-            request_id: RequestId::of(request.extensions()),
+            request_id: id.clone(),
             trace_id: trace_id(request.headers()),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -129,7 +129,7 @@ impl Record {
     }
 }
 
-/// Adds facts to the record of a request. It travels in the request's extensions. Clones share the record.
+/// Adds facts to the record of a request. Clones share the record.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordHandle(Arc<Mutex<RecordState>>);
 
@@ -142,14 +142,8 @@ struct RecordState {
 }
 
 impl RecordHandle {
-    /// The handle in the extensions of `request`, or a handle to a record that is not logged.
-    #[must_use]
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        request.extensions().get().cloned().unwrap_or_else(|| Self::begin(request))
-    }
-
-    fn begin<B>(request: &Request<B>) -> Self {
-        let record = Record::begin(request);
+    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId) -> Self {
+        let record = Record::begin(request, id);
         Self(Arc::new(Mutex::new(RecordState { record, seal_time: None, waiting_since: None })))
     }
 
@@ -259,15 +253,14 @@ pub(crate) struct RecordGuard {
 }
 
 impl RecordGuard {
-    /// Begins the record of `request` and puts its handle into the extensions.
-    pub(crate) fn begin<B>(request: &mut Request<B>, clock: Clock, observers: Observers) -> Self {
-        let handle = RecordHandle::begin(request);
-        request.extensions_mut().insert(handle.clone());
+    /// Begins the record of `request`.
+    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, clock: Clock, observers: Observers) -> Self {
+        let handle = RecordHandle::begin(request, id);
         Self { handle, begun: clock.now(), clock, observers, is_complete: false }
     }
 
-    #[cfg(test)]
-    pub(super) fn handle(&self) -> &RecordHandle {
+    /// Adds facts to the record.
+    pub(crate) fn handle(&self) -> &RecordHandle {
         &self.handle
     }
 

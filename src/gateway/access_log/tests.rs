@@ -8,6 +8,7 @@ use tracing::Level;
 
 use super::*;
 use crate::clock::Clock;
+use crate::gateway::request::request_id::RequestId;
 use crate::gateway::response::refusal::Code;
 use crate::testing;
 
@@ -23,7 +24,12 @@ fn observed_by(clock: Clock, use_guard: impl FnOnce(RecordGuard)) -> Record {
     };
     let mut request = Request::new(());
     *request.uri_mut() = "/v0/x?token=canary&b=2&canary".parse().unwrap();
-    use_guard(RecordGuard::begin(&mut request, clock, Observers::new(vec![observer])));
+    use_guard(RecordGuard::begin(
+        &request,
+        &RequestId::assign(request.headers()),
+        clock,
+        Observers::new(vec![observer]),
+    ));
     let mut seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 1, "one record for each request");
     seen.pop().unwrap()

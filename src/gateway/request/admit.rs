@@ -10,15 +10,15 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 
-use crate::gateway::access_log::RecordHandle;
 use crate::gateway::callers::{CallerPermit, CallerRequest, Callers};
 use crate::gateway::capacity::UpstreamPermit;
 use crate::gateway::endpoints::jwks;
 use crate::gateway::endpoints::token::{self, BadTokenRequest};
 use crate::gateway::request::body::{self, BodyFault, BodyLimits};
+use crate::gateway::request::context::Context;
 use crate::gateway::request::headers::{self, TransferCoding, transfer_coding};
 use crate::gateway::request::payload::Payload;
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
@@ -26,7 +26,7 @@ use crate::gateway::request::target::{self, TargetFault};
 use crate::gateway::request::via::GatewayId;
 use crate::gateway::response::refusal::Refusal;
 use crate::gateway::route::{BodyPolicy, Route, Routes};
-use crate::gateway::server::peer::Peer;
+use crate::upstream::Head;
 
 /// The result of admission.
 #[derive(Debug)]
@@ -40,21 +40,13 @@ pub(crate) enum Admitted {
 #[derive(Debug)]
 pub(crate) struct Forward {
     pub route: Route,
+    /// Without the credential and the content type of the sealed body.
     pub head: Head,
     pub payload: Payload,
     /// Held up to the head of the reply.
     pub permit: UpstreamPermit,
     /// Held up to the end of the response.
     pub caller_permit: Option<CallerPermit>,
-}
-
-/// The head of a request to the provider, without the credential and the content type of the sealed body.
-#[derive(Debug)]
-pub(crate) struct Head {
-    pub method: Method,
-    /// The caller's path and query, byte for byte, without the route's prefix where that is stripped.
-    pub target: PathAndQuery,
-    pub headers: HeaderMap,
 }
 
 /// The callers, routes and limits that requests are checked against.
@@ -78,25 +70,26 @@ impl Admission {
     /// Refusals for faults of the caller, `overloaded` and `no_usable_key`. The rest of the body is then
     /// read and discarded, within limits: a caller that sends its whole body before it reads still finds the
     /// response.
-    pub(crate) async fn admit(&self, request: Request<Incoming>, record: &RecordHandle) -> Result<Admitted, Refusal> {
+    pub(crate) async fn admit(&self, request: Request<Incoming>, context: &Context<'_>) -> Result<Admitted, Refusal> {
         let (parts, mut body) = request.into_parts();
         let expects_continue = body::expects_continue(&parts.headers);
-        let admitted = self.check(parts, &mut body, record).await;
+        let admitted = self.check(parts, &mut body, context).await;
         if admitted.is_err() && !expects_continue {
             body::discard(body);
         }
         admitted
     }
 
-    async fn check(&self, parts: Parts, body: &mut Incoming, record: &RecordHandle) -> Result<Admitted, Refusal> {
+    async fn check(&self, parts: Parts, body: &mut Incoming, context: &Context<'_>) -> Result<Admitted, Refusal> {
+        let Context { id, record, origin } = *context;
         check_head(&parts)?;
         self.id.check(&parts.headers)?;
         let route = self.routes.at(parts.uri.path());
         if let Some(route) = route.filter(|route| route.emulates(&parts.uri)) {
             record.upstream(&route.name);
-            return self.grant_token(&parts, body, route, record).await.map(Admitted::Answered);
+            return self.grant_token(&parts, body, route, context).await.map(Admitted::Answered);
         }
-        let caller = self.callers.identify(&parts.headers, &Peer::of(&parts.extensions))?;
+        let caller = self.callers.identify(&parts.headers, &origin.peer)?;
         if let Some(caller) = &caller {
             record.caller(caller.name());
         }
@@ -109,15 +102,15 @@ impl Admission {
         if let BodyPolicy::RequireSealed(keys) = &route.body_policy
             && route.is_key_set(&target)
         {
-            let _caller_permit = caller.map(|caller| caller.acquire(&caller_request(&parts))).transpose()?;
+            let _caller_permit = caller.map(|caller| caller.acquire(&caller_request(&parts, id))).transpose()?;
             let _permit = route.capacity.acquire()?;
             return Ok(Admitted::Answered(jwks::answer(&parts, keys).await?));
         }
-        let caller_permit = caller.map(|caller| caller.admit(&caller_request(&parts))).transpose()?;
+        let caller_permit = caller.map(|caller| caller.admit(&caller_request(&parts, id))).transpose()?;
         let permit = route.capacity.acquire()?;
         let limits = BodyLimits { max: route.capacity.max_body, budget: &route.capacity.budget, time: self.body_time };
         let payload = Payload::read(&parts, body, route, &limits, record).await?;
-        let head = Head::new(parts, target, &payload, &self.id);
+        let head = head(parts, target, &payload, id, &self.id);
         Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, payload, permit, caller_permit })))
     }
 
@@ -133,42 +126,39 @@ impl Admission {
         parts: &Parts,
         body: &mut Incoming,
         route: &Route,
-        record: &RecordHandle,
+        context: &Context<'_>,
     ) -> Result<Response<Bytes>, Refusal> {
+        let Context { id, record, origin } = *context;
         if parts.method != Method::POST {
             return Err(BadTokenRequest::Method.into());
         }
-        let connection = parts.extensions.get().cloned().unwrap_or_else(token::connection_budget);
         let time = self.body_time.min(token::BODY_TIME);
-        let limits = BodyLimits { max: token::MAX_BODY, budget: connection.budget(), time };
+        let limits = BodyLimits { max: token::MAX_BODY, budget: origin.token_budget.budget(), time };
         let token_request = body::read(body, &limits, |_| Ok::<_, Refusal>(())).await?;
         record.body(token_request.len());
         let scope = route.credentials.scope();
         let (caller, response) = token::answer(&self.callers, &parts.headers, &token_request, scope.as_deref())?;
         record.caller(caller.name());
-        let _caller_permit = caller.acquire(&caller_request(parts))?;
+        let _caller_permit = caller.acquire(&caller_request(parts, id))?;
         let _permit = route.capacity.acquire()?;
         Ok(response)
     }
 }
 
-impl Head {
-    fn new(parts: Parts, target: PathAndQuery, payload: &Payload, id: &GatewayId) -> Self {
-        let request_id = RequestId::of(&parts.extensions);
-        let content_type = parts.headers.get(CONTENT_TYPE).cloned();
-        let mut headers = headers::to_provider(parts.headers, id);
-        headers.insert(X_REQUEST_ID, request_id.header());
-        // The provider documents a Content-Type for calls without a body, so the caller's is forwarded.
-        if let (Payload::Nothing, Some(content_type)) = (payload, content_type) {
-            headers.insert(CONTENT_TYPE, content_type);
-        }
-        Self { method: parts.method, target, headers }
+/// The head to forward.
+fn head(parts: Parts, target: PathAndQuery, payload: &Payload, id: &RequestId, gateway: &GatewayId) -> Head {
+    let content_type = parts.headers.get(CONTENT_TYPE).cloned();
+    let mut headers = headers::to_provider(parts.headers, gateway);
+    headers.insert(X_REQUEST_ID, id.header());
+    // The provider documents a Content-Type for calls without a body, so the caller's is forwarded.
+    if let (Payload::Nothing, Some(content_type)) = (payload, content_type) {
+        headers.insert(CONTENT_TYPE, content_type);
     }
+    Head { method: parts.method, target, headers }
 }
 
-fn caller_request(parts: &Parts) -> CallerRequest<'_> {
-    let request_id = parts.extensions.get().map_or("", RequestId::as_str);
-    CallerRequest { method: &parts.method, path: parts.uri.path(), request_id }
+fn caller_request<'a>(parts: &'a Parts, id: &'a RequestId) -> CallerRequest<'a> {
+    CallerRequest { method: &parts.method, path: parts.uri.path(), request_id: id.as_str() }
 }
 
 /// Checks the parts of the head that do not depend on the configuration.

@@ -3,6 +3,7 @@
 pub(crate) mod admit;
 pub(crate) mod body;
 pub(crate) mod content_type;
+pub(crate) mod context;
 pub(crate) mod headers;
 pub(crate) mod payload;
 pub(crate) mod request_id;

@@ -16,24 +16,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::Response;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::server::TlsStream;
-use tower::ServiceExt;
 
 use crate::gateway::endpoints::token;
+use crate::gateway::request::context::Origin;
 use crate::gateway::server::connections::Connection;
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::hangup::Hangup;
 use crate::gateway::server::in_service;
+use crate::gateway::server::peer::Peer;
 use crate::gateway::server::stream::Stream;
 use crate::gateway::server::streams::{StreamExecutor, TrackedBody};
 use crate::gateway::server::tls::{self, ServerTls};
 use crate::gateway::server::write_timeout::WriteTimeout;
-use crate::gateway::stack::{ResponseBody, Stack};
+use crate::gateway::stack::Stack;
 
 /// hyper's read buffer for a connection. It limits the head of a request, roughly, because hyper checks the
 /// size between reads. It is also the size of the pieces in which bodies are read.
@@ -96,17 +96,13 @@ impl ConnectionHandler {
     }
 
     /// Serves one connection until it ends.
-    pub(super) async fn serve(self, stream: Stream, open: Connection, tls: Option<ServerTls>, stack: impl Stack) {
+    pub(super) async fn serve(self, stream: Stream, open: Connection, tls: Option<ServerTls>, stack: Stack) {
         let open = Arc::new(open);
-        let budget = token::connection_budget();
-        let stack = stack.map_request(move |mut request: http::Request<_>| {
-            request.extensions_mut().insert(budget.clone());
-            request
-        });
+        let origin = |peer| Arc::new(Origin { peer, token_budget: token::connection_budget() });
         let hangup = Hangup::of(&stream, self.timeouts.half_close_grace);
         let Some(tls) = tls else {
             let stream = WriteTimeout::new(stream, self.timeouts.write);
-            return self.http1(stream, open, hangup, stack, None).await;
+            return self.http1(stream, open, hangup, stack, origin(Peer::default()), None).await;
         };
         let handshake = tokio::select! {
             handshake = tokio::time::timeout(self.timeouts.head, self.handshake(stream, &tls)) => handshake,
@@ -120,17 +116,13 @@ impl ConnectionHandler {
             Err(_) => return tracing::debug!("a TLS handshake took too long"),
         };
         let (_, session) = stream.get_ref();
-        let peer = tls::peer(session.peer_certificates());
+        let origin = origin(tls::peer(session.peer_certificates()));
         let expiry = tls::expiry(session.peer_certificates());
         let is_http2 = session.alpn_protocol() == Some(b"h2");
-        let stack = stack.map_request(move |mut request: http::Request<_>| {
-            request.extensions_mut().insert(peer.clone());
-            request
-        });
         if is_http2 {
-            self.http2(stream, open, stack, expiry).await;
+            self.http2(stream, open, stack, origin, expiry).await;
         } else {
-            self.http1(stream, open, hangup, stack, expiry).await;
+            self.http1(stream, open, hangup, stack, origin, expiry).await;
         }
     }
 
@@ -149,12 +141,17 @@ impl ConnectionHandler {
         stream: T,
         open: Arc<Connection>,
         hangup: Hangup,
-        stack: impl Stack,
+        stack: Stack,
+        origin: Arc<Origin>,
         expiry: Option<SystemTime>,
     ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = in_service::service(stack, Arc::clone(&open), Some(hangup.clone()));
+        let respond = move |request| {
+            let (stack, origin) = (stack.clone(), Arc::clone(&origin));
+            async move { stack.respond(request, &origin).await }
+        };
+        let service = in_service::service(respond, Arc::clone(&open), Some(hangup.clone()));
         let connection = self.http1.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let served = async {
@@ -178,8 +175,14 @@ impl ConnectionHandler {
     }
 
     /// The same for HTTP/2. The connection also ends when it is idle for `head`.
-    async fn http2<T>(&self, stream: T, open: Arc<Connection>, stack: impl Stack, expiry: Option<SystemTime>)
-    where
+    async fn http2<T>(
+        &self,
+        stream: T,
+        open: Arc<Connection>,
+        stack: Stack,
+        origin: Arc<Origin>,
+        expiry: Option<SystemTime>,
+    ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let streams = StreamExecutor::new(self.timeouts.write);
@@ -193,8 +196,11 @@ impl ConnectionHandler {
             .max_send_buf_size(BUFFER)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW);
-        let stack = stack.map_response(|response: Response<ResponseBody>| response.map(TrackedBody::new));
-        let service = in_service::service(stack, Arc::clone(&open), None);
+        let respond = move |request| {
+            let (stack, origin) = (stack.clone(), Arc::clone(&origin));
+            async move { stack.respond(request, &origin).await.map(TrackedBody::new) }
+        };
+        let service = in_service::service(respond, Arc::clone(&open), None);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let last_round_trips = GOAWAY.min(self.timeouts.head / 2);
@@ -232,7 +238,7 @@ impl ConnectionHandler {
 
 /// Serves one HTTP/1.1 connection without a listener. All limits in time are `deadline`.
 #[cfg(any(test, fuzzing))]
-pub(crate) async fn serve_alone(stream: tokio::net::UnixStream, stack: impl Stack, deadline: Duration) {
+pub(crate) async fn serve_alone(stream: tokio::net::UnixStream, stack: Stack, deadline: Duration) {
     use crate::gateway::server::connections::{ConnectionLimits, Connections};
     let Some(open) = Connections::new(ConnectionLimits { all: 1, per_network: 1 }).enter(None).await else { return };
     let timeouts = Timeouts { head: deadline, write: deadline, half_close_grace: deadline };

@@ -3,7 +3,6 @@
 //! While a request is in service, its connection is not idle (see `connections.rs`), and the caller is watched (see
 //! `hangup.rs`). A request is in service until the end of its response.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +11,6 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tower::{Service, ServiceExt};
 
 use crate::gateway::server::connections::{Connection, ExchangeGuard};
 use crate::gateway::server::hangup::Hangup;
@@ -29,9 +27,10 @@ pub(super) enum NotServed {
     CallerGone,
 }
 
-/// The service of one connection. With `hangup`, a request ends when its caller is gone.
-pub(super) fn service<S, B>(
-    stack: S,
+/// The service of one connection, with the responses of `respond`. With `hangup`, a request ends when its caller is
+/// gone.
+pub(super) fn service<R, F, B>(
+    respond: R,
     connection: Arc<Connection>,
     hangup: Option<Hangup>,
 ) -> impl hyper::service::Service<
@@ -41,27 +40,28 @@ pub(super) fn service<S, B>(
     Future: Future<Output = Result<Response<InService<B>>, NotServed>> + Send,
 >
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static,
-    B: Body + Unpin + Send + 'static,
+    R: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>> + Send,
+    B: Body + Unpin,
 {
     service_fn(move |request: Request<Incoming>| {
-        let (stack, connection, hangup) = (stack.clone(), Arc::clone(&connection), hangup.clone());
+        let version = request.version();
+        let (connection, hangup) = (Arc::clone(&connection), hangup.clone());
+        let responding = respond(request);
         async move {
             let exchange =
                 Connection::begin(&connection).ok_or_else(|| NotServed::Closing(h2::Reason::REFUSED_STREAM.into()))?;
-            let version = request.version();
             let gone = async {
                 match &hangup {
                     Some(hangup) => hangup.grace_ended().await,
                     None => std::future::pending().await,
                 }
             };
-            let response = tokio::select! {
+            let mut response = tokio::select! {
                 biased;
-                response = stack.oneshot(request) => response,
+                response = responding => response,
                 () = gone => return Err(NotServed::CallerGone),
             };
-            let Ok(mut response) = response;
             // Another caller waits for a connection, and none is idle. This way no request can be lost. HTTP/2 has
             // no such field, and its connection sends GOAWAY.
             if connection.is_wanted() {
@@ -114,10 +114,10 @@ mod tests {
         let connections = Connections::new(ConnectionLimits { all: 1, per_network: 1 });
         let closing = Arc::new(connections.enter(None).await.unwrap());
         let _new = connections.enter(None).await.unwrap();
-        let stack = tower::service_fn(|_| async { Ok(Response::new(Full::<Bytes>::default())) });
+        let respond = |_| async { Response::new(Full::<Bytes>::default()) };
         let (caller, gateway) = tokio::io::duplex(64 * 1024);
         let serving = server::conn::http2::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(gateway), service(stack, closing, None));
+            .serve_connection(TokioIo::new(gateway), service(respond, closing, None));
         tokio::spawn(serving);
         let caller = client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(caller));
         let (mut requests, connection) = caller.await.unwrap();

@@ -96,7 +96,7 @@ impl Listener {
     }
 
     /// Serves until `drain` stops accepting. Then requests in flight have at most `drain_deadline` to finish.
-    pub(crate) async fn serve(self, stack: impl Stack, drain: Drain, drain_deadline: Duration) {
+    pub(crate) async fn serve(self, stack: Stack, drain: Drain, drain_deadline: Duration) {
         let connections = TaskTracker::new();
         let abort = CancellationToken::new();
         // Connections also end when this future is dropped: a gateway that is gone serves no requests.

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Extensions;
-
-/// The peer of a connection. Each request of the connection has it in its extensions.
+/// The peer of a connection. Without TLS it has no names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
     names: Option<Arc<[String]>>,
@@ -15,12 +13,6 @@ impl Peer {
     #[must_use]
     pub(crate) fn certified(names: Vec<String>) -> Self {
         Self { names: Some(names.into()) }
-    }
-
-    /// The peer that sent the request with these extensions. Without TLS it has no names.
-    #[must_use]
-    pub(crate) fn of(extensions: &Extensions) -> Self {
-        extensions.get().cloned().unwrap_or_default()
     }
 
     /// The names of its certificate; empty if it presented none.
