@@ -1,9 +1,10 @@
 //! The id of a request, in every log line, refusal and forwarded head.
 
-use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
-use uuid::Uuid;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Builder;
+use uuid::fmt::Hyphenated;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -11,47 +12,55 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 const MAX_LENGTH: usize = 128;
 
 /// The id of one request: the caller's, if it is valid, or a new UUID. Version 7 makes the ids sort by time.
+///
+/// Kept as a header value, because two messages carry it: the request to the provider and the response. Only
+/// [`assign`](Self::assign) makes one, so it is always visible ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(HeaderValue);
 
 impl RequestId {
     /// The caller's id, if `headers` has exactly one and it is valid; otherwise a new one.
     #[must_use]
     pub fn assign(headers: &HeaderMap) -> Self {
         let mut lines = headers.get_all(X_REQUEST_ID).iter();
-        match (lines.next().and_then(|line| line.to_str().ok()), lines.next()) {
-            (Some(id), None) if is_valid(id) => Self(id.into()),
-            _ => Self(Uuid::now_v7().to_string().into()),
+        match (lines.next(), lines.next()) {
+            (Some(id), None) if is_valid(id.as_bytes()) => Self(id.clone()),
+            _ => Self::random(),
         }
     }
 
-    /// The id that was assigned to a request.
-    #[must_use]
-    pub fn of(extensions: &Extensions) -> Self {
-        extensions.get().cloned().unwrap_or_else(|| Self::assign(&HeaderMap::new()))
+    /// A new id. Ids are no secrets, so their random part needs no call of the operating system.
+    fn random() -> Self {
+        let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let random: [u8; 10] = std::array::from_fn(|_| fastrand::u8(..));
+        let uuid = Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or(u64::MAX), &random).into_uuid();
+        let mut text = [0; Hyphenated::LENGTH];
+        // Never invalid: a UUID has hexadecimal digits and hyphens.
+        Self(HeaderValue::from_str(uuid.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("-")))
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Never invalid: see the type.
+        self.0.to_str().unwrap_or_default()
     }
 
     /// The id as the value of `X-Request-Id`.
     #[must_use]
     pub fn header(&self) -> HeaderValue {
-        // Never invalid: `is_valid` and UUIDs have only characters that are allowed in a header.
-        HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+        self.0.clone()
     }
 }
 
-fn is_valid(id: &str) -> bool {
-    (1..=MAX_LENGTH).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+fn is_valid(id: &[u8]) -> bool {
+    (1..=MAX_LENGTH).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn assigned(lines: &[&'static str]) -> String {

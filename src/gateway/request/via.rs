@@ -23,7 +23,11 @@ const ID_DIGITS: usize = 16;
 
 /// The random id of one gateway. Two gateways in one process have different ids.
 #[derive(Clone, Debug)]
-pub(crate) struct GatewayId(String);
+pub(crate) struct GatewayId {
+    id: String,
+    /// The `Via` of a request that has passed no other gateway.
+    mark: HeaderValue,
+}
 
 /// Why a request is not forwarded any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +41,11 @@ pub(crate) enum LoopFault {
 impl GatewayId {
     pub(crate) fn random() -> Self {
         let (id, _) = Uuid::new_v4().as_u64_pair();
-        Self(format!("{id:0ID_DIGITS$x}"))
+        Self::of(format!("{id:0ID_DIGITS$x}"))
+    }
+
+    fn of(id: String) -> Self {
+        Self { mark: via([&*id]), id }
     }
 
     /// Checks the marks of a request with these headers.
@@ -47,7 +55,7 @@ impl GatewayId {
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), LoopFault> {
         let mut passed = 0;
         for id in ids(headers) {
-            if id == self.0 {
+            if id == self.id {
                 return Err(LoopFault::Returned);
             }
             passed += 1;
@@ -57,9 +65,16 @@ impl GatewayId {
 
     /// The `Via` to forward: the marks of a request with these headers, and the own one.
     pub(crate) fn via(&self, headers: &HeaderMap) -> HeaderValue {
-        let marks: Vec<String> = ids(headers).chain([&*self.0]).map(|id| format!("1.1 {PSEUDONYM}-{id}")).collect();
-        HeaderValue::try_from(marks.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM))
+        if !headers.contains_key(VIA) {
+            return self.mark.clone();
+        }
+        via(ids(headers).chain([&*self.id]))
     }
+}
+
+fn via<'a>(ids: impl IntoIterator<Item = &'a str>) -> HeaderValue {
+    let marks: Vec<String> = ids.into_iter().map(|id| format!("1.1 {PSEUDONYM}-{id}")).collect();
+    HeaderValue::try_from(marks.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(PSEUDONYM))
 }
 
 /// The ids in all lines of `Via`. A member has a protocol, a name, and perhaps a comment.
@@ -82,7 +97,7 @@ mod tests {
     }
 
     fn id(text: &str) -> GatewayId {
-        GatewayId(text.to_owned())
+        GatewayId::of(text.to_owned())
     }
 
     #[test]
@@ -113,7 +128,7 @@ mod tests {
     #[test]
     fn two_gateways_have_different_ids() {
         let (one, other) = (GatewayId::random(), GatewayId::random());
-        assert_ne!(one.0, other.0);
+        assert_ne!(one.id, other.id);
         let from_one = HeaderMap::from_iter([(VIA, one.via(&HeaderMap::new()))]);
         assert_eq!(one.check(&from_one), Err(LoopFault::Returned));
         assert_eq!(other.check(&from_one), Ok(()));
