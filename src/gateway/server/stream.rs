@@ -63,6 +63,28 @@ impl Stream {
         }
     }
 
+    /// Reads what has arrived. A read that does not fill the buffer has read everything, so the socket then counts as
+    /// not readable. Without this, each request would cost one more read, which finds nothing.
+    ///
+    /// The hard case is a byte that arrives after the read and before the socket is marked. `try_io` takes the state
+    /// of the socket before it calls its closure, and changes nothing if the state is a newer one afterwards.
+    fn try_read(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let capacity = buffer.remaining();
+        let mut read = Err(io::ErrorKind::WouldBlock.into());
+        // The result says whether the socket was marked.
+        let _ = either!(
+            self,
+            try_io(Interest::READABLE, || {
+                read = either!(self, try_read_buf(buffer));
+                match read {
+                    Ok(length) if 0 < length && length < capacity => Err(io::ErrorKind::WouldBlock.into()),
+                    _ => Ok(()),
+                }
+            })
+        );
+        read
+    }
+
     /// Repeats `write` until it does not block.
     fn poll_write_with(
         &self,
@@ -83,7 +105,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(either!(&*self, poll_read_ready(cx)))?;
-            match either!(&*self, try_read_buf(buffer)) {
+            match self.try_read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read.map(drop)),
             }
