@@ -25,9 +25,9 @@ impl Credential {
     /// servers treat both spellings as the same variable. Without a credential, changes nothing.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         let Some(credential) = &self.0 else { return };
-        let has_same_name = |name: &&HeaderName| name.as_str().replace('_', "-") == credential.header.as_str();
-        let same: Vec<HeaderName> = headers.keys().filter(has_same_name).cloned().collect();
-        for name in same {
+        // `insert` below replaces the spelling with hyphens. Few requests have a name with underscores.
+        let has_same_name = |name: &str| name.contains('_') && name.replace('_', "-") == credential.header.as_str();
+        while let Some(name) = headers.keys().find(|name| has_same_name(name.as_str())).cloned() {
             headers.remove(name);
         }
         headers.insert(credential.header.clone(), credential.value.clone());

@@ -5,8 +5,10 @@
 //! deadlines and size limits more than speed.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::slice;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
@@ -21,7 +23,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, ServiceExt, service_fn};
+use tower::{BoxError, Service, ServiceExt};
 
 use super::body::Outgoing;
 use super::connection::ProviderStream;
@@ -49,8 +51,33 @@ pub(super) type DataClient = Client<ProviderConnect, Outgoing>;
 /// connecting is rare.
 type HttpsConnect = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
-/// The same for the pool of the client, in turns.
-type ProviderConnect = BoxCloneSyncService<Uri, ProviderStream, BoxError>;
+/// Connects for the pool of the client, in turns. The client clones it for each request, so clones share all.
+#[derive(Clone)]
+pub(super) struct ProviderConnect(Arc<Connecting>);
+
+struct Connecting {
+    https: HttpsConnect,
+    turns: Turns,
+    max_age: Duration,
+    jitter: Jitter,
+}
+
+impl Service<Uri> for ProviderConnect {
+    type Response = ProviderStream;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<ProviderStream, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let Connecting { https, turns, max_age, jitter } = &*self.0;
+        let (connecting, turns) = (https.clone().oneshot(target), turns.clone());
+        let max_age = jitter.between(*max_age, MIN_AGE_FRACTION, 1.0);
+        Box::pin(async move { turns.connect(async move { Ok(ProviderStream::new(connecting.await?, max_age)) }).await })
+    }
+}
 
 /// How the provider is reached and verified: the trusted roots (the system's and those of `ca_file`),
 /// the client certificate, and the proxy. TLS 1.2 and 1.3 only, by rustls on AWS-LC. Verification
@@ -166,7 +193,7 @@ impl Connector {
         let tcp = tcp_connector(connect);
         let https =
             HttpsConnectorBuilder::new().with_tls_config(self.config.clone()).https_or_http().enable_all_versions();
-        let connector = match self.proxy.as_ref().and_then(|proxy| proxy.route_to(target)) {
+        let https = match self.proxy.as_ref().and_then(|proxy| proxy.route_to(target)) {
             Some((proxy, authorization)) => {
                 let tunnel = Tunnel::new(proxy, tcp);
                 let tunnel = match authorization {
@@ -178,15 +205,8 @@ impl Connector {
             }
             None => HttpsConnect::new(Timeout::new(https.wrap_connector(tcp), connect)),
         };
-        let (turns, jitter) = (Turns::new(target.scheme() == Some(&Scheme::HTTPS)), Jitter::random());
-        let connector = ProviderConnect::new(service_fn(move |target| {
-            let (connector, turns) = (connector.clone(), turns.clone());
-            let max_age = jitter.between(max_age, MIN_AGE_FRACTION, 1.0);
-            async move {
-                let connecting = connector.oneshot(target);
-                turns.connect(async move { Ok(ProviderStream::new(connecting.await?, max_age)) }).await
-            }
-        }));
+        let turns = Turns::new(target.scheme() == Some(&Scheme::HTTPS));
+        let connector = ProviderConnect(Arc::new(Connecting { https, turns, max_age, jitter: Jitter::random() }));
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
