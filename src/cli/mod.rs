@@ -22,10 +22,13 @@ mod secrets;
 mod signals;
 mod source;
 
+use std::io;
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::telemetry::{self, InitError};
 
@@ -100,7 +103,7 @@ pub fn main() -> ExitCode {
         output::text(FIRST_STEPS);
         return ExitCode::from(2);
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::new(error).report(),
     };
@@ -128,6 +131,14 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// A runtime for the cores that the process may use. On one core there are no worker threads to wake, and tasks need
+/// not be ready to move to another one.
+fn runtime() -> io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = if cores == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build()
 }
 
 /// Initialises the log of a command that has one.
@@ -189,7 +200,7 @@ mod tests {
     }
 
     /// The documents at the top level, and all of `docs/` and `deploy/`.
-    fn documents() -> std::io::Result<Vec<std::path::PathBuf>> {
+    fn documents() -> io::Result<Vec<std::path::PathBuf>> {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut files = Vec::new();
         for directory in ["", "docs", "deploy"] {
