@@ -6,16 +6,19 @@ use josekit::jwe::RSA_OAEP_256;
 use josekit::jwk::Jwk;
 use proptest::prelude::*;
 
-use super::super::seal::{CHUNK_CHARS, CHUNK_OCTETS};
+use super::super::seal::{CHUNK_CHARS, CHUNK_OCTETS, PIECE_OCTETS};
 use super::*;
 
-const SIZES: [usize; 14] = [
+const SIZES: [usize; 17] = [
     1,
     2,
     15,
     16,
     17,
     1024,
+    PIECE_OCTETS - 1,
+    PIECE_OCTETS,
+    PIECE_OCTETS + 1,
     CHUNK_OCTETS - 16,
     CHUNK_OCTETS - 1,
     CHUNK_OCTETS,

@@ -6,7 +6,7 @@ use josekit::jwe::{JweEncrypter, JweHeader, RSA_OAEP_256};
 use josekit::jwk::Jwk;
 use proptest::prelude::*;
 
-use super::super::content::{CIPHERTEXT_OVERHEAD, Cek, Encryptor, random_iv};
+use super::super::content::{CIPHERTEXT_OVERHEAD, Encryptor, random_cek_and_iv};
 use super::super::header::ProtectedHeader;
 use super::*;
 
@@ -163,9 +163,9 @@ fn message_wrapping(cek: &[u8]) -> String {
     let encrypted_key = encrypter.encrypt(cek, &JweHeader::new(), &mut JweHeader::new()).unwrap().unwrap();
 
     let header = ProtectedHeader::ours(Some("test")).encoded();
-    let iv = random_iv().unwrap();
+    let (other_cek, iv) = random_cek_and_iv().unwrap();
     let mut ciphertext = vec![0; 2 + CIPHERTEXT_OVERHEAD];
-    let encryptor = Encryptor::new(&Cek::random().unwrap(), &iv, header.as_bytes()).unwrap();
+    let encryptor = Encryptor::new(&other_cek, &iv, header.as_bytes()).unwrap();
     let (written, tag) = encryptor.finish(b"{}", &mut ciphertext).unwrap();
     let parts = [&encrypted_key[..], &iv, &ciphertext[..written], &tag].map(|part| BASE64URL.encode(part));
     format!("{header}.{}", parts.join("."))
