@@ -2,6 +2,10 @@
 //!
 //! A task that logs copies its line into the queue and goes on. If the queue is full, the line is dropped and counted.
 //! The writer takes all lines at once, so that many lines cost one `write`.
+//!
+//! The hard case is steady traffic. A writer that is woken by each line is fast enough to find only that line, so each
+//! request would pay for a wake-up and a `write`. The writer therefore [`gather`](Queue::gather)s lines after each batch, and
+//! lines that are added in the meantime wake nobody. A line that finds an idle writer is taken at once.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,8 +25,8 @@ pub(super) struct Queue {
     max_lines: usize,
     max_bytes: usize,
     state: Mutex<State>,
-    /// A line was added.
-    added: Condvar,
+    /// The writer has something to do: there is a line while it is idle, or the log is to be flushed.
+    wake_writer: Condvar,
     /// The writer has written all that it took, or a write failed.
     progress: Condvar,
 }
@@ -32,6 +36,10 @@ struct State {
     /// Whole lines, one after the other.
     bytes: Vec<u8>,
     lines: usize,
+    /// Whether the writer waits for the next line, and nobody has woken it yet.
+    is_idle: bool,
+    /// Whether the log is to be written without delay, because the process ends.
+    is_flushed: bool,
     /// Whether the writer holds lines that are not written yet.
     is_writing: bool,
     /// Whether the last write failed.
@@ -45,7 +53,7 @@ struct State {
 impl Queue {
     pub(super) fn new(max_lines: usize, max_bytes: usize) -> Self {
         let state = Mutex::new(State::default());
-        Self { max_lines, max_bytes, state, added: Condvar::new(), progress: Condvar::new() }
+        Self { max_lines, max_bytes, state, wake_writer: Condvar::new(), progress: Condvar::new() }
     }
 
     /// Adds a line, or drops it. Never waits for the writer.
@@ -58,21 +66,32 @@ impl Queue {
         }
         state.bytes.extend_from_slice(line);
         state.lines += 1;
+        let is_awaited = std::mem::take(&mut state.is_idle);
         drop(state);
-        self.added.notify_one();
+        if is_awaited {
+            self.wake_writer.notify_one();
+        }
     }
 
     /// Waits for lines, and moves all of them into `batch`, which must be empty. Returns how many lines were dropped
     /// since the last call. The queue is empty now, so a line that reports them always fits.
     pub(super) fn take(&self, batch: &mut Vec<u8>) -> u64 {
         batch.shrink_to(KEPT_CAPACITY);
-        let state = self.lock();
-        let waited = self.added.wait_while(state, |state| state.lines == 0);
+        let waited = self.wake_writer.wait_while(self.lock(), |state| {
+            state.is_idle = state.lines == 0;
+            state.is_idle
+        });
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut state.bytes, batch);
         state.lines = 0;
         state.is_writing = true;
         std::mem::take(&mut state.unreported)
+    }
+
+    /// Waits for `time` while further lines are added, or until the log is flushed.
+    pub(super) fn gather(&self, time: Duration) {
+        // The result says only whether the time has passed. The writer goes on in either case.
+        drop(self.wake_writer.wait_timeout_while(self.lock(), time, |state| !state.is_flushed));
     }
 
     /// Records that the batch is written.
@@ -93,8 +112,11 @@ impl Queue {
         self.progress.notify_all();
     }
 
-    /// Waits until all lines are written, but not longer than `limit`, and not while writes fail.
+    /// Waits until all lines are written, but not longer than `limit`, and not while writes fail. From now on, the writer
+    /// writes each line at once.
     pub(super) fn flush(&self, limit: Duration) {
+        self.lock().is_flushed = true;
+        self.wake_writer.notify_one();
         let is_pending = |state: &mut State| !state.is_failing && (state.is_writing || state.lines > 0);
         // The result says only whether the limit was reached. There is nothing left to do in either case.
         drop(self.progress.wait_timeout_while(self.lock(), limit, is_pending));
@@ -153,6 +175,38 @@ mod tests {
         queue.push(&[b'x'; 9]);
         queue.push(b"one\n");
         assert_eq!(taken(&queue), ("one\n".to_owned(), 1));
+    }
+
+    #[test]
+    fn a_line_wakes_the_writer_only_if_it_waits_for_one() {
+        let queue = Queue::new(10, 100);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| taken(&queue));
+            while !queue.lock().is_idle {
+                std::thread::yield_now();
+            }
+            queue.push(b"one\n");
+            assert!(!queue.lock().is_idle);
+            assert_eq!(writer.join().unwrap().0, "one\n");
+        });
+        queue.push(b"two\n");
+        assert!(!queue.lock().is_idle, "the writer is at work");
+        assert_eq!(taken(&queue).0, "two\n");
+    }
+
+    #[test]
+    fn lines_are_gathered_until_the_log_is_flushed() {
+        let queue = Queue::new(10, 100);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                queue.gather(Duration::MAX);
+                taken(&queue)
+            });
+            queue.push(b"one\n");
+            queue.push(b"two\n");
+            queue.flush(Duration::from_millis(1));
+            assert_eq!(writer.join().unwrap().0, "one\ntwo\n");
+        });
     }
 
     #[test]
