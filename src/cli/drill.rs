@@ -63,8 +63,9 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     // A drill causes thousands of access records. They are logged only if RUST_LOG is set.
-    if let Some(filter) = Environment::of_process().log_filter() {
-        init_log(&telemetry::Config::default(), Some(&filter), Stream::Stderr)?;
+    let environment = Environment::of_process();
+    if environment.log_filter().is_some() {
+        init_log(&telemetry::Config::default(), &environment, Stream::Stderr)?;
     }
     tokio::select! {
         result = execute(&arguments) => result,

@@ -30,6 +30,7 @@ use clap::{Parser, Subcommand};
 use failure::Failure;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::config::Environment;
 use crate::telemetry::{self, InitError};
 
 /// Printed if no command is given.
@@ -142,8 +143,9 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// Initialises the log of a command that has one.
-fn init_log(config: &telemetry::Config, filter: Option<&str>, stream: telemetry::Stream) -> Result<(), Failure> {
-    telemetry::init(config, filter, stream).map_err(|error| match error {
+fn init_log(config: &telemetry::Config, environment: &Environment, stream: telemetry::Stream) -> Result<(), Failure> {
+    let filter = environment.log_filter();
+    telemetry::init(config, filter.as_deref(), environment.may_colour(), stream).map_err(|error| match error {
         InitError::Writer(_) => Failure::new(error),
         InitError::Filter(_) | InitError::AlreadySet(_) => Failure::config(error),
     })

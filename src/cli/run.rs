@@ -21,8 +21,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let without_core_dumps = core_dumps::disable();
     let environment = Environment::of_process();
     let loaded = Loaded::read(&arguments.overrides, &environment).map_err(Failure::config)?;
-    let filter = environment.log_filter();
-    init_log(&loaded.config.log, filter.as_deref(), Stream::Stdout)?;
+    init_log(&loaded.config.log, &environment, Stream::Stdout)?;
     loaded.warn();
     if let Err(error) = without_core_dumps {
         tracing::warn!(%error, "core dumps cannot be disabled; a dump would contain bodies and secrets");

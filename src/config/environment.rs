@@ -56,6 +56,12 @@ impl Environment {
     pub fn log_filter(&self) -> Option<String> {
         self.get("RUST_LOG").map(|value| value.to_string_lossy().into_owned())
     }
+
+    /// Whether text on a terminal may be coloured: `NO_COLOR` is not set.
+    #[must_use]
+    pub fn may_colour(&self) -> bool {
+        self.get("NO_COLOR").is_none()
+    }
 }
 
 /// Whether the name has a form of the variables that Kubernetes adds for each Service:

@@ -21,23 +21,33 @@ use tracing_subscriber::fmt::{self as lines, FormatFields, MakeWriter};
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-/// One JSON object per line.
-pub(super) fn json<S>(writer: BoxMakeWriter) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
-    let lines = lines::layer().with_writer(EscapedJson(writer));
-    lines.json().flatten_event(true).with_span_list(false).boxed()
+/// The format of each line of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineFormat {
+    /// One JSON object per line.
+    Json,
+    Text {
+        is_coloured: bool,
+    },
 }
 
-/// Text, coloured on a terminal.
-pub(super) fn text<S>(writer: BoxMakeWriter, is_terminal: bool) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
-    let lines = lines::layer().with_writer(writer).fmt_fields(EscapedFields);
-    // Colours are only turned off here, because the default already respects NO_COLOR.
-    if is_terminal { lines.boxed() } else { lines.with_ansi(false).boxed() }
+impl LineFormat {
+    /// Writes events in this format.
+    pub(super) fn layer<S>(self, writer: BoxMakeWriter) -> Box<dyn Layer<S> + Send + Sync>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
+        match self {
+            Self::Json => {
+                let lines = lines::layer().with_writer(EscapedJson(writer));
+                lines.json().flatten_event(true).with_span_list(false).boxed()
+            }
+            Self::Text { is_coloured } => {
+                let lines = lines::layer().with_writer(writer).fmt_fields(EscapedFields);
+                lines.with_ansi(is_coloured).boxed()
+            }
+        }
+    }
 }
 
 /// Escapes what serde leaves in the lines of a JSON log.
@@ -63,12 +73,13 @@ impl<W: io::Write> io::Write for EscapedJson<W> {
     }
 }
 
-fn escaped_json(line: &[u8]) -> Cow<'_, str> {
+/// The text of `line`, which is JSON as serde writes it, with escapes for what serde leaves.
+pub(super) fn escaped_json(line: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(line);
     if line.iter().all(|byte| *byte < 0x7f) {
         return text;
     }
-    // The only C0 character of a finished line is the line break at its end.
+    // The only C0 character is the line break at the end of a finished line.
     let is_left = |c: char| c >= '\x7f' && is_unsafe(c);
     let mut escaped = String::with_capacity(text.len() + 16);
     for c in text.chars() {
@@ -111,7 +122,8 @@ impl Visit for EscapedValues<'_> {
     }
 }
 
-struct Escaped<'a>(&'a dyn fmt::Debug);
+/// Shows the value without characters that could break or change a line.
+pub(super) struct Escaped<'a>(pub(super) &'a dyn fmt::Debug);
 
 impl fmt::Debug for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,9 +20,13 @@ impl Collector for LogMetrics {
             (
                 "jwe_gateway_log_lines_dropped",
                 "Log lines that were dropped, because too many were not written yet",
-                log.map_or(0, |log| log.dropped()),
+                log.map_or(0, |log| log.queue.dropped()),
             ),
-            ("jwe_gateway_log_write_errors", "Writes to the log that failed", log.map_or(0, |log| log.write_errors())),
+            (
+                "jwe_gateway_log_write_errors",
+                "Writes to the log that failed",
+                log.map_or(0, |log| log.queue.write_errors()),
+            ),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(value).encode(metric)?;

@@ -3,11 +3,14 @@
 //! One line per event, with an RFC 3339 timestamp in UTC, as JSON or as text. The command chooses the stream
 //! ([`Stream`]). `RUST_LOG` selects what is logged.
 //!
+//! Lines are events of `tracing`, except those of the access log: see [`line`].
+//!
 //! No request waits for the log: see [`writer`]. No line contains a secret: see [`filter`]. No value can forge a line:
 //! see [`format`](mod@format).
 
 mod filter;
 mod format;
+mod line;
 mod metrics;
 mod queue;
 mod writer;
@@ -23,6 +26,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, registry};
 
 use self::filter::LevelCap;
+use self::format::LineFormat;
+pub(crate) use self::line::Line;
 pub(crate) use self::metrics::LogMetrics;
 use self::queue::{MAX_BYTES, MAX_LINES, Queue};
 
@@ -52,7 +57,13 @@ pub enum LogFormat {
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// The log of this process: there is one, as there is one global subscriber.
-static LOG: OnceLock<Arc<Queue>> = OnceLock::new();
+static LOG: OnceLock<Log> = OnceLock::new();
+
+#[derive(Debug)]
+struct Log {
+    format: LineFormat,
+    queue: Arc<Queue>,
+}
 
 /// The stream of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,33 +104,55 @@ pub(crate) enum InitError {
 }
 
 /// Initialises the log of this process, including events of the `log` crate. `filter` is the value of
-/// `RUST_LOG`: see [`Environment::log_filter`](crate::config::Environment::log_filter).
+/// `RUST_LOG`: see [`Environment::log_filter`](crate::config::Environment::log_filter). Text on a terminal is coloured if
+/// `may_colour`.
 ///
 /// # Errors
 /// If `filter` cannot be parsed, the log was initialised before, or its writer cannot be started.
-pub(crate) fn init(config: &Config, filter: Option<&str>, stream: Stream) -> Result<(), InitError> {
+pub(crate) fn init(config: &Config, filter: Option<&str>, may_colour: bool, stream: Stream) -> Result<(), InitError> {
     let queue = Arc::new(Queue::new(MAX_LINES, MAX_BYTES));
     let writer = BoxMakeWriter::new({
         let queue = Arc::clone(&queue);
-        move || Line(Arc::clone(&queue))
+        move || QueueWriter(Arc::clone(&queue))
     });
-    subscriber(config, filter, writer, stream.is_terminal())?.try_init()?;
+    let format = config.format.on(stream.is_terminal(), may_colour);
+    subscriber(format, filter, writer)?.try_init()?;
     // `try_init` succeeds once in a process, so the cell is empty.
-    let queue = LOG.get_or_init(|| queue);
-    Ok(stream.start_writer(Arc::clone(queue))?)
+    let log = LOG.get_or_init(|| Log { format, queue });
+    Ok(stream.start_writer(Arc::clone(&log.queue))?)
+}
+
+/// Adds a line of level `INFO` to the log of this process, if it has one. `RUST_LOG` must already allow the line:
+/// `tracing::enabled!` says whether it does.
+pub(crate) fn write_line(target: &'static str, message: &'static str, add_fields: impl FnOnce(&mut Line<'_>)) {
+    if let Some(log) = LOG.get() {
+        line::with_line(log.format, target, message, add_fields, |line| log.queue.push(line.as_bytes()));
+    }
+}
+
+/// The line that [`write_line`] adds to a JSON log.
+#[cfg(test)]
+pub(crate) fn json_line(
+    target: &'static str,
+    message: &'static str,
+    add_fields: impl FnOnce(&mut Line<'_>),
+) -> serde_json::Value {
+    let mut parsed = serde_json::Value::Null;
+    line::with_line(LineFormat::Json, target, message, add_fields, |line| parsed = serde_json::from_str(line).unwrap());
+    parsed
 }
 
 /// Waits until the log is written, but at most [`FLUSH_LIMIT`]: nobody may be reading it.
 pub(crate) fn flush() {
-    if let Some(queue) = LOG.get() {
-        queue.flush(FLUSH_LIMIT);
+    if let Some(log) = LOG.get() {
+        log.queue.flush(FLUSH_LIMIT);
     }
 }
 
 /// Adds a line to the queue. The formatter passes each line at once.
-struct Line(Arc<Queue>);
+struct QueueWriter(Arc<Queue>);
 
-impl io::Write for Line {
+impl io::Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())
@@ -130,19 +163,23 @@ impl io::Write for Line {
     }
 }
 
+impl LogFormat {
+    fn on(self, is_terminal: bool, may_colour: bool) -> LineFormat {
+        match self {
+            Self::Auto if !is_terminal => LineFormat::Json,
+            Self::Json => LineFormat::Json,
+            Self::Auto | Self::Text => LineFormat::Text { is_coloured: is_terminal && may_colour },
+        }
+    }
+}
+
 fn subscriber(
-    config: &Config,
+    format: LineFormat,
     filter: Option<&str>,
     writer: BoxMakeWriter,
-    is_terminal: bool,
 ) -> Result<impl Subscriber + Send + Sync, InitError> {
     let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))?;
-    let lines = match config.format {
-        LogFormat::Text => format::text(writer, is_terminal),
-        LogFormat::Auto if is_terminal => format::text(writer, is_terminal),
-        LogFormat::Auto | LogFormat::Json => format::json(writer),
-    };
-    Ok(registry().with(lines).with(filter).with(LevelCap))
+    Ok(registry().with(format.layer(writer)).with(filter).with(LevelCap))
 }
 
 #[cfg(test)]
@@ -173,7 +210,7 @@ mod tests {
             let log = log.clone();
             move || log.clone()
         });
-        let subscriber = subscriber(&Config { format }, filter, writer, is_terminal).unwrap();
+        let subscriber = subscriber(format.on(is_terminal, true), filter, writer).unwrap();
         tracing::subscriber::with_default(subscriber, write);
         let bytes = log.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -200,6 +237,40 @@ mod tests {
         assert!(logged(LogFormat::Auto, None, false, line).starts_with('{'));
         let text = logged(LogFormat::Auto, None, true, line);
         assert!(!text.starts_with('{') && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn a_line_of_the_access_log_is_the_line_of_an_event_with_the_same_fields() {
+        let texts =
+            ["/v0/a", "", "\"\\/", "\n\r\t\u{8}\u{c}\x1b\x7f", "\u{80}\u{85}\u{2028}\u{2029}", "é € 🙂", "\u{301}a"];
+        let durations = [0, 499, 500, 1_000, 123_456_789, 120_000_000, 1_100_000, 86_400_000_000_000];
+        for (format, is_terminal) in [(LogFormat::Json, false), (LogFormat::Text, false), (LogFormat::Text, true)] {
+            for (text, nanos) in texts.iter().flat_map(|text| durations.map(|nanos| (*text, nanos))) {
+                let duration = Duration::from_nanos(nanos);
+                let rounded = (duration.as_secs_f64() * 1e6).round() / 1e3;
+                let event = logged(format, None, is_terminal, || {
+                    info!(target: "target", text, number = nanos, ms = rounded, flag = true, "message");
+                });
+                let mut line = String::new();
+                let add_fields = |line: &mut Line<'_>| {
+                    line.text("text", text);
+                    line.number("number", nanos);
+                    line.millis("ms", duration);
+                    line.flag("flag");
+                };
+                let format = format.on(is_terminal, true);
+                line::with_line(format, "target", "message", add_fields, |written| line.push_str(written));
+                assert_eq!(without_timestamp(&line), without_timestamp(&event));
+            }
+        }
+    }
+
+    /// The line with another text in place of the timestamp, which must be valid.
+    fn without_timestamp(line: &str) -> String {
+        let begin = line.find("20").unwrap();
+        let timestamp = &line[begin..begin + "2026-01-01T00:00:00.000000Z".len()];
+        assert!(timestamp.ends_with('Z') && timestamp.parse::<jiff::Timestamp>().is_ok(), "{line}");
+        line.replacen(timestamp, "now", 1)
     }
 
     #[test]
@@ -244,11 +315,11 @@ mod tests {
     #[test]
     fn a_faulty_rust_log_and_a_second_initialisation_are_errors() {
         let config = Config::default();
-        let faulty = init(&config, Some("jwe_gateway=loud"), Stream::Stderr).unwrap_err();
+        let faulty = init(&config, Some("jwe_gateway=loud"), false, Stream::Stderr).unwrap_err();
         assert!(matches!(faulty, InitError::Filter(_)) && faulty.to_string().starts_with("RUST_LOG: "), "{faulty}");
         // Another test of this process may have initialised the log; after this call it is initialised.
-        drop(init(&config, Some("off"), Stream::Stderr));
-        let second = init(&config, Some("off"), Stream::Stderr).unwrap_err();
+        drop(init(&config, Some("off"), false, Stream::Stderr));
+        let second = init(&config, Some("off"), false, Stream::Stderr).unwrap_err();
         assert!(matches!(second, InitError::AlreadySet(_)), "{second}");
     }
 

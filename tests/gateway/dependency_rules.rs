@@ -67,6 +67,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "path_prefix",
             "pem",
             "secret",
+            "telemetry",
             "watched_files",
         ],
     ),

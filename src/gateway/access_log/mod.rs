@@ -7,6 +7,7 @@
 //! without its content. The path is logged as received, because the provider puts no secret into paths.
 //! `docs/operations.md` lists every field.
 
+mod line;
 pub(crate) mod record;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,6 @@ mod tests;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -34,7 +34,7 @@ pub(crate) struct Observers(Arc<[Observer]>);
 impl Observers {
     #[must_use]
     pub(crate) fn new(others: Vec<Observer>) -> Self {
-        Self(std::iter::once(Arc::new(log) as Observer).chain(others).collect())
+        Self(std::iter::once(Arc::new(line::write) as Observer).chain(others).collect())
     }
 
     fn notify(&self, record: &Record) {
@@ -48,42 +48,6 @@ impl std::fmt::Debug for Observers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Observers({})", self.0.len())
     }
-}
-
-/// Writes `record` as one line of the log. A field that is `None` is left out.
-fn log(record: &Record) {
-    tracing::info!(
-        target: "jwe_gateway::access",
-        request_id = record.request_id.as_str(),
-        trace_id = record.trace_id,
-        method = record.method.as_str(),
-        path = record.path,
-        query_keys = (!record.query_keys.is_empty()).then(|| record.query_keys.join(",")),
-        caller = record.caller.as_deref(),
-        upstream = record.upstream.as_deref(),
-        status = record.status.map(|status| status.as_u16()),
-        origin = record.status.map(|_| if record.is_own() { "gateway" } else { "upstream" }),
-        error_code = record.refusal.map(|code| code.row().code),
-        duration_ms = millis(record.duration),
-        upstream_ms = record.upstream_time.map(millis),
-        seal_us = record.seal_time.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
-        bytes_in = record.bytes_in,
-        bytes_jwe = record.bytes_jwe,
-        bytes_out = record.bytes_out,
-        kid = record.kid,
-        attempts = record.attempts,
-        key_check = record.key_check.map(KeyCheck::as_str),
-        key_check_ms = record.key_check_time.map(millis),
-        resealed = record.resealed.then_some(true),
-        resent = record.resent.then_some(true),
-        outcome = record.outcome.as_str(),
-        "request"
-    );
-}
-
-/// Milliseconds, to the microsecond.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// A response body that ends the record of its request.

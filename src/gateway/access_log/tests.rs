@@ -1,16 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
-use tracing::Level;
 
 use super::*;
 use crate::clock::Clock;
 use crate::gateway::request::request_id::RequestId;
 use crate::gateway::response::refusal::Code;
-use crate::testing;
+use crate::telemetry;
 
 fn response(text: &'static str) -> Response<Full<Bytes>> {
     Response::new(Full::from(text))
@@ -153,9 +153,9 @@ fn empty() -> Record {
 
 /// The fields of the log line of `record`, and their types.
 fn logged(record: &Record) -> BTreeMap<String, &'static str> {
-    let mut lines = testing::log_lines(Level::INFO, || log(record));
-    assert_eq!((lines.len(), &lines[0]["target"]), (1, &"jwe_gateway::access".into()));
-    let Some(Value::Object(line)) = lines.pop() else { panic!("a line is an object") };
+    let line = telemetry::json_line(line::TARGET, line::MESSAGE, |line| line::add_fields(line, record));
+    assert_eq!((&line["target"], &line["message"]), (&"jwe_gateway::access".into(), &"request".into()));
+    let Value::Object(line) = line else { panic!("a line is an object") };
     let fields = line.into_iter().filter(|(name, _)| !["timestamp", "level", "target", "message"].contains(&&**name));
     let typed = fields.map(|(name, value)| {
         let kind = match value {
