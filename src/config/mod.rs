@@ -47,6 +47,7 @@ pub use report::Summary;
 // The settings' own types, from the modules that they configure.
 pub use crate::admin::Config as AdminConfig;
 pub use crate::credentials::{ClientCredentials, Config as CredentialsConfig, Format};
+pub use crate::gateway::access_log::{Access, Config as AccessLogConfig, SampleRatio};
 pub use crate::gateway::callers::{BadRule, Config as CallerConfig, KeyDigest, KeySource as CallerKeys, Rule};
 pub use crate::gateway::capacity::QuotaOverrides;
 pub use crate::gateway::config::{Config as GatewayConfig, Deadlines, Limits, Listen};
@@ -73,16 +74,16 @@ use file::{ConfigFile, Context, Given, Section, Setting};
 use limits::WrittenLimits;
 use listen::WrittenListen;
 use report::Reporter;
-use values::{ADDRESS, DEADLINE, DURATION, Kind, TEXTS, one_of};
+use values::{ADDRESS, DEADLINE, DURATION, Kind, SAMPLE_RATIO, TEXTS, one_of};
 
 /// All settings of a gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// `[listen]`, `[limits]` and `[deadlines]`.
+    /// `[listen]`, `[limits]`, `[deadlines]` and `[[caller]]`, and what selects access records.
     pub gateway: gateway::Config,
     /// `[admin]`.
     pub admin: admin::Config,
-    /// `[log]`.
+    /// `[log]`, except what selects access records.
     pub log: telemetry::Config,
     /// `[[upstream]]`, at least one.
     pub upstreams: Vec<Upstream>,
@@ -199,7 +200,7 @@ fn read(mut root: Section<'_>) -> Config {
     let limits = WrittenLimits::read(root.section("limits"));
     let deadlines = read_deadlines(root.section("deadlines"));
     let admin = read_admin(root.section("admin"), &listen.address);
-    let log = read_log(root.section("log"));
+    let (log, access_log) = read_log(root.section("log"));
     let callers = caller::read(root.tables("caller"), listen.has_client_ca(), root.context.report);
     let callers_have_keys = callers.iter().any(|caller| caller.keys.is_some());
     let upstreams = upstream::read(root.tables_or_one("upstream"), callers_have_keys, root.context);
@@ -207,7 +208,8 @@ fn read(mut root: Section<'_>) -> Config {
     let limits = limits.value();
     let (token_key, listen) = listen.finish(&callers, root.context.report);
     root.finish();
-    Config { gateway: gateway::Config { listen, limits, deadlines, callers, token_key }, admin, log, upstreams }
+    let gateway = gateway::Config { listen, limits, deadlines, access_log, callers, token_key };
+    Config { gateway, admin, log, upstreams }
 }
 
 fn read_deadlines(mut section: Section<'_>) -> Deadlines {
@@ -253,7 +255,7 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
     admin::Config { address: address.value, hosts }
 }
 
-fn read_log(mut section: Section<'_>) -> telemetry::Config {
+fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
     const FORMAT: Kind<telemetry::LogFormat> = Kind {
         parse: |raw| {
             use telemetry::LogFormat::{Auto, Json, Text};
@@ -261,9 +263,19 @@ fn read_log(mut section: Section<'_>) -> telemetry::Config {
         },
         show: |format| format!("{format:?}").to_lowercase(),
     };
-    let format = section.setting("format", &FORMAT, telemetry::Config::default().format).value;
+    const ACCESS: Kind<Access> = Kind {
+        parse: |raw| one_of(raw, &[("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)]),
+        show: |access| format!("{access:?}").to_lowercase(),
+    };
+    let log =
+        telemetry::Config { format: section.setting("format", &FORMAT, telemetry::Config::default().format).value };
+    let default = AccessLogConfig::default();
+    let access_log = AccessLogConfig {
+        access: section.setting("access", &ACCESS, default.access).value,
+        sample: section.setting("access_sample", &SAMPLE_RATIO, default.sample).value,
+    };
     section.finish();
-    telemetry::Config { format }
+    (log, access_log)
 }
 
 /// Whether the two addresses cannot both be bound. Port 0 means another free port each time.

@@ -40,7 +40,7 @@ const fn switch(name: &'static str, key: &'static str, help: &'static str) -> Fl
 }
 
 /// Every flag but `--config`, in the order of the help text.
-pub(super) const FLAGS: [Flag; 19] = [
+pub(super) const FLAGS: [Flag; 21] = [
     flag("upstream", "upstream.url", "URL", "URL of the provider, such as https://api.flanks.io"),
     flag("client-id", "upstream.credentials.client_id", "ID", "Client id for the token endpoint"),
     flag(
@@ -84,6 +84,13 @@ pub(super) const FLAGS: [Flag; 19] = [
         "log.format",
         "FORMAT",
         "Log format: auto, json or text; auto is json unless stdout is a terminal",
+    ),
+    flag("log-access", "log.access", "REQUESTS", "Requests with a line in the access log: all, errors or off"),
+    flag(
+        "log-access-sample",
+        "log.access_sample",
+        "RATIO",
+        "Share of successful requests with a line in the access log, such as 0.1",
     ),
 ];
 

@@ -13,6 +13,8 @@ use jiff::fmt::friendly::{SpanParser, SpanPrinter};
 use toml::de::DeValue;
 use url::Url;
 
+use crate::gateway::access_log::SampleRatio;
+
 /// A value before it is parsed.
 pub(super) enum Raw<'a> {
     /// The text of a flag or a variable.
@@ -44,6 +46,9 @@ pub(super) const DEADLINE: Kind<Duration> = Kind { parse: deadline, show: show_d
 pub(super) const SIZE: Kind<usize> = Kind { parse: size, show: show_size };
 /// A whole number above zero.
 pub(super) const COUNT: Kind<usize> = Kind { parse: count, show: usize::to_string };
+/// A number above 0, and at most 1.
+pub(super) const SAMPLE_RATIO: Kind<SampleRatio> =
+    Kind { parse: sample_ratio, show: |ratio| ratio.value().to_string() };
 /// An IP address and a port.
 pub(super) const ADDRESS: Kind<SocketAddr> = Kind { parse: address, show: SocketAddr::to_string };
 /// An http or https URL without user, password or fragment.
@@ -193,6 +198,17 @@ fn within(number: u64, max: u64, shown: &str) -> Result<usize, String> {
         Ok(fits) if number <= max => Ok(fits),
         _ => Err(format!("must not be above {shown}")),
     }
+}
+
+fn sample_ratio(raw: &Raw<'_>) -> Result<SampleRatio, String> {
+    let text = match raw {
+        Raw::Written(DeValue::Float(number)) => number.as_str(),
+        Raw::Written(DeValue::Integer(number)) => number.as_str(),
+        Raw::Written(other) => return Err(unexpected("a number such as 0.1", other)),
+        Raw::Given(text) => text,
+    };
+    let ratio = text.parse().ok().and_then(SampleRatio::new);
+    ratio.ok_or_else(|| format!("{text:?} is not a number above 0 and at most 1, such as 0.1"))
 }
 
 fn address(raw: &Raw<'_>) -> Result<SocketAddr, String> {

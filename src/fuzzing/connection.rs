@@ -31,7 +31,7 @@ use super::oracle::{self, Expected};
 use crate::app;
 use crate::clock::{Clock, Jitter};
 use crate::config::Config;
-use crate::gateway::access_log::Observers;
+use crate::gateway::access_log::{self, Observers};
 use crate::gateway::callers::{Callers, TokenKey};
 use crate::gateway::capacity::Quota;
 use crate::gateway::exchange::Exchange;
@@ -283,7 +283,7 @@ impl TestGateway {
         let upstream = UpstreamClient::new(&config, &self.connector).unwrap_or_else(|error| panic!("{error}"));
         let routes = Routes::new(vec![Route { upstream, ..self.route.clone() }]);
         let exchange = Exchange::new(Admission::new(self.callers.clone(), routes, DEADLINE), self.clock.clone());
-        let observers = Observers::new(Vec::new());
+        let observers = Observers::new(access_log::Config::default(), Vec::new());
         let stack = Stack::new(exchange, 16, DEADLINE, observers, Drain::default(), self.clock.clone());
         serve_alone(stream, stack, DEADLINE).await;
     }

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::callers;
 use super::server::socket::Address;
 use super::server::tls::TlsFiles;
+use super::{access_log, callers};
 use crate::secret::SecretSource;
 
 /// Loopback, because the gateway sends its own credential for any client that can connect.
@@ -60,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[deadlines]`.
     pub deadlines: Deadlines,
+    /// `access` and `access_sample` of `[log]`.
+    pub access_log: access_log::Config,
     /// `[[caller]]`. If empty, any client that can connect is served.
     pub callers: Vec<callers::Config>,
     /// The secret for emulated tokens, shared by replicas. If none, tokens are valid in this process only.

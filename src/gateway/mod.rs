@@ -74,7 +74,8 @@ impl Gateway {
         let listener = Listener::bind(&config.listen, &config.deadlines).await?;
         let admission = Admission::new(callers, Routes::new(routes), config.deadlines.body);
         let exchange = Exchange::new(admission, clock.clone());
-        Ok(Self { listener, exchange, config, observers: Observers::new(observers), drain, clock })
+        let observers = Observers::new(config.access_log, observers);
+        Ok(Self { listener, exchange, config, observers, drain, clock })
     }
 
     /// The address in use. If port 0 is configured, it has the port that the system chose.

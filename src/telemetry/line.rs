@@ -87,6 +87,11 @@ impl Line<'_> {
         self.formatted(format_args!(".{fraction:0places$}"));
     }
 
+    pub(crate) fn decimal(&mut self, name: &'static str, value: f64) {
+        self.name(name);
+        self.formatted(format_args!("{value:?}"));
+    }
+
     /// A field with the value `true`.
     pub(crate) fn flag(&mut self, name: &'static str) {
         self.name(name);

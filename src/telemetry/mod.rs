@@ -249,13 +249,14 @@ mod tests {
                 let duration = Duration::from_nanos(nanos);
                 let rounded = (duration.as_secs_f64() * 1e6).round() / 1e3;
                 let event = logged(format, None, is_terminal, || {
-                    info!(target: "target", text, number = nanos, ms = rounded, flag = true, "message");
+                    info!(target: "target", text, number = nanos, ms = rounded, sample = 0.01, flag = true, "message");
                 });
                 let mut line = String::new();
                 let add_fields = |line: &mut Line<'_>| {
                     line.text("text", text);
                     line.number("number", nanos);
                     line.millis("ms", duration);
+                    line.decimal("sample", 0.01);
                     line.flag("flag");
                 };
                 let format = format.on(is_terminal, true);

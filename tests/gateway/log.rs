@@ -22,7 +22,7 @@ struct Unread {
 }
 
 impl Unread {
-    fn start(mut command: Command) -> Self {
+    fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let listening = loop {
@@ -76,7 +76,7 @@ async fn get(address: SocketAddr, target: &str) -> RawAnswer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_nobody_reads_delays_no_request_and_loses_lines_that_are_counted() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    let mut gateway = Unread::start(command(&sandbox));
+    let mut gateway = Unread::start(&mut command(&sandbox));
     // Each request makes a line of 30 KB. Together they are more than the queue, the writer and the pipe hold.
     let target = format!("/v0/{}", "x".repeat(30_000));
     for _ in 0..330 {
@@ -110,7 +110,7 @@ async fn a_log_that_nobody_reads_delays_no_request_and_loses_lines_that_are_coun
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_nobody_reads_does_not_delay_the_end() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    let gateway = Unread::start(command(&sandbox));
+    let gateway = Unread::start(&mut command(&sandbox));
     let target = format!("/v0/{}", "x".repeat(30_000));
     for _ in 0..20 {
         assert_eq!(get(gateway.gateway, &target).await.status, 404);
@@ -122,7 +122,7 @@ async fn a_log_that_nobody_reads_does_not_delay_the_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_serves_and_ends_in_order_after_the_reader_of_its_log_has_gone() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    let mut gateway = Unread::start(command(&sandbox));
+    let mut gateway = Unread::start(&mut command(&sandbox));
     gateway.stdout = None;
     for _ in 0..20 {
         assert_eq!(get(gateway.gateway, "/v0/bank/available").await.status, 200);
@@ -137,6 +137,33 @@ async fn a_gateway_serves_and_ends_in_order_after_the_reader_of_its_log_has_gone
     .await;
     gateway.terminate();
     assert_eq!(gateway.end().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_has_the_requests_that_both_its_settings_and_rust_log_select() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let cases: [(&[&str], &str, &[u64]); 6] = [
+        (&[], "", &[200, 404]),
+        (&["--log-access", "errors"], "", &[404]),
+        (&["--log-access-sample", "1e-9"], "", &[404]),
+        (&["--log-access", "off"], "", &[]),
+        (&[], "info,jwe_gateway::access=off", &[]),
+        (&[], "off,jwe_gateway::access=info,jwe_gateway::cli=info", &[200, 404]),
+    ];
+    for (flags, filter, logged) in cases {
+        let mut command = command(&sandbox);
+        let mut gateway = Unread::start(command.args(flags).env("RUST_LOG", filter));
+        for target in ["/v0/bank/available", "/v0/unknown"] {
+            get(gateway.gateway, target).await;
+        }
+        gateway.terminate();
+        let mut log = String::new();
+        gateway.stdout.take().unwrap().read_to_string(&mut log).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let records = lines.filter(|line| line["target"] == "jwe_gateway::access");
+        let statuses: Vec<u64> = records.map(|record| record["status"].as_u64().unwrap()).collect();
+        assert_eq!(statuses, logged, "{flags:?} {filter:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

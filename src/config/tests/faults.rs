@@ -61,8 +61,26 @@ fn a_key_that_occurs_twice_is_reported_with_the_other_faults() {
 #[test]
 fn an_unknown_key_is_a_fault_with_a_suggestion_if_a_known_key_is_close() {
     assert_eq!(fault("lsten.address = \"127.0.0.1:1\""), "gateway.toml:1:1: lsten: unknown key; did you mean listen?");
-    assert_eq!(fault("log.level = \"debug\""), "gateway.toml:1:5: log.level: unknown key; the known keys are format");
+    assert_eq!(
+        fault("log.level = \"debug\""),
+        "gateway.toml:1:5: log.level: unknown key; the known keys are format, access, access_sample"
+    );
     assert!(upstream_fault("keys.pins = []").ends_with("upstream.keys.pins: unknown key; did you mean pin?"));
+}
+
+#[test]
+fn a_sample_is_a_number_above_0_and_at_most_1() {
+    for written in ["0", "0.0", "1.1", "-1", "nan"] {
+        let fault = fault(&format!("log.access_sample = {written}"));
+        let message = format!("{written:?} is not a number above 0 and at most 1, such as 0.1");
+        assert_eq!(fault, format!("gateway.toml:1:5: log.access_sample: {message}"));
+    }
+    let quoted = fault("log.access_sample = \"0.1\"");
+    assert!(quoted.ends_with("expected a number such as 0.1, found text"), "{quoted}");
+    for (written, ratio) in [("1", 1.0), ("0.1", 0.1), ("1e-3", 0.001)] {
+        let config = config(&format!("log.access_sample = {written}\n{SMALLEST}"));
+        assert_eq!(config.gateway.access_log.sample.value(), ratio);
+    }
 }
 
 #[test]

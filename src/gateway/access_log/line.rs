@@ -4,20 +4,22 @@
 //! applies to it as to an event of level `INFO` with the target `jwe_gateway::access`.
 
 use super::Record;
+use super::selection::{Config, SampleRatio};
 use crate::telemetry::{self, Line};
 
 pub(super) const TARGET: &str = "jwe_gateway::access";
 pub(super) const MESSAGE: &str = "request";
 
-/// Adds the line of `record` to the log, if `RUST_LOG` selects it.
-pub(super) fn write(record: &Record) {
+/// Adds the line of `record` to the log, if `config` and `RUST_LOG` select it.
+pub(super) fn write(record: &Record, config: Config) {
+    let Some(share) = config.share_of(record) else { return };
     if tracing::enabled!(target: TARGET, tracing::Level::INFO) {
-        telemetry::write_line(TARGET, MESSAGE, |line| add_fields(line, record));
+        telemetry::write_line(TARGET, MESSAGE, |line| add_fields(line, record, share));
     }
 }
 
-/// A field that has no value is left out.
-pub(super) fn add_fields(line: &mut Line<'_>, record: &Record) {
+/// A field that has no value is left out. `share` is the share of such requests that have a line.
+pub(super) fn add_fields(line: &mut Line<'_>, record: &Record, share: SampleRatio) {
     line.text("request_id", record.request_id.as_str());
     if let Some(id) = &record.trace_id {
         line.text("trace_id", id);
@@ -69,4 +71,7 @@ pub(super) fn add_fields(line: &mut Line<'_>, record: &Record) {
         line.flag("resent");
     }
     line.text("outcome", record.outcome.as_str());
+    if share != SampleRatio::ALL {
+        line.decimal("sample", share.value());
+    }
 }

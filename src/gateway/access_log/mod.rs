@@ -1,7 +1,8 @@
-//! The access log: one line per request, written in one place.
+//! The access log: the record of each request, and its line in the log.
 //!
 //! The line is written when the last byte of the response has been handed over. It is also written when the request's
-//! future or the response's body is dropped before that, so a caller that disconnects early is recorded too.
+//! future or the response's body is dropped before that, so a caller that disconnects early is recorded too. `[log]` can
+//! leave out lines: see [`selection`]. Other observers get every record.
 //!
 //! The line holds names and numbers: the names of the query parameters without their values, the length of the body
 //! without its content. The path is logged as received, because the provider puts no secret into paths.
@@ -9,6 +10,7 @@
 
 mod line;
 pub(crate) mod record;
+mod selection;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,7 @@ use http_body::{Body, Frame, SizeHint};
 pub use crate::gateway::response::key_check::KeyCheck;
 pub use record::{Outcome, Record};
 pub(crate) use record::{RecordGuard, RecordHandle};
+pub use selection::{Access, Config, SampleRatio};
 
 /// A function that gets the record of each request that has ended.
 pub type Observer = Arc<dyn Fn(&Record) + Send + Sync>;
@@ -33,8 +36,9 @@ pub(crate) struct Observers(Arc<[Observer]>);
 
 impl Observers {
     #[must_use]
-    pub(crate) fn new(others: Vec<Observer>) -> Self {
-        Self(std::iter::once(Arc::new(line::write) as Observer).chain(others).collect())
+    pub(crate) fn new(config: Config, others: Vec<Observer>) -> Self {
+        let log = Arc::new(move |record: &Record| line::write(record, config)) as Observer;
+        Self(std::iter::once(log).chain(others).collect())
     }
 
     fn notify(&self, record: &Record) {

@@ -24,12 +24,8 @@ fn observed_by(clock: Clock, use_guard: impl FnOnce(RecordGuard)) -> Record {
     };
     let mut request = Request::new(());
     *request.uri_mut() = "/v0/x?token=canary&b=2&canary".parse().unwrap();
-    use_guard(RecordGuard::begin(
-        &request,
-        &RequestId::assign(request.headers()),
-        clock,
-        Observers::new(vec![observer]),
-    ));
+    let observers = Observers::new(Config::default(), vec![observer]);
+    use_guard(RecordGuard::begin(&request, &RequestId::assign(request.headers()), clock, observers));
     let mut seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 1, "one record for each request");
     seen.pop().unwrap()
@@ -125,6 +121,26 @@ fn the_seal_time_is_recorded_only_if_the_gateway_sealed() {
     assert_eq!(observed(drop).seal_time, None);
 }
 
+#[test]
+fn a_failed_request_has_a_line_unless_the_access_log_is_off() {
+    let complete = |status| Record { status: Some(status), outcome: Outcome::Complete, ..empty() };
+    let succeeded = || complete(StatusCode::MOVED_PERMANENTLY);
+    let broken = || Record { outcome: Outcome::Aborted, ..succeeded() };
+    // No request id is in a sample as small as this.
+    let sample = SampleRatio::new(f64::MIN_POSITIVE).unwrap();
+    let has_line = |access, record: &Record| Config { access, sample }.share_of(record).is_some();
+    for failed in [empty(), complete(StatusCode::BAD_REQUEST), complete(StatusCode::BAD_GATEWAY), broken()] {
+        assert!(has_line(Access::All, &failed) && has_line(Access::Errors, &failed), "{failed:?}");
+        assert!(!has_line(Access::Off, &failed), "{failed:?}");
+        let share = Config { access: Access::All, sample }.share_of(&failed);
+        assert_eq!(share, Some(SampleRatio::ALL), "its line has no `sample`");
+    }
+    for access in [Access::All, Access::Errors, Access::Off] {
+        assert!(!has_line(access, &succeeded()), "{access:?}");
+    }
+    assert!(Config::default().share_of(&succeeded()).is_some());
+}
+
 /// A record with a value for every field.
 fn filled_in() -> Record {
     Record {
@@ -152,8 +168,8 @@ fn empty() -> Record {
 }
 
 /// The fields of the log line of `record`, and their types.
-fn logged(record: &Record) -> BTreeMap<String, &'static str> {
-    let line = telemetry::json_line(line::TARGET, line::MESSAGE, |line| line::add_fields(line, record));
+fn logged(record: &Record, share: SampleRatio) -> BTreeMap<String, &'static str> {
+    let line = telemetry::json_line(line::TARGET, line::MESSAGE, |line| line::add_fields(line, record, share));
     assert_eq!((&line["target"], &line["message"]), (&"jwe_gateway::access".into(), &"request".into()));
     let Value::Object(line) = line else { panic!("a line is an object") };
     let fields = line.into_iter().filter(|(name, _)| !["timestamp", "level", "target", "message"].contains(&&**name));
@@ -188,8 +204,10 @@ fn documented() -> Vec<[String; 3]> {
 #[test]
 fn the_documentation_lists_exactly_the_fields_of_a_line_with_their_types() {
     let documented: BTreeMap<String, String> = documented().into_iter().map(|[field, kind, _]| (field, kind)).collect();
-    let logged: BTreeMap<String, String> =
-        logged(&filled_in()).into_iter().map(|(field, kind)| (field, kind.to_owned())).collect();
+    let logged: BTreeMap<String, String> = logged(&filled_in(), SampleRatio::new(0.1).unwrap())
+        .into_iter()
+        .map(|(field, kind)| (field, kind.to_owned()))
+        .collect();
     assert_eq!(logged, documented);
 }
 
@@ -197,5 +215,5 @@ fn the_documentation_lists_exactly_the_fields_of_a_line_with_their_types() {
 fn a_field_that_is_not_always_present_is_left_out_if_nothing_happened() {
     let always: BTreeSet<_> =
         documented().into_iter().filter(|row| row[2] == "always").map(|[field, ..]| field).collect();
-    assert_eq!(logged(&empty()).into_keys().collect::<BTreeSet<_>>(), always);
+    assert_eq!(logged(&empty(), SampleRatio::default()).into_keys().collect::<BTreeSet<_>>(), always);
 }
