@@ -281,18 +281,16 @@ impl RecordGuard {
 impl Drop for RecordGuard {
     fn drop(&mut self) {
         let now = self.clock.now();
-        let record = {
-            let mut state = self.handle.lock();
-            // The caller disconnected, or the deadline passed, while the provider was at work.
-            state.end_wait(now);
-            state.record.duration = now - self.begun;
-            state.record.seal_time = state.seal_time.as_ref().map(SealTime::total);
-            if self.is_complete {
-                state.record.outcome = Outcome::Complete;
-            }
-            state.record.clone()
-        };
-        self.observers.notify(&record);
+        // Locked while the observers run: the request has ended, so nobody waits for the lock.
+        let mut state = self.handle.lock();
+        // The caller disconnected, or the deadline passed, while the provider was at work.
+        state.end_wait(now);
+        state.record.duration = now - self.begun;
+        state.record.seal_time = state.seal_time.as_ref().map(SealTime::total);
+        if self.is_complete {
+            state.record.outcome = Outcome::Complete;
+        }
+        self.observers.notify(&state.record);
     }
 }
 
