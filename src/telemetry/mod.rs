@@ -3,7 +3,7 @@
 //! One line per event, with an RFC 3339 timestamp in UTC, as JSON or as text. The command chooses the stream
 //! ([`Stream`]). `RUST_LOG` selects what is logged.
 //!
-//! Lines are events of `tracing`, except those of the access log: see [`line`].
+//! Lines are events of `tracing`, except those of the access log: see [`line`](mod@line).
 //!
 //! No request waits for the log: see [`writer`]. No line contains a secret: see [`filter`]. No value can forge a line:
 //! see [`format`](mod@format).

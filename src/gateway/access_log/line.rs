@@ -1,6 +1,6 @@
 //! The line of a request in the log.
 //!
-//! The line is no event, because each request has one: see [`telemetry::Line`](crate::telemetry::Line). `RUST_LOG`
+//! The line is no event, because each request has one: see [`telemetry::Line`]. `RUST_LOG`
 //! applies to it as to an event of level `INFO` with the target `jwe_gateway::access`.
 
 use super::Record;
