@@ -2,18 +2,23 @@
 //!
 //! The text is checked but never parsed into values. The provider decides what `1.10`, `1e400`, a
 //! duplicate member or a lone surrogate escape means, so the bytes must arrive unchanged. Rejected:
-//! `serde_json::Value`, which refuses or rewrites all four and is several times slower. serde_json skips
-//! a raw value without recursion, so a million brackets do not overflow the stack. The depth limit
-//! protects the next parser.
+//! `serde_json::Value`, which refuses or rewrites all four and is several times slower.
+//!
+//! A body can have many MiB. So it is checked in slices ([`JsonCheck`]), and other tasks can have the core between
+//! two slices. The depth limit protects the next parser.
 
 use std::fmt;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
+
+use super::grammar::{Grammar, Violation};
 
 /// How deep arrays and objects may nest. Common parsers have a similar default (serde_json 128, Ruby
 /// 100, .NET 64), and no documented body comes near it.
 pub const MAX_DEPTH: usize = 128;
+
+/// Bytes of a slice. One takes about 0.1 ms if every byte has a meaning of its own, and 0.01 ms inside of a string.
+const SLICE: usize = 64 * 1024;
 
 /// A body that was checked to be JSON and is not sealed yet. Its `Debug` shows the length only. The
 /// bytes are shared with the reader of the body, which wipes them; dropping this does not.
@@ -27,17 +32,12 @@ impl Plaintext {
     /// # Errors
     /// If it is not, which is the caller's fault: see [`NotJson`].
     pub fn json(body: Bytes) -> Result<Self, NotJson> {
-        if body.is_empty() {
-            return Err(NotJson::Empty);
+        let mut check = JsonCheck::new(body);
+        loop {
+            if let Some(plaintext) = check.next_slice()? {
+                return Ok(plaintext);
+            }
         }
-        let text = std::str::from_utf8(&body).map_err(|_| NotJson::NotUtf8)?;
-        // Before the syntax, because the syntax check takes memory in proportion to the depth.
-        if !is_within_depth(&body) {
-            return Err(NotJson::TooDeep);
-        }
-        serde_json::from_str::<&RawValue>(text)
-            .map_err(|error| NotJson::Syntax { line: error.line(), column: error.column() })?;
-        Ok(Self(body))
     }
 
     /// Returns the number of bytes.
@@ -61,6 +61,64 @@ impl Plaintext {
 
     pub(super) fn bytes(&self) -> &Bytes {
         &self.0
+    }
+}
+
+/// [`Plaintext::json`] in slices, for a caller that has other work to do between them.
+#[derive(Debug)]
+pub struct JsonCheck {
+    body: Plaintext,
+    /// The bytes that were checked.
+    checked: usize,
+    grammar: Grammar,
+}
+
+impl JsonCheck {
+    /// Begins to check `body`.
+    #[must_use]
+    pub fn new(body: Bytes) -> Self {
+        Self { body: Plaintext(body), checked: 0, grammar: Grammar::new() }
+    }
+
+    /// Checks the next slice. Returns the body when all of it is checked.
+    ///
+    /// # Errors
+    /// See [`Plaintext::json`].
+    pub fn next_slice(&mut self) -> Result<Option<Plaintext>, NotJson> {
+        let rest = &self.body.0[self.checked..];
+        let slice = whole_characters(rest, SLICE)?;
+        self.grammar.read(slice).map_err(|violation| match violation {
+            Violation::At(at) => self.syntax_error(self.checked + at + 1),
+            Violation::TooDeep => NotJson::TooDeep,
+        })?;
+        self.checked += slice.len();
+        if self.checked < self.body.len() {
+            return Ok(None);
+        }
+        match self.grammar.is_complete() {
+            true => Ok(Some(self.body.clone())),
+            false if self.body.is_empty() => Err(NotJson::Empty),
+            false => Err(self.syntax_error(self.body.len())),
+        }
+    }
+
+    /// The error after so many bytes of the body.
+    fn syntax_error(&self, bytes: usize) -> NotJson {
+        let read = &self.body.0[..bytes];
+        let line_breaks = read.iter().filter(|byte| **byte == b'\n').count();
+        let column = read.iter().rev().take_while(|byte| **byte != b'\n').count();
+        NotJson::Syntax { line: line_breaks + 1, column }
+    }
+}
+
+/// Returns the start of `text`: at most `limit` bytes, without a character that the limit cuts in two.
+fn whole_characters(text: &[u8], limit: usize) -> Result<&[u8], NotJson> {
+    let slice = &text[..text.len().min(limit)];
+    match std::str::from_utf8(slice) {
+        Ok(_) => Ok(slice),
+        // The rest of the character is in the next slice.
+        Err(error) if error.error_len().is_none() && slice.len() < text.len() => Ok(&slice[..error.valid_up_to()]),
+        Err(_) => Err(NotJson::NotUtf8),
     }
 }
 
@@ -90,44 +148,6 @@ pub enum NotJson {
     /// Arrays and objects nest deeper than [`MAX_DEPTH`].
     #[error("the body nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
-}
-
-/// Returns whether brackets outside of strings nest at most [`MAX_DEPTH`] deep. The grammar check
-/// verifies that they match.
-fn is_within_depth(json: &[u8]) -> bool {
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while let Some(byte) = json.get(at) {
-        at += 1;
-        match byte {
-            b'"' => at = after_string(json, at),
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return false;
-        }
-    }
-    true
-}
-
-/// Returns the index after the closing quote of the string that begins at `at`. Most of a large body is
-/// one long string, so blocks without a quote or backslash are skipped at once.
-fn after_string(json: &[u8], mut at: usize) -> usize {
-    const BLOCK: usize = 32;
-    let ends_or_escapes = |byte: &u8| matches!(byte, b'"' | b'\\');
-    loop {
-        while json.get(at..at + BLOCK).is_some_and(|block| !block.iter().fold(false, |any, b| any | ends_or_escapes(b)))
-        {
-            at += BLOCK;
-        }
-        match json.get(at..).unwrap_or_default().iter().position(ends_or_escapes) {
-            None => return json.len(),
-            Some(found) if json[at + found] == b'"' => return at + found + 1,
-            Some(backslash) => at += backslash + 2,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -170,6 +190,23 @@ mod tests {
         {
             assert!(matches!(check(body), Err(NotJson::Syntax { .. })), "{body:?}");
         }
+    }
+
+    #[test]
+    fn a_slice_may_end_inside_of_a_character() {
+        for before in 0..4 {
+            let text = format!("\"{}{}\"", "x".repeat(before), "\u{20ac}".repeat(SLICE));
+            assert_eq!(check(&text), Ok(()), "{before}");
+            let cut = text.len() - 2;
+            assert_eq!(check(&text.as_bytes()[..cut]), Err(NotJson::NotUtf8), "{before}");
+        }
+    }
+
+    #[test]
+    fn the_position_of_an_error_counts_all_slices() {
+        let start = format!("[\n{},\n", vec!["1"; SLICE].join(","));
+        assert_eq!(check(format!("{start}  x]")), Err(NotJson::Syntax { line: 3, column: 3 }));
+        assert_eq!(check(&start), Err(NotJson::Syntax { line: 3, column: 0 }));
     }
 
     #[test]

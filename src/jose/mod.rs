@@ -46,6 +46,7 @@
 
 mod compact;
 mod content;
+mod grammar;
 mod header;
 mod json;
 mod jwk;
@@ -61,7 +62,7 @@ mod seal;
 mod tests;
 
 pub use compact::{Chunks, Compact};
-pub use json::{MAX_DEPTH, NotJson, Plaintext};
+pub use json::{JsonCheck, MAX_DEPTH, NotJson, Plaintext};
 pub use jwk::{EncryptionKey, MAX_KID_BYTES, MAX_MODULUS_BITS, MIN_MODULUS_BITS, UnusableKey};
 #[cfg(feature = "sandbox")]
 pub use open::{OpenError, Opened, open};

@@ -29,11 +29,11 @@ use crate::gateway::request::body::{self, BodyLimits};
 use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
 use crate::gateway::response::refusal::{Refusal, Sent};
 use crate::gateway::route::{BodyPolicy, Route};
-use crate::jose::{CallerMade, Compact, EncryptionKey, Plaintext, seal};
+use crate::jose::{CallerMade, Compact, EncryptionKey, JsonCheck, Plaintext, seal};
 use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::{InClear, Outgoing, SealTime};
 
-/// Larger bodies are checked on a thread of their own, because the check would delay all other requests of
+/// Larger messages of callers are checked on a thread of their own, because the check would delay all other requests of
 /// this core.
 const MAX_INLINE_CHECK: usize = 64 * 1024;
 
@@ -133,11 +133,11 @@ impl UnreadBody<'_> {
             _ if bytes.is_empty() && self.may_be_empty() => Ok(Payload::Nothing),
             None => Err(MediaTypeFault::Missing.into()),
             Some(MediaType::Json) => {
-                let plaintext = check(bytes, Plaintext::json).await?;
+                let plaintext = check_json(bytes).await?;
                 Ok(Payload::ToSeal { plaintext, key: keys.current().await?, keys: keys.clone() })
             }
             Some(MediaType::Jose) => {
-                let message = check(bytes, CallerMade::parse).await?;
+                let message = check_jwe(bytes).await?;
                 Payload::caller_sealed(message, keys.published(), route)
             }
         }
@@ -151,7 +151,7 @@ impl UnreadBody<'_> {
                 if bytes.is_empty() && self.may_be_empty() {
                     return Ok(Payload::Nothing);
                 }
-                let message = check(bytes, CallerMade::parse).await?;
+                let message = check_jwe(bytes).await?;
                 Payload::caller_sealed(message, keys.clone(), route)
             }
             Some(MediaType::Json) if !self.may_be_empty() => Err(Refusal::PlaintextRefused),
@@ -169,7 +169,7 @@ impl UnreadBody<'_> {
             _ if bytes.is_empty() && self.may_be_empty() => Ok(Payload::Nothing),
             None => Err(MediaTypeFault::Missing.into()),
             Some(content_type) => {
-                let json = check(bytes, Plaintext::json).await?;
+                let json = check_json(bytes).await?;
                 Ok(Payload::Clear(json, content_type.clone(), permit))
             }
         }
@@ -195,16 +195,23 @@ impl UnreadBody<'_> {
     }
 }
 
-async fn check<T, E>(bytes: Bytes, parse: fn(Bytes) -> Result<T, E>) -> Result<T, Refusal>
-where
-    T: Send + 'static,
-    E: Into<Refusal> + Send + 'static,
-{
-    if bytes.len() <= MAX_INLINE_CHECK {
-        return parse(bytes).map_err(Into::into);
+/// Checks slice by slice. Other requests have the core between two slices.
+async fn check_json(bytes: Bytes) -> Result<Plaintext, Refusal> {
+    let mut check = JsonCheck::new(bytes);
+    loop {
+        if let Some(plaintext) = check.next_slice()? {
+            return Ok(plaintext);
+        }
+        tokio::task::yield_now().await;
     }
-    match tokio::task::spawn_blocking(move || parse(bytes)).await {
-        Ok(checked) => checked.map_err(Into::into),
+}
+
+async fn check_jwe(bytes: Bytes) -> Result<CallerMade, Refusal> {
+    if bytes.len() <= MAX_INLINE_CHECK {
+        return Ok(CallerMade::parse(bytes)?);
+    }
+    match tokio::task::spawn_blocking(move || CallerMade::parse(bytes)).await {
+        Ok(checked) => Ok(checked?),
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime is shutting down.
