@@ -15,10 +15,8 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use zeroize::Zeroize;
 
-/// The first capacity of a body's buffer, for any declared length. It doubles as bytes arrive.
-const FIRST_CAPACITY: usize = 16 * 1024;
+use crate::gateway::request::buffer::Buffer;
 
 /// The limits for reading the rest of a refused body. A caller that sends its whole body before it reads then
 /// finds the response instead of a reset connection.
@@ -34,7 +32,7 @@ impl Budget {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
+    pub(super) fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let count = u32::try_from(bytes).map_err(|_| BodyError::BudgetExhausted)?;
         Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| BodyError::BudgetExhausted)
     }
@@ -146,109 +144,10 @@ async fn collect<E: From<BodyError>>(
         if !data.is_empty() {
             check_piece(&data)?;
         }
-        if data.len() > max - buffer.bytes.len() {
+        if data.len() > max - buffer.len() {
             return Err(too_large.into());
         }
         buffer.extend(&data)?;
     }
     Ok(Bytes::from_owner(buffer))
-}
-
-/// A body as far as it has arrived. When the last reader drops it, it is wiped and its part of the budget is
-/// free again.
-///
-/// Capacity and budget grow with the bytes that have arrived, not with the declared length: a caller that
-/// declares much and sends little uses little memory.
-struct Buffer {
-    bytes: Vec<u8>,
-    /// One permit for each byte of capacity.
-    permits: OwnedSemaphorePermit,
-    max: usize,
-    budget: Budget,
-}
-
-impl Buffer {
-    /// A buffer for a body of at most `max` bytes.
-    fn new(max: usize, budget: &Budget) -> Result<Self, BodyError> {
-        let capacity = max.min(FIRST_CAPACITY);
-        let permits = budget.acquire(capacity)?;
-        Ok(Self { bytes: Vec::with_capacity(capacity), permits, max, budget: budget.clone() })
-    }
-
-    fn extend(&mut self, data: &[u8]) -> Result<(), BodyError> {
-        let needed = self.bytes.len() + data.len();
-        let capacity = self.permits.num_permits();
-        if needed > capacity {
-            self.grow((capacity * 2).min(self.max).max(needed))?;
-        }
-        self.bytes.extend_from_slice(data);
-        Ok(())
-    }
-
-    /// Copies and wipes. A `Vec` that grows by itself would leave its old content in freed memory.
-    fn grow(&mut self, capacity: usize) -> Result<(), BodyError> {
-        let permits = self.budget.acquire(capacity - self.permits.num_permits())?;
-        let mut grown = Vec::with_capacity(capacity);
-        grown.extend_from_slice(&self.bytes);
-        self.wipe();
-        self.bytes = grown;
-        self.permits.merge(permits);
-        Ok(())
-    }
-
-    /// Overwrites the bytes that were written. The rest of the capacity is left alone, because a write to it
-    /// would make the system commit that memory.
-    fn wipe(&mut self) {
-        self.bytes.as_mut_slice().zeroize();
-    }
-}
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.wipe();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_buffer_grows_as_bytes_arrive_and_returns_its_budget() {
-        let budget = Budget::new(100_000);
-        let mut buffer = Buffer::new(32 * 1024 * 1024, &budget).unwrap();
-        buffer.extend(b"x").unwrap();
-        assert_eq!((buffer.bytes.capacity(), buffer.permits.num_permits()), (FIRST_CAPACITY, FIRST_CAPACITY));
-        buffer.extend(&[7; FIRST_CAPACITY]).unwrap();
-        assert_eq!((buffer.bytes.capacity(), buffer.permits.num_permits()), (2 * FIRST_CAPACITY, 2 * FIRST_CAPACITY));
-        assert_eq!(buffer.extend(&[7; 100_000]), Err(BodyError::BudgetExhausted));
-        assert!(budget.acquire(100_000 - 2 * FIRST_CAPACITY).is_ok());
-        drop(Bytes::from_owner(buffer));
-        assert!(budget.acquire(100_000).is_ok());
-    }
-
-    #[test]
-    fn a_buffer_never_has_more_capacity_than_the_body_can_need() {
-        let budget = Budget::new(1 << 20);
-        let mut buffer = Buffer::new(FIRST_CAPACITY + 10, &budget).unwrap();
-        buffer.extend(&[7; FIRST_CAPACITY + 10]).unwrap();
-        assert_eq!(buffer.bytes.capacity(), FIRST_CAPACITY + 10);
-    }
-
-    #[test]
-    fn a_body_larger_than_the_first_buffer_stays_whole() {
-        let budget = Budget::new(1 << 20);
-        let mut buffer = Buffer::new(100_000, &budget).unwrap();
-        let whole: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
-        for piece in whole.chunks(777) {
-            buffer.extend(piece).unwrap();
-        }
-        assert_eq!(buffer.as_ref(), whole);
-    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod admit;
 pub(crate) mod body;
+mod buffer;
 pub(crate) mod content_type;
 pub(crate) mod context;
 pub(crate) mod headers;

@@ -1,0 +1,178 @@
+//! The memory of one body: it grows with the bytes that arrive, without copies, and goes back to the system at once.
+//!
+//! A caller that declares much and sends little uses little memory and budget. Budget is acquired as bytes arrive. A
+//! small body is on the heap. A larger one gets a memory mapping, with addresses for the longest possible body. The
+//! system commits a page of a mapping when the first byte is written to it. So a mapping never has to grow: the body
+//! is one slice for all that read it, and its memory is what has arrived.
+//!
+//! Rejected: a `Vec` that doubles. It holds the body twice while it copies, and the C library keeps freed memory: a
+//! gateway with a budget of 256 MiB reached 434 MiB and kept 315 MiB. Rejected: a list of chunks, because every parser
+//! would have to read across their borders.
+
+use memmap2::{MmapMut, MmapOptions};
+use tokio::sync::OwnedSemaphorePermit;
+use zeroize::optimization_barrier;
+
+use crate::gateway::request::body::{BodyError, Budget};
+
+/// The first capacity of a buffer, for any declared length.
+const FIRST_CAPACITY: usize = 16 * 1024;
+
+/// The capacity grows to a multiple of this. Also the largest capacity on the heap: a mapping costs about 10 µs, for
+/// system calls and for the first access to its pages.
+const STEP: usize = 64 * 1024;
+
+/// A body as far as it has arrived. When the last reader drops it, it is wiped and its part of the budget is
+/// free again.
+pub(super) struct Buffer {
+    memory: Memory,
+    /// One permit for each byte of capacity.
+    permits: OwnedSemaphorePermit,
+    max: usize,
+    budget: Budget,
+}
+
+impl Buffer {
+    /// A buffer for a body of at most `max` bytes.
+    ///
+    /// # Errors
+    /// If the budget is used up.
+    pub(super) fn new(max: usize, budget: &Budget) -> Result<Self, BodyError> {
+        let capacity = max.min(FIRST_CAPACITY);
+        let permits = budget.acquire(capacity)?;
+        Ok(Self { memory: Memory::Heap(Vec::with_capacity(capacity)), permits, max, budget: budget.clone() })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    /// Appends `data`.
+    ///
+    /// # Errors
+    /// If the budget is used up, or the system has no memory.
+    pub(super) fn extend(&mut self, data: &[u8]) -> Result<(), BodyError> {
+        let needed = self.len() + data.len();
+        if needed > self.permits.num_permits() {
+            self.grow(needed)?;
+        }
+        self.memory.append(data);
+        Ok(())
+    }
+
+    fn grow(&mut self, needed: usize) -> Result<(), BodyError> {
+        let capacity = needed.next_multiple_of(STEP).min(self.max).max(needed);
+        let permits = self.budget.acquire(capacity - self.permits.num_permits())?;
+        if let Memory::Heap(_) = self.memory {
+            // Not by the `Vec` itself, which would leave the old content in freed memory.
+            let mut grown = if capacity <= STEP {
+                Memory::Heap(Vec::with_capacity(capacity))
+            } else {
+                Memory::mapping(self.max.max(needed))?
+            };
+            grown.append(self.memory.written());
+            self.memory = grown;
+        }
+        self.permits.merge(permits);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.memory.written()
+    }
+}
+
+/// Memory with enough capacity for what is appended. Wiped when dropped.
+enum Memory {
+    Heap(Vec<u8>),
+    Mapping { map: MmapMut, written: usize },
+}
+
+impl Memory {
+    fn mapping(bytes: usize) -> Result<Self, BodyError> {
+        // The system may refuse addresses, for example under a limit (RLIMIT_AS). Then this body has no memory.
+        let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().map_err(|_| BodyError::BudgetExhausted)?;
+        // With huge pages the first byte would commit 2 MiB. Kernels without huge pages refuse the advice.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::NoHugePage);
+        Ok(Self::Mapping { map, written: 0 })
+    }
+
+    fn append(&mut self, data: &[u8]) {
+        match self {
+            Self::Heap(bytes) => bytes.extend_from_slice(data),
+            Self::Mapping { map, written } => {
+                map[*written..][..data.len()].copy_from_slice(data);
+                *written += data.len();
+            }
+        }
+    }
+
+    fn written(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Mapping { map, written } => &map[..*written],
+        }
+    }
+}
+
+impl Drop for Memory {
+    /// Overwrites the bytes that were written. The rest of the capacity is left alone, because a write to it
+    /// would make the system commit that memory.
+    fn drop(&mut self) {
+        let written = match self {
+            Self::Heap(bytes) => bytes.as_mut_slice(),
+            Self::Mapping { map, written } => &mut map[..*written],
+        };
+        // `zeroize` writes byte by byte: 0.3 ns for each, a tenth of the time to seal it. This is ten times as fast.
+        written.fill(0);
+        optimization_barrier(written);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn the_budget_is_used_as_bytes_arrive_and_returned() {
+        let budget = Budget::new(5 * STEP);
+        let mut buffer = Buffer::new(32 * 1024 * 1024, &budget).unwrap();
+        buffer.extend(b"x").unwrap();
+        assert_eq!(buffer.permits.num_permits(), FIRST_CAPACITY);
+        buffer.extend(&[7; FIRST_CAPACITY]).unwrap();
+        assert_eq!(buffer.permits.num_permits(), STEP);
+        buffer.extend(&[7; STEP]).unwrap();
+        assert_eq!(buffer.permits.num_permits(), 2 * STEP);
+        assert_eq!(buffer.extend(&[7; 4 * STEP]), Err(BodyError::BudgetExhausted));
+        assert!(budget.acquire(3 * STEP).is_ok());
+        drop(Bytes::from_owner(buffer));
+        assert!(budget.acquire(5 * STEP).is_ok());
+    }
+
+    #[test]
+    fn a_body_never_uses_more_budget_than_it_can_need() {
+        for max in [10, FIRST_CAPACITY + 10, STEP + 10, 10 * STEP + 10] {
+            let budget = Budget::new(max);
+            let mut buffer = Buffer::new(max, &budget).unwrap();
+            buffer.extend(&vec![7; max]).unwrap();
+            assert_eq!(buffer.permits.num_permits(), max);
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_moved_to_larger_memory_stays_whole() {
+        let budget = Budget::new(1 << 20);
+        let mut buffer = Buffer::new(1 << 20, &budget).unwrap();
+        let whole: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+        for piece in whole.chunks(777) {
+            buffer.extend(piece).unwrap();
+        }
+        assert!(matches!(buffer.memory, Memory::Mapping { .. }));
+        assert_eq!(buffer.as_ref(), whole);
+    }
+}
