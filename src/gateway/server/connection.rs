@@ -32,6 +32,7 @@ use crate::gateway::server::peer::Peer;
 use crate::gateway::server::stream::Stream;
 use crate::gateway::server::streams::{StreamExecutor, TrackedBody};
 use crate::gateway::server::tls::{self, ServerTls};
+use crate::gateway::server::woken::when_woken;
 use crate::gateway::server::write_timeout::WriteTimeout;
 use crate::gateway::stack::Stack;
 
@@ -154,13 +155,18 @@ impl ConnectionHandler {
         let service = in_service::service(respond, Arc::clone(&open), Some(hangup.clone()));
         let connection = self.http1.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
+        let to_be_closed = when_woken(async {
+            tokio::select! {
+                () = self.drain.closed() => {}
+                () = passed(expiry) => {}
+                () = open.closing() => {}
+            }
+        });
         let served = async {
             tokio::select! {
                 // The result is not logged: each request has its access record.
                 _ = connection.as_mut() => return,
-                () = self.drain.closed() => {}
-                () = passed(expiry) => {}
-                () = open.closing() => {}
+                () = to_be_closed => {}
             }
             GracefulConnection::graceful_shutdown(connection.as_mut());
             tokio::select! {
@@ -170,7 +176,7 @@ impl ConnectionHandler {
         };
         tokio::select! {
             () = served => {}
-            () = hangup.reset() => {}
+            () = when_woken(hangup.reset()) => {}
         }
     }
 
@@ -204,13 +210,18 @@ impl ConnectionHandler {
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let last_round_trips = GOAWAY.min(self.timeouts.head / 2);
+        let to_be_closed = when_woken(async {
+            tokio::select! {
+                () = self.drain.closed() => false,
+                () = passed(expiry) => false,
+                () = open.closing() => false,
+                () = open.asked_to_close() => false,
+                () = streams.idle(self.timeouts.head - last_round_trips) => true,
+            }
+        });
         let was_idle = tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.drain.closed() => false,
-            () = passed(expiry) => false,
-            () = open.closing() => false,
-            () = open.asked_to_close() => false,
-            () = streams.idle(self.timeouts.head - last_round_trips) => true,
+            was_idle = to_be_closed => was_idle,
         };
         GracefulConnection::graceful_shutdown(connection.as_mut());
         let unanswered = async {

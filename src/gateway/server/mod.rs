@@ -14,6 +14,7 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod streams;
 pub(crate) mod tls;
+mod woken;
 pub(crate) mod write_timeout;
 
 use std::io;
@@ -29,6 +30,7 @@ use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::{Address, Socket};
 use crate::gateway::server::stream::Stream;
 use crate::gateway::server::tls::{ServerTls, TlsError};
+use crate::gateway::server::woken::when_woken;
 use crate::gateway::stack::Stack;
 use crate::gateway::{Deadlines, Listen};
 
@@ -108,7 +110,7 @@ impl Listener {
             connections.spawn(async move {
                 tokio::select! {
                     () = handler.serve(stream, open, tls, stack) => {}
-                    () = abort.cancelled() => {}
+                    () = when_woken(abort.cancelled()) => {}
                 }
             });
         }
