@@ -80,10 +80,14 @@ impl UsedConnection {
         }
     }
 
-    /// Returns when the connection has been there for `limit`.
+    /// Returns when the connection has been there for `limit`, or for less than twice as long.
     pub(super) async fn held_for(&self, limit: Duration) {
-        self.0.clone().wait_for_connection_metadata().await;
+        // Most attempts end before this, and then it costs one timer and no watch of the connection.
         tokio::time::sleep(limit).await;
+        if self.0.connection_metadata().is_none() {
+            self.0.clone().wait_for_connection_metadata().await;
+            tokio::time::sleep(limit).await;
+        }
     }
 
     /// Retires the connection if it is too old, or before the provider closes it. Connections that are idle for
