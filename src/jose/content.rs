@@ -65,7 +65,6 @@ impl Cek {
     }
 
     /// Returns the key in `octets`, if they have the length of a key.
-    #[cfg_attr(not(any(test, feature = "sandbox")), expect(dead_code, reason = "only the sandbox opens messages"))]
     pub(super) fn from_octets(octets: &[u8]) -> Option<Self> {
         let mut cek = Self::zero();
         (octets.len() == CEK_BYTES).then(|| cek.0.copy_from_slice(octets))?;
