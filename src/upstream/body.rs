@@ -1,7 +1,7 @@
 //! Request bodies that may be sent to the provider.
 
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -12,10 +12,6 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::clock::Clock;
 use crate::jose::{Chunks, Compact, Plaintext, SealError};
-
-/// After this many chunks the body yields to other tasks. A socket with a large buffer would otherwise
-/// take a whole letter at once, and every other request on this core would wait for its sealing.
-const CHUNKS_PER_TURN: u32 = 4;
 
 /// The permit to send bodies in clear. Only an [`UpstreamClient`](super::UpstreamClient) that is configured with
 /// `encryption = "off"` issues one; without it no plaintext can become an [`Outgoing`].
@@ -46,7 +42,7 @@ pub(crate) struct Outgoing {
 enum BodySource {
     Nothing,
     Clear(Bytes),
-    Message { chunks: Chunks, clock: Clock, seal_time: SealTime, since_yield: u32 },
+    Message { chunks: Chunks, clock: Clock, seal_time: SealTime, must_yield: bool },
 }
 
 impl Outgoing {
@@ -73,7 +69,7 @@ impl Outgoing {
     ) -> Self {
         let repeat = Repeat::Message(Box::new(again), clock.clone(), seal_time.clone());
         let chunks = message.into_chunks();
-        Self::new(BodySource::Message { chunks, clock, seal_time, since_yield: 0 }, repeat)
+        Self::new(BodySource::Message { chunks, clock, seal_time, must_yield: false }, repeat)
     }
 
     fn new(source: BodySource, repeat: Repeat) -> Self {
@@ -116,7 +112,7 @@ impl Repeat {
                 chunks: seal_time.measure(clock, again)?.into_chunks(),
                 clock: clock.clone(),
                 seal_time: seal_time.clone(),
-                since_yield: 0,
+                must_yield: false,
             },
         };
         Ok(Outgoing { source, taken: Taken::default(), ends_separately: false, repeat: None })
@@ -167,20 +163,22 @@ impl Body for Outgoing {
         if !self.taken.take() {
             return Poll::Ready(Some(Err(SealError)));
         }
-        let (chunks, clock, seal_time, since_yield) = match &mut self.source {
+        let (chunks, clock, seal_time, must_yield) = match &mut self.source {
             BodySource::Nothing => return Poll::Ready(None),
             BodySource::Clear(json) => {
                 let json = std::mem::take(json);
                 return Poll::Ready((!json.is_empty()).then(|| Ok(Frame::data(json))));
             }
-            BodySource::Message { chunks, clock, seal_time, since_yield } => (chunks, clock, seal_time, since_yield),
+            BodySource::Message { chunks, clock, seal_time, must_yield } => (chunks, clock, seal_time, must_yield),
         };
-        if *since_yield == CHUNKS_PER_TURN {
-            *since_yield = 0;
-            cx.waker().wake_by_ref();
+        // Between two chunks other tasks have the core. A socket with a large buffer would otherwise take a whole letter
+        // at once. `yield_now` also lets the runtime look for new data on its sockets first. A plain wake-up does not:
+        // with two letters in progress, other requests then took up to 100 ms (p99) instead of 10 ms.
+        if std::mem::take(must_yield) {
+            let _pending = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
-        *since_yield += 1;
+        *must_yield = true;
         let chunk = seal_time.measure(clock, || chunks.next());
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
@@ -224,9 +222,12 @@ impl SealTime {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::jose::{DecryptionKey, EncryptionKey, seal};
 
     #[tokio::test]
     async fn a_body_is_either_revoked_or_taken() {
@@ -242,5 +243,18 @@ mod tests {
         assert!(body.frame().await.unwrap().is_err(), "no byte is sent any more");
         let again = repeat.body().unwrap().collect().await.unwrap();
         assert_eq!(again.to_bytes(), "{}");
+    }
+
+    #[tokio::test]
+    async fn a_body_yields_between_two_chunks() {
+        let key = EncryptionKey::from_jwk(&DecryptionKey::generate("k").unwrap().to_public_jwk()).unwrap();
+        let json = Plaintext::json(format!("\"{}\"", "x".repeat(100_000)).into()).unwrap();
+        let message = seal(&json, &key).unwrap();
+        let mut body = Outgoing::message(message, || Err(SealError), Clock::system(), SealTime::default());
+        let mut polls = Vec::new();
+        while !body.is_end_stream() {
+            polls.push(poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx).is_ready())).await);
+        }
+        assert_eq!(polls, [true, false, true, false, true]);
     }
 }

@@ -23,6 +23,10 @@ use crate::gateway::request::buffer::Buffer;
 const DISCARD_BYTES: usize = 64 * 1024 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
+/// After this many bytes the reader yields to other tasks. A connection that is faster than the gateway would otherwise
+/// occupy a core for milliseconds.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
 /// The bytes that all requests to an upstream may have buffered.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget(Arc<Semaphore>);
@@ -137,6 +141,7 @@ async fn collect<E: From<BodyError>>(
         None => None,
     };
     let mut buffer = Buffer::new(declared.unwrap_or(max), budget)?;
+    let mut since_yield = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| BodyError::Malformed(BodyFault::Incomplete))?;
         // Trailers are not part of the message that is sealed.
@@ -148,6 +153,11 @@ async fn collect<E: From<BodyError>>(
             return Err(too_large.into());
         }
         buffer.extend(&data)?;
+        since_yield += data.len();
+        if since_yield >= BYTES_PER_TURN {
+            since_yield = 0;
+            tokio::task::yield_now().await;
+        }
     }
     Ok(Bytes::from_owner(buffer))
 }
