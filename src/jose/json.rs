@@ -34,8 +34,9 @@ impl Plaintext {
     pub fn json(body: Bytes) -> Result<Self, NotJson> {
         let mut check = JsonCheck::new(body);
         loop {
-            if let Some(plaintext) = check.next_slice()? {
-                return Ok(plaintext);
+            match check.next_slice()? {
+                Progress::Checked(plaintext) => return Ok(plaintext),
+                Progress::Unfinished(rest) => check = rest,
             }
         }
     }
@@ -70,44 +71,76 @@ pub struct JsonCheck {
     body: Plaintext,
     /// The bytes that were checked.
     checked: usize,
+    /// The line breaks among them.
+    line_breaks: usize,
+    /// Where the line after the last of them begins.
+    line_start: usize,
     grammar: Grammar,
+}
+
+/// The result of a slice.
+#[derive(Debug)]
+pub enum Progress {
+    /// All of the body is checked.
+    Checked(Plaintext),
+    /// The rest of the check.
+    Unfinished(JsonCheck),
 }
 
 impl JsonCheck {
     /// Begins to check `body`.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
-        Self { body: Plaintext(body), checked: 0, grammar: Grammar::new() }
+        Self { body: Plaintext(body), checked: 0, line_breaks: 0, line_start: 0, grammar: Grammar::new() }
     }
 
-    /// Checks the next slice. Returns the body when all of it is checked.
+    /// Checks the next slice. Consumes the check, so that none goes on after an error.
     ///
     /// # Errors
     /// See [`Plaintext::json`].
-    pub fn next_slice(&mut self) -> Result<Option<Plaintext>, NotJson> {
-        let rest = &self.body.0[self.checked..];
-        let slice = whole_characters(rest, SLICE)?;
-        self.grammar.read(slice).map_err(|violation| match violation {
-            Violation::At(at) => self.syntax_error(self.checked + at + 1),
-            Violation::TooDeep => NotJson::TooDeep,
-        })?;
-        self.checked += slice.len();
+    pub fn next_slice(mut self) -> Result<Progress, NotJson> {
+        let slice = whole_characters(&self.body.0[self.checked..], SLICE)?;
+        let length = slice.len();
+        let read = self.grammar.read(slice);
+        match read {
+            Ok(()) => self.pass(length),
+            Err(Violation::At(at)) => {
+                self.pass(at);
+                return Err(self.syntax_error(1));
+            }
+            Err(Violation::TooDeep) => return Err(NotJson::TooDeep),
+        }
         if self.checked < self.body.len() {
-            return Ok(None);
+            return Ok(Progress::Unfinished(self));
         }
         match self.grammar.is_complete() {
-            true => Ok(Some(self.body.clone())),
+            true => Ok(Progress::Checked(self.body)),
             false if self.body.is_empty() => Err(NotJson::Empty),
-            false => Err(self.syntax_error(self.body.len())),
+            false => Err(self.syntax_error(0)),
         }
     }
 
-    /// The error after so many bytes of the body.
-    fn syntax_error(&self, bytes: usize) -> NotJson {
-        let read = &self.body.0[..bytes];
-        let line_breaks = read.iter().filter(|byte| **byte == b'\n').count();
-        let column = read.iter().rev().take_while(|byte| **byte != b'\n').count();
-        NotJson::Syntax { line: line_breaks + 1, column }
+    /// Counts the next bytes as checked. The lines are counted slice by slice too, because an error at the end of a
+    /// large body must not count them all at once.
+    fn pass(&mut self, bytes: usize) {
+        let passed = &self.body.0[self.checked..][..bytes];
+        let line_breaks = passed.iter().filter(|byte| **byte == b'\n').count();
+        if line_breaks > 0 {
+            let behind_last = passed.iter().rev().take_while(|byte| **byte != b'\n').count();
+            self.line_start = self.checked + bytes - behind_last;
+        }
+        self.line_breaks += line_breaks;
+        self.checked += bytes;
+    }
+
+    /// The error that is seen after so many further bytes, 0 or 1.
+    fn syntax_error(&self, further: usize) -> NotJson {
+        let seen = self.checked + further;
+        // A line break that is the error itself begins a line.
+        let breaks = self.body.0[self.checked..seen].contains(&b'\n');
+        let (line_breaks, line_start) =
+            if breaks { (self.line_breaks + 1, seen) } else { (self.line_breaks, self.line_start) };
+        NotJson::Syntax { line: line_breaks + 1, column: seen - line_start }
     }
 }
 
@@ -160,6 +193,15 @@ mod tests {
     fn check(body: impl AsRef<[u8]>) -> Result<(), NotJson> {
         let body = Bytes::copy_from_slice(body.as_ref());
         Plaintext::json(body.clone()).map(|plaintext| assert_eq!(plaintext.bytes(), &body))
+    }
+
+    #[test]
+    fn an_error_behind_several_slices_has_its_line_and_column() {
+        let long = "a".repeat(3 * SLICE);
+        let error = |line, column| Err(NotJson::Syntax { line, column });
+        assert_eq!(check(format!("[\n\"{long}\",\n  x]")), error(3, 3));
+        assert_eq!(check(format!("[\n\"{long}")), error(2, long.len() + 1));
+        assert_eq!(check(format!("\"{long}\n\"")), error(2, 0));
     }
 
     #[test]

@@ -40,9 +40,10 @@
 //! keeps keys in plain vectors, panics if random numbers fail, and holds a large payload about four
 //! times. Ours is a page over aws-lc-rs, which TLS needs anyway, and tests compare it with josekit's.
 //!
-//! One library for both directions of the key wrap. aws-lc-rs wraps; josekit on OpenSSL generates the
-//! sandbox's keys and unwraps. So other code than the gateway's opens what the gateway seals. josekit and
-//! all that opens messages are part of the feature `sandbox`, and josekit's errors do not leave this module.
+//! Also rejected: one library for both directions of the key wrap. aws-lc-rs wraps. josekit on OpenSSL
+//! generates the sandbox's keys and unwraps, so a mistake in one library does not hide in the other.
+//! josekit and all code that opens messages belong to the feature `sandbox`. josekit's errors do not leave
+//! this module.
 
 mod compact;
 mod content;
@@ -62,7 +63,7 @@ mod seal;
 mod tests;
 
 pub use compact::{Chunks, Compact};
-pub use json::{JsonCheck, MAX_DEPTH, NotJson, Plaintext};
+pub use json::{JsonCheck, MAX_DEPTH, NotJson, Plaintext, Progress};
 pub use jwk::{EncryptionKey, MAX_KID_BYTES, MAX_MODULUS_BITS, MIN_MODULUS_BITS, UnusableKey};
 #[cfg(feature = "sandbox")]
 pub use open::{OpenError, Opened, open};

@@ -29,7 +29,7 @@ use crate::gateway::request::body::{self, BodyLimits};
 use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
 use crate::gateway::response::refusal::{Refusal, Sent};
 use crate::gateway::route::{BodyPolicy, Route};
-use crate::jose::{CallerMade, Compact, EncryptionKey, JsonCheck, Plaintext, seal};
+use crate::jose::{CallerMade, Compact, EncryptionKey, JsonCheck, Plaintext, Progress, seal};
 use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::{InClear, Outgoing, SealTime};
 
@@ -199,8 +199,9 @@ impl UnreadBody<'_> {
 async fn check_json(bytes: Bytes) -> Result<Plaintext, Refusal> {
     let mut check = JsonCheck::new(bytes);
     loop {
-        if let Some(plaintext) = check.next_slice()? {
-            return Ok(plaintext);
+        match check.next_slice()? {
+            Progress::Checked(plaintext) => return Ok(plaintext),
+            Progress::Unfinished(rest) => check = rest,
         }
         tokio::task::yield_now().await;
     }
