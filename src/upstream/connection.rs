@@ -80,14 +80,12 @@ impl UsedConnection {
         }
     }
 
-    /// Returns when the connection has been there for `limit`, or for less than twice as long.
+    /// Returns when the connection has been there for at least `limit`, and for at most one and a half times as long.
     pub(super) async fn held_for(&self, limit: Duration) {
-        // Most attempts end before this, and then it costs one timer and no watch of the connection.
+        // Most attempts end before this. Then they cost one timer and no watch of the connection.
+        tokio::time::sleep(limit / 2).await;
+        self.0.clone().wait_for_connection_metadata().await;
         tokio::time::sleep(limit).await;
-        if self.0.connection_metadata().is_none() {
-            self.0.clone().wait_for_connection_metadata().await;
-            tokio::time::sleep(limit).await;
-        }
     }
 
     /// Retires the connection if it is too old, or before the provider closes it. Connections that are idle for

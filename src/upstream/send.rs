@@ -174,7 +174,8 @@ impl UpstreamClient {
     }
 }
 
-/// Returns when the connection has left the request in its queue for [`MAX_STALL`]. From then on the body cannot be sent.
+/// Returns when the connection has left the request in its queue for [`MAX_STALL`]. The body is then revoked, so this
+/// attempt can no longer send it.
 async fn stalled(connection: &UsedConnection, taken: &Taken) {
     connection.held_for(MAX_STALL).await;
     if !taken.revoke() {
