@@ -24,7 +24,10 @@ impl RequestId {
     pub fn assign(headers: &HeaderMap) -> Self {
         let mut lines = headers.get_all(X_REQUEST_ID).iter();
         match (lines.next(), lines.next()) {
-            (Some(id), None) if is_valid(id.as_bytes()) => Self(id.clone()),
+            // A copy: the caller's value is a part of hyper's read buffer, and would keep all of it in memory.
+            (Some(id), None) if is_valid(id.as_bytes()) => {
+                HeaderValue::from_bytes(id.as_bytes()).map_or_else(|_| Self::random(), Self)
+            }
             _ => Self::random(),
         }
     }
