@@ -37,6 +37,9 @@ use crate::gateway::{Deadlines, Listen};
 /// How long the responses to requests that the drain deadline ended have to reach their callers.
 const FINAL_RESPONSES: Duration = Duration::from_secs(1);
 
+/// How long the connections that are still open after that have to end.
+const LAST_RECORDS: Duration = Duration::from_millis(100);
+
 /// Why the listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
@@ -118,8 +121,10 @@ impl Listener {
         connections.close();
         if tokio::time::timeout(drain_deadline, connections.wait()).await.is_err() {
             drain.expire();
-            // `abort` then ends the connections that are still open.
             let _ = tokio::time::timeout(FINAL_RESPONSES, connections.wait()).await;
+            abort.cancel();
+            // The connections end at their next poll. The records of their requests are then in the log.
+            let _ = tokio::time::timeout(LAST_RECORDS, connections.wait()).await;
         }
     }
 
