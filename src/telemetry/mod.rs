@@ -249,7 +249,7 @@ mod tests {
                 let duration = Duration::from_nanos(nanos);
                 let rounded = (duration.as_secs_f64() * 1e6).round() / 1e3;
                 let event = logged(format, None, is_terminal, || {
-                    info!(target: "target", text, number = nanos, ms = rounded, sample = 0.01, flag = true, "message");
+                    info!(target: "target", text, number = nanos, ms = rounded, sample = 0.01, less = 0.00001, flag = true, "message");
                 });
                 let mut line = String::new();
                 let add_fields = |line: &mut Line<'_>| {
@@ -257,6 +257,7 @@ mod tests {
                     line.number("number", nanos);
                     line.millis("ms", duration);
                     line.decimal("sample", 0.01);
+                    line.decimal("less", 0.00001);
                     line.flag("flag");
                 };
                 let format = format.on(is_terminal, true);

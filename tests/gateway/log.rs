@@ -142,12 +142,13 @@ async fn a_gateway_serves_and_ends_in_order_after_the_reader_of_its_log_has_gone
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_has_the_requests_that_both_its_settings_and_rust_log_select() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    let cases: [(&[&str], &str, &[u64]); 6] = [
+    let cases: [(&[&str], &str, &[u64]); 7] = [
         (&[], "", &[200, 404]),
         (&["--log-access", "errors"], "", &[404]),
         (&["--log-access-sample", "1e-9"], "", &[404]),
         (&["--log-access", "off"], "", &[]),
         (&[], "info,jwe_gateway::access=off", &[]),
+        (&[], "info,[{error}]=warn", &[200, 404]),
         (&[], "off,jwe_gateway::access=info,jwe_gateway::cli=info", &[200, 404]),
     ];
     for (flags, filter, logged) in cases {

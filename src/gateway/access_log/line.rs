@@ -1,7 +1,7 @@
 //! The line of a request in the log.
 //!
-//! The line is no event, because each request has one: see [`telemetry::Line`]. `RUST_LOG`
-//! applies to it as to an event of level `INFO` with the target `jwe_gateway::access`.
+//! The line is not an event of `tracing`, because an event for each request costs too much: see [`telemetry::Line`].
+//! `RUST_LOG` applies to it as to an event of level `INFO` with the target `jwe_gateway::access` and without fields.
 
 use super::Record;
 use super::selection::{Config, SampleRatio};
@@ -13,7 +13,7 @@ pub(super) const MESSAGE: &str = "request";
 /// Adds the line of `record` to the log, if `config` and `RUST_LOG` select it.
 pub(super) fn write(record: &Record, config: Config) {
     let Some(share) = config.share_of(record) else { return };
-    if tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+    if tracing::event_enabled!(target: TARGET, tracing::Level::INFO) {
         telemetry::write_line(TARGET, MESSAGE, |line| add_fields(line, record, share));
     }
 }
