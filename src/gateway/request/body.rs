@@ -68,6 +68,8 @@ pub(crate) enum BodyError {
     Timeout,
     #[error("the budget for buffered request bodies is used up")]
     BudgetExhausted,
+    #[error("the system has no memory, or no addresses, for the request body")]
+    NoMemory,
 }
 
 /// A fault in the framing of a request's body.

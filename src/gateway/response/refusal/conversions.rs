@@ -17,6 +17,7 @@ impl From<BodyError> for Refusal {
             BodyError::TooLarge { limit } => Self::BodyTooLarge { limit },
             BodyError::Timeout => Self::RequestTimeout,
             BodyError::BudgetExhausted => Self::Overloaded(Limit::Buffered),
+            BodyError::NoMemory => Self::Overloaded(Limit::Memory),
         }
     }
 }

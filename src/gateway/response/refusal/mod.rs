@@ -132,6 +132,8 @@ pub(crate) enum Limit {
     UpstreamInFlight,
     /// The upstream's quota of `limits.buffered`.
     Buffered,
+    /// The memory, or the addresses, that the system gives to the process.
+    Memory,
 }
 
 impl std::fmt::Display for Limit {
@@ -140,6 +142,7 @@ impl std::fmt::Display for Limit {
             Self::InFlight => "requests in flight",
             Self::UpstreamInFlight => "requests in flight to this upstream",
             Self::Buffered => "buffered bytes for this upstream",
+            Self::Memory => "memory of the process",
         })
     }
 }
