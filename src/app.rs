@@ -207,10 +207,10 @@ impl App {
     }
 }
 
-/// Keeps a timer that ends before every deadline of a request. Never returns.
+/// Keeps a timer of at most one second. Never returns.
 ///
-/// tokio writes to a descriptor of its own for each new timer that ends before all others. At one request at a time,
-/// that was a system call, and a return from `epoll_wait`, for two of three requests.
+/// tokio writes to its event descriptor for each new timer that ends before all others. Without this timer, the
+/// deadlines of two of three requests caused such a write when requests came one at a time.
 async fn keep_a_timer_near() {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;

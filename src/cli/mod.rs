@@ -134,8 +134,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A runtime for the cores that the process may use. On one core there are no worker threads to wake, and tasks need
-/// not be ready to move to another one.
+/// Returns a runtime for the cores that the process may use. With one core, tasks run on the main thread: no worker
+/// thread has to be woken, and no task moves to another thread.
 fn runtime() -> io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let mut builder = if cores == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };

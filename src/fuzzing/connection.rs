@@ -1,6 +1,6 @@
 //! The whole path of a request: octets of HTTP/1.1 in, and what the provider receives out.
 //!
-//! The caller has one end of a pair of unix sockets. The code of a connection and all layers of the gateway run as in
+//! The caller has one end of a pair of unix sockets. The code of a connection and all steps of the gateway run as in
 //! production. The provider is a TCP listener that answers each request with 200, as [`oracle`] reads requests. Each
 //! input has its own provider and its own upstream client, so an input that fails also fails alone.
 //!

@@ -1,7 +1,7 @@
 //! What wraps a request: the steps around the exchange, outermost first.
 //!
-//! Read [`Stack::respond`], then `limited`, then `timed`. Each function is the wrapping of the next one, and
-//! [`Exchange::run`] is the innermost part: it processes the request. The comments say why a step has its position.
+//! Read [`Stack::respond`], then `limited`, then `timed`. Each of these functions calls the next one. `timed`
+//! calls [`Exchange::run`], which processes the request. The comments say why a step has its position.
 //!
 //! Outer steps observe and respond. Inner steps return a [`Refusal`] if they refuse a request.
 //!
@@ -28,7 +28,7 @@ use crate::gateway::server::drain::Drain;
 /// The body of a response. Its end completes the access record.
 pub(crate) type ResponseBody = Recorded<Reply>;
 
-/// Has a response to every request. Cheap to clone.
+/// Answers every request. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Stack(Arc<Steps>);
 

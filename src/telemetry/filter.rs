@@ -1,7 +1,7 @@
 //! A filter that keeps secrets out of the log.
 //!
 //! The hard case is `RUST_LOG=trace`. Our own modules log no secret, token or body at any level, but other
-//! crates may. Six crates of `Cargo.lock` use `tracing` or `log` (`cargo tree -i tracing`, `-i log`):
+//! crates may. These crates of a running gateway use `tracing` or `log` (`cargo tree -e normal -i tracing`, `-i log`):
 //!
 //! | crate | content of its events | limit |
 //! |---|---|---|
@@ -9,7 +9,6 @@
 //! | rustls 0.23.46 | at trace: hellos, certificates and session tickets in hex; no application data, no traffic keys | no trace events |
 //! | h2 0.4.20 | frames, at debug and trace; without header fields and payload, but with the debug data of GOAWAY, which the peer chooses; a malformed path, on the server side | info and above |
 //! | hyper-util 0.1.21 | hosts, addresses, states of the pool, connection errors; a request target only if it has no host or is for CONNECT, and we send neither | |
-//! | tower 0.5.3 | states of its queues | |
 //! | rustls-platform-verifier 0.7.1 | number of system certificates, why one was rejected | |
 //!
 //! `is_allowed` is therefore a second filter, which no `RUST_LOG` can weaken: trace events of our own crate

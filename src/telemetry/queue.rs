@@ -3,8 +3,8 @@
 //! A task that logs copies its line into the queue and goes on. If the queue is full, the line is dropped and counted.
 //! The writer takes all lines at once, so that many lines cost one `write`.
 //!
-//! The hard case is steady traffic. A writer that is woken by each line is fast enough to find only that line, so each
-//! request would pay for a wake-up and a `write`. The writer therefore [`gather`](Queue::gather)s lines after each batch, and
+//! The hard case is steady traffic. If each line woke the writer, the writer would find only that line. Each request
+//! would then cost a wake-up and a `write`. The writer therefore [`gather`](Queue::gather)s lines after each batch, and
 //! lines that are added in the meantime wake nobody. A line that finds an idle writer is taken at once.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -67,7 +67,7 @@ impl SampleRatio {
 }
 
 impl Config {
-    /// If the request has a line: the share of requests of its kind that have one.
+    /// Returns the share of such requests that have a line, or `None` if this request has no line.
     pub(super) fn share_of(self, record: &Record) -> Option<SampleRatio> {
         let failed = record.outcome != Outcome::Complete || record.status.is_none_or(|status| status.as_u16() >= 400);
         match self.access {

@@ -27,8 +27,8 @@ pub(super) enum NotServed {
     CallerGone,
 }
 
-/// The service of one connection, with the responses of `respond`. With `hangup`, a request ends when its caller is
-/// gone.
+/// Returns the service of one connection. `respond` makes the responses. With `hangup`, a request ends when its caller
+/// is gone.
 pub(super) fn service<R, F, B>(
     respond: R,
     connection: Arc<Connection>,

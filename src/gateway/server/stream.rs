@@ -63,11 +63,13 @@ impl Stream {
         }
     }
 
-    /// Reads what has arrived. A read that does not fill the buffer has read everything, so the socket then counts as
-    /// not readable. Without this, each request would cost one more read, which finds nothing.
+    /// Reads what has arrived. A read that does not fill the buffer has usually read everything, so the socket then
+    /// counts as not readable. Without this, each request would cost one more read, which finds nothing. Exceptions are
+    /// urgent data in TCP and descriptors in a unix socket. No HTTP caller sends them, and the head deadline ends such a
+    /// connection.
     ///
     /// The hard case is a byte that arrives after the read and before the socket is marked. `try_io` takes the state
-    /// of the socket before it calls its closure, and changes nothing if the state is a newer one afterwards.
+    /// of the socket before it calls its closure, and leaves the state alone if an event has changed it since.
     fn try_read(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
         let capacity = buffer.remaining();
         let mut read = Err(io::ErrorKind::WouldBlock.into());
