@@ -44,6 +44,10 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection's age varies by a fifth, so that connections that were made together do not end together.
 const MIN_AGE_FRACTION: f64 = 0.8;
 
+/// hyper's buffers for an HTTP/1.1 connection: it limits the head of a response, and the size of the pieces in which
+/// bodies are read. A caller that reads slowly holds 0.25 MiB of a response, and 0.95 MiB with hyper's default of 408 KiB.
+const HTTP1_BUFFER: usize = 64 * 1024;
+
 /// The client for API requests.
 pub(super) type DataClient = Client<ProviderConnect, Outgoing>;
 
@@ -213,6 +217,7 @@ impl Connector {
             .pool_idle_timeout(config.pool_idle)
             .http2_keep_alive_interval(config.ping)
             .http2_keep_alive_timeout(config.ping)
+            .http1_max_buf_size(HTTP1_BUFFER)
             .http2_adaptive_window(true)
             .build(connector)
     }
