@@ -71,10 +71,6 @@ pub struct JsonCheck {
     body: Plaintext,
     /// The bytes that were checked.
     checked: usize,
-    /// The line breaks among them.
-    line_breaks: usize,
-    /// Where the line after the last of them begins.
-    line_start: usize,
     grammar: Grammar,
 }
 
@@ -91,7 +87,7 @@ impl JsonCheck {
     /// Begins to check `body`.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
-        Self { body: Plaintext(body), checked: 0, line_breaks: 0, line_start: 0, grammar: Grammar::new() }
+        Self { body: Plaintext(body), checked: 0, grammar: Grammar::new() }
     }
 
     /// Checks the next slice. Consumes the check, so that none goes on after an error.
@@ -100,48 +96,27 @@ impl JsonCheck {
     /// See [`Plaintext::json`].
     pub fn next_slice(mut self) -> Result<Progress, NotJson> {
         let slice = whole_characters(&self.body.0[self.checked..], SLICE)?;
-        let length = slice.len();
-        let read = self.grammar.read(slice);
-        match read {
-            Ok(()) => self.pass(length),
-            Err(Violation::At(at)) => {
-                self.pass(at);
-                return Err(self.syntax_error(1));
-            }
-            Err(Violation::TooDeep) => return Err(NotJson::TooDeep),
-        }
+        self.grammar.read(slice).map_err(|violation| match violation {
+            Violation::At(at) => syntax_error(&self.body.0[..=self.checked + at]),
+            Violation::TooDeep => NotJson::TooDeep,
+        })?;
+        self.checked += slice.len();
         if self.checked < self.body.len() {
             return Ok(Progress::Unfinished(self));
         }
         match self.grammar.is_complete() {
             true => Ok(Progress::Checked(self.body)),
             false if self.body.is_empty() => Err(NotJson::Empty),
-            false => Err(self.syntax_error(0)),
+            false => Err(syntax_error(&self.body.0)),
         }
     }
+}
 
-    /// Counts the next bytes as checked. The lines are counted slice by slice too, because an error at the end of a
-    /// large body must not count them all at once.
-    fn pass(&mut self, bytes: usize) {
-        let passed = &self.body.0[self.checked..][..bytes];
-        let line_breaks = passed.iter().filter(|byte| **byte == b'\n').count();
-        if line_breaks > 0 {
-            let behind_last = passed.iter().rev().take_while(|byte| **byte != b'\n').count();
-            self.line_start = self.checked + bytes - behind_last;
-        }
-        self.line_breaks += line_breaks;
-        self.checked += bytes;
-    }
-
-    /// The error that is seen after so many further bytes, 0 or 1.
-    fn syntax_error(&self, further: usize) -> NotJson {
-        let seen = self.checked + further;
-        // A line break that is the error itself begins a line.
-        let breaks = self.body.0[self.checked..seen].contains(&b'\n');
-        let (line_breaks, line_start) =
-            if breaks { (self.line_breaks + 1, seen) } else { (self.line_breaks, self.line_start) };
-        NotJson::Syntax { line: line_breaks + 1, column: seen - line_start }
-    }
+/// The error at the end of `read`. Counts the lines of a whole body at once, which takes 1 ms for 32 MiB.
+fn syntax_error(read: &[u8]) -> NotJson {
+    let line_breaks = memchr::memchr_iter(b'\n', read).count();
+    let line_start = memchr::memrchr(b'\n', read).map_or(0, |last| last + 1);
+    NotJson::Syntax { line: line_breaks + 1, column: read.len() - line_start }
 }
 
 /// Returns the start of `text`: at most `limit` bytes, without a character that the limit cuts in two.
