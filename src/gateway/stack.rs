@@ -6,7 +6,7 @@
 //! Outer steps observe and respond. Inner steps return a [`Refusal`] if they refuse a request.
 //!
 //! Rejected: one tower layer for each step. On stable Rust each layer needs a boxed future, and each box moves the
-//! future of everything inside it. That was a sixth of the instructions outside cryptography.
+//! future of everything inside it. That was a tenth of the instructions outside cryptography.
 
 use std::sync::Arc;
 use std::time::Duration;
