@@ -11,7 +11,7 @@
 
 use memmap2::{MmapMut, MmapOptions};
 use tokio::sync::OwnedSemaphorePermit;
-use zeroize::optimization_barrier;
+use zeroize::Zeroize;
 
 use crate::gateway::request::body::{BodyError, Budget};
 
@@ -122,13 +122,10 @@ impl Drop for Memory {
     /// Overwrites the bytes that were written. The rest of the capacity is left alone, because a write to it
     /// would make the system commit that memory.
     fn drop(&mut self) {
-        let written = match self {
-            Self::Heap(bytes) => bytes.as_mut_slice(),
-            Self::Mapping { map, written } => &mut map[..*written],
-        };
-        // `zeroize` writes byte by byte: 0.3 ns for each, a tenth of the time to seal it. This is ten times as fast.
-        written.fill(0);
-        optimization_barrier(written);
+        match self {
+            Self::Heap(bytes) => bytes.as_mut_slice().zeroize(),
+            Self::Mapping { map, written } => map[..*written].zeroize(),
+        }
     }
 }
 
