@@ -1,8 +1,9 @@
-//! An egress never has a plaintext body: its memory is searched while it runs.
+//! The memory of a running gateway: what it contains, and how much of it there is.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::time::Duration;
 
 use jwe_gateway::app::Connector;
 use jwe_gateway::sandbox::{Options, Sandbox};
@@ -56,6 +57,45 @@ async fn the_memory_of_a_running_egress_contains_no_body_that_it_forwarded() {
     assert_eq!(found, [seen.as_str()]);
     let Memory { searched, writable, .. } = memory;
     assert!(searched > PIECE && searched >= writable / 10 * 9, "{searched} of {writable} bytes were searched");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_take_memory_once_and_give_it_back() {
+    const BODIES: usize = 6;
+    const BODY: usize = 10 << 20;
+    /// The limit for all else that the gateway needs.
+    const REST: usize = 32 << 20;
+
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let gateway = start(&files, "sidecar", &format!("url = \"{}\"\ncredentials.kind = \"none\"\n", sandbox.url()));
+    let client = Connector::new(None).unwrap().control_client().unwrap();
+    let body = bytes::Bytes::from(format!("\"{}\"", "x".repeat(BODY - 2)));
+    for _burst in 0..2 {
+        let letters = (0..BODIES).map(|_| {
+            let request = client.post(format!("http://{}/v0/bank/credentials/list", gateway.gateway));
+            request.header("content-type", "application/json").body(body.clone()).send()
+        });
+        let replies = futures_util::future::join_all(letters).await;
+        assert!(replies.iter().all(|reply| reply.as_ref().unwrap().status() != 503), "{replies:?}");
+    }
+    let peak = status(gateway.id(), "VmHWM:");
+    assert!(peak <= BODIES * BODY + REST, "the gateway took {} MiB", peak >> 20);
+    let give_back = async {
+        while status(gateway.id(), "VmRSS:") > REST {
+            tokio::task::yield_now().await;
+        }
+    };
+    let given_back = tokio::time::timeout(Duration::from_secs(10), give_back).await;
+    assert!(given_back.is_ok(), "the gateway keeps {} MiB", status(gateway.id(), "VmRSS:") >> 20);
+}
+
+/// A number of bytes in the status of a process.
+fn status(process: u32, field: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
 fn start(files: &TempDir, name: &str, upstream: &str) -> Running {
