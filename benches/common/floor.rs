@@ -118,7 +118,7 @@ impl Floor {
 }
 
 /// HMAC-SHA-512.
-#[allow(clippy::large_enum_variant, reason = "a box would be an allocation, and it lives for one message")]
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation, and it lives for one message")]
 enum Mac<'a> {
     AwsLc(hmac::Context),
     Sha2 { inner: Sha512, outer: Sha512 },

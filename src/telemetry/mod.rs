@@ -123,7 +123,7 @@ pub(crate) fn init(config: &Config, filter: Option<&str>, may_colour: bool, stre
 }
 
 /// Adds a line of level `INFO` to the log of this process, if it has one. `RUST_LOG` must already allow the line:
-/// `tracing::enabled!` says whether it does.
+/// `tracing::event_enabled!` says whether it does.
 pub(crate) fn write_line(target: &'static str, message: &'static str, add_fields: impl FnOnce(&mut Line<'_>)) {
     if let Some(log) = LOG.get() {
         line::with_line(log.format, target, message, add_fields, |line| log.queue.push(line.as_bytes()));

@@ -5,7 +5,7 @@
 //!
 //! The hard case is steady traffic. If each line woke the writer, the writer would find only that line. Each request
 //! would then cost a wake-up and a `write`. The writer therefore [`gather`](Queue::gather)s lines after each batch, and
-//! lines that are added in the meantime wake nobody. A line that finds an idle writer is taken at once.
+//! lines that are added in the meantime do not wake it. A line that finds an idle writer is taken at once.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,7 +36,7 @@ struct State {
     /// Whole lines, one after the other.
     bytes: Vec<u8>,
     lines: usize,
-    /// Whether the writer waits for the next line, and nobody has woken it yet.
+    /// Whether the writer waits for the next line, and no line has woken it yet.
     is_idle: bool,
     /// Whether the log is to be written without delay, because the process ends.
     is_flushed: bool,

@@ -281,7 +281,7 @@ impl RecordGuard {
 impl Drop for RecordGuard {
     fn drop(&mut self) {
         let now = self.clock.now();
-        // Locked while the observers run: the request has ended, so nobody waits for the lock.
+        // Locked while the observers run: the request has ended, so no other code needs the lock.
         let mut state = self.handle.lock();
         // The caller disconnected, or the deadline passed, while the provider was at work.
         state.end_wait(now);

@@ -26,7 +26,7 @@ pub enum Access {
     /// Failed requests, and successful ones as far as they are in the sample.
     #[default]
     All,
-    /// Requests with a status of 400 or above, and those whose response was not sent to its end.
+    /// Requests with a status of 400 or above, and requests with a response that was not sent to its end.
     Errors,
     /// None.
     Off,
