@@ -1,38 +1,36 @@
 //! Assembly: a configuration in, a running gateway out.
 
+mod readiness;
 mod reload;
+mod route;
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use self::reload::Reloader;
+pub(crate) use self::route::route;
 pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Record};
 pub use crate::gateway::response::refusal::{Code, Row};
 pub use crate::upstream::Connector;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, Check, Checks, Warning};
+use crate::admin::Admin;
 use crate::clock::{Clock, Jitter};
-use crate::config::{Config, Upstream};
-use crate::credentials::{Credentials, TokenError};
+use crate::config::Config;
 use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
-use crate::gateway::capacity::{self, Capacity, Quota};
-use crate::gateway::endpoints::token;
+use crate::gateway::capacity;
 use crate::gateway::metrics::MetricsCollector;
-use crate::gateway::response::key_check::KeyCheckCounters;
-use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint, UnknownKids};
 use crate::gateway::server::ListenError;
 use crate::gateway::server::descriptors::limit_to_descriptors;
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::Address;
 use crate::gateway::server::tls;
 use crate::gateway::{self, Gateway};
-use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
 use crate::telemetry::LogMetrics;
-use crate::upstream::{self, ConnectorError};
+use crate::upstream::ConnectorError;
 
 /// A gateway whose listeners are bound. It serves requests once [`run`](Self::run) is called.
 #[derive(Debug)]
@@ -121,7 +119,7 @@ impl App {
             connectors.push(connector);
         }
         let callers = callers(&config.gateway, concurrent, clock.clone())?;
-        let checks = checks(&routes, &drain);
+        let checks = readiness::checks(&routes, &drain);
         let listen = config.gateway.listen.address.clone();
         let admin_address = config.admin.address;
         let drain_delay = config.gateway.deadlines.drain_delay;
@@ -242,91 +240,6 @@ fn callers(config: &gateway::Config, concurrent: Option<usize>, clock: Clock) ->
         caller.concurrent = caller.concurrent.or(concurrent);
     }
     Ok(Callers::new(callers, token_key, clock)?)
-}
-
-/// The route of one configured upstream.
-pub(crate) fn route(
-    config: &Upstream,
-    connector: &Connector,
-    quota: Quota,
-    clock: &Clock,
-    jitter: &Jitter,
-) -> Result<Route, ConnectorError> {
-    let control = connector.control_client()?;
-    let in_clear = config.encryption == Encryption::Off;
-    let upstream = upstream::UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, connector)?;
-    let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
-    let body_policy = match upstream.in_clear() {
-        Some(permit) => BodyPolicy::Off(permit),
-        None if config.encryption == Encryption::RequireSealed => BodyPolicy::RequireSealed(keys().published()),
-        None => BodyPolicy::Seal(keys()),
-    };
-    let credentials =
-        Credentials::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
-    let token_url = credentials.endpoint();
-    // Where there is no token endpoint, there is none to keep callers from.
-    let has_token_endpoint = token_url.is_some() || config.token_endpoint == TokenEndpoint::Emulate;
-    let locate = || token::locate(&config.upstream.url, &config.prefix, config.strip_prefix, token_url);
-    let token_location = has_token_endpoint.then(locate).flatten();
-    // An egress requires sealed bodies, and its sidecars present a key of their own or nothing.
-    let obtains_tokens = matches!(config.credentials, crate::credentials::Config::ClientCredentials(_));
-    let may_be_egress = config.encryption == Encryption::Seal && !obtains_tokens;
-    Ok(Route {
-        name: config.name.as_str().into(),
-        prefix: config.prefix.clone(),
-        strip_prefix: config.strip_prefix,
-        body_policy,
-        is_egress: config.is_egress.unwrap_or(may_be_egress),
-        token_endpoint: config.token_endpoint,
-        token_path: token_location.map(|location| location.target.into()),
-        credentials,
-        upstream,
-        key_refusals: config.key_refusals.as_slice().into(),
-        ordinary_refusals: config.ordinary_refusals.as_slice().into(),
-        key_checks: KeyCheckCounters::default(),
-        extra_header_members: config.extra_header_members.as_slice().into(),
-        capacity: Capacity::of(quota),
-        unknown_kids: UnknownKids::default(),
-    })
-}
-
-/// The gateway is ready if it is not stopping, and at least one upstream has a usable key and a usable
-/// credential.
-fn checks(routes: &[Route], drain: &Drain) -> Checks {
-    let drain = drain.clone();
-    let stopping = move || if drain.is_announced() { Err("the gateway is stopping".to_owned()) } else { Ok(()) };
-    Checks {
-        always: Box::new(stopping),
-        upstreams: routes.iter().cloned().map(route_checks).collect(),
-        warnings: routes.iter().cloned().map(credential_warning).collect(),
-    }
-}
-
-fn route_checks(route: Route) -> Vec<Check> {
-    let Route { name, body_policy, credentials, .. } = route;
-    let key = {
-        let name = name.clone();
-        move || match body_policy.keys() {
-            Some(keys) => keys.snapshot().usable.map(drop).map_err(|why| format!("{name}: no key: {why}")),
-            None => Ok(()),
-        }
-    };
-    let token = move || {
-        let snapshot = credentials.snapshot();
-        let failure = |why: TokenError| snapshot.failure().unwrap_or_else(|| why.to_string());
-        snapshot.usable.clone().map_err(|why| format!("{name}: no token: {}", failure(why)))
-    };
-    vec![Box::new(key), Box::new(token)]
-}
-
-/// Reports renewals that fail while the present credential is still usable.
-fn credential_warning(route: Route) -> Warning {
-    let Route { name, credentials, .. } = route;
-    Box::new(move || {
-        let snapshot = credentials.snapshot();
-        let failure = snapshot.failure().filter(|_| snapshot.usable.is_ok());
-        failure.map(|failure| format!("{name}: {failure}; the present credential stays in use"))
-    })
 }
 
 /// Returns when a refresh task ends, which only a panic can cause.

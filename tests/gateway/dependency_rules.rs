@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 28] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
@@ -23,6 +23,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("telemetry", &[]),
     ("accept_errors", &[]),
     ("host_check", &[]),
+    ("html", &[]),
     ("admin", &["accept_errors", "host_check"]),
     (
         "keys",
@@ -110,6 +111,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "clock",
             "config",
             "gateway",
+            "html",
             "jose",
             "keys",
             "sandbox",
