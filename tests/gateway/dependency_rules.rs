@@ -93,6 +93,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "admin",
             "clock",
             "config",
+            "file_read",
             "gateway",
             "keys",
             "secret",
