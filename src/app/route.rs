@@ -1,34 +1,22 @@
-//! The route of one configured upstream, assembled from its configuration.
+//! The route of one configured upstream, assembled from its parts.
 
-use crate::clock::{Clock, Jitter};
 use crate::config::Upstream;
 use crate::credentials::Credentials;
 use crate::gateway::capacity::{Capacity, Quota};
 use crate::gateway::endpoints::token;
-use crate::gateway::response::key_check::KeyCheckCounters;
-use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint, UnknownKids};
-use crate::keys::Keys;
-use crate::upstream::{self, Connector, ConnectorError};
+use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint};
+use crate::upstream::UpstreamClient;
 
-/// The route of one configured upstream.
-pub(crate) fn route(
+/// The route of `config`. The counts of `former`, the route of the same name before a reload, continue, and its permits
+/// in use count.
+pub(super) fn route(
     config: &Upstream,
-    connector: &Connector,
+    client: UpstreamClient,
+    body_policy: BodyPolicy,
+    credentials: Credentials,
     quota: Quota,
-    clock: &Clock,
-    jitter: &Jitter,
-) -> Result<Route, ConnectorError> {
-    let control = connector.control_client()?;
-    let in_clear = config.encryption == Encryption::Off;
-    let upstream = upstream::UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, connector)?;
-    let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
-    let body_policy = match upstream.in_clear() {
-        Some(permit) => BodyPolicy::Off(permit),
-        None if config.encryption == Encryption::RequireSealed => BodyPolicy::RequireSealed(keys().published()),
-        None => BodyPolicy::Seal(keys()),
-    };
-    let credentials =
-        Credentials::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
+    former: Option<&Route>,
+) -> Route {
     let token_url = credentials.endpoint();
     // Where there is no token endpoint, there is none to keep callers from.
     let has_token_endpoint = token_url.is_some() || config.token_endpoint == TokenEndpoint::Emulate;
@@ -37,7 +25,7 @@ pub(crate) fn route(
     // An egress requires sealed bodies, and its sidecars present a key of their own or nothing.
     let obtains_tokens = matches!(config.credentials, crate::credentials::Config::ClientCredentials(_));
     let may_be_egress = config.encryption == Encryption::Seal && !obtains_tokens;
-    Ok(Route {
+    Route {
         name: config.name.as_str().into(),
         prefix: config.prefix.clone(),
         strip_prefix: config.strip_prefix,
@@ -46,12 +34,12 @@ pub(crate) fn route(
         token_endpoint: config.token_endpoint,
         token_path: token_location.map(|location| location.target.into()),
         credentials,
-        upstream,
+        upstream: client,
         key_refusals: config.key_refusals.as_slice().into(),
         ordinary_refusals: config.ordinary_refusals.as_slice().into(),
-        key_checks: KeyCheckCounters::default(),
+        key_checks: former.map(|route| route.key_checks.clone()).unwrap_or_default(),
         extra_header_members: config.extra_header_members.as_slice().into(),
-        capacity: Capacity::of(quota),
-        unknown_kids: UnknownKids::default(),
-    })
+        capacity: former.map_or_else(|| Capacity::of(quota), |route| route.capacity.resized(quota)),
+        unknown_kids: former.map(|route| route.unknown_kids.clone()).unwrap_or_default(),
+    }
 }

@@ -31,6 +31,7 @@ mod listen;
 mod ordinary_refusals;
 mod overrides;
 mod report;
+mod source;
 mod upstream;
 mod urls;
 mod values;
@@ -43,6 +44,7 @@ pub use environment::Environment;
 pub use faults::{ConfigFault, ConfigFaults, SettingOrigin};
 pub use overrides::Overrides;
 pub use report::Summary;
+pub use source::ConfigSource;
 
 // The settings' own types, from the modules that they configure.
 pub use crate::admin::Config as AdminConfig;

@@ -94,6 +94,7 @@ const MAY_USE: [(&str, &[&str]); 28] = [
             "admin",
             "clock",
             "config",
+            "file_read",
             "gateway",
             "keys",
             "secret",

@@ -31,6 +31,7 @@ mod process;
 mod provider_connections;
 mod proxy;
 mod reload;
+mod reload_config;
 mod resend;
 mod rotation;
 mod silence;

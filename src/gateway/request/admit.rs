@@ -60,8 +60,8 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration) -> Self {
-        Self { callers, routes, body_time, id: GatewayId::random() }
+    pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration, id: GatewayId) -> Self {
+        Self { callers, routes, body_time, id }
     }
 
     /// Admits a request: checks it, reads its body and chooses the key to seal it with.
