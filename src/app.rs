@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use self::reload::Reloader;
 pub(crate) use self::route::route;
-pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Record};
+pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record};
 pub use crate::gateway::response::refusal::{Code, Row};
 pub use crate::upstream::Connector;
 use prometheus_client::registry::Registry;

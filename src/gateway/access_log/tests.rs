@@ -99,16 +99,85 @@ fn the_wait_for_the_provider_is_the_sum_of_all_attempts_and_of_one_that_was_cut_
     let record = observed_by(clock.clone(), |guard| {
         let handle = guard.handle();
         control.advance(second);
-        handle.sending(clock.now());
+        handle.sending();
         control.advance(second);
-        handle.answered(clock.now());
+        handle.answered();
         control.advance(second);
-        handle.sending(clock.now());
+        handle.sending();
         control.advance(second);
         drop(guard);
     });
     assert_eq!((record.attempts, record.upstream_time, record.duration), (2, Some(2 * second), 4 * second));
     assert_eq!(observed(drop).upstream_time, None, "nothing was sent");
+}
+
+#[test]
+fn each_phase_has_a_span_from_its_beginning_to_its_end() {
+    let (clock, control) = Clock::manual();
+    let second = Duration::from_secs(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let record = observed_by(clock.clone(), |guard| {
+        let handle = guard.handle();
+        control.advance(second);
+        handle.reading_body();
+        control.advance(second);
+        handle.body(2);
+        let wait = async |phase| {
+            handle.wait(phase, std::future::ready(())).await;
+            let mut is_ready = false;
+            let waiting = std::future::poll_fn(|cx| {
+                if std::mem::replace(&mut is_ready, true) {
+                    control.advance(second);
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            });
+            handle.wait(phase, waiting).await;
+        };
+        runtime.block_on(wait(Phase::KeyWait));
+        runtime.block_on(wait(Phase::CredentialWait));
+        let seal_time = handle.seal_time();
+        seal_time.measure(&clock, || control.advance(second));
+        handle.sending();
+        seal_time.measure(&clock, || control.advance(second));
+        control.advance(second);
+        handle.answered();
+        handle.checking_key();
+        control.advance(second);
+        handle.key_checked(KeyCheck::Unchanged);
+        let body = guard.follow(response("answer"));
+        control.advance(second);
+        drop(body);
+    });
+    let spans: Vec<_> =
+        record.phases.spans().iter().map(|span| (span.phase, span.start.as_secs(), span.duration.as_secs())).collect();
+    let expected = [
+        (Phase::Body, 0, 2),
+        (Phase::KeyWait, 2, 1),
+        (Phase::CredentialWait, 3, 1),
+        (Phase::Provider, 5, 2),
+        (Phase::KeyCheck, 7, 1),
+        (Phase::Relay, 8, 1),
+        (Phase::Seal, 4, 2),
+    ];
+    assert_eq!(spans, expected);
+    assert_eq!(record.duration, 9 * second);
+    assert_eq!(record.key_check_time, Some(second));
+}
+
+#[test]
+fn a_phase_that_is_cut_off_ends_with_the_request_and_a_response_of_the_gateway_has_no_relay() {
+    let (clock, control) = Clock::manual();
+    let record = observed_by(clock, |guard| {
+        guard.handle().reading_body();
+        control.advance(Duration::from_secs(3));
+        guard.handle().refused(Code::RequestTimeout);
+        drop(guard.follow(response("")));
+    });
+    let body = PhaseSpan { phase: Phase::Body, start: Duration::ZERO, duration: Duration::from_secs(3) };
+    assert_eq!(record.phases.spans(), [body]);
+    assert_eq!(record.phases.total(Phase::Relay), None);
 }
 
 #[test]
