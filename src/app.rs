@@ -12,7 +12,7 @@ pub use self::reload::Reloader;
 pub(crate) use self::route::route;
 pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record};
 pub use crate::gateway::response::refusal::{Code, Row};
-pub use crate::upstream::Connector;
+pub use crate::upstream::{Connector, ProviderPeer};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 

@@ -165,8 +165,9 @@ impl Attempt {
         }
         self.credential.apply(&mut self.head.headers);
         self.record.sending();
-        let reply = self.route.upstream.send(&self.head, body).await;
-        self.record.answered();
+        let mut peer = None;
+        let reply = self.route.upstream.send(&self.head, body, &mut peer).await;
+        self.record.answered(peer);
         Ok(reply?.map(ReplyBody::from))
     }
 

@@ -4,12 +4,15 @@
 //! share one lock, which only this file takes.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use rustls::ProtocolVersion;
 
 use crate::clock::Clock;
 use crate::gateway::access_log::Observers;
@@ -17,8 +20,9 @@ use crate::gateway::access_log::phases::{Phase, Phases, Stopwatch};
 use crate::gateway::request::request_id::RequestId;
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::refusal::{Code, Sent};
+use crate::gateway::server::peer::Peer;
 use crate::jose::Compact;
-use crate::upstream::SealTime;
+use crate::upstream::{ProviderPeer, SealTime};
 
 /// The facts about a request that has ended.
 #[derive(Clone, Debug)]
@@ -33,6 +37,14 @@ pub struct Record {
     pub path: String,
     /// The names of the query's parameters, without their values.
     pub query_keys: Vec<String>,
+    /// The HTTP version of the request.
+    pub version: Version,
+    /// The caller's `User-Agent`.
+    pub user_agent: Option<HeaderValue>,
+    /// The address of the caller. None for a unix socket.
+    pub client_address: Option<SocketAddr>,
+    /// The TLS version of the caller's connection. None without TLS.
+    pub tls: Option<ProtocolVersion>,
     /// The configured name of the caller, if it was identified.
     pub caller: Option<Arc<str>>,
     /// The configured name of the upstream, if one was chosen.
@@ -51,6 +63,10 @@ pub struct Record {
     pub phases: Phases,
     /// The time spent waiting for the provider, all attempts together. None if nothing was sent.
     pub upstream_time: Option<Duration>,
+    /// The other end of the connection to the provider that was used last. None if there was no connection.
+    pub provider: Option<ProviderPeer>,
+    /// The `trace_id` in the body of the provider's error reply.
+    pub provider_trace_id: Option<String>,
     /// The time spent sealing, all attempts together. None if the gateway sealed nothing.
     ///
     /// It overlaps with `upstream_time`, because sealing continues while the body is sent.
@@ -107,13 +123,17 @@ impl Record {
         self.refusal.is_some() || self.answered_here
     }
 
-    fn begin<B>(request: &Request<B>, id: &RequestId) -> Self {
+    fn begin<B>(request: &Request<B>, id: &RequestId, peer: &Peer) -> Self {
         Self {
             request_id: id.clone(),
             trace_id: trace_id(request.headers()),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             query_keys: request.uri().query().map(query_keys).unwrap_or_default(),
+            version: request.version(),
+            user_agent: request.headers().get(USER_AGENT).cloned(),
+            client_address: peer.address,
+            tls: peer.tls,
             caller: None,
             upstream: None,
             status: None,
@@ -123,6 +143,8 @@ impl Record {
             duration: Duration::ZERO,
             phases: Phases::default(),
             upstream_time: None,
+            provider: None,
+            provider_trace_id: None,
             seal_time: None,
             bytes_in: 0,
             bytes_jwe: None,
@@ -153,8 +175,8 @@ struct RecordState {
 }
 
 impl RecordHandle {
-    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, clock: Clock) -> Self {
-        let record = Record::begin(request, id);
+    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, peer: &Peer, clock: Clock) -> Self {
+        let record = Record::begin(request, id, peer);
         let stopwatch = Stopwatch::new(clock.now());
         Self(Arc::new(Mutex::new(RecordState { record, clock, stopwatch, seal_time: None })))
     }
@@ -218,9 +240,16 @@ impl RecordHandle {
         state.stopwatch.enter(Phase::Provider, now);
     }
 
-    /// The provider replied, or the attempt failed.
-    pub(crate) fn answered(&self) {
-        self.lock().leave_phase();
+    /// The provider replied, or the attempt failed. `provider` is the other end of the connection, if there was one.
+    pub(crate) fn answered(&self, provider: Option<ProviderPeer>) {
+        let mut state = self.lock();
+        state.leave_phase();
+        state.record.provider = provider;
+    }
+
+    /// The `trace_id` of the provider's error reply.
+    pub(crate) fn provider_trace_id(&self, id: String) {
+        self.lock().record.provider_trace_id = Some(id);
     }
 
     /// The reply is about to wait for a key check.
@@ -315,8 +344,14 @@ pub(crate) struct RecordGuard {
 
 impl RecordGuard {
     /// Begins the record of `request`.
-    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, clock: Clock, observers: Observers) -> Self {
-        Self { handle: RecordHandle::begin(request, id, clock), observers, is_complete: false }
+    pub(crate) fn begin<B>(
+        request: &Request<B>,
+        id: &RequestId,
+        peer: &Peer,
+        clock: Clock,
+        observers: Observers,
+    ) -> Self {
+        Self { handle: RecordHandle::begin(request, id, peer, clock), observers, is_complete: false }
     }
 
     /// Adds facts to the record.

@@ -18,6 +18,7 @@ mod woken;
 pub(crate) mod write_timeout;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -108,11 +109,11 @@ impl Listener {
         let _abort_at_the_end = abort.clone().drop_guard();
         let handler = ConnectionHandler::new(self.timeouts, drain.clone());
         let mut errors = AcceptErrors::default();
-        while let Some((stream, open)) = self.accept(&drain, &mut errors).await {
+        while let Some((stream, address, open)) = self.accept(&drain, &mut errors).await {
             let (handler, stack, tls, abort) = (handler.clone(), stack.clone(), self.tls.clone(), abort.clone());
             connections.spawn(async move {
                 tokio::select! {
-                    () = handler.serve(stream, open, tls, stack) => {}
+                    () = handler.serve(stream, address, open, tls, stack) => {}
                     () = when_woken(abort.cancelled()) => {}
                 }
             });
@@ -128,8 +129,12 @@ impl Listener {
         }
     }
 
-    /// The next connection. None once `drain` stops accepting.
-    async fn accept(&self, drain: &Drain, errors: &mut AcceptErrors) -> Option<(Stream, Connection)> {
+    /// The next connection, with the caller's address. None once `drain` stops accepting.
+    async fn accept(
+        &self,
+        drain: &Drain,
+        errors: &mut AcceptErrors,
+    ) -> Option<(Stream, Option<SocketAddr>, Connection)> {
         loop {
             let accepted = tokio::select! {
                 () = drain.closed() => return None,
@@ -143,8 +148,8 @@ impl Listener {
                 Ok((stream, address)) => tokio::select! {
                     () = drain.closed() => return None,
                     // At the limit, further callers wait in the kernel's queue.
-                    open = self.connections.enter(address.and_then(Network::of)) => match open {
-                        Some(open) => return Some((stream, open)),
+                    open = self.connections.enter(address.and_then(|address| Network::of(address.ip()))) => match open {
+                        Some(open) => return Some((stream, address, open)),
                         // The limit of the address. Closing tells the caller at once.
                         None => drop(stream),
                     },
