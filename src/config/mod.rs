@@ -60,7 +60,7 @@ pub use crate::gateway::server::tls::TlsFiles;
 pub use crate::keys::{Config as KeysConfig, Source as KeysSource};
 pub use crate::path_prefix::{BadPathPrefix, PathPrefix};
 pub use crate::static_credential::StaticCredential;
-pub use crate::telemetry::Config as LogConfig;
+pub use crate::telemetry::{Config as LogConfig, LogFormat, Schema};
 pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};
 pub(crate) use urls::passes_in_clear;
 
@@ -258,9 +258,9 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
 }
 
 fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
-    const FORMAT: Kind<telemetry::LogFormat> = Kind {
+    const FORMAT: Kind<LogFormat> = Kind {
         parse: |raw| {
-            use telemetry::LogFormat::{Auto, Json, Text};
+            use LogFormat::{Auto, Json, Text};
             one_of(raw, &[("auto", Auto), ("json", Json), ("text", Text)])
         },
         show: |format| format!("{format:?}").to_lowercase(),
@@ -269,8 +269,15 @@ fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
         parse: |raw| one_of(raw, &[("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)]),
         show: |access| format!("{access:?}").to_lowercase(),
     };
-    let log =
-        telemetry::Config { format: section.setting("format", &FORMAT, telemetry::Config::default().format).value };
+    const SCHEMA: Kind<Schema> = Kind {
+        parse: |raw| one_of(raw, &[("own", Schema::Own), ("ecs", Schema::Ecs), ("otel", Schema::Otel)]),
+        show: |schema| format!("{schema:?}").to_lowercase(),
+    };
+    let default = telemetry::Config::default();
+    let log = telemetry::Config {
+        format: section.setting("format", &FORMAT, default.format).value,
+        schema: section.setting("schema", &SCHEMA, default.schema).value,
+    };
     let default = AccessLogConfig::default();
     let access_log = AccessLogConfig {
         access: section.setting("access", &ACCESS, default.access).value,

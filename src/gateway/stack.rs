@@ -64,7 +64,7 @@ impl Stack {
         // First, so that every log line and every response has the request id, refusals included.
         let id = RequestId::assign(request.headers());
         // Before everything that ends when the caller disconnects, so that the record is also written then.
-        let guard = RecordGuard::begin(&request, &id, clock.clone(), observers.clone());
+        let guard = RecordGuard::begin(&request, &id, &origin.peer, clock.clone(), observers.clone());
         let record = guard.handle();
         let version = request.version();
         let method = request.method().clone();

@@ -134,6 +134,7 @@ impl Admission {
         }
         let time = self.body_time.min(token::BODY_TIME);
         let limits = BodyLimits { max: token::MAX_BODY, budget: origin.token_budget.budget(), time };
+        record.reading_body();
         let token_request = body::read(body, &limits, |_| Ok::<_, Refusal>(())).await?;
         record.body(token_request.len());
         let scope = route.credentials.scope();

@@ -12,6 +12,7 @@
 //! needs no `Connection: close` before it ends: GOAWAY says exactly which requests were accepted.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -97,9 +98,15 @@ impl ConnectionHandler {
     }
 
     /// Serves one connection until it ends.
-    pub(super) async fn serve(&self, stream: Stream, open: Connection, stack: CurrentStack) {
+    pub(super) async fn serve(
+        &self,
+        stream: Stream,
+        address: Option<SocketAddr>,
+        open: Connection,
+        stack: CurrentStack,
+    ) {
         let open = Arc::new(open);
-        let origin = |peer| Arc::new(Origin { peer, token_budget: token::connection_budget() });
+        let origin = |peer: Peer| Arc::new(Origin { peer: peer.at(address), token_budget: token::connection_budget() });
         let hangup = Hangup::of(&stream, self.timeouts.half_close_grace);
         let Some(tls) = &self.tls else {
             let stream = WriteTimeout::new(stream, self.timeouts.write);
@@ -117,7 +124,8 @@ impl ConnectionHandler {
             Err(_) => return tracing::debug!("a TLS handshake took too long"),
         };
         let (_, session) = stream.get_ref();
-        let origin = origin(tls::peer(session.peer_certificates()));
+        let peer = tls::peer(session.peer_certificates());
+        let origin = origin(peer.over(session.protocol_version()));
         let expiry = tls::expiry(session.peer_certificates());
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         if is_http2 {
@@ -254,7 +262,7 @@ pub(crate) async fn serve_alone(stream: tokio::net::UnixStream, stack: CurrentSt
     let Some(open) = Connections::new(ConnectionLimits { all: 1, per_network: 1 }).enter(None).await else { return };
     let timeouts = Timeouts { head: deadline, write: deadline, half_close_grace: deadline };
     let handler = ConnectionHandler::new(timeouts, None, Drain::default());
-    handler.serve(Stream::Unix(Arc::new(stream)), open, stack).await;
+    handler.serve(Stream::Unix(Arc::new(stream)), None, open, stack).await;
 }
 
 /// Returns once the connection is to be closed for another one, and has had the time to send its last bytes.

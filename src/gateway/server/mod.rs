@@ -19,6 +19,7 @@ pub(crate) mod write_timeout;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,11 +121,11 @@ impl Listener {
         // Connections also end when this future is dropped: a gateway that is gone serves no requests.
         let _abort_at_the_end = abort.clone().drop_guard();
         let mut errors = AcceptErrors::default();
-        while let Some((stream, open)) = self.accept(&drain, &mut errors).await {
+        while let Some((stream, address, open)) = self.accept(&drain, &mut errors).await {
             let (handler, stack, abort) = (self.policy.handler.load_full(), stack.clone(), abort.clone());
             connections.spawn(async move {
                 tokio::select! {
-                    () = handler.serve(stream, open, stack) => {}
+                    () = handler.serve(stream, address, open, stack) => {}
                     () = when_woken(abort.cancelled()) => {}
                 }
             });
@@ -140,8 +141,12 @@ impl Listener {
         }
     }
 
-    /// The next connection. None once `drain` stops accepting.
-    async fn accept(&self, drain: &Drain, errors: &mut AcceptErrors) -> Option<(Stream, Connection)> {
+    /// The next connection, with the caller's address. None once `drain` stops accepting.
+    async fn accept(
+        &self,
+        drain: &Drain,
+        errors: &mut AcceptErrors,
+    ) -> Option<(Stream, Option<SocketAddr>, Connection)> {
         loop {
             let accepted = tokio::select! {
                 () = drain.closed() => return None,
@@ -155,8 +160,8 @@ impl Listener {
                 Ok((stream, address)) => tokio::select! {
                     () = drain.closed() => return None,
                     // At the limit, further callers wait in the kernel's queue.
-                    open = self.policy.connections.enter(address.and_then(Network::of)) => match open {
-                        Some(open) => return Some((stream, open)),
+                    open = self.policy.connections.enter(address.and_then(|address| Network::of(address.ip()))) => match open {
+                        Some(open) => return Some((stream, address, open)),
                         // The limit of the address. Closing tells the caller at once.
                         None => drop(stream),
                     },
