@@ -16,6 +16,7 @@ mod open;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod schema;
 mod seal;
 #[cfg(feature = "sandbox")]
 mod secrets;
@@ -58,13 +59,11 @@ A command to start with:
 `jwe-gateway help` lists all commands.
 ";
 
-const NAME: &str = "jwe-gateway";
-
 /// The output of `--version`. `-V` prints the first line.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| BUILD.to_string());
 
 #[derive(Parser)]
-#[command(name = NAME, version, long_version = LONG_VERSION.as_str(), about, long_about = None, disable_help_subcommand = false)]
+#[command(name = "jwe-gateway", version, long_version = LONG_VERSION.as_str(), about, long_about = None, disable_help_subcommand = false)]
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -94,6 +93,8 @@ enum Verb {
     Open(open::Arguments),
     /// List a provider's keys, why a key is not usable, and the key that would be used
     Keys(keys::Arguments),
+    /// Print the JSON Schema of the configuration file
+    Schema,
 }
 
 /// Runs the command that the command line names, and returns the exit code of the process.
@@ -130,6 +131,7 @@ pub fn main() -> ExitCode {
             #[cfg(feature = "sandbox")]
             Verb::Open(arguments) => open::run(arguments).await,
             Verb::Keys(arguments) => keys::run(arguments).await,
+            Verb::Schema => schema::run(),
         }
     });
     // A blocking read of stdin cannot be cancelled, and must not keep the process alive.

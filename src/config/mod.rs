@@ -31,6 +31,8 @@ mod listen;
 mod ordinary_refusals;
 mod overrides;
 mod report;
+mod schema;
+mod shapes;
 mod upstream;
 mod urls;
 mod values;
@@ -43,6 +45,7 @@ pub use environment::Environment;
 pub use faults::{ConfigFault, ConfigFaults, SettingOrigin};
 pub use overrides::Overrides;
 pub use report::Summary;
+pub(crate) use schema::schema;
 
 // The settings' own types, from the modules that they configure.
 pub use crate::admin::Config as AdminConfig;
@@ -74,7 +77,8 @@ use file::{ConfigFile, Context, Given, Section, Setting};
 use limits::WrittenLimits;
 use listen::WrittenListen;
 use report::Reporter;
-use values::{ADDRESS, DEADLINE, DURATION, Kind, SAMPLE_RATIO, TEXTS, one_of};
+use shapes::words;
+use values::{ADDRESS, DEADLINE, DURATION, Kind, SAMPLE_RATIO, TEXTS, one_of, word};
 
 /// All settings of a gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,7 +184,7 @@ impl Loaded {
             })?,
             None => ConfigFile::empty(),
         };
-        let context = Context { given: &given, environment, report: &report };
+        let context = Context { given: &given, environment, report: &report, recorder: None };
         let config = read(document.root(context)?);
         let (summary, warnings) = report.finish()?;
         Ok(Self { config, summary, warnings })
@@ -239,6 +243,7 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
             }
         },
         show: TEXTS.show,
+        schema: shapes::host_names,
     };
     let default = admin::Config::default();
     let address = section.setting("address", &ADDRESS, default.address);
@@ -256,16 +261,17 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
 }
 
 fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
-    const FORMAT: Kind<telemetry::LogFormat> = Kind {
-        parse: |raw| {
-            use telemetry::LogFormat::{Auto, Json, Text};
-            one_of(raw, &[("auto", Auto), ("json", Json), ("text", Text)])
-        },
-        show: |format| format!("{format:?}").to_lowercase(),
+    const FORMATS: [(&str, telemetry::LogFormat); 3] = {
+        use telemetry::LogFormat::{Auto, Json, Text};
+        [("auto", Auto), ("json", Json), ("text", Text)]
     };
+    const FORMAT: Kind<telemetry::LogFormat> =
+        Kind { parse: |raw| one_of(raw, &FORMATS), show: |format| word(&FORMATS, *format), schema: || words(&FORMATS) };
+    const ACCESSES: [(&str, Access); 3] = [("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)];
     const ACCESS: Kind<Access> = Kind {
-        parse: |raw| one_of(raw, &[("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)]),
-        show: |access| format!("{access:?}").to_lowercase(),
+        parse: |raw| one_of(raw, &ACCESSES),
+        show: |access| word(&ACCESSES, *access),
+        schema: || words(&ACCESSES),
     };
     let log =
         telemetry::Config { format: section.setting("format", &FORMAT, telemetry::Config::default().format).value };
