@@ -18,6 +18,7 @@ mod doctor;
 mod documents;
 mod drill;
 mod encryption;
+mod generated;
 mod hangup;
 mod harness;
 mod http2;
