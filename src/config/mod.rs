@@ -31,6 +31,8 @@ mod listen;
 mod ordinary_refusals;
 mod overrides;
 mod report;
+mod schema;
+mod shapes;
 mod source;
 mod upstream;
 mod urls;
@@ -44,6 +46,7 @@ pub use environment::Environment;
 pub use faults::{ConfigFault, ConfigFaults, SettingOrigin};
 pub use overrides::Overrides;
 pub use report::Summary;
+pub(crate) use schema::schema;
 pub use source::ConfigSource;
 
 // The settings' own types, from the modules that they configure.
@@ -76,7 +79,8 @@ use file::{ConfigFile, Context, Given, Section, Setting};
 use limits::WrittenLimits;
 use listen::WrittenListen;
 use report::Reporter;
-use values::{ADDRESS, DEADLINE, DURATION, Kind, SAMPLE_RATIO, TEXTS, one_of};
+use shapes::words;
+use values::{ADDRESS, DEADLINE, DURATION, Kind, SAMPLE_RATIO, TEXTS, one_of, word};
 
 /// All settings of a gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,7 +186,7 @@ impl Loaded {
             })?,
             None => ConfigFile::empty(),
         };
-        let context = Context { given: &given, environment, report: &report };
+        let context = Context { given: &given, environment, report: &report, recorder: None };
         let config = read(document.root(context)?);
         let (summary, warnings) = report.finish()?;
         Ok(Self { config, summary, warnings })
@@ -241,6 +245,7 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
             }
         },
         show: TEXTS.show,
+        schema: shapes::host_names,
     };
     let default = admin::Config::default();
     let address = section.setting("address", &ADDRESS, default.address);
@@ -258,21 +263,21 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
 }
 
 fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
-    const FORMAT: Kind<LogFormat> = Kind {
-        parse: |raw| {
-            use LogFormat::{Auto, Json, Text};
-            one_of(raw, &[("auto", Auto), ("json", Json), ("text", Text)])
-        },
-        show: |format| format!("{format:?}").to_lowercase(),
+    const FORMATS: [(&str, LogFormat); 3] = {
+        use LogFormat::{Auto, Json, Text};
+        [("auto", Auto), ("json", Json), ("text", Text)]
     };
+    const FORMAT: Kind<LogFormat> =
+        Kind { parse: |raw| one_of(raw, &FORMATS), show: |format| word(&FORMATS, *format), schema: || words(&FORMATS) };
+    const ACCESSES: [(&str, Access); 3] = [("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)];
     const ACCESS: Kind<Access> = Kind {
-        parse: |raw| one_of(raw, &[("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)]),
-        show: |access| format!("{access:?}").to_lowercase(),
+        parse: |raw| one_of(raw, &ACCESSES),
+        show: |access| word(&ACCESSES, *access),
+        schema: || words(&ACCESSES),
     };
-    const SCHEMA: Kind<Schema> = Kind {
-        parse: |raw| one_of(raw, &[("own", Schema::Own), ("ecs", Schema::Ecs), ("otel", Schema::Otel)]),
-        show: |schema| format!("{schema:?}").to_lowercase(),
-    };
+    const SCHEMAS: [(&str, Schema); 3] = [("own", Schema::Own), ("ecs", Schema::Ecs), ("otel", Schema::Otel)];
+    const SCHEMA: Kind<Schema> =
+        Kind { parse: |raw| one_of(raw, &SCHEMAS), show: |schema| word(&SCHEMAS, *schema), schema: || words(&SCHEMAS) };
     let default = telemetry::Config::default();
     let log = telemetry::Config {
         format: section.setting("format", &FORMAT, default.format).value,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 28] = [
+const MAY_USE: [(&str, &[&str]); 29] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 28] = [
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
     ("accept_errors", &[]),
+    ("build_info", &[]),
     ("host_check", &[]),
     ("html", &[]),
     ("admin", &["accept_errors", "host_check"]),
@@ -127,6 +128,7 @@ const MAY_USE: [(&str, &[&str]); 28] = [
         &[
             "admin",
             "app",
+            "build_info",
             "error_chain",
             "clock",
             "config",

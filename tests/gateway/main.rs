@@ -5,6 +5,7 @@
 mod access_log;
 mod admin;
 mod bad_input;
+mod build_script;
 mod callers;
 mod certificates;
 mod chain;
@@ -17,6 +18,7 @@ mod doctor;
 mod documents;
 mod drill;
 mod encryption;
+mod generated;
 mod hangup;
 mod harness;
 mod http2;
