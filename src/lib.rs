@@ -34,7 +34,7 @@
 //!
 //! Leaf modules that all others may use: [`accept_errors`] (reports of a listener), [`clock`] (time and random
 //! spread), [`error_chain`] (an error with its causes as one text), [`failure_log`] (which failures of a repeated
-//! task are logged), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of web pages),
+//! task are logged), [`fetch_history`] (the last fetches of a key set or a credential), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of web pages),
 //! [`html`] (escaped text in a page), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`]
 //! (work that several callers need is done once), [`static_credential`] (a header with a secret),
 //! [`transport_error`] (why a request for keys or a token got no response), [`watched_files`] (values that are
@@ -54,6 +54,7 @@ mod credentials;
 pub mod drill;
 mod error_chain;
 mod failure_log;
+mod fetch_history;
 mod file_read;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 28] = [
+const MAY_USE: [(&str, &[&str]); 29] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
     ("error_chain", &[]),
     ("failure_log", &[]),
+    ("fetch_history", &[]),
     ("file_read", &[]),
     ("path_prefix", &[]),
     ("clock", &[]),
@@ -33,6 +34,7 @@ const MAY_USE: [(&str, &[&str]); 28] = [
             "retry_after",
             "error_chain",
             "failure_log",
+            "fetch_history",
             "file_read",
             "clock",
             "single_flight",
@@ -46,6 +48,7 @@ const MAY_USE: [(&str, &[&str]); 28] = [
             "rate_limit",
             "retry_after",
             "failure_log",
+            "fetch_history",
             "clock",
             "secret",
             "single_flight",
