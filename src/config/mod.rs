@@ -43,6 +43,7 @@ pub(crate) use connection::of_environment as proxy_of_environment;
 pub use environment::Environment;
 pub use faults::{ConfigFault, ConfigFaults, SettingOrigin};
 pub use overrides::Overrides;
+pub(crate) use report::Origins;
 pub use report::Summary;
 pub use source::ConfigSource;
 

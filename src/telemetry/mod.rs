@@ -28,7 +28,7 @@ use tracing_subscriber::{EnvFilter, registry};
 use self::filter::LevelCap;
 use self::format::LineFormat;
 pub(crate) use self::line::Line;
-pub(crate) use self::metrics::LogMetrics;
+pub(crate) use self::metrics::{LogMetrics, lines_dropped};
 use self::queue::{MAX_BYTES, MAX_LINES, Queue};
 
 /// The filter if `RUST_LOG` is not set: access records, and events that an operator must know.
