@@ -27,7 +27,8 @@
 //! | [`keys`] | decides which public key to seal with now |
 //! | [`credentials`] | holds and renews the credential that the gateway presents |
 //! | [`upstream`] | reaches the provider; the only module that builds an HTTP client |
-//! | [`admin`] | serves health and metrics |
+//! | [`admin`] | serves health, metrics and status |
+//! | [`status`] | says what is true now, as a page and as JSON |
 //! | [`telemetry`] | sets up the log |
 //! | [`sandbox`] | imitates the provider, for tests and demonstrations |
 //! | [`drill`] | rotates keys under load, and gives a verdict |
@@ -73,6 +74,7 @@ pub mod sandbox;
 pub mod secret;
 mod single_flight;
 mod static_credential;
+mod status;
 mod telemetry;
 #[cfg(test)]
 mod testing;

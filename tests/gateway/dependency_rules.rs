@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 29] = [
+const MAY_USE: [(&str, &[&str]); 30] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
@@ -75,6 +75,7 @@ const MAY_USE: [(&str, &[&str]); 29] = [
             "watched_files",
         ],
     ),
+    ("status", &["clock", "credentials", "fetch_history", "gateway", "html", "keys"]),
     ("sandbox", &["jose", "clock", "host_check", "secret"]),
     (
         "config",
@@ -101,6 +102,7 @@ const MAY_USE: [(&str, &[&str]); 29] = [
             "gateway",
             "keys",
             "secret",
+            "status",
             "telemetry",
             "credentials",
             "upstream",

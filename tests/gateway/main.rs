@@ -35,6 +35,7 @@ mod reload_config;
 mod resend;
 mod rotation;
 mod silence;
+mod status;
 mod threat_model;
 mod upstream_faults;
 mod upstreams;
