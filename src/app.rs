@@ -7,6 +7,7 @@ mod readiness;
 mod reload;
 mod reload_state;
 mod route;
+mod status;
 mod tasks;
 
 use std::io;
@@ -37,6 +38,7 @@ use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::Address;
 use crate::gateway::server::tls;
 use crate::secret::UnreadableSecret;
+use crate::status::History;
 use crate::telemetry::LogMetrics;
 use crate::upstream::ConnectorError;
 
@@ -116,11 +118,13 @@ impl App {
     /// # Errors
     /// See [`BuildError`].
     pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
-        let Dependencies { clock, jitter, observers, source } = dependencies;
+        let Dependencies { clock, jitter, mut observers, source } = dependencies;
+        let history = History::new(clock.clone());
+        observers.push(history.observer());
         let (drain, tasks) = (Drain::default(), BackgroundTasks::default());
         let (listen, admin) = (config.gateway.listen.address.clone(), config.admin.clone());
         let background_tasks = TasksGuard(tasks.clone());
-        let context = Context { clock: clock.clone(), jitter, tasks: tasks.clone() };
+        let context = Context { clock: clock.clone(), jitter, tasks: tasks.clone(), history: history.clone() };
         let parts = Prepared::of(config, None, &context).map_err(BuildError::of)?.start(&context);
         let current = Current::new(parts.generation(None), observers, drain.clone(), clock.clone());
         let bind_error = |what, address| move |cause| BuildError::Bind { what, address, cause };
@@ -131,9 +135,13 @@ impl App {
         metrics.register_collector(Box::new(MetricsCollector::new(current.clone())));
         metrics.register_collector(Box::new(LogMetrics));
         metrics.register_collector(Box::new(ReloadMetrics(reloader.state())));
+        let reporter = status::reporter(history, current.clone(), drain.clone(), reloader.clone());
+        tasks.spawn_lasting(reporter.clone().run_checks());
         let checks = readiness::checks(current.clone(), drain.clone());
         let address = admin.address.into();
-        let admin = Admin::bind(&admin, checks, metrics).await.map_err(bind_error("admin.address", address))?;
+        let admin = Admin::bind(&admin, checks, metrics, status::pages(&reporter))
+            .await
+            .map_err(bind_error("admin.address", address))?;
         tasks.spawn_lasting(keep_a_timer_near());
         if let Some(file) = file {
             tasks.spawn_lasting(config_file::follow(file, reloader.clone(), clock));

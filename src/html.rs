@@ -20,19 +20,37 @@ pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars().take(MAX_TEXT) {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                c if c.is_control() => f.write_char(' ')?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
+        write_escaped(f, self.0.chars().take(MAX_TEXT))
     }
+}
+
+/// The same, not cut. For a text that has a limit.
+pub(crate) struct EscapedWhole<'a>(pub(crate) &'a str);
+
+impl fmt::Display for EscapedWhole<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_escaped(f, self.0.chars())
+    }
+}
+
+fn write_escaped(f: &mut fmt::Formatter<'_>, text: impl Iterator<Item = char>) -> fmt::Result {
+    for c in text {
+        match c {
+            '&' => f.write_str("&amp;")?,
+            '<' => f.write_str("&lt;")?,
+            '>' => f.write_str("&gt;")?,
+            '"' => f.write_str("&quot;")?,
+            '\'' => f.write_str("&#39;")?,
+            // The second group changes the direction or the lines of the text around it.
+            c if c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                f.write_char(' ')?;
+            }
+            c => f.write_char(c)?,
+        }
+    }
+    Ok(())
 }
 
 /// The content security policy of a page with one style sheet, this one, and nothing else. It is valid in a header and
@@ -48,9 +66,10 @@ mod tests {
 
     #[test]
     fn no_character_of_a_text_ends_an_element_or_an_attribute() {
-        let hostile = "</td><script>alert(\"x\")</script>'&\n\x1b[31m\u{9b}";
+        let hostile = "</td><script>alert(\"x\")</script>'&\n\x1b[31m\u{9b}\u{202e}";
         let escaped = Escaped(hostile).to_string();
-        assert!(!escaped.contains(['<', '>', '"', '\'', '\n', '\x1b', '\u{9b}']), "{escaped}");
+        assert!(!escaped.contains(['<', '>', '"', '\'', '\n', '\x1b', '\u{9b}', '\u{202e}']), "{escaped}");
+        assert_eq!(EscapedWhole(hostile).to_string(), escaped);
         assert!(escaped.contains("&amp;"));
         assert_eq!(Escaped(&"é".repeat(10_000)).to_string(), "é".repeat(MAX_TEXT));
     }

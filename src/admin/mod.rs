@@ -1,4 +1,4 @@
-//! The admin listener: health and metrics, for operators.
+//! The admin listener: health, metrics and status, for operators.
 //!
 //! It is separate from the callers' listener, so that it shadows no path of the provider and can be
 //! closed to callers.
@@ -10,6 +10,7 @@
 //!   failures that do not affect requests yet. It does not ask the provider's API: taking every
 //!   gateway out of rotation would not repair the provider.
 //! - `/metrics` returns the metrics.
+//! - `/` and `/status` show the status: see `crate::status`, which makes the page and the JSON.
 //!
 //! [`server`] says why a probe is answered however many connections others hold, and [`access`] which requests are
 //! refused.
@@ -22,7 +23,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -65,10 +68,21 @@ pub(crate) struct Readiness {
     pub warnings: Vec<String>,
 }
 
+/// What `/` and `/status` return, made at each request.
+pub(crate) struct StatusPages {
+    /// The page for a browser.
+    pub html: Box<dyn Fn() -> String + Send + Sync>,
+    /// Its content security policy.
+    pub policy: String,
+    /// The same as JSON.
+    pub json: Box<dyn Fn() -> String + Send + Sync>,
+}
+
 /// The data behind the endpoints.
 struct Endpoints {
     access: Access,
     checks: Checks,
+    status: StatusPages,
     metrics: Registry,
 }
 
@@ -85,13 +99,18 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Binds the listener. `checks` decide `/readyz`; `/metrics` encodes `metrics`.
+    /// Binds the listener. `checks` decide `/readyz`; `/metrics` encodes `metrics`; `/` and `/status` show `status`.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub(crate) async fn bind(config: &Config, checks: Checks, metrics: Registry) -> io::Result<Self> {
+    pub(crate) async fn bind(
+        config: &Config,
+        checks: Checks,
+        metrics: Registry,
+        status: StatusPages,
+    ) -> io::Result<Self> {
         let access = Access { bound: config.address.ip(), hosts: config.hosts.clone() };
-        let endpoints = Arc::new(Endpoints { access, checks, metrics });
+        let endpoints = Arc::new(Endpoints { access, checks, status, metrics });
         Ok(Self { listener: TcpListener::bind(config.address).await?, endpoints })
     }
 
@@ -123,7 +142,9 @@ fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<
         "/livez" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => readiness(&endpoints.checks),
         "/metrics" => metrics(&endpoints.metrics),
-        _ => plain(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n"),
+        "/" => page(&endpoints.status),
+        "/status" => response(StatusCode::OK, "application/json", (endpoints.status.json)()),
+        _ => plain(StatusCode::NOT_FOUND, "/, /status, /livez, /readyz or /metrics\n"),
     }
 }
 
@@ -137,6 +158,17 @@ fn readiness(checks: &Checks) -> Response<Full<Bytes>> {
         body["warnings"] = json!(warnings);
     }
     response(status, "application/json", format!("{body}\n"))
+}
+
+fn page(status: &StatusPages) -> Response<Full<Bytes>> {
+    let mut response = response(StatusCode::OK, "text/html; charset=utf-8", (status.html)());
+    // The policy is ASCII. If it were not, the page would be shown without it, so it is not shown.
+    let Ok(policy) = HeaderValue::from_str(&status.policy) else {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "the page has no valid content security policy\n");
+    };
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// OpenMetrics, which Prometheus reads as well as its older text format.

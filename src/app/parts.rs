@@ -30,6 +30,7 @@ use crate::gateway::server::descriptors::limit_to_descriptors;
 use crate::gateway::server::tls::ServerTls;
 use crate::keys::Keys;
 use crate::secret::Secret;
+use crate::status::History;
 use crate::upstream::{self, Connector, ConnectorError, UpstreamClient};
 use crate::watched_files::{Change, PollOutcome};
 
@@ -43,6 +44,7 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) jitter: Jitter,
     pub(super) tasks: BackgroundTasks,
+    pub(super) history: History,
 }
 
 /// The parts of a generation, with their tasks.
@@ -190,12 +192,16 @@ impl PreparedUpstream {
                 UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &connector)?
             }
         };
-        let Context { clock, jitter, .. } = context;
+        let Context { clock, jitter, history, .. } = context;
+        let history = history.upstream(&config.name);
         let body_policy = match keeps(|one, other| one.keys == other.keys && one.encryption == other.encryption) {
             Some(former) => Part::Kept(former.body_policy.clone()),
             None => {
-                let keys =
-                    || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
+                let keys = || {
+                    let (name, config) = (&config.name, config.keys.clone());
+                    let keys = Keys::new(name, config, control.clone(), clock.clone(), jitter.clone());
+                    keys.recorded_in(Arc::clone(&history.keys))
+                };
                 Part::New(match client.in_clear() {
                     Some(permit) => BodyPolicy::Off(permit),
                     None if config.encryption == Encryption::RequireSealed => {
@@ -209,7 +215,8 @@ impl PreparedUpstream {
             Some(former) => Part::Kept(former.credentials.clone()),
             None => {
                 let (name, config) = (&config.name, config.credentials.clone());
-                Part::New(Credentials::new(name, config, control, clock.clone(), jitter.clone()))
+                let credentials = Credentials::new(name, config, control, clock.clone(), jitter.clone());
+                Part::New(credentials.recorded_in(Arc::clone(&history.renewals)))
             }
         };
         let connector = match former {
@@ -228,7 +235,12 @@ pub(crate) fn route_alone(
     clock: &Clock,
     jitter: &Jitter,
 ) -> Result<crate::gateway::route::Route, ConnectorError> {
-    let context = Context { clock: clock.clone(), jitter: jitter.clone(), tasks: BackgroundTasks::default() };
+    let context = Context {
+        clock: clock.clone(),
+        jitter: jitter.clone(),
+        tasks: BackgroundTasks::default(),
+        history: History::new(clock.clone()),
+    };
     let PreparedUpstream { client, body_policy, credentials, .. } =
         PreparedUpstream::of(config, quota, None, &context)?;
     Ok(route(config, client, body_policy.into_part(), credentials.into_part(), quota, None))

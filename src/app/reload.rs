@@ -128,6 +128,11 @@ impl Reloader {
         self.0.state.last()
     }
 
+    /// Where a reload reads the configuration, if anywhere.
+    pub(super) fn source(&self) -> Option<&ConfigSource> {
+        self.0.source.as_deref()
+    }
+
     pub(super) fn state(&self) -> Arc<ReloadState> {
         Arc::clone(&self.0.state)
     }

@@ -45,6 +45,7 @@ pub(crate) use connection::of_environment as proxy_of_environment;
 pub use environment::Environment;
 pub use faults::{ConfigFault, ConfigFaults, SettingOrigin};
 pub use overrides::Overrides;
+pub(crate) use report::Origins;
 pub use report::Summary;
 pub(crate) use schema::schema;
 pub use source::ConfigSource;

@@ -127,6 +127,18 @@ impl Capacity {
         }
     }
 
+    /// Each limit, with the part of it that is in use and the whole.
+    #[must_use]
+    pub(crate) fn usage(&self) -> [(&'static str, usize, usize); 3] {
+        let Size { buffered, in_flight, responses } = self.size;
+        let used = |limit: usize, free: usize| limit.saturating_sub(free);
+        [
+            ("requests in flight", used(in_flight, self.in_flight.available_permits()), in_flight),
+            ("requests and responses", used(responses, self.responses.available_permits()), responses),
+            ("buffered bytes", used(buffered, self.budget.available()), buffered),
+        ]
+    }
+
     /// The same permits and budget with another quota. Requests that are in flight keep their permits: a lower limit
     /// refuses new requests until enough permits are returned.
     #[must_use]

@@ -84,6 +84,12 @@ impl Current {
         self.0.generation.load_full()
     }
 
+    /// The number of requests in flight, of all generations.
+    #[must_use]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.0.lasting.in_flight.count()
+    }
+
     /// Puts `next` into use. Requests that begin after this call are processed by it.
     pub(crate) fn replace(&self, next: Generation) {
         let Inner { generation, stack, connections, lasting } = &*self.0;

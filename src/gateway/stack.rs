@@ -153,6 +153,11 @@ impl CurrentStack {
 pub(crate) struct InFlight(Arc<AtomicUsize>);
 
 impl InFlight {
+    /// The number of requests in flight.
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Counts a request until the guard is dropped. None if `max` others are in flight.
     fn enter(&self, max: usize) -> Option<InFlightGuard<'_>> {
         let others = self.0.fetch_add(1, Ordering::Relaxed);

@@ -29,7 +29,7 @@ use tracing_subscriber::{EnvFilter, registry};
 use self::filter::LevelCap;
 use self::format::LineFormat;
 pub(crate) use self::line::Line;
-pub(crate) use self::metrics::LogMetrics;
+pub(crate) use self::metrics::{LogMetrics, lines_dropped};
 use self::queue::{MAX_BYTES, MAX_LINES, Queue};
 pub use self::schema::Schema;
 

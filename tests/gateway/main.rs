@@ -37,6 +37,7 @@ mod reload_config;
 mod resend;
 mod rotation;
 mod silence;
+mod status;
 mod threat_model;
 mod upstream_faults;
 mod upstreams;

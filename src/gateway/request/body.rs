@@ -42,6 +42,11 @@ impl Budget {
         capacity::resize(&self.0, from, to);
     }
 
+    /// The bytes that are free.
+    pub(crate) fn available(&self) -> usize {
+        self.0.available_permits()
+    }
+
     pub(super) fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let count = u32::try_from(bytes).map_err(|_| BodyError::BudgetExhausted)?;
         Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| BodyError::BudgetExhausted)
