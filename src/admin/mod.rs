@@ -52,20 +52,17 @@ impl Default for Config {
     }
 }
 
-/// A condition of readiness; the error says what is missing.
-pub(crate) type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Returns what `/readyz` reports.
+pub(crate) type Checks = Box<dyn Fn() -> Readiness + Send + Sync>;
 
-/// A failure that does not affect requests yet. `None` while there is none.
-pub(crate) type Warning = Box<dyn Fn() -> Option<String> + Send + Sync>;
-
-/// The conditions that `/readyz` checks.
-pub(crate) struct Checks {
-    /// A condition that must always hold.
-    pub always: Check,
-    /// The conditions of each upstream. All conditions of at least one upstream must hold.
-    pub upstreams: Vec<Vec<Check>>,
+/// Whether requests can be served, and what is missing.
+pub(crate) struct Readiness {
+    /// The reason why the gateway takes no requests, whatever its upstreams can do.
+    pub stopping: Option<String>,
+    /// What each upstream lacks. At least one must lack nothing.
+    pub missing: Vec<Vec<String>>,
     /// Failures to report. They do not decide readiness.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<String>,
 }
 
 /// The data behind the endpoints.
@@ -131,14 +128,11 @@ fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<
 }
 
 fn readiness(checks: &Checks) -> Response<Full<Bytes>> {
-    let failed = |checks: &[Check]| -> Vec<String> { checks.iter().filter_map(|check| check().err()).collect() };
-    let always = (checks.always)().err();
-    let upstreams: Vec<_> = checks.upstreams.iter().map(|checks| failed(checks)).collect();
-    let is_ready = always.is_none() && upstreams.iter().any(Vec::is_empty);
+    let Readiness { stopping, missing, warnings } = checks();
+    let is_ready = stopping.is_none() && missing.iter().any(Vec::is_empty);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let missing: Vec<String> = always.into_iter().chain(upstreams.into_iter().flatten()).collect();
+    let missing: Vec<String> = stopping.into_iter().chain(missing.into_iter().flatten()).collect();
     let mut body = json!({ "ready": is_ready, "missing": missing });
-    let warnings: Vec<String> = checks.warnings.iter().filter_map(|warning| warning()).collect();
     if !warnings.is_empty() {
         body["warnings"] = json!(warnings);
     }

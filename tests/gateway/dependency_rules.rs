@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 29] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
@@ -22,7 +22,9 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
     ("accept_errors", &[]),
+    ("build_info", &[]),
     ("host_check", &[]),
+    ("html", &[]),
     ("admin", &["accept_errors", "host_check"]),
     (
         "keys",
@@ -93,6 +95,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "admin",
             "clock",
             "config",
+            "file_read",
             "gateway",
             "keys",
             "secret",
@@ -110,6 +113,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "clock",
             "config",
             "gateway",
+            "html",
             "jose",
             "keys",
             "sandbox",
@@ -124,6 +128,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
         &[
             "admin",
             "app",
+            "build_info",
             "error_chain",
             "clock",
             "config",
