@@ -17,11 +17,15 @@ import tomllib
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-KUBERNETES = ROOT / "deploy" / "kubernetes"
 WORK = ROOT / "target" / "deploy" / "kubernetes"
 # The first version in which sidecars need no feature gate, and the newest one that is known.
 VERSIONS = ["1.29", "1.37"]
-OVERLAYS = ["base", "egress", "example", "harness"]
+OVERLAYS = [
+    "kubernetes/base", "kubernetes/egress", "kubernetes/example", "kubernetes/harness",
+    "recipes/external-secrets", "recipes/secrets-store-csi", "recipes/vault-injector",
+]  # fmt: skip
+# Their schemas are not part of Kubernetes.
+CUSTOM = {"external-secrets.io", "secrets-store.csi.x-k8s.io"}
 HARDENED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 PER_CONNECTION, OWN = 256 << 10, 64 << 20
 
@@ -31,7 +35,7 @@ findings = []
 def main(binary):
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True, mode=0o700)
-    rendered = {name: render(name) for name in OVERLAYS}
+    rendered = {path.split("/")[1]: render(path) for path in OVERLAYS}
     for name, objects in rendered.items():
         check_selectors(name, objects)
         for pod in pods(objects):
@@ -39,20 +43,22 @@ def main(binary):
     check_sidecars_reach_the_egress(rendered)
     for finding in findings:
         print(finding)
-    print(f"{len(OVERLAYS)} overlays for Kubernetes: {len(findings)} findings")
+    print(f"{len(OVERLAYS)} Kustomize directories: {len(findings)} findings")
     return 1 if findings else 0
 
 
-def render(name):
+def render(overlay):
+    name = overlay.split("/")[1]
+    objects = list(yaml.safe_load_all(run("kubectl", "kustomize", ROOT / "deploy" / overlay)))
     path = WORK / f"{name}.yaml"
-    path.write_text(run("kubectl", "kustomize", KUBERNETES / name))
+    path.write_text(yaml.safe_dump_all(one for one in objects if one["apiVersion"].split("/")[0] not in CUSTOM))
     for version in VERSIONS:
         validated = subprocess.run(
             ["kubernetes-validate", "--strict", "--quiet", "-k", version, path], capture_output=True, text=True
         )  # fmt: skip
         if validated.returncode or validated.stdout or validated.stderr:
             findings.append(f"{name}, Kubernetes {version}: {validated.stdout}{validated.stderr}")
-    return list(yaml.safe_load_all(path.read_text()))
+    return objects
 
 
 def run(*command, **options):
@@ -109,15 +115,15 @@ def check_pod(name, pod, objects, binary):
             if container["image"] != f"jwe-gateway:{crate_version()}":
                 findings.append(f"{where}: the image {container['image']} is not version {crate_version()}")
             role = {"run": check_gateway, "sandbox": run_sandbox}[container["args"][0]]
-            role(where, container, spec, objects, binary)
+            role(where, container, pod, objects, binary)
 
 
 def crate_version():
     return tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 
 
-def check_gateway(where, container, spec, objects, binary):
-    files = Files(where, container, spec, objects)
+def check_gateway(where, container, pod, objects, binary):
+    files = Files(where, container, pod, objects)
     path = container["args"][container["args"].index("--config") + 1]
     configuration = files.local(path)
     text = configuration.read_text()
@@ -133,19 +139,25 @@ def check_gateway(where, container, spec, objects, binary):
         findings.append(f"{where}: check: exit code {checked.returncode} {complaints}")
         return
     settings = dict(line.split("  (")[0].split(" = ", 1) for line in checked.stdout.splitlines() if " = " in line)
-    check_sizes(where, container, spec, {name: value.strip('"') for name, value in settings.items()})
+    check_sizes(where, container, pod["spec"], {name: value.strip('"') for name, value in settings.items()})
 
 
 class Files:
     """The files of a container's volumes, below a directory of their own."""
 
-    def __init__(self, where, container, spec, objects):
+    def __init__(self, where, container, pod, objects):
         self.where = where
         self.root = WORK / re.sub(r"\W+", "-", where)
-        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
         self.mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+        annotations = pod["metadata"].get("annotations", {})
+        if path := annotations.get("vault.hashicorp.com/secret-volume-path"):
+            # Vault's injector mounts this volume. It writes the files that an annotation names.
+            prefix = "vault.hashicorp.com/agent-inject-secret-"
+            self.mounts[path] = {"vault": [name.removeprefix(prefix) for name in annotations if name.startswith(prefix)]}
         if any("subPath" in mount for mount in container["volumeMounts"]):
             findings.append(f"{where}: a file that is mounted with subPath does not change when its Secret changes")
+        self.offered = dict(offered_secrets(objects))
         maps = {one["metadata"]["name"]: one["data"] for one in objects if one["kind"] == "ConfigMap"}
         for path, volume in self.mounts.items():
             self.local(path).mkdir(parents=True, mode=0o700)
@@ -159,17 +171,34 @@ class Files:
         """The local path of a file that the configuration mentions. A Secret's file is made up."""
         mount = next((mount for mount in self.mounts if path.startswith(mount + "/")), None)
         local = self.local(path)
+        volume = self.mounts.get(mount, {})
         if mount is None:
             findings.append(f"{self.where}: {path} is in no volume")
-        elif secret := self.mounts[mount].get("secret"):
+        elif "csi" in volume or "vault" in volume:
+            name = volume.get("csi", {}).get("volumeAttributes", {}).get("secretProviderClass")
+            if local.name not in volume.get("vault", self.offered.get(name, [])):
+                findings.append(f"{self.where}: the vault provides no {local.name}")
+            make_secret(local)
+        elif secret := volume.get("secret"):
             document = (ROOT / "docs" / "deployment.md").read_text()
             if f"`{secret['secretName']}`" not in document or f"`{local.name}`" not in document:
                 findings.append(f"{self.where}: docs/deployment.md does not name {secret['secretName']}, {local.name}")
+            if local.name not in self.offered.get(secret["secretName"], [local.name]):
+                findings.append(f"{self.where}: the ExternalSecret provides no {local.name}")
             make_secret(local)
-        elif "emptyDir" in self.mounts[mount] and not local.exists() and local.name == "client_secret":
+        elif "emptyDir" in volume and not local.exists() and local.name == "client_secret":
             # The sandbox of the same pod writes it.
             shutil.copy(WORK / "sandbox" / local.name, local)
         return local
+
+
+def offered_secrets(objects):
+    """The files of each Secret or volume that a custom resource makes."""
+    for one in objects:
+        if one["kind"] == "SecretProviderClass":
+            yield one["metadata"]["name"], [file["objectName"] for file in yaml.safe_load(one["spec"]["parameters"]["objects"])]
+        elif one["kind"] == "ExternalSecret":
+            yield one["spec"]["target"]["name"], [entry["secretKey"] for entry in one["spec"]["data"]]
 
 
 def make_secret(path):
@@ -210,7 +239,7 @@ def seconds(text):
     return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])", text))
 
 
-def run_sandbox(where, container, _spec, _objects, binary):
+def run_sandbox(where, container, _pod, _objects, binary):
     """Starts the sandbox with the arguments of the container, on free ports, until it has written its secrets."""
     local = {"--listen": "127.0.0.1:0", "--management": "127.0.0.1:0", "--secrets": str(WORK / "sandbox")}
     options = dict(argument.partition("=")[::2] for argument in container["args"][1:])
