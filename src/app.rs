@@ -10,7 +10,10 @@ use std::time::Duration;
 
 pub use self::reload::Reloader;
 pub(crate) use self::route::route;
-pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record};
+pub use crate::gateway::access_log::{
+    Attempt, Attempts, KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record,
+};
+pub use crate::gateway::request::trace_context::{SpanId, TraceContext, TraceId};
 pub use crate::gateway::response::refusal::{Code, Row};
 pub use crate::upstream::{Connector, ProviderPeer};
 use prometheus_client::registry::Registry;

@@ -284,7 +284,7 @@ impl TestGateway {
         let routes = Routes::new(vec![Route { upstream, ..self.route.clone() }]);
         let exchange = Exchange::new(Admission::new(self.callers.clone(), routes, DEADLINE), self.clock.clone());
         let observers = Observers::new(access_log::Config::default(), Vec::new());
-        let stack = Stack::new(exchange, 16, DEADLINE, observers, Drain::default(), self.clock.clone());
+        let stack = Stack::new(exchange, 16, DEADLINE, None, observers, Drain::default(), self.clock.clone());
         serve_alone(stream, stack, DEADLINE).await;
     }
 }

@@ -97,7 +97,7 @@ impl Gateway {
         let Self { listener, exchange, config, observers, drain, clock } = self;
         let Deadlines { exchange: exchange_deadline, drain: drain_deadline, .. } = config.deadlines;
         let in_flight = config.limits.in_flight;
-        let stack = Stack::new(exchange, in_flight, exchange_deadline, observers, drain.clone(), clock);
+        let stack = Stack::new(exchange, in_flight, exchange_deadline, config.sampler, observers, drain.clone(), clock);
         listener.serve(stack, drain, drain_deadline).await;
     }
 }

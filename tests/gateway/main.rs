@@ -35,5 +35,6 @@ mod resend;
 mod rotation;
 mod silence;
 mod threat_model;
+mod traces;
 mod upstream_faults;
 mod upstreams;
