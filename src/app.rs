@@ -19,7 +19,10 @@ use std::time::Duration;
 pub(crate) use self::parts::route_alone;
 pub use self::reload::{ReloadError, ReloadReport, Reloader};
 pub use self::reload_state::{LastReload, Trigger};
-pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record};
+pub use crate::gateway::access_log::{
+    Attempt, Attempts, KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record,
+};
+pub use crate::gateway::request::trace_context::{SpanId, TraceContext, TraceId};
 pub use crate::gateway::response::refusal::{Code, Row};
 pub use crate::upstream::{Connector, ProviderPeer};
 use prometheus_client::registry::Registry;

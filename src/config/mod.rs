@@ -57,6 +57,7 @@ pub use crate::gateway::access_log::{Access, Config as AccessLogConfig, SampleRa
 pub use crate::gateway::callers::{BadRule, Config as CallerConfig, KeyDigest, KeySource as CallerKeys, Rule};
 pub use crate::gateway::capacity::QuotaOverrides;
 pub use crate::gateway::config::{Config as GatewayConfig, Deadlines, Limits, Listen};
+pub use crate::gateway::request::trace_context::{Sampler, TraceShare};
 pub use crate::gateway::response::ordinary_refusal::{MemberPattern, OrdinaryRefusal, ValuePattern};
 pub use crate::gateway::route::{Encryption, TokenEndpoint};
 pub use crate::gateway::server::socket::Address;
@@ -215,7 +216,7 @@ fn read(mut root: Section<'_>) -> Config {
     let limits = limits.value();
     let (token_key, listen) = listen.finish(&callers, root.context.report);
     root.finish();
-    let gateway = gateway::Config { listen, limits, deadlines, access_log, callers, token_key };
+    let gateway = gateway::Config { listen, limits, deadlines, access_log, sampler: None, callers, token_key };
     Config { gateway, admin, log, upstreams }
 }
 

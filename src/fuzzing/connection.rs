@@ -288,8 +288,8 @@ impl TestGateway {
             self.clock.clone(),
         );
         let observers = Observers::new(access_log::Config::default(), Vec::new());
-        let stack =
-            Stack::new(exchange, (InFlight::default(), 16), DEADLINE, observers, Drain::default(), self.clock.clone());
+        let in_flight = (InFlight::default(), 16);
+        let stack = Stack::new(exchange, in_flight, DEADLINE, None, observers, Drain::default(), self.clock.clone());
         serve_alone(stream, CurrentStack::new(stack), DEADLINE).await;
     }
 }

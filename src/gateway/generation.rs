@@ -124,6 +124,7 @@ impl Lasting {
             Exchange::new(admission, clock.clone()),
             (in_flight.clone(), config.limits.in_flight),
             config.deadlines.exchange,
+            config.sampler,
             Observers::new(config.access_log, observers.clone()),
             drain.clone(),
             clock.clone(),

@@ -23,6 +23,7 @@ use crate::gateway::exchange::{Exchange, Reply, own};
 use crate::gateway::request::body;
 use crate::gateway::request::context::{Context, Origin};
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
+use crate::gateway::request::trace_context::{Sampler, TraceContext};
 use crate::gateway::response::refusal::{Limit, Refusal};
 use crate::gateway::server::drain::Drain;
 
@@ -39,6 +40,7 @@ struct Steps {
     in_flight: InFlight,
     max_in_flight: usize,
     deadline: Duration,
+    sampler: Option<Sampler>,
     observers: Observers,
     drain: Drain,
     clock: Clock,
@@ -46,31 +48,33 @@ struct Steps {
 
 impl Stack {
     /// Puts the steps around `exchange`. A request is refused if `in_flight` counts `max_in_flight` others. It takes at
-    /// most `deadline`.
+    /// most `deadline`. `sampler` is there if spans are exported.
     pub(crate) fn new(
         exchange: Exchange,
         (in_flight, max_in_flight): (InFlight, usize),
         deadline: Duration,
+        sampler: Option<Sampler>,
         observers: Observers,
         drain: Drain,
         clock: Clock,
     ) -> Self {
-        Self(Arc::new(Steps { exchange, in_flight, max_in_flight, deadline, observers, drain, clock }))
+        Self(Arc::new(Steps { exchange, in_flight, max_in_flight, deadline, sampler, observers, drain, clock }))
     }
 
     /// Answers a request that came from `origin`: with the provider's reply, or with a response of the gateway's own.
     pub(crate) async fn respond(&self, request: Request<Incoming>, origin: &Origin) -> Response<ResponseBody> {
-        let Steps { observers, drain, clock, .. } = &*self.0;
+        let Steps { sampler, observers, drain, clock, .. } = &*self.0;
         // First, so that every log line and every response has the request id, refusals included.
         let id = RequestId::assign(request.headers());
         // Before everything that ends when the caller disconnects, so that the record is also written then.
-        let guard = RecordGuard::begin(&request, &id, &origin.peer, clock.clone(), observers.clone());
+        let trace = TraceContext::of(request.headers(), *sampler);
+        let guard = RecordGuard::begin(&request, &id, &origin.peer, trace, clock.clone(), observers.clone());
         let record = guard.handle();
         let version = request.version();
         let method = request.method().clone();
         let expects_continue = body::expects_continue(request.headers());
         // Outside the limit and the deadline, because their refusals also need a response. No other code makes one.
-        let mut response = match self.limited(request, &Context { id: &id, record, origin }).await {
+        let mut response = match self.limited(request, &Context { id: &id, record, origin, trace }).await {
             Ok(response) => response,
             Err(refusal) => {
                 record.refused(refusal.code());

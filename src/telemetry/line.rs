@@ -9,8 +9,7 @@
 //! for a line that is not logged.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -78,9 +77,9 @@ impl Line<'_> {
         self.quoted(value);
     }
 
-    pub(crate) fn address(&mut self, name: FieldName, value: IpAddr) {
+    /// A value that is displayed without characters that need an escape, such as an address.
+    pub(crate) fn plain(&mut self, name: FieldName, value: impl Display) {
         self.name(name);
-        // It has no character that needs an escape.
         self.formatted(format_args!("\"{value}\""));
     }
 

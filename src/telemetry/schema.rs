@@ -84,6 +84,7 @@ pub(crate) const TARGET: FieldName = standard("target", "log.logger", "otel.scop
 // The access log.
 pub(crate) const REQUEST_ID: FieldName = ecs!("request_id", "http.request.id");
 pub(crate) const TRACE_ID: FieldName = standard("trace_id", "trace.id", "trace_id");
+pub(crate) const SPAN_ID: FieldName = standard("span_id", "span.id", "span_id");
 pub(crate) const METHOD: FieldName = standard("method", "http.request.method", "http.request.method");
 pub(crate) const PATH: FieldName = standard("path", "url.path", "url.path");
 pub(crate) const QUERY_KEYS: FieldName = own!("query_keys");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::Version;
+use http::{StatusCode, Version};
 use jwe_gateway::app::{Dependencies, ProviderPeer, Record};
 use jwe_gateway::config::Config;
 use jwe_gateway::sandbox::Options;
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::certificates::{self, Authority};
-use crate::harness::{RawAnswer, TestGateway, eventually};
+use crate::harness::{RawAnswer, Served, TestGateway, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
 
@@ -29,10 +29,18 @@ impl Records {
 
     /// A gateway with a changed configuration, whose records these are.
     pub(crate) async fn spawn_with(&self, change: impl FnOnce(&mut Config)) -> TestGateway {
+        TestGateway::spawn_among(self.dependencies(), Options::default(), change).await
+    }
+
+    /// A gateway without a sandbox, whose records these are.
+    pub(crate) async fn serve(&self, config: Config) -> Served {
+        Served::start_in(config, self.dependencies()).await
+    }
+
+    fn dependencies(&self) -> Dependencies {
         let records = Arc::clone(&self.0);
         let observer = Arc::new(move |record: &Record| records.lock().unwrap().push(record.clone()));
-        let dependencies = Dependencies { observers: vec![observer], ..Dependencies::default() };
-        TestGateway::spawn_among(dependencies, Options::default(), change).await
+        Dependencies { observers: vec![observer], ..Dependencies::default() }
     }
 
     /// Waits for the next record and takes it.
@@ -77,12 +85,14 @@ async fn a_record_has_the_addresses_of_both_connections_and_what_the_caller_says
     let record = records.next().await;
     assert_eq!(record.client_address, Some(stream.local_addr().unwrap()));
     let provider: SocketAddr = gateway.sandbox.url().strip_prefix("http://").unwrap().parse().unwrap();
-    assert_eq!(record.provider, Some(ProviderPeer { address: provider, tls: None }));
+    let attempt = *record.sent.last().unwrap();
+    assert_eq!(attempt.provider, Some(ProviderPeer { address: provider, tls: None }));
+    assert_eq!((attempt.reply, attempt.span), (Some((StatusCode::OK, Version::HTTP_11)), None));
     assert_eq!((record.version, record.tls), (Version::HTTP_11, None));
     assert_eq!(record.user_agent.unwrap().as_bytes(), "svc/1 \"\u{ff}".as_bytes());
 
     assert_eq!(gateway.json("POST", "/v0/token", "{}").send().await.unwrap().status(), 403);
-    assert_eq!(records.next().await.provider, None, "nothing was sent");
+    assert_eq!(records.next().await.sent.last(), None, "nothing was sent");
 }
 
 #[tokio::test]
@@ -124,5 +134,7 @@ async fn a_provider_that_does_not_answer_is_in_the_record() {
         .await;
     assert_eq!(gateway.json("POST", LIST, "{}").send().await.unwrap().status(), 504);
     let record = records.next().await;
-    assert_eq!(record.provider.map(|provider| provider.address), Some(address));
+    let attempt = record.sent.last().unwrap();
+    assert_eq!(attempt.provider.map(|provider| provider.address), Some(address));
+    assert_eq!((record.attempts, attempt.reply), (1, None));
 }

@@ -39,5 +39,6 @@ mod rotation;
 mod silence;
 mod status;
 mod threat_model;
+mod traces;
 mod upstream_faults;
 mod upstreams;

@@ -29,8 +29,9 @@ pub(super) fn write(record: &Record, config: Config) {
 /// A field that has no value is left out. `share` is the share of such requests that have a line.
 pub(super) fn add_fields(line: &mut Line<'_>, record: &Record, share: SampleRatio) {
     line.text(name::REQUEST_ID, record.request_id.as_str());
-    if let Some(id) = &record.trace_id {
-        line.text(name::TRACE_ID, id);
+    if let Some(trace) = &record.trace {
+        line.plain(name::TRACE_ID, trace.trace_id);
+        line.plain(name::SPAN_ID, trace.span);
     }
     add_request(line, record);
     if let Some(name) = &record.upstream {
@@ -71,7 +72,7 @@ fn add_request(line: &mut Line<'_>, record: &Record) {
         line.text(name::TLS_VERSION, version);
     }
     if let Some(address) = record.client_address {
-        line.address(name::CLIENT_ADDRESS, address.ip().to_canonical());
+        line.plain(name::CLIENT_ADDRESS, address.ip().to_canonical());
         line.number(name::CLIENT_PORT, address.port().into());
     }
     if let Some(agent) = &record.user_agent {
@@ -91,8 +92,8 @@ fn add_attempts(line: &mut Line<'_>, record: &Record) {
     if let Some(time) = record.upstream_time {
         line.millis(name::UPSTREAM_MS, time);
     }
-    if let Some(provider) = record.provider {
-        line.address(name::UPSTREAM_ADDRESS, provider.address.ip().to_canonical());
+    if let Some(provider) = record.sent.last().and_then(|attempt| attempt.provider) {
+        line.plain(name::UPSTREAM_ADDRESS, provider.address.ip().to_canonical());
         line.number(name::UPSTREAM_PORT, provider.address.port().into());
         if let Some(version) = provider.tls.and_then(tls_version) {
             line.text(name::UPSTREAM_TLS_VERSION, version);

@@ -11,13 +11,15 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use rustls::ProtocolVersion;
 
 use crate::clock::Clock;
-use crate::gateway::access_log::Observers;
+use crate::gateway::access_log::attempts::Attempts;
 use crate::gateway::access_log::phases::{Phase, Phases, Stopwatch};
+use crate::gateway::access_log::{Observers, Outcome};
 use crate::gateway::request::request_id::RequestId;
+use crate::gateway::request::trace_context::TraceContext;
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::refusal::{Code, Sent};
 use crate::gateway::server::peer::Peer;
@@ -29,8 +31,8 @@ use crate::upstream::{ProviderPeer, SealTime};
 pub struct Record {
     /// The caller's `X-Request-Id`, or a new one.
     pub request_id: RequestId,
-    /// The W3C trace id, if the caller sent a valid `traceparent`.
-    pub trace_id: Option<String>,
+    /// The trace that the request belongs to. None if the caller sent no valid `traceparent`, and spans are not exported.
+    pub trace: Option<TraceContext>,
     /// The method of the request.
     pub method: Method,
     /// The path, without the query.
@@ -63,8 +65,6 @@ pub struct Record {
     pub phases: Phases,
     /// The time spent waiting for the provider, all attempts together. None if nothing was sent.
     pub upstream_time: Option<Duration>,
-    /// The other end of the connection to the provider that was used last. None if there was no connection.
-    pub provider: Option<ProviderPeer>,
     /// The `trace_id` in the body of the provider's error reply.
     pub provider_trace_id: Option<String>,
     /// The time spent sealing, all attempts together. None if the gateway sealed nothing.
@@ -81,6 +81,8 @@ pub struct Record {
     pub kid: Option<String>,
     /// How often the request was sent to the provider.
     pub attempts: u32,
+    /// Each of these attempts.
+    pub sent: Attempts,
     /// The outcome of the last key check. None if there was none.
     pub key_check: Option<KeyCheck>,
     /// How long the reply waited for the key check. None if there was none.
@@ -93,29 +95,6 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The whole response was handed to the connection.
-    Complete,
-    /// The response was not sent to its end: the caller disconnected or stopped reading, or the gateway stopped.
-    CallerLeft,
-    /// The provider's reply broke or fell silent, and the gateway broke off the response.
-    Aborted,
-}
-
-impl Outcome {
-    /// The value of the field `outcome` in the access log.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::CallerLeft => "caller_left",
-            Self::Aborted => "aborted",
-        }
-    }
-}
-
 impl Record {
     /// Whether the response was made by the gateway and not by the provider.
     #[must_use]
@@ -123,10 +102,10 @@ impl Record {
         self.refusal.is_some() || self.answered_here
     }
 
-    fn begin<B>(request: &Request<B>, id: &RequestId, peer: &Peer) -> Self {
+    fn begin<B>(request: &Request<B>, id: &RequestId, peer: &Peer, trace: Option<TraceContext>) -> Self {
         Self {
             request_id: id.clone(),
-            trace_id: trace_id(request.headers()),
+            trace,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             query_keys: request.uri().query().map(query_keys).unwrap_or_default(),
@@ -143,7 +122,6 @@ impl Record {
             duration: Duration::ZERO,
             phases: Phases::default(),
             upstream_time: None,
-            provider: None,
             provider_trace_id: None,
             seal_time: None,
             bytes_in: 0,
@@ -151,6 +129,7 @@ impl Record {
             bytes_out: 0,
             kid: None,
             attempts: 0,
+            sent: Attempts::default(),
             key_check: None,
             key_check_time: None,
             resealed: false,
@@ -175,8 +154,14 @@ struct RecordState {
 }
 
 impl RecordHandle {
-    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, peer: &Peer, clock: Clock) -> Self {
-        let record = Record::begin(request, id, peer);
+    pub(crate) fn begin<B>(
+        request: &Request<B>,
+        id: &RequestId,
+        peer: &Peer,
+        trace: Option<TraceContext>,
+        clock: Clock,
+    ) -> Self {
+        let record = Record::begin(request, id, peer, trace);
         let stopwatch = Stopwatch::new(clock.now());
         Self(Arc::new(Mutex::new(RecordState { record, clock, stopwatch, seal_time: None })))
     }
@@ -232,19 +217,24 @@ impl RecordHandle {
         self.lock().seal_time.get_or_insert_default().clone()
     }
 
-    /// The request is about to be sent to the provider.
-    pub(crate) fn sending(&self) {
+    /// The request is about to be sent to the provider. Returns the `traceparent` to send, if it belongs to a trace.
+    pub(crate) fn sending(&self) -> Option<HeaderValue> {
         let mut state = self.lock();
+        let trace = state.record.trace;
+        let span = trace.map(|trace| trace.attempt());
         state.record.attempts += 1;
+        state.record.sent.begin(span);
         let now = state.clock.now();
         state.stopwatch.enter(Phase::Provider, now);
+        trace?.header(span?)
     }
 
-    /// The provider replied, or the attempt failed. `provider` is the other end of the connection, if there was one.
-    pub(crate) fn answered(&self, provider: Option<ProviderPeer>) {
+    /// The provider replied, or the attempt failed. `provider` is the other end of the connection, if there was one, and
+    /// `reply` the status and the HTTP version of the reply, if there was one.
+    pub(crate) fn answered(&self, provider: Option<ProviderPeer>, reply: Option<(StatusCode, Version)>) {
         let mut state = self.lock();
         state.leave_phase();
-        state.record.provider = provider;
+        state.record.sent.end(provider, reply);
     }
 
     /// The `trace_id` of the provider's error reply.
@@ -348,10 +338,11 @@ impl RecordGuard {
         request: &Request<B>,
         id: &RequestId,
         peer: &Peer,
+        trace: Option<TraceContext>,
         clock: Clock,
         observers: Observers,
     ) -> Self {
-        Self { handle: RecordHandle::begin(request, id, peer, clock), observers, is_complete: false }
+        Self { handle: RecordHandle::begin(request, id, peer, trace, clock), observers, is_complete: false }
     }
 
     /// Adds facts to the record.
@@ -385,48 +376,7 @@ impl Drop for RecordGuard {
     }
 }
 
-/// The second field of a `traceparent` of version 00 (W3C Trace Context section 3.2). A field that breaks a rule of
-/// that section counts as absent, as section 3.2.2 demands: digits are in lower case, and no id is all zeros.
-pub(crate) fn trace_id(headers: &HeaderMap) -> Option<String> {
-    let mut fields = headers.get("traceparent")?.to_str().ok()?.split('-');
-    let (version, id, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let is_hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|byte| byte != b'0');
-    let is_valid = version == "00" && is_id(id, 32) && is_id(parent, 16) && is_hex(flags, 2) && fields.next().is_none();
-    is_valid.then(|| id.to_owned())
-}
-
 /// Text without `=` is left out: it may be a value without a name.
 fn query_keys(query: &str) -> Vec<String> {
     query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.to_owned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn the_trace_id_of_a_valid_traceparent_is_recorded() {
-        let headers = |value| {
-            HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), HeaderValue::from_static(value))])
-        };
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&headers("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")).as_deref(), Some(id));
-        for invalid in [
-            "00-xyz-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00F067AA0BA902B7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736",
-        ] {
-            assert_eq!(trace_id(&headers(invalid)), None, "{invalid}");
-        }
-    }
 }

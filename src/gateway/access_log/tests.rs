@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use rustls::ProtocolVersion;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::*;
 use crate::clock::Clock;
 use crate::gateway::request::request_id::RequestId;
+use crate::gateway::request::trace_context::{Sampler, TraceContext};
 use crate::gateway::response::refusal::Code;
 use crate::gateway::server::peer::Peer;
 use crate::telemetry::{self, Schema};
@@ -28,7 +29,14 @@ fn observed_by(clock: Clock, use_guard: impl FnOnce(RecordGuard)) -> Record {
     let mut request = Request::new(());
     *request.uri_mut() = "/v0/x?token=canary&b=2&canary".parse().unwrap();
     let observers = Observers::new(Config::default(), vec![observer]);
-    use_guard(RecordGuard::begin(&request, &RequestId::assign(request.headers()), &Peer::default(), clock, observers));
+    use_guard(RecordGuard::begin(
+        &request,
+        &RequestId::assign(request.headers()),
+        &Peer::default(),
+        None,
+        clock,
+        observers,
+    ));
     let mut seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 1, "one record for each request");
     seen.pop().unwrap()
@@ -104,7 +112,7 @@ fn the_wait_for_the_provider_is_the_sum_of_all_attempts_and_of_one_that_was_cut_
         control.advance(second);
         handle.sending();
         control.advance(second);
-        handle.answered(None);
+        handle.answered(None, None);
         control.advance(second);
         handle.sending();
         control.advance(second);
@@ -145,7 +153,7 @@ fn each_phase_has_a_span_from_its_beginning_to_its_end() {
         handle.sending();
         seal_time.measure(&clock, || control.advance(second));
         control.advance(second);
-        handle.answered(None);
+        handle.answered(None, None);
         handle.checking_key();
         control.advance(second);
         handle.key_checked(KeyCheck::Unchanged);
@@ -215,8 +223,12 @@ fn a_failed_request_has_a_line_unless_the_access_log_is_off() {
 
 /// A record with a value for every field.
 fn filled_in() -> Record {
+    let mut sent = Attempts::default();
+    sent.begin(None);
+    let provider = ProviderPeer { address: ([10, 0, 0, 2], 443).into(), tls: Some(ProtocolVersion::TLSv1_2) };
+    sent.end(Some(provider), None);
     Record {
-        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
+        trace: TraceContext::of(&HeaderMap::new(), Some(Sampler::default())),
         method: Method::POST,
         user_agent: Some(HeaderValue::from_static("svc/1")),
         client_address: Some(([10, 0, 0, 1], 4711).into()),
@@ -226,7 +238,7 @@ fn filled_in() -> Record {
         status: Some(StatusCode::OK),
         refusal: Some(Code::UpstreamProtocol),
         upstream_time: Some(Duration::from_millis(20)),
-        provider: Some(ProviderPeer { address: ([10, 0, 0, 2], 443).into(), tls: Some(ProtocolVersion::TLSv1_2) }),
+        sent,
         provider_trace_id: Some("4bf92f35".to_owned()),
         seal_time: Some(Duration::from_micros(300)),
         attempts: 1,
