@@ -34,9 +34,9 @@ use crate::gateway::callers::{BadCallers, BadTokenKey};
 use crate::gateway::generation::Current;
 use crate::gateway::metrics::MetricsCollector;
 use crate::gateway::server::drain::Drain;
-use crate::gateway::server::socket::Address;
 use crate::gateway::server::tls;
 use crate::secret::UnreadableSecret;
+use crate::socket::Address;
 use crate::telemetry::LogMetrics;
 use crate::upstream::ConnectorError;
 

@@ -36,7 +36,8 @@
 //! spread), [`error_chain`] (an error with its causes as one text), [`failure_log`] (which failures of a repeated
 //! task are logged), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of web pages),
 //! [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`]
-//! (work that several callers need is done once), [`static_credential`] (a header with a secret),
+//! (work that several callers need is done once), [`socket`] (TCP and unix
+//! sockets that listen), [`static_credential`] (a header with a secret),
 //! [`transport_error`] (why a request for keys or a token got no response), [`watched_files`] (values that are
 //! reloaded when their files change).
 //!
@@ -70,6 +71,7 @@ mod retry_after;
 pub mod sandbox;
 pub mod secret;
 mod single_flight;
+mod socket;
 mod static_credential;
 mod telemetry;
 #[cfg(test)]

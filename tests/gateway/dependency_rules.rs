@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 28] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
@@ -16,6 +16,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("clock", &[]),
     ("secret", &["error_chain", "file_read"]),
     ("single_flight", &[]),
+    ("socket", &[]),
     ("static_credential", &["secret"]),
     ("transport_error", &["error_chain"]),
     ("watched_files", &["clock", "error_chain", "file_read"]),
@@ -23,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("telemetry", &[]),
     ("accept_errors", &[]),
     ("host_check", &[]),
-    ("admin", &["accept_errors", "host_check"]),
+    ("admin", &["accept_errors", "host_check", "secret", "socket"]),
     (
         "keys",
         &[
@@ -67,6 +68,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "path_prefix",
             "pem",
             "secret",
+            "socket",
             "telemetry",
             "watched_files",
         ],
@@ -81,6 +83,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "keys",
             "path_prefix",
             "secret",
+            "socket",
             "static_credential",
             "telemetry",
             "credentials",
@@ -97,6 +100,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "gateway",
             "keys",
             "secret",
+            "socket",
             "telemetry",
             "credentials",
             "upstream",
@@ -134,6 +138,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "keys",
             "sandbox",
             "secret",
+            "socket",
             "telemetry",
             "credentials",
             "upstream",
