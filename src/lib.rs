@@ -38,9 +38,9 @@
 //! text), [`failure_log`] (which failures of a repeated task are logged), [`fetch_history`] (the last fetches of a key
 //! set or a credential), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of web pages),
 //! [`html`] (escaped text in a page), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`],
-//! [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once), [`static_credential`]
-//! (a header with a secret), [`transport_error`] (why a request for keys or a token got no response),
-//! [`watched_files`] (values that are reloaded when their files change).
+//! [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once), [`socket`] (TCP and
+//! unix sockets that listen), [`static_credential`] (a header with a secret), [`transport_error`] (why a request for
+//! keys or a token got no response), [`watched_files`] (values that are reloaded when their files change).
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
@@ -75,6 +75,7 @@ mod retry_after;
 pub mod sandbox;
 pub mod secret;
 mod single_flight;
+mod socket;
 mod static_credential;
 mod status;
 mod telemetry;

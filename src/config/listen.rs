@@ -12,9 +12,9 @@ use super::values::{ADDRESS, BOOL, COUNT, Kind, PATH, Raw};
 use crate::gateway::Listen;
 use crate::gateway::callers::{Config as Caller, TokenKey};
 use crate::gateway::config::ADDRESS_FRACTION;
-use crate::gateway::server::socket::{Address, MODE};
 use crate::gateway::server::tls::TlsFiles;
 use crate::secret::SecretSource;
+use crate::socket::{Address, MODE};
 
 /// The section as the file has it. [`finish`](Self::finish) checks the access to the listener, once the callers are known.
 pub(super) struct WrittenListen {

@@ -60,10 +60,10 @@ pub use crate::gateway::config::{Config as GatewayConfig, Deadlines, Limits, Lis
 pub use crate::gateway::request::trace_context::{Sampler, TraceShare};
 pub use crate::gateway::response::ordinary_refusal::{MemberPattern, OrdinaryRefusal, ValuePattern};
 pub use crate::gateway::route::{Encryption, TokenEndpoint};
-pub use crate::gateway::server::socket::Address;
 pub use crate::gateway::server::tls::TlsFiles;
 pub use crate::keys::{Config as KeysConfig, Source as KeysSource};
 pub use crate::path_prefix::{BadPathPrefix, PathPrefix};
+pub use crate::socket::Address;
 pub use crate::static_credential::StaticCredential;
 pub use crate::telemetry::{Config as LogConfig, LogFormat, Schema};
 pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};

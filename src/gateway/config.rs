@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::request::trace_context::Sampler;
-use super::server::socket::Address;
 use super::server::tls::TlsFiles;
 use super::{access_log, callers};
 use crate::secret::SecretSource;
+use crate::socket::Address;
 
 /// Loopback, because the gateway sends its own credential for any client that can connect.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);

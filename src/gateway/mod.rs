@@ -35,10 +35,10 @@ pub(crate) mod stack;
 
 use std::io;
 
+use crate::socket::Address;
 pub(crate) use config::{Config, Limits, Listen};
 use generation::Current;
 use server::Listener;
-use server::socket::Address;
 
 /// A gateway whose listener is bound. It serves requests once [`serve`](Self::serve) is called.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::finding::Findings;
-use crate::gateway::server::socket::{Address, Socket};
 use crate::gateway::server::tls::ServerTls;
 use crate::gateway::{Config, Listen};
+use crate::socket::{Address, Socket};
 
 /// A certificate that expires sooner gets a warning.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);

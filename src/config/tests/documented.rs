@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::schema::{self, DocumentedRow};
 use crate::config::values::{DURATION, Raw};
-use crate::gateway::server::socket::Address;
+use crate::socket::Address;
 
 const DOCUMENTED: &str = include_str!("../../../deploy/gateway.toml");
 

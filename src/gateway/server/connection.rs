@@ -30,12 +30,12 @@ use crate::gateway::server::drain::Drain;
 use crate::gateway::server::hangup::Hangup;
 use crate::gateway::server::in_service;
 use crate::gateway::server::peer::Peer;
-use crate::gateway::server::stream::Stream;
 use crate::gateway::server::streams::{StreamExecutor, TrackedBody};
 use crate::gateway::server::tls::{self, ServerTls};
 use crate::gateway::server::woken::when_woken;
 use crate::gateway::server::write_timeout::WriteTimeout;
 use crate::gateway::stack::CurrentStack;
+use crate::socket::Stream;
 
 /// hyper's read buffer for a connection. It limits the head of a request, roughly, because hyper checks the
 /// size between reads. It is also the size of the pieces in which bodies are read.

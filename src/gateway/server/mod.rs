@@ -10,8 +10,6 @@ pub(crate) mod drain;
 pub(crate) mod hangup;
 pub(crate) mod in_service;
 pub(crate) mod peer;
-pub(crate) mod socket;
-pub(crate) mod stream;
 pub(crate) mod streams;
 pub(crate) mod tls;
 mod woken;
@@ -31,12 +29,12 @@ use crate::accept_errors::{ACCEPT_PAUSE, AcceptErrors, concerns_one_caller, lack
 use crate::gateway::server::connection::{ConnectionHandler, Timeouts};
 use crate::gateway::server::connections::{Connection, ConnectionLimits, Connections, Network};
 use crate::gateway::server::drain::Drain;
-use crate::gateway::server::socket::{Address, Socket};
-use crate::gateway::server::stream::Stream;
 use crate::gateway::server::tls::ServerTls;
 use crate::gateway::server::woken::when_woken;
 use crate::gateway::stack::CurrentStack;
 use crate::gateway::{Config, Listen};
+use crate::socket::Stream;
+use crate::socket::{Address, Socket};
 
 /// How long the responses to requests that the drain deadline ended have to reach their callers.
 const FINAL_RESPONSES: Duration = Duration::from_secs(1);

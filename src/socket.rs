@@ -11,6 +11,8 @@
 //! Rejected: setting the umask, because it applies to the whole process. Also rejected: a lock file beside the
 //! socket. Without one, if two gateways start at the same moment, the later one wins.
 
+mod stream;
+
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 
-use crate::gateway::server::stream::Stream;
+pub(crate) use stream::Stream;
 
 /// The default mode of a unix socket: only the gateway's own user can connect.
 pub(crate) const MODE: u32 = 0o600;
