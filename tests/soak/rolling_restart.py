@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""No request fails while two egresses are restarted in turn, a key is cut and a caller's key is rotated by reloads.
+"""No request fails while two egresses are restarted in turn, keys are cut and the configuration is reloaded.
 
     tests/soak/rolling_restart.py target/release/jwe-gateway                # as .ci/run does, about 20 s
     tests/soak/rolling_restart.py target/release/jwe-gateway --without health-checks    # must exit with 1
 
     load --> sidecar --> HAProxy --> egresses a, b --> sandbox
 
-The sidecar and the egresses run with deploy/sidecar.toml and deploy/egress.toml, unchanged but for their addresses.
+The sidecar and the egresses run with copies of deploy/sidecar.toml and deploy/egress.toml, with other addresses. The
+reloads (SIGHUP) give the sidecar another key, which belongs to a caller that is new in the egresses' configuration.
 HAProxy repeats nothing (`retries 0`): what the egresses lose, the client loses.
 
 A request has failed if the client does not get the provider's documented response, or if the sandbox has not
@@ -24,6 +25,7 @@ import http.client
 import os
 import pathlib
 import secrets
+import shutil
 import sys
 import time
 
@@ -31,8 +33,6 @@ from processes import WORK, Gateway, Haproxy, Sandbox, add_binary, run_test
 from traffic import Load, RecordReader, Verdict
 
 DEPLOY = pathlib.Path(__file__).resolve().parents[2] / "deploy"
-SIDECAR_KEY = WORK / "secrets" / "sidecar_key"
-DIGESTS = WORK / "secrets" / "sidecar_key.sha256"
 
 
 def arguments():
@@ -52,7 +52,9 @@ def arguments():
 
 def rolling_restart(options, started):
     sandbox = Sandbox(options.gateway, started)
-    settings = ["--config", DEPLOY / "egress.toml", "--upstream", sandbox.provider]
+    for name in ("egress.toml", "sidecar.toml"):
+        shutil.copy(DEPLOY / name, WORK)
+    settings = ["--config", "egress.toml", "--upstream", sandbox.provider]
     if options.without == "drain-delay":
         settings += ["--drain-delay", "0s"]
     egresses = [Gateway(options.gateway, f"egress-{name}", started, *settings) for name in "ab"]
@@ -60,9 +62,7 @@ def rolling_restart(options, started):
         egress.start()
     haproxy = Haproxy(egresses, started, are_checked=options.without != "health-checks")
     upstream = f"http://127.0.0.1:{haproxy.port}"
-    sidecar = Gateway(
-        options.gateway, "sidecar", started, "--config", DEPLOY / "sidecar.toml", "--upstream", upstream
-    )  # fmt: skip
+    sidecar = Gateway(options.gateway, "sidecar", started, "--config", "sidecar.toml", "--upstream", upstream)
     sidecar.start()
 
     records = RecordReader(sandbox.management, options.rate)
@@ -75,7 +75,7 @@ def rolling_restart(options, started):
             parts = [
                 threads.submit(in_turn, timeline, [
                     (at[0], "restart of egress a", egresses[0].restart),
-                    (at[2], "reloads: a new key for the sidecar", lambda: rotate_sidecar_key(sidecar, egresses)),
+                    (at[2], "reloads: another caller and key", lambda: replace_caller(sidecar, egresses)),
                     (at[3], "restart of egress b", egresses[1].restart),
                 ]),
                 threads.submit(in_turn, timeline, [
@@ -111,26 +111,31 @@ def in_turn(timeline, actions):
         timeline.events.append((began, timeline.now(), name))
 
 
-def rotate_sidecar_key(sidecar, egresses):
-    """Rotates the key as docs/callers.md says. Each step takes effect by SIGHUP."""
-    old, new = SIDECAR_KEY.read_text().strip(), secrets.token_hex(32)
-    replace(DIGESTS, DIGESTS.read_text() + hashlib.sha256(new.encode()).hexdigest() + "\n")
-    for egress in egresses:
-        egress.reload()
-        expect(egress, new, 200)
-    replace(SIDECAR_KEY, new)
+def replace_caller(sidecar, egresses):
+    """Lets the sidecar become another caller of the egresses. Each step takes effect by SIGHUP."""
+    old, new = (WORK / "secrets" / "sidecar_key").read_text().strip(), secrets.token_hex(32)
+    replace("secrets/new_key", new)
+    replace("secrets/new_key.sha256", hashlib.sha256(new.encode()).hexdigest())
+    egress = (WORK / "egress.toml").read_text()
+    caller = egress[egress.index("[[caller]]") : egress.index("[[upstream]]")]
+    new_caller = caller.replace("portfolio-sidecar", "new-sidecar").replace("sidecar_key", "new_key")
+    replace("egress.toml", egress.replace(caller, caller + new_caller))
+    for one in egresses:
+        one.reload()
+        expect(one, new, 200)
+    replace("sidecar.toml", (WORK / "sidecar.toml").read_text().replace("sidecar_key", "new_key"))
     sidecar.reload()
-    replace(DIGESTS, hashlib.sha256(new.encode()).hexdigest() + "\n")
-    for egress in egresses:
-        egress.reload()
-        expect(egress, old, 401)
+    replace("egress.toml", egress.replace(caller, new_caller))
+    for one in egresses:
+        one.reload()
+        expect(one, old, 401)
 
 
-def replace(path, text):
-    beside = path.with_suffix(".new")
+def replace(name, text):
+    beside = WORK / f"{name}.new"
     beside.write_text(text)
     beside.chmod(0o600)
-    os.replace(beside, path)
+    os.replace(beside, WORK / name)
 
 
 def expect(egress, key, status):
