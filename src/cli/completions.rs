@@ -16,6 +16,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut script = Vec::new();
     let mut command = super::Arguments::command();
     clap_complete::generate(arguments.shell, &mut command, super::NAME, &mut script);
-    output::bytes(&script)?;
+    let script = String::from_utf8(script)?;
+    output::bytes(corrected(&script).as_bytes())?;
     Ok(())
+}
+
+/// The script with one name for each state. clap_complete 4.6 writes the hyphen of the program's name in two ways, so bash
+/// would complete no flag of a command (clap-rs/clap#6421). A script that has one name already stays as it is.
+fn corrected(script: &str) -> String {
+    script.replace("jwe__subcmd__gateway", "jwe__gateway")
 }

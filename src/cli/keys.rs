@@ -2,24 +2,46 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use super::failure::Failure;
-use super::output;
 use super::source::KeySetArguments;
-use crate::keys::Snapshot;
+use super::{json, output};
+use crate::keys::{Entry, EntryState, Snapshot};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: KeySetArguments,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let snapshot = arguments.source.fetch().await?.snapshot();
-    output::text(Table(&snapshot));
+    if arguments.json {
+        let reason = snapshot.usable.as_ref().err().map(ToString::to_string);
+        let keys: Vec<_> = snapshot.entries.iter().map(entry).collect();
+        json::print(reason.is_none(), json!({ "keys": keys, "reason": reason }));
+    } else {
+        output::text(Table(&snapshot));
+    }
     match snapshot.usable {
         Ok(_) => Ok(()),
         Err(error) => Err(Failure::new(format!("no key would be used: {error}"))),
     }
+}
+
+fn entry(entry: &Entry) -> Value {
+    json!({
+        "kid": entry.kid,
+        "thumbprint": entry.thumbprint,
+        "bits": entry.bits,
+        "usable": entry.state == EntryState::Usable,
+        "state": entry.state.to_string(),
+        "chosen": entry.chosen,
+    })
 }
 
 /// One line per key, with `*` before the key that would be used.

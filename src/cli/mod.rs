@@ -11,6 +11,7 @@ mod doctor;
 #[cfg(feature = "sandbox")]
 mod drill;
 mod failure;
+mod json;
 mod keys;
 mod man;
 #[cfg(feature = "sandbox")]
@@ -197,6 +198,8 @@ mod output {
 
 #[cfg(all(test, feature = "sandbox"))]
 mod tests {
+    use clap::error::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -209,7 +212,7 @@ mod tests {
                     let words = arguments.split_whitespace();
                     let parsed = Arguments::try_parse_from(std::iter::once("jwe-gateway").chain(words.clone()));
                     if let Err(error) = parsed
-                        && error.kind() != clap::error::ErrorKind::DisplayHelp
+                        && !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
                     {
                         panic!("{}: {line}: {error}", document.display());
                     }

@@ -51,7 +51,7 @@ impl Environment {
         self.names.iter().map(String::as_str).filter(|name| !is_injected_by_kubernetes(name))
     }
 
-    /// `RUST_LOG`. The reader of its value, `telemetry::init`, reports what is wrong with it.
+    /// `RUST_LOG`.
     #[must_use]
     pub fn log_filter(&self) -> Option<String> {
         self.get("RUST_LOG").map(|value| value.to_string_lossy().into_owned())

@@ -59,6 +59,12 @@ impl ConfigFault {
     pub fn key(&self) -> &str {
         &self.key
     }
+
+    /// What is wrong, what is allowed, and what to do.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 /// `file:line:column: key: message`, `--flag: message`, `VARIABLE: message` or `key: message`.
@@ -93,6 +99,12 @@ impl ConfigFaults {
     /// The faults of the file in its order, then those of flags, then those of variables.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
         self.faults.iter()
+    }
+
+    /// Settings that work but should be changed, one line each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 

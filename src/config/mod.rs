@@ -181,6 +181,7 @@ impl Loaded {
         let report = Reporter::default();
         let given = Given::collect(overrides, environment, &report);
         overrides::warn_about_unknown_variables(environment, &report);
+        check_log_filter(environment, &report);
         let document = match overrides.file(environment) {
             Some(path) => ConfigFile::read(&path).map_err(|fault| {
                 report.fault(fault);
@@ -202,6 +203,14 @@ impl Loaded {
     }
 }
 
+/// Reports a `RUST_LOG` with which `run` would not start.
+fn check_log_filter(environment: &Environment, report: &Reporter) {
+    if let Some(Err(fault)) = environment.log_filter().map(|filter| telemetry::check_filter(&filter)) {
+        let origin = SettingOrigin::Environment("RUST_LOG".to_owned());
+        report.fault(ConfigFault::new(origin, "", fault.to_string()));
+    }
+}
+
 /// Reports each missing or faulty setting, and continues with a replacement value.
 fn read(mut root: Section<'_>) -> Config {
     let listen = WrittenListen::read(root.section("listen"));
@@ -211,7 +220,8 @@ fn read(mut root: Section<'_>) -> Config {
     let (log, access_log) = read_log(root.section("log"));
     let callers = caller::read(root.tables("caller"), listen.has_client_ca(), root.context.report);
     let callers_have_keys = callers.iter().any(|caller| caller.keys.is_some());
-    let upstreams = upstream::read(root.tables_or_one("upstream"), callers_have_keys, root.context);
+    let own = [listen.address.value.tcp(), Some(admin.address)].into_iter().flatten().collect::<Vec<_>>();
+    let upstreams = upstream::read(root.tables_or_one("upstream"), callers_have_keys, &own, root.context);
     limits.check_quotas(&upstreams, root.context.report);
     let limits = limits.value();
     let (token_key, listen) = listen.finish(&callers, root.context.report);

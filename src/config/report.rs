@@ -20,6 +20,13 @@ struct SummaryLine {
     origin: SettingOrigin,
 }
 
+impl Summary {
+    /// Key, value and origin of each setting.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, &str, String)> {
+        self.0.iter().map(|line| (line.key.as_str(), line.value.as_str(), line.origin.to_string()))
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, SummaryLine { key, value, origin }) in self.0.iter().enumerate() {

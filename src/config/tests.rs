@@ -1,5 +1,6 @@
 //! The configuration as it is written: files, flags and variables together.
 
+mod checks;
 mod documented;
 mod faults;
 mod faults_listen;

@@ -1,5 +1,7 @@
 //! `[[upstream]]` and `[upstream.keys]`.
 
+use std::net::SocketAddr;
+
 use http::StatusCode;
 use url::Url;
 
@@ -13,7 +15,7 @@ use super::files::{check_certificates, check_readable};
 use super::ordinary_refusals::ORDINARY_REFUSALS;
 use super::report::Reporter;
 use super::shapes::{self, words};
-use super::urls::{append, check_http};
+use super::urls::{append, check_http, leads_to};
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, SIZE, TEXTS, URL, one_of, word,
 };
@@ -36,12 +38,18 @@ pub(super) const KEY_REFUSALS: [StatusCode; 1] = [StatusCode::BAD_REQUEST];
 /// The default URL if `FLANKS_CLIENT_ID` is set.
 const FLANKS: &str = "https://api.flanks.io";
 
-/// Reads every upstream and compares them. `callers_have_keys`: at least one caller has a key.
-pub(super) fn read(sections: Vec<Section<'_>>, callers_have_keys: bool, context: Context<'_>) -> Vec<Upstream> {
+/// Reads every upstream and compares them. `callers_have_keys`: at least one caller has a key. `own`: the addresses of this
+/// gateway.
+pub(super) fn read(
+    sections: Vec<Section<'_>>,
+    callers_have_keys: bool,
+    own: &[SocketAddr],
+    context: Context<'_>,
+) -> Vec<Upstream> {
     if sections.len() > 1 {
         refuse_overrides(context);
     }
-    let upstreams: Vec<_> = sections.into_iter().map(|section| read_one(section, callers_have_keys)).collect();
+    let upstreams: Vec<_> = sections.into_iter().map(|section| read_one(section, callers_have_keys, own)).collect();
     for (index, (name, prefix, upstream)) in upstreams.iter().enumerate() {
         for (earlier_name, earlier_prefix, earlier) in &upstreams[..index] {
             if prefix.value == earlier_prefix.value {
@@ -99,7 +107,11 @@ fn refuse_overrides(context: Context<'_>) {
     }
 }
 
-fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<String>, Setting<PathPrefix>, Upstream) {
+fn read_one(
+    mut section: Section<'_>,
+    callers_have_keys: bool,
+    own: &[SocketAddr],
+) -> (Setting<String>, Setting<PathPrefix>, Upstream) {
     let report = section.context.report;
     let url = read_url(&mut section);
     let name = match section.optional("name", &NAME) {
@@ -116,6 +128,10 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
     let is_egress = section.optional("egress", &BOOL).map(|is_egress| is_egress.value);
     let allow_http = section.setting("allow_http", &BOOL, false);
     check_http(&url, &url.value, &allow_http, report);
+    if own.iter().any(|own| leads_to(&url.value, *own)) {
+        let message = "an address of this gateway, so each request would come back to it: set the provider's URL";
+        url.fault(report, message);
+    }
 
     let mut transport = upstream::Config::new(url.value.clone());
     transport.ca_file = section.optional("ca_file", &PATH).map(|file| {
@@ -139,7 +155,7 @@ fn read_one(mut section: Section<'_>, callers_have_keys: bool) -> (Setting<Strin
         None
     } else {
         Some(SealedSettings {
-            key_refusals: section.setting("key_refusals", &REFUSALS, KEY_REFUSALS.to_vec()).value,
+            key_refusals: read_key_refusals(&mut section),
             ordinary_refusals: section
                 .setting("ordinary_refusals", &ORDINARY_REFUSALS, ordinary_refusal::flanks())
                 .value,
@@ -192,6 +208,15 @@ impl SealedSettings {
             keys: keys::Config::new(Source::Url(url.clone())),
         }
     }
+}
+
+fn read_key_refusals(section: &mut Section<'_>) -> Vec<StatusCode> {
+    let refusals = section.setting("key_refusals", &REFUSALS, KEY_REFUSALS.to_vec());
+    if refusals.value.is_empty() {
+        let message = "no status: a request that the provider refuses after a key rotation is not sealed again";
+        section.context.report.warn(&refusals.origin, &refusals.key, message);
+    }
+    refusals.value
 }
 
 /// `zip` and `crit` change how a message is read, so no setting allows them.

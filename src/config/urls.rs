@@ -1,6 +1,6 @@
 //! URLs and addresses: whether they mean this machine, and whether a network sees plaintext.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, Url};
 
@@ -44,6 +44,54 @@ pub(super) fn is_this_machine(url: &Url) -> bool {
     }
 }
 
+/// Whether a connection to this URL certainly reaches a listener with this address. A host name other than `localhost` is
+/// not resolved.
+pub(super) fn leads_to(url: &Url, listener: SocketAddr) -> bool {
+    if url.port_or_known_default() != Some(listener.port()) {
+        return false;
+    }
+    let listens_on = |address: IpAddr| {
+        let (address, own) = (address.to_canonical(), listener.ip().to_canonical());
+        address == own || (own.is_unspecified() && address.is_loopback() && own.is_ipv4() == address.is_ipv4())
+    };
+    match url.host() {
+        Some(Host::Domain("localhost")) => is_loopback(listener.ip()) || listener.ip().is_unspecified(),
+        Some(Host::Domain(_)) | None => false,
+        Some(Host::Ipv4(address)) => listens_on(address.into()),
+        Some(Host::Ipv6(address)) => listens_on(address.into()),
+    }
+}
+
 pub(super) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_leads_to_a_listener_with_its_address_and_port() {
+        let leads = |url: &str, listener: &str| leads_to(&url.parse().unwrap(), listener.parse().unwrap());
+        for (url, listener) in [
+            ("http://127.0.0.1:8080/v0", "127.0.0.1:8080"),
+            ("http://localhost:8080", "127.0.0.1:8080"),
+            ("http://[::1]:8080", "[::1]:8080"),
+            ("http://127.0.0.1:8080", "0.0.0.0:8080"),
+            ("http://[::ffff:127.0.0.1]:8080", "127.0.0.1:8080"),
+            ("https://10.0.0.1", "10.0.0.1:443"),
+        ] {
+            assert!(leads(url, listener), "{url} {listener}");
+        }
+        for (url, listener) in [
+            ("http://127.0.0.1:8081", "127.0.0.1:8080"),
+            ("http://127.0.0.2:8080", "127.0.0.1:8080"),
+            ("http://10.0.0.1:8080", "0.0.0.0:8080"),
+            ("http://gateway.internal:8080", "0.0.0.0:8080"),
+            ("http://[::1]:8080", "127.0.0.1:8080"),
+            ("http://127.0.0.1", "127.0.0.1:0"),
+        ] {
+            assert!(!leads(url, listener), "{url} {listener}");
+        }
+    }
 }

@@ -97,10 +97,15 @@ impl Stream {
     }
 }
 
+/// The value of `RUST_LOG` cannot be parsed.
+#[derive(Debug, thiserror::Error)]
+#[error("not a list of directives such as info,jwe_gateway=debug: {0}")]
+pub(crate) struct BadFilter(#[from] tracing_subscriber::filter::ParseError);
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
-    #[error("RUST_LOG: not a list of directives such as info,jwe_gateway=debug: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    #[error("RUST_LOG: {0}")]
+    Filter(#[from] BadFilter),
     #[error("the log of this process is already initialised: {0}")]
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
     #[error("the thread that writes the log cannot be started: {0}")]
@@ -124,6 +129,15 @@ pub(crate) fn init(config: &Config, filter: Option<&str>, may_colour: bool, stre
     // `try_init` succeeds once in a process, so the cell is empty.
     let log = LOG.get_or_init(|| Log { format, queue });
     Ok(stream.start_writer(Arc::clone(&log.queue))?)
+}
+
+/// Checks a value of `RUST_LOG`, and initialises nothing.
+///
+/// # Errors
+/// If `filter` cannot be parsed.
+pub(crate) fn check_filter(filter: &str) -> Result<(), BadFilter> {
+    EnvFilter::try_new(filter)?;
+    Ok(())
 }
 
 /// Adds a line of level `INFO` to the log of this process, if it has one. `RUST_LOG` must already allow the line:
@@ -185,7 +199,7 @@ fn subscriber(
     filter: Option<&str>,
     writer: BoxMakeWriter,
 ) -> Result<impl Subscriber + Send + Sync, InitError> {
-    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))?;
+    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER)).map_err(BadFilter)?;
     Ok(registry().with(format.layer(writer)).with(filter).with(LevelCap))
 }
 

@@ -43,7 +43,7 @@ fn advice_on(address: &Address) -> &'static str {
     }
 }
 
-pub(super) fn report_expiry(step: &str, what: &str, not_after: SystemTime, findings: &mut Findings) {
+pub(super) fn report_expiry(step: &'static str, what: &str, not_after: SystemTime, findings: &mut Findings) {
     match not_after.duration_since(SystemTime::now()) {
         Ok(left) => {
             let text = format!("{what} is valid for {} days", left.as_secs() / DAY);

@@ -1,4 +1,4 @@
-//! The provider's side: name, connection, TLS, keys, token, and a trial seal.
+//! The provider's side: name, connection, TLS, keys, a trial seal, token, and with `--probe` a request.
 //!
 //! One cause is reported once. If the host of the upstream cannot be reached, the key set and the token
 //! endpoint on that host are skipped; those on other hosts are still tried.
@@ -9,6 +9,7 @@ use url::{Origin as UrlOrigin, Url};
 
 use super::finding::Findings;
 use super::listener::report_expiry;
+use super::sealed_request::{self, ProbeArguments};
 use crate::clock::{Clock, Jitter};
 use crate::config::Upstream;
 use crate::credentials::{self, Credentials, RenewalErrorKind, TokenError};
@@ -17,11 +18,13 @@ use crate::jose::{Plaintext, seal};
 use crate::keys::{EntryState, FetchErrorKind, Keys, Source};
 use crate::upstream::{Connector, Probe, ProbeError};
 
-pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
+pub(super) async fn examine(upstream: &Upstream, arguments: &ProbeArguments, findings: &mut Findings) {
     let clock = Clock::system();
-    let connector = Connector::of(&upstream.upstream);
-    let clients = connector.and_then(|connector| Ok((Probe::new(&upstream.upstream)?, connector.control_client()?)));
-    let (probe, control) = match clients {
+    let clients = Connector::of(&upstream.upstream).and_then(|connector| {
+        let control = connector.control_client()?;
+        Ok((connector, Probe::new(&upstream.upstream)?, control))
+    });
+    let (connector, probe, control) = match clients {
         Ok(clients) => clients,
         Err(error) => return findings.fail("files", error, "correct the file, or the setting that names it"),
     };
@@ -35,27 +38,45 @@ pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
         Source::Url(url) => Some(url),
         Source::File(_) => None,
     };
-    if upstream.encryption == Encryption::Off {
+    let has_key = if upstream.encryption == Encryption::Off {
         findings.skip("keys", "encryption is off");
         findings.skip("seal", "encryption is off");
+        false
     } else if hosts.contain(key_set_url) {
         findings.skip("keys", NOT_REACHED);
         findings.skip("seal", "there is no key");
+        false
     } else if examine_keys(&keys, key_set_url, &mut hosts, findings).await {
         try_sealing(&keys, &clock, findings).await;
+        true
     } else {
         findings.skip("seal", "there is no key");
-    }
+        false
+    };
 
     let token_url = match &upstream.credentials {
         credentials::Config::ClientCredentials(config) => Some(&config.url),
         credentials::Config::Static(_) | credentials::Config::None => None,
     };
-    if hosts.contain(token_url) {
+    let tokens = Credentials::new(&upstream.name, upstream.credentials.clone(), control, clock, Jitter::random());
+    let has_token = if hosts.contain(token_url) {
         findings.skip("token", NOT_REACHED);
+        false
     } else {
-        let tokens = Credentials::new(&upstream.name, upstream.credentials.clone(), control, clock, Jitter::random());
-        examine_token(&upstream.credentials, &tokens, findings).await;
+        examine_token(&upstream.credentials, &tokens, findings).await
+    };
+
+    if !arguments.probe {
+        return;
+    }
+    if upstream.encryption == Encryption::Off {
+        findings.skip(sealed_request::STEP, "encryption is off, so there is nothing to open");
+    } else if hosts.contain(Some(&upstream.upstream.url)) {
+        findings.skip(sealed_request::STEP, NOT_REACHED);
+    } else if has_key && has_token {
+        sealed_request::examine(arguments, upstream, &connector, &keys, &tokens, findings).await;
+    } else {
+        findings.skip(sealed_request::STEP, "there is no key or no credential");
     }
 }
 
@@ -213,12 +234,15 @@ async fn try_sealing(keys: &Keys, clock: &Clock, findings: &mut Findings) {
     }
 }
 
-async fn examine_token(config: &credentials::Config, tokens: &Credentials, findings: &mut Findings) {
+/// Returns whether a request can be sent: there is a credential, or none is configured.
+async fn examine_token(config: &credentials::Config, tokens: &Credentials, findings: &mut Findings) -> bool {
     if *config == credentials::Config::None {
-        return findings.skip("token", "no credentials are configured");
+        findings.skip("token", "no credentials are configured");
+        return true;
     }
     let obtained = tokens.current().await;
     let snapshot = tokens.snapshot();
+    let is_obtained = obtained.is_ok();
     match (obtained, snapshot.last_error) {
         (Ok(_), _) => match snapshot.lifetime_left {
             Some(life) => findings.ok("token", format_args!("obtained, valid for {} s", life.as_secs())),
@@ -229,6 +253,7 @@ async fn examine_token(config: &credentials::Config, tokens: &Credentials, findi
             findings.fail("token", cause, advice_on_renewal(&error, last.as_ref().map(|last| &last.kind)));
         }
     }
+    is_obtained
 }
 
 fn advice_on_renewal(error: &TokenError, last: Option<&RenewalErrorKind>) -> &'static str {
