@@ -32,19 +32,20 @@
 //! | [`sandbox`] | imitates the provider, for tests and demonstrations |
 //! | [`drill`] | rotates keys under load, and gives a verdict |
 //!
-//! Leaf modules that all others may use: [`accept_errors`] (reports of a listener), [`clock`] (time and random
-//! spread), [`error_chain`] (an error with its causes as one text), [`failure_log`] (which failures of a repeated
-//! task are logged), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of web pages),
-//! [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`]
-//! (work that several callers need is done once), [`static_credential`] (a header with a secret),
-//! [`transport_error`] (why a request for keys or a token got no response), [`watched_files`] (values that are
-//! reloaded when their files change).
+//! Leaf modules that all others may use: [`accept_errors`] (reports of a listener), [`build_info`] (revision, features
+//! and libraries of this build), [`clock`] (time and random spread), [`error_chain`] (an error with its causes as one
+//! text), [`failure_log`] (which failures of a repeated task are logged), [`file_read`] (reads a file within a
+//! deadline), [`host_check`] (requests of web pages), [`path_prefix`], [`pem`] (certificates in files),
+//! [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once),
+//! [`static_credential`] (a header with a secret), [`transport_error`] (why a request for keys or a token got no
+//! response), [`watched_files`] (values that are reloaded when their files change).
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
 mod accept_errors;
 mod admin;
 pub mod app;
+mod build_info;
 #[doc(hidden)]
 pub mod cli;
 pub mod clock;

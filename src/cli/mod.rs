@@ -25,11 +25,13 @@ mod source;
 use std::io;
 use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::build_info::BUILD;
 use crate::config::Environment;
 use crate::telemetry::{self, InitError};
 
@@ -56,8 +58,13 @@ A command to start with:
 `jwe-gateway help` lists all commands.
 ";
 
+const NAME: &str = "jwe-gateway";
+
+/// The output of `--version`. `-V` prints the first line.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| BUILD.to_string());
+
 #[derive(Parser)]
-#[command(name = "jwe-gateway", version, about, long_about = None, disable_help_subcommand = false)]
+#[command(name = NAME, version, long_version = LONG_VERSION.as_str(), about, long_about = None, disable_help_subcommand = false)]
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 28] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("pem", &["watched_files"]),
     ("telemetry", &[]),
     ("accept_errors", &[]),
+    ("build_info", &[]),
     ("host_check", &[]),
     ("admin", &["accept_errors", "host_check"]),
     (
@@ -124,6 +125,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
         &[
             "admin",
             "app",
+            "build_info",
             "error_chain",
             "clock",
             "config",

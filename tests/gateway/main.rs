@@ -5,6 +5,7 @@
 mod access_log;
 mod admin;
 mod bad_input;
+mod build_script;
 mod callers;
 mod certificates;
 mod chain;
