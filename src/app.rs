@@ -36,7 +36,8 @@ use crate::config::{Config, ConfigSource};
 use crate::gateway::Gateway;
 use crate::gateway::callers::{BadCallers, BadTokenKey};
 use crate::gateway::generation::Current;
-use crate::gateway::metrics::MetricsCollector;
+use crate::gateway::metrics::counters::Counters;
+use crate::gateway::metrics::{MetricsCollector, ProcessMetrics};
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::tls;
 use crate::secret::UnreadableSecret;
@@ -122,20 +123,28 @@ impl App {
     /// See [`BuildError`].
     pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
         let Dependencies { clock, jitter, mut observers, source } = dependencies;
-        let history = History::new(clock.clone());
+        let (history, counters) = (History::new(clock.clone()), Counters::default());
         observers.push(history.observer());
         let (drain, tasks) = (Drain::default(), BackgroundTasks::default());
         let (listen, admin) = (config.gateway.listen.address.clone(), config.admin.clone());
         let background_tasks = TasksGuard(tasks.clone());
-        let context = Context { clock: clock.clone(), jitter, tasks: tasks.clone(), history: history.clone() };
+        let context = Context {
+            clock: clock.clone(),
+            jitter,
+            tasks: tasks.clone(),
+            history: history.clone(),
+            counters: counters.clone(),
+        };
         let parts = Prepared::of(config, None, &context).map_err(BuildError::of)?.start(&context);
-        let current = Current::new(parts.generation(None), observers, drain.clone(), clock.clone());
+        let first = parts.generation(None, &counters);
+        let current = Current::new(first, observers, counters.clone(), drain.clone(), clock.clone());
         let bind_error = |what, address| move |cause| BuildError::Bind { what, address, cause };
         let gateway = Gateway::bind(current.clone()).await.map_err(bind_error("listen.address", listen))?;
         let file = source.as_ref().and_then(|source| source.file());
         let reloader = Reloader::new(current.clone(), parts, context, drain.clone(), source);
         let mut metrics = Registry::default();
-        metrics.register_collector(Box::new(MetricsCollector::new(current.clone())));
+        metrics.register_collector(Box::new(MetricsCollector::new(counters, current.clone())));
+        metrics.register_collector(Box::new(ProcessMetrics));
         metrics.register_collector(Box::new(LogMetrics));
         metrics.register_collector(Box::new(ReloadMetrics(reloader.state())));
         let reporter = status::reporter(history, current.clone(), drain.clone(), reloader.clone());

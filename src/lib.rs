@@ -35,12 +35,13 @@
 //!
 //! Leaf modules that all others may use: [`accept_errors`] (reports of a listener), [`build_info`] (revision, features
 //! and libraries of this build), [`clock`] (time and random spread), [`error_chain`] (an error with its causes as one
-//! text), [`failure_log`] (which failures of a repeated task are logged), [`fetch_history`] (the last fetches of a key
-//! set or a credential), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of web pages),
-//! [`html`] (escaped text in a page), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`],
-//! [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once), [`socket`] (TCP and
-//! unix sockets that listen), [`static_credential`] (a header with a secret), [`transport_error`] (why a request for
-//! keys or a token got no response), [`watched_files`] (values that are reloaded when their files change).
+//! text), [`failure_log`] (which failures of a repeated task are logged), [`fetch_counters`] and [`fetch_history`]
+//! (what has become of the fetches of a key set or a credential), [`file_read`] (reads a file within a deadline),
+//! [`host_check`] (requests of web pages), [`html`] (escaped text in a page), [`path_prefix`], [`pem`] (certificates in
+//! files), [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once),
+//! [`socket`] (TCP and unix sockets that listen), [`static_credential`] (a header with a secret), [`transport_error`]
+//! (why a request for keys or a token got no response), [`watched_files`] (values that are reloaded when their files
+//! change).
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
@@ -57,6 +58,7 @@ mod credentials;
 pub mod drill;
 mod error_chain;
 mod failure_log;
+mod fetch_counters;
 mod fetch_history;
 mod file_read;
 #[cfg(any(test, fuzzing))]

@@ -25,6 +25,7 @@ use crate::gateway::callers::{self, Callers, TokenKey};
 use crate::gateway::capacity::{self, Quota};
 use crate::gateway::config::Config as GatewayConfig;
 use crate::gateway::generation::Generation;
+use crate::gateway::metrics::counters::Counters;
 use crate::gateway::route::{BodyPolicy, Encryption};
 use crate::gateway::server::descriptors::limit_to_descriptors;
 use crate::gateway::server::tls::ServerTls;
@@ -45,6 +46,7 @@ pub(super) struct Context {
     pub(super) jitter: Jitter,
     pub(super) tasks: BackgroundTasks,
     pub(super) history: History,
+    pub(super) counters: Counters,
 }
 
 /// The parts of a generation, with their tasks.
@@ -189,17 +191,20 @@ impl PreparedUpstream {
             Some(former) => former.client.clone(),
             None => {
                 let in_clear = config.encryption == Encryption::Off;
-                UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &connector)?
+                let counters = Arc::clone(&context.counters.upstream(&config.name).connections);
+                UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &connector, counters)?
             }
         };
-        let Context { clock, jitter, history, .. } = context;
+        let Context { clock, jitter, history, counters, .. } = context;
+        let counters = counters.upstream(&config.name);
         let history = history.upstream(&config.name);
         let body_policy = match keeps(|one, other| one.keys == other.keys && one.encryption == other.encryption) {
             Some(former) => Part::Kept(former.body_policy.clone()),
             None => {
                 let keys = || {
                     let (name, config) = (&config.name, config.keys.clone());
-                    let keys = Keys::new(name, config, control.clone(), clock.clone(), jitter.clone());
+                    let counters = Arc::clone(&counters.keys);
+                    let keys = Keys::new(name, config, control.clone(), clock.clone(), jitter.clone(), counters);
                     keys.recorded_in(Arc::clone(&history.keys))
                 };
                 Part::New(match client.in_clear() {
@@ -215,7 +220,8 @@ impl PreparedUpstream {
             Some(former) => Part::Kept(former.credentials.clone()),
             None => {
                 let (name, config) = (&config.name, config.credentials.clone());
-                let credentials = Credentials::new(name, config, control, clock.clone(), jitter.clone());
+                let counters = Arc::clone(&counters.credentials);
+                let credentials = Credentials::new(name, config, control, clock.clone(), jitter.clone(), counters);
                 Part::New(credentials.recorded_in(Arc::clone(&history.renewals)))
             }
         };
@@ -240,10 +246,12 @@ pub(crate) fn route_alone(
         jitter: jitter.clone(),
         tasks: BackgroundTasks::default(),
         history: History::new(clock.clone()),
+        counters: Counters::default(),
     };
     let PreparedUpstream { client, body_policy, credentials, .. } =
         PreparedUpstream::of(config, quota, None, &context)?;
-    Ok(route(config, client, body_policy.into_part(), credentials.into_part(), quota, None))
+    let counters = context.counters.upstream(&config.name);
+    Ok(route(config, client, body_policy.into_part(), credentials.into_part(), quota, counters, None))
 }
 
 impl<T: Clone> Part<T> {
@@ -289,7 +297,7 @@ fn prepare_callers(
         (None, _) => TokenKey::random()?,
     };
     let former = former.map(|former| &former.callers.part);
-    let callers = Callers::new(settings.callers.clone(), token_key, context.clock.clone(), former)?;
+    let callers = Callers::new(settings.callers.clone(), token_key, context.clock.clone(), &context.counters, former)?;
     Ok((Part::New(callers), settings))
 }
 
@@ -306,13 +314,14 @@ fn prepare_tls(config: &Config, former: Option<&Parts>) -> Result<Option<Part<Se
 }
 
 impl Parts {
-    /// The generation that these parts make. `former` is the one in use: permits and counts of its routes are taken over.
-    pub(super) fn generation(&self, former: Option<&Generation>) -> Generation {
+    /// The generation that these parts make. `former` is the one in use: permits of its routes are taken over.
+    pub(super) fn generation(&self, former: Option<&Generation>, counters: &Counters) -> Generation {
         let Self { gateway, upstreams, callers, tls, .. } = self;
         let route = |parts: &UpstreamParts| {
             let UpstreamParts { config, quota, client, body_policy, credentials, .. } = parts;
             let former = former.and_then(|former| former.routes.iter().find(|route| *route.name == *config.name));
-            route(config, client.clone(), body_policy.part.clone(), credentials.part.clone(), *quota, former)
+            let (policy, credentials) = (body_policy.part.clone(), credentials.part.clone());
+            route(config, client.clone(), policy, credentials, *quota, counters.upstream(&config.name), former)
         };
         Generation {
             config: gateway.clone(),

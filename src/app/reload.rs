@@ -201,7 +201,7 @@ impl Inner {
         let next = prepared.start(&self.context);
         let mut outcomes = next.first_fetches().await;
         // From here on nothing waits, so no request finds half of it.
-        self.current.replace(next.generation(Some(&self.current.generation())));
+        self.current.replace(next.generation(Some(&self.current.generation()), &self.context.counters));
         *parts = Arc::new(next);
         if trigger == Trigger::Request {
             outcomes.extend(parts.reread().await);

@@ -1,20 +1,23 @@
 //! The route of one configured upstream, assembled from its parts.
 
+use std::sync::Arc;
+
 use crate::config::Upstream;
 use crate::credentials::Credentials;
 use crate::gateway::capacity::{Capacity, Quota};
 use crate::gateway::endpoints::token;
+use crate::gateway::metrics::counters::UpstreamCounters;
 use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint};
 use crate::upstream::UpstreamClient;
 
-/// The route of `config`. The counts of `former`, the route of the same name before a reload, continue, and its permits
-/// in use count.
+/// The route of `config`. The permits of `former`, the route of the same name before a reload, stay in use.
 pub(super) fn route(
     config: &Upstream,
     client: UpstreamClient,
     body_policy: BodyPolicy,
     credentials: Credentials,
     quota: Quota,
+    counters: Arc<UpstreamCounters>,
     former: Option<&Route>,
 ) -> Route {
     let token_url = credentials.endpoint();
@@ -26,7 +29,7 @@ pub(super) fn route(
     let obtains_tokens = matches!(config.credentials, crate::credentials::Config::ClientCredentials(_));
     let may_be_egress = config.encryption == Encryption::Seal && !obtains_tokens;
     Route {
-        name: config.name.as_str().into(),
+        name: Arc::clone(&counters.name),
         prefix: config.prefix.clone(),
         strip_prefix: config.strip_prefix,
         body_policy,
@@ -37,9 +40,8 @@ pub(super) fn route(
         upstream: client,
         key_refusals: config.key_refusals.as_slice().into(),
         ordinary_refusals: config.ordinary_refusals.as_slice().into(),
-        key_checks: former.map(|route| route.key_checks.clone()).unwrap_or_default(),
         extra_header_members: config.extra_header_members.as_slice().into(),
         capacity: former.map_or_else(|| Capacity::of(quota), |route| route.capacity.resized(quota)),
-        unknown_kids: former.map(|route| route.unknown_kids.clone()).unwrap_or_default(),
+        counters,
     }
 }

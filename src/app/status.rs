@@ -12,16 +12,14 @@ use crate::telemetry;
 pub(super) fn reporter(history: History, current: Current, drain: Drain, reloader: Reloader) -> StatusReporter {
     StatusReporter::new(history, move || {
         let generation = current.generation();
-        let in_flight = Usage {
-            what: "requests in flight",
-            used: current.in_flight() as u64,
-            limit: generation.config.limits.in_flight as u64,
-        };
         Facts {
             routes: generation.routes.clone(),
             is_stopping: drain.is_announced(),
             certificate_expires: generation.tls.as_ref().map(|tls| tls.snapshot().not_after),
-            limits: vec![in_flight],
+            limits: vec![
+                Usage::of("requests in flight", current.in_flight()),
+                Usage::of("connections", current.open_connections()),
+            ],
             configuration: configuration(&reloader),
             log_lines_dropped: telemetry::lines_dropped(),
         }

@@ -1,12 +1,12 @@
 //! The state of the credential, for readiness and `/metrics`.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
 use super::state::CredentialsState;
-use super::{Config, Refuser, RenewalError, RenewalErrorKind, TokenError};
+use super::{Config, Counters, Refuser, RenewalError, RenewalErrorKind, TokenError};
 
 /// The credential at one moment, without its value.
 #[derive(Clone, Debug)]
@@ -20,6 +20,10 @@ pub(crate) struct Snapshot {
     /// The wait for the next scheduled renewal.
     pub next_renewal: Duration,
     pub kind: Kind,
+    /// When the last renewal of this upstream's credential succeeded.
+    pub renewed: Option<SystemTime>,
+    /// When the last token of this upstream expires or has expired.
+    pub expires: Option<SystemTime>,
     /// Why the last renewal failed. `None` if it succeeded.
     pub last_error: Option<RenewalError>,
     /// When renewals began to fail. `None` if the last one succeeded.
@@ -28,12 +32,6 @@ pub(crate) struct Snapshot {
     pub refused: Option<(Refuser, Timestamp)>,
     /// The file of the secret, if it is not given by value.
     pub secret_file: Option<PathBuf>,
-    /// Successful renewals since the start. For a static credential: reads of its source.
-    pub renewals_ok: u64,
-    /// Failed renewals since the start.
-    pub renewals_failed: u64,
-    /// 401 responses of the provider to the cached credential since the start.
-    pub refusals: u64,
 }
 
 /// What the gateway presents to the upstream.
@@ -75,9 +73,8 @@ impl Snapshot {
     }
 
     /// The fields that [`CredentialsState`] can fill in. `Credentials::snapshot` adds when failures began.
-    pub(super) fn of(config: &Config, state: &CredentialsState, now: Instant) -> Self {
+    pub(super) fn of(config: &Config, state: &CredentialsState, counters: &Counters, now: Instant) -> Self {
         let has_one = matches!(config, Config::None) || state.credential(now).is_some();
-        let counts = state.counts();
         Self {
             usable: if has_one { Ok(()) } else { Err(state.unavailable_reason(now)) },
             lifetime_left: state.cached().and_then(|cached| cached.lifetime_left(now)),
@@ -92,9 +89,8 @@ impl Snapshot {
             failing_since: None,
             refused: None,
             secret_file: config.secret_file().map(Into::into),
-            renewals_ok: counts.ok,
-            renewals_failed: counts.failed,
-            refusals: counts.refusals,
+            renewed: counters.renewals.last_success(),
+            expires: counters.expires(),
         }
     }
 }

@@ -16,6 +16,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
@@ -35,6 +36,7 @@ use crate::gateway::access_log::{self, Observers};
 use crate::gateway::callers::{Callers, TokenKey};
 use crate::gateway::capacity::Quota;
 use crate::gateway::exchange::Exchange;
+use crate::gateway::metrics::counters::Counters;
 use crate::gateway::request::admit::Admission;
 use crate::gateway::request::via::GatewayId;
 use crate::gateway::route::{BodyPolicy, Route, Routes};
@@ -246,7 +248,8 @@ impl TestGateway {
         let route = app::route_alone(&config, quota, &clock, &Jitter::seeded(1));
         let route = route.unwrap_or_else(|error| fail(&error));
         let token_key = TokenKey::random().unwrap_or_else(|error| fail(&error));
-        let callers = Callers::new(Vec::new(), token_key, clock.clone(), None).unwrap_or_else(|error| fail(&error));
+        let callers = Callers::new(Vec::new(), token_key, clock.clone(), &Counters::default(), None)
+            .unwrap_or_else(|error| fail(&error));
         runtime.block_on(async {
             // A fuzzer's process would end at the first write to a closed connection.
             if let Err(error) = signal(SignalKind::pipe()) {
@@ -281,13 +284,14 @@ impl TestGateway {
     async fn serve_connection(&self, stream: UnixStream, host: &str) {
         let url = Url::parse(&format!("http://{host}")).unwrap_or_else(|error| panic!("{error}"));
         let config = upstream::Config { reply: DEADLINE, ..upstream::Config::new(url) };
-        let upstream = UpstreamClient::new(&config, &self.connector).unwrap_or_else(|error| panic!("{error}"));
+        let upstream =
+            UpstreamClient::new(&config, &self.connector, Arc::default()).unwrap_or_else(|error| panic!("{error}"));
         let routes = Routes::new(vec![Route { upstream, ..self.route.clone() }]);
         let exchange = Exchange::new(
             Admission::new(self.callers.clone(), routes, DEADLINE, GatewayId::random()),
             self.clock.clone(),
         );
-        let observers = Observers::new(access_log::Config::default(), Vec::new());
+        let observers = Observers::new(access_log::Config::default(), Vec::new(), Counters::default());
         let in_flight = (InFlight::default(), 16);
         let stack = Stack::new(exchange, in_flight, DEADLINE, None, observers, Drain::default(), self.clock.clone());
         serve_alone(stream, CurrentStack::new(stack), DEADLINE).await;

@@ -22,6 +22,8 @@ use crate::gateway::Config;
 use crate::gateway::access_log::{Observer, Observers};
 use crate::gateway::callers::Callers;
 use crate::gateway::exchange::Exchange;
+use crate::gateway::metrics::counters::Counters;
+use crate::gateway::permits::Usage;
 use crate::gateway::request::admit::Admission;
 use crate::gateway::request::via::GatewayId;
 use crate::gateway::route::{Route, Routes};
@@ -58,6 +60,7 @@ struct Inner {
 /// What outlives a generation.
 struct Lasting {
     observers: Vec<Observer>,
+    counters: Counters,
     drain: Drain,
     clock: Clock,
     in_flight: InFlight,
@@ -65,11 +68,17 @@ struct Lasting {
 }
 
 impl Current {
-    /// Starts with `first`. `observers` receive the record of each finished request.
+    /// Starts with `first`. `counters` and `observers` receive the record of each finished request.
     #[must_use]
-    pub(crate) fn new(first: Generation, observers: Vec<Observer>, drain: Drain, clock: Clock) -> Self {
-        let in_flight = InFlight::default();
-        let lasting = Lasting { observers, drain: drain.clone(), clock, in_flight, id: GatewayId::random() };
+    pub(crate) fn new(
+        first: Generation,
+        observers: Vec<Observer>,
+        counters: Counters,
+        drain: Drain,
+        clock: Clock,
+    ) -> Self {
+        let (in_flight, id) = (InFlight::default(), GatewayId::random());
+        let lasting = Lasting { observers, counters, drain: drain.clone(), clock, in_flight, id };
         Self(Arc::new(Inner {
             stack: CurrentStack::new(lasting.stack_of(&first)),
             connections: ConnectionPolicy::new(&first.config, first.tls.clone(), drain),
@@ -84,10 +93,16 @@ impl Current {
         self.0.generation.load_full()
     }
 
-    /// The number of requests in flight, of all generations.
+    /// The requests in flight, of all generations, and their limit.
     #[must_use]
-    pub(crate) fn in_flight(&self) -> usize {
-        self.0.lasting.in_flight.count()
+    pub(crate) fn in_flight(&self) -> Usage {
+        Usage { used: self.0.lasting.in_flight.count(), limit: self.generation().config.limits.in_flight }
+    }
+
+    /// The open connections of callers, and their limit.
+    #[must_use]
+    pub(crate) fn open_connections(&self) -> Usage {
+        self.0.connections.usage()
     }
 
     /// Puts `next` into use. Requests that begin after this call are processed by it.
@@ -117,7 +132,7 @@ impl fmt::Debug for Current {
 
 impl Lasting {
     fn stack_of(&self, generation: &Generation) -> Stack {
-        let Self { observers, drain, clock, in_flight, id } = self;
+        let Self { observers, counters, drain, clock, in_flight, id } = self;
         let Generation { config, routes, callers, .. } = generation;
         let admission = Admission::new(callers.clone(), Routes::new(routes.clone()), config.deadlines.body, id.clone());
         Stack::new(
@@ -125,7 +140,7 @@ impl Lasting {
             (in_flight.clone(), config.limits.in_flight),
             config.deadlines.exchange,
             config.sampler,
-            Observers::new(config.access_log, observers.clone()),
+            Observers::new(config.access_log, observers.clone(), counters.clone()),
             drain.clone(),
             clock.clone(),
         )

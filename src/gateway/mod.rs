@@ -12,6 +12,7 @@
 //! | [`callers`] | authenticates callers and applies their rules and limits |
 //! | [`route`] | holds one configured upstream with its keys, credential and capacity |
 //! | [`capacity`] | limits the requests and the buffered bytes of each upstream |
+//! | [`permits`] | limits how much of something is in use, and says how much is |
 //! | [`endpoints`] | answers token requests and key-set requests itself |
 //! | [`response`] | relays the provider's reply, and turns a refusal into a response |
 //! | [`access_log`] | records each request |
@@ -27,6 +28,7 @@ pub(crate) mod endpoints;
 pub(crate) mod exchange;
 pub(crate) mod generation;
 pub(crate) mod metrics;
+pub(crate) mod permits;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod route;

@@ -1,13 +1,13 @@
 //! The state of the keys, for readiness, `/metrics` and `jwe-gateway keys`.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
 use super::selection::is_pinned;
 use super::state::KeysState;
-use super::{Config, FetchError, NoUsableKey};
+use super::{Config, Counters, FetchError, NoUsableKey};
 use crate::jose::{EncryptionKey, UnusableKey};
 
 /// The keys at one moment.
@@ -21,20 +21,16 @@ pub(crate) struct Snapshot {
     pub age: Option<Duration>,
     /// The rest of its lifetime. Zero if the set is stale.
     pub lifetime_left: Option<Duration>,
-    /// Its whole lifetime.
+    /// Its lifetime, counted from the time when the provider last sent or confirmed it.
     pub lifetime: Option<Duration>,
+    /// When the provider last sent or confirmed a set of this upstream.
+    pub confirmed: Option<SystemTime>,
     /// The wait for the next scheduled fetch.
     pub next_fetch: Duration,
     /// When fetches began to fail. `None` if the last one succeeded.
     pub failing_since: Option<Timestamp>,
     /// Why the last fetch failed. `None` if it succeeded.
     pub last_error: Option<FetchError>,
-    /// Fetches since the start that brought or confirmed a good set.
-    pub fetches_ok: u64,
-    /// Failed fetches since the start.
-    pub fetches_failed: u64,
-    /// Fetched sets since the start whose keys differed from those of the set before.
-    pub changes: u64,
 }
 
 /// One entry of the JWK Set.
@@ -102,8 +98,8 @@ impl fmt::Display for KeyName {
 }
 
 impl Snapshot {
-    /// The fields that [`KeysState`] can fill in. `Keys::snapshot` adds when failures began.
-    pub(super) fn of(state: &KeysState, config: &Config, now: Instant) -> Self {
+    /// The fields that [`KeysState`] and `counters` can fill in. `Keys::snapshot` adds when failures began.
+    pub(super) fn of(state: &KeysState, config: &Config, counters: &Counters, now: Instant) -> Self {
         let cached = state.cached();
         let usable = state.key(now);
         let is_chosen = |key: &EncryptionKey| usable.as_ref().is_ok_and(|chosen| **chosen == *key);
@@ -126,19 +122,16 @@ impl Snapshot {
                 chosen,
             });
         }
-        let counts = state.counts();
         Self {
             usable: usable.map(|key| KeyName::of(&key)),
             entries,
             age: cached.map(|cached| cached.age(now)),
             lifetime_left: cached.map(|cached| cached.lifetime_left(now)),
             lifetime: cached.map(|cached| cached.lifetime),
+            confirmed: counters.fetches.last_success(),
             next_fetch: state.next_fetch().due.saturating_duration_since(now),
             failing_since: None,
             last_error: state.last_error().cloned(),
-            fetches_ok: counts.ok,
-            fetches_failed: counts.failed,
-            changes: counts.changes,
         }
     }
 }

@@ -88,13 +88,13 @@ fn upstream(route: &Route, history: &History, at: Time, now: Instant) -> Upstrea
         },
         key_set,
         credential,
-        limits: route.capacity.usage().map(|(what, used, limit)| usage(what, used, limit)).into(),
+        limits: vec![
+            Usage::of("requests in flight", route.capacity.in_flight()),
+            Usage::of("requests and responses", route.capacity.responses()),
+            Usage::of("buffered bytes", route.capacity.budget.usage()),
+        ],
         traffic: traffic(&history.traffic, now),
     }
-}
-
-pub(super) fn usage(what: &'static str, used: usize, limit: usize) -> Usage {
-    Usage { what, used: used as u64, limit: limit as u64 }
 }
 
 fn key_set(snapshot: keys::Snapshot, history: &UpstreamHistory, at: Time) -> KeySetStatus {

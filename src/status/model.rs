@@ -10,6 +10,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
+use crate::gateway::permits;
+
 /// The version of the JSON.
 pub(super) const VERSION: u32 = 1;
 
@@ -267,6 +269,10 @@ pub(super) fn milliseconds(duration: Duration) -> f64 {
 }
 
 impl Usage {
+    pub(crate) fn of(what: &'static str, usage: permits::Usage) -> Self {
+        Self { what, used: usage.used as u64, limit: usage.limit as u64 }
+    }
+
     /// From 0 to 1.
     pub(super) fn ratio(&self) -> f64 {
         if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }

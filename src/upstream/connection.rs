@@ -91,6 +91,15 @@ impl Connection for ProviderStream {
     }
 }
 
+/// What a reply tells of its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Noted {
+    /// The other end of the connection.
+    pub(super) peer: Option<ProviderPeer>,
+    /// Whether the connection had brought a reply before.
+    pub(super) is_reused: bool,
+}
+
 /// The connection that an attempt uses, once there is one.
 #[derive(Clone, Debug)]
 pub(super) struct UsedConnection(CaptureConnection);
@@ -123,17 +132,15 @@ impl UsedConnection {
     }
 
     /// Retires the connection if it is too old, or before the provider closes it. Connections that are idle for
-    /// longer than `pool_idle` are not used anyway. Returns the other end of the connection.
-    pub(super) fn note_reply<B>(&self, reply: &mut Response<B>, pool_idle: Duration) -> Option<ProviderPeer> {
-        let Age { end, replies, peer } = reply.extensions_mut().remove()?;
+    /// longer than `pool_idle` are not used anyway.
+    pub(super) fn note_reply<B>(&self, reply: &mut Response<B>, pool_idle: Duration) -> Noted {
+        let Some(Age { end, replies, peer }) = reply.extensions_mut().remove() else { return Noted::default() };
         let reply_number = replies.fetch_add(1, Ordering::Relaxed) + 1;
         let keep_alive = if reply.version() < Version::HTTP_2 { keep_alive(reply.headers()) } else { None };
         let usable = keep_alive.map(|timeout| timeout.saturating_sub(KEEP_ALIVE_MARGIN));
         if Instant::now() >= end || usable.is_some_and(|usable| usable.is_zero()) {
             self.retire();
-            return peer;
-        }
-        if let Some(usable) = usable.filter(|usable| *usable < pool_idle) {
+        } else if let Some(usable) = usable.filter(|usable| *usable < pool_idle) {
             let connection = self.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(usable).await;
@@ -143,7 +150,7 @@ impl UsedConnection {
                 }
             });
         }
-        peer
+        Noted { peer, is_reused: reply_number > 1 }
     }
 }
 

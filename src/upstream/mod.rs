@@ -13,6 +13,7 @@
 mod body;
 mod client;
 mod connection;
+mod counters;
 mod identity;
 mod probe;
 mod proxy;
@@ -24,6 +25,7 @@ pub(crate) use body::{InClear, Outgoing, SealTime};
 pub use client::Connector;
 pub(crate) use client::ConnectorError;
 pub use connection::ProviderPeer;
+pub(crate) use counters::Counters;
 pub(crate) use identity::BadIdentity;
 pub use identity::Identity;
 pub(crate) use probe::{Probe, ProbeError};

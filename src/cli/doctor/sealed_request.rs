@@ -68,7 +68,7 @@ pub(super) async fn examine(
         (Ok(key), Ok(credential)) => (key, credential),
         _ => return findings.skip(STEP, "there is no key or no credential"),
     };
-    let client = match UpstreamClient::new(&upstream.upstream, connector) {
+    let client = match UpstreamClient::new(&upstream.upstream, connector, Arc::default()) {
         Ok(client) => client,
         Err(error) => return findings.fail(STEP, error, "correct the setting that the message names"),
     };

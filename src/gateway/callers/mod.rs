@@ -29,15 +29,16 @@ pub(crate) use caller::{Caller, CallerPermit, CallerRequest, Denied};
 pub(crate) use key::BadKeyFile;
 pub use key::{KeyDigest, KeySource};
 pub use rule::{BadRule, Rule};
-pub(crate) use state::Snapshot;
+pub(crate) use state::{DenialCounters, DenialReason, Snapshot};
 pub(crate) use token::{BadTokenKey, LIFETIME as TOKEN_LIFETIME, TokenKey};
 
 use self::key_file::{KeyFile, KeyOwners};
 use self::state::CallerState;
 use self::token::Token;
 use crate::clock::Clock;
+use crate::gateway::metrics::counters::Counters;
 use crate::gateway::server::peer::Peer;
-use crate::watched_files::{self, FileAge, PollOutcome, Reloaded};
+use crate::watched_files::{self, FileRead, PollOutcome, Reloaded};
 
 /// `[[caller]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,13 +110,14 @@ impl Callers {
         configs: Vec<Config>,
         tokens: TokenKey,
         clock: Clock,
+        counters: &Counters,
         former: Option<&Self>,
     ) -> Result<Self, BadCallers> {
         let owners = Arc::new(KeyOwners::default());
         let former = |name: &str| former?.0.callers.iter().find(|state| *state.name == *name);
         let state = |config: Config| {
-            let former = former(&config.name);
-            CallerState::new(config, &owners, clock.now(), former.map(|state| &**state))
+            let (counters, former) = (counters.caller(&config.name), former(&config.name));
+            CallerState::new(config, counters, &owners, clock.now(), former.map(|state| &**state))
         };
         let callers: Result<Vec<_>, _> = configs.into_iter().map(state).collect();
         Ok(Self(Arc::new(CallerRegistry { callers: callers?, tokens, clock })))
@@ -168,8 +170,8 @@ impl Callers {
     }
 
     #[must_use]
-    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
-        self.0.key_files().iter().flat_map(|file| file.file_ages()).collect()
+    pub(crate) fn file_reads(&self) -> Vec<FileRead> {
+        self.0.key_files().iter().flat_map(|file| file.file_reads()).collect()
     }
 
     #[must_use]

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept_errors::{ACCEPT_PAUSE, AcceptErrors, concerns_one_caller, lacks_resources};
+use crate::gateway::permits::Usage;
 use crate::gateway::server::connection::{ConnectionHandler, Timeouts};
 use crate::gateway::server::connections::{Connection, ConnectionLimits, Connections, Network};
 use crate::gateway::server::drain::Drain;
@@ -61,6 +62,11 @@ impl ConnectionPolicy {
     pub(crate) fn replace(&self, config: &Config, tls: Option<ServerTls>) {
         self.connections.limit(ConnectionLimits::of(&config.listen));
         self.handler.store(Arc::new(ConnectionHandler::new(Timeouts::of(config), tls, self.drain.clone())));
+    }
+
+    /// The open connections, and their limit.
+    pub(super) fn usage(&self) -> Usage {
+        self.connections.usage()
     }
 }
 
