@@ -21,7 +21,8 @@ use crate::clock::{Clock, Jitter};
 use crate::config::Config;
 use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
 use crate::gateway::capacity;
-use crate::gateway::metrics::MetricsCollector;
+use crate::gateway::metrics::counters::Counters;
+use crate::gateway::metrics::{Current, MetricsCollector, ProcessMetrics};
 use crate::gateway::server::ListenError;
 use crate::gateway::server::descriptors::limit_to_descriptors;
 use crate::gateway::server::drain::Drain;
@@ -104,7 +105,7 @@ impl App {
     /// See [`BuildError`].
     pub async fn build(mut config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
         let Dependencies { clock, jitter, observers } = dependencies;
-        let drain = Drain::default();
+        let (drain, counters) = (Drain::default(), Counters::default());
         let (mut routes, mut connectors, mut background_tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         let mut overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
         // First: all limits below follow from the reduced values.
@@ -114,24 +115,39 @@ impl App {
         for (upstream, quota) in config.upstreams.iter().zip(quotas) {
             let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
             let connector = Connector::of(&upstream.upstream).map_err(fault)?;
-            routes.push(route(upstream, &connector, quota, &clock, &jitter).map_err(fault)?);
+            routes.push(route(upstream, &connector, quota, &clock, &jitter, &counters).map_err(fault)?);
             background_tasks.spawn(connector.clone().run_refresh(clock.clone()));
             connectors.push(connector);
         }
-        let callers = callers(&config.gateway, concurrent, clock.clone())?;
+        let callers = callers(&config.gateway, concurrent, clock.clone(), &counters)?;
         let checks = readiness::checks(&routes, &drain);
         let listen = config.gateway.listen.address.clone();
         let admin_address = config.admin.address;
         let drain_delay = config.gateway.deadlines.drain_delay;
-        let gateway =
-            Gateway::bind(config.gateway, callers.clone(), routes.clone(), observers, drain.clone(), clock.clone());
+        let gateway = Gateway::bind(
+            config.gateway,
+            callers.clone(),
+            routes.clone(),
+            observers,
+            counters.clone(),
+            drain.clone(),
+            clock.clone(),
+        );
         let gateway = gateway.await.map_err(|error| match error {
             ListenError::Tls(cause) => BuildError::Tls(cause),
             ListenError::Bind(cause) => BuildError::Bind { what: "listen.address", address: listen, cause },
         })?;
         let mut metrics = Registry::default();
-        let collector = MetricsCollector::new(routes.clone(), callers.clone(), gateway.tls(), connectors.clone());
-        metrics.register_collector(Box::new(collector));
+        let current = Current {
+            routes: routes.clone(),
+            callers: callers.clone(),
+            connectors: connectors.clone(),
+            tls: gateway.tls(),
+            in_flight: gateway.in_flight(),
+            connections: gateway.connections(),
+        };
+        metrics.register_collector(Box::new(MetricsCollector::new(counters, move || current.clone())));
+        metrics.register_collector(Box::new(ProcessMetrics));
         metrics.register_collector(Box::new(LogMetrics));
         let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
             what: "admin.address",
@@ -230,7 +246,12 @@ pub enum Shutdown {
     Immediate,
 }
 
-fn callers(config: &gateway::Config, concurrent: Option<usize>, clock: Clock) -> Result<Callers, BuildError> {
+fn callers(
+    config: &gateway::Config,
+    concurrent: Option<usize>,
+    clock: Clock,
+    counters: &Counters,
+) -> Result<Callers, BuildError> {
     let token_key = match &config.token_key {
         Some(source) => TokenKey::shared(&source.read()?)?,
         None => TokenKey::random()?,
@@ -239,7 +260,7 @@ fn callers(config: &gateway::Config, concurrent: Option<usize>, clock: Clock) ->
     for caller in &mut callers {
         caller.concurrent = caller.concurrent.or(concurrent);
     }
-    Ok(Callers::new(callers, token_key, clock)?)
+    Ok(Callers::new(callers, token_key, clock, counters)?)
 }
 
 /// Returns when a refresh task ends, which only a panic can cause.

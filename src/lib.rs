@@ -34,7 +34,7 @@
 //!
 //! Leaf modules that all others may use: [`accept_errors`] (reports of a listener), [`build_info`] (revision, features
 //! and libraries of this build), [`clock`] (time and random spread), [`error_chain`] (an error with its causes as one
-//! text), [`failure_log`] (which failures of a repeated task are logged), [`file_read`] (reads a file within a
+//! text), [`failure_log`] (which failures of a repeated task are logged), [`fetch_counters`] (counters of fetches), [`file_read`] (reads a file within a
 //! deadline), [`host_check`] (requests of web pages), [`path_prefix`], [`pem`] (certificates in files),
 //! [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once),
 //! [`static_credential`] (a header with a secret), [`transport_error`] (why a request for keys or a token got no
@@ -55,6 +55,7 @@ mod credentials;
 pub mod drill;
 mod error_chain;
 mod failure_log;
+mod fetch_counters;
 mod file_read;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

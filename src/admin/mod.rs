@@ -9,12 +9,13 @@
 //!   least one upstream. The body lists what is missing, also for the other upstreams. Warnings are
 //!   failures that do not affect requests yet. It does not ask the provider's API: taking every
 //!   gateway out of rotation would not repair the provider.
-//! - `/metrics` returns the metrics.
+//! - `/metrics` returns the metrics, in the text format that the scraper prefers.
 //!
 //! [`server`] says why a probe is answered however many connections others hold, and [`access`] which requests are
 //! refused.
 
 mod access;
+mod exposition;
 mod server;
 
 use std::io;
@@ -26,12 +27,12 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use self::access::Access;
+use self::exposition::Format;
 
 /// The default address: loopback, and the port after the default of the callers' listener.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
@@ -125,7 +126,7 @@ fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<
     match request.uri().path() {
         "/livez" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => readiness(&endpoints.checks),
-        "/metrics" => metrics(&endpoints.metrics),
+        "/metrics" => metrics(&endpoints.metrics, Format::of(request.headers())),
         _ => plain(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n"),
     }
 }
@@ -145,11 +146,9 @@ fn readiness(checks: &Checks) -> Response<Full<Bytes>> {
     response(status, "application/json", format!("{body}\n"))
 }
 
-/// OpenMetrics, which Prometheus reads as well as its older text format.
-fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
-    let mut text = String::new();
-    match encode(&mut text, registry) {
-        Ok(()) => response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text),
+fn metrics(registry: &Registry, format: Format) -> Response<Full<Bytes>> {
+    match format.encode(registry) {
+        Ok(text) => response(StatusCode::OK, format.content_type(), text),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be encoded\n"),
     }
 }

@@ -1,12 +1,14 @@
 //! The route of one configured upstream, assembled from its configuration.
 
+use std::sync::Arc;
+
 use crate::clock::{Clock, Jitter};
 use crate::config::Upstream;
 use crate::credentials::Credentials;
 use crate::gateway::capacity::{Capacity, Quota};
 use crate::gateway::endpoints::token;
-use crate::gateway::response::key_check::KeyCheckCounters;
-use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint, UnknownKids};
+use crate::gateway::metrics::counters::Counters;
+use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint};
 use crate::keys::Keys;
 use crate::upstream::{self, Connector, ConnectorError};
 
@@ -17,18 +19,30 @@ pub(crate) fn route(
     quota: Quota,
     clock: &Clock,
     jitter: &Jitter,
+    counters: &Counters,
 ) -> Result<Route, ConnectorError> {
+    let counters = counters.upstream(&config.name);
     let control = connector.control_client()?;
     let in_clear = config.encryption == Encryption::Off;
-    let upstream = upstream::UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, connector)?;
-    let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
+    let client = upstream::Config { in_clear, ..config.upstream.clone() };
+    let upstream = upstream::UpstreamClient::new(&client, connector, Arc::clone(&counters.connections))?;
+    let keys = || {
+        let counters = Arc::clone(&counters.keys);
+        Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone(), counters)
+    };
     let body_policy = match upstream.in_clear() {
         Some(permit) => BodyPolicy::Off(permit),
         None if config.encryption == Encryption::RequireSealed => BodyPolicy::RequireSealed(keys().published()),
         None => BodyPolicy::Seal(keys()),
     };
-    let credentials =
-        Credentials::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
+    let credentials = Credentials::new(
+        &config.name,
+        config.credentials.clone(),
+        control.clone(),
+        clock.clone(),
+        jitter.clone(),
+        Arc::clone(&counters.credentials),
+    );
     let token_url = credentials.endpoint();
     // Where there is no token endpoint, there is none to keep callers from.
     let has_token_endpoint = token_url.is_some() || config.token_endpoint == TokenEndpoint::Emulate;
@@ -38,7 +52,7 @@ pub(crate) fn route(
     let obtains_tokens = matches!(config.credentials, crate::credentials::Config::ClientCredentials(_));
     let may_be_egress = config.encryption == Encryption::Seal && !obtains_tokens;
     Ok(Route {
-        name: config.name.as_str().into(),
+        name: Arc::clone(&counters.name),
         prefix: config.prefix.clone(),
         strip_prefix: config.strip_prefix,
         body_policy,
@@ -49,9 +63,8 @@ pub(crate) fn route(
         upstream,
         key_refusals: config.key_refusals.as_slice().into(),
         ordinary_refusals: config.ordinary_refusals.as_slice().into(),
-        key_checks: KeyCheckCounters::default(),
         extra_header_members: config.extra_header_members.as_slice().into(),
         capacity: Capacity::of(quota),
-        unknown_kids: UnknownKids::default(),
+        counters,
     })
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::failure::Failure;
 use crate::clock::{Clock, Jitter};
@@ -49,7 +50,7 @@ impl KeySetArguments {
             prefix: "Bearer ".to_owned(),
             secret: SecretSource::File(file),
         });
-        let keys = Keys::new(&name, config, http, Clock::system(), Jitter::random());
+        let keys = Keys::new(&name, config, http, Clock::system(), Jitter::random(), Arc::default());
         keys.refresh().await.map_err(Failure::unavailable)?;
         Ok(keys)
     }

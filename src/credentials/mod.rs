@@ -43,6 +43,7 @@
 //!   the provider has accepted before is then kept for other requests.
 
 mod config;
+mod counters;
 mod credential;
 mod error;
 mod fetch;
@@ -67,6 +68,7 @@ use url::Url;
 
 pub use config::{ClientCredentials, Config, Format};
 pub(crate) use config::{RESERVED_MEMBERS, WAIT};
+pub(crate) use counters::Counters;
 pub(crate) use credential::Credential;
 pub(crate) use error::{NoToken, RenewalError, RenewalErrorKind, TokenError};
 pub(crate) use refusal::Refuser;
@@ -100,6 +102,7 @@ struct CredentialsInner {
     /// The secret of the last renewal. `None` if it could not be read. A comparison with it shows whether the file has
     /// changed.
     last_secret: Mutex<Option<Secret>>,
+    counters: Arc<Counters>,
     failures: RenewalFailures,
     /// The refusal of the credential that the log has reported.
     reported_refusal: Mutex<Option<ReportedRefusal>>,
@@ -110,11 +113,19 @@ struct CredentialsInner {
 type RenewalResult = Result<(), RenewalError>;
 
 impl Credentials {
-    /// Creates the credentials of upstream `name`, without I/O. `http` must not follow redirects.
+    /// Creates the credentials of upstream `name`, without I/O. `http` must not follow redirects. `counters`
+    /// count on.
     #[must_use]
-    pub(crate) fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        config: Config,
+        http: reqwest::Client,
+        clock: Clock,
+        jitter: Jitter,
+        counters: Arc<Counters>,
+    ) -> Self {
         let is_token = matches!(config, Config::ClientCredentials(_));
-        let state = CredentialsState::new(is_token, clock.now(), jitter);
+        let state = CredentialsState::new(is_token, clock.now(), jitter, Arc::clone(&counters));
         Self(Arc::new(CredentialsInner {
             name: name.into(),
             config,
@@ -125,6 +136,7 @@ impl Credentials {
             renewals: SingleFlight::new(),
             rescheduled: Notify::new(),
             last_secret: Mutex::new(None),
+            counters,
             failures: RenewalFailures::new(),
             reported_refusal: Mutex::new(None),
             is_refused: AtomicBool::new(false),
@@ -152,7 +164,7 @@ impl Credentials {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let failing_since = self.0.failures.since();
         let refused = self.reported_refusal().as_ref().map(|reported| (reported.refuser, reported.since));
-        let snapshot = Snapshot::of(&self.0.config, &self.state(), self.0.clock.now());
+        let snapshot = Snapshot::of(&self.0.config, &self.state(), &self.0.counters, self.0.clock.now());
         Snapshot { failing_since, refused, ..snapshot }
     }
 
@@ -268,6 +280,7 @@ impl Credentials {
             Config::Static(config) => self.read_static(config).await,
             Config::None => return Ok(()),
         };
+        let lifetime = outcome.as_ref().ok().and_then(|new| new.lifetime);
         let (result, has_token) = {
             let mut state = self.state();
             let now = self.0.clock.now();
@@ -276,6 +289,7 @@ impl Credentials {
             (result, state.credential(now).is_some())
         };
         self.0.rescheduled.notify_one();
+        self.0.counters.count(&result, lifetime);
         self.report(&result, has_token);
         match result {
             RenewalOutcome::Good | RenewalOutcome::Late => Ok(()),
@@ -322,6 +336,11 @@ impl Credentials {
 
     fn is_static(&self) -> bool {
         matches!(self.0.config, Config::Static(_))
+    }
+
+    #[cfg(test)]
+    fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     fn state(&self) -> MutexGuard<'_, CredentialsState> {

@@ -1,12 +1,12 @@
 //! The state of the credential, for readiness and `/metrics`.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
 use super::state::CredentialsState;
-use super::{Config, Refuser, RenewalError, TokenError};
+use super::{Config, Counters, Refuser, RenewalError, TokenError};
 
 /// The credential at one moment, without its value.
 #[derive(Clone, Debug)]
@@ -15,6 +15,10 @@ pub(crate) struct Snapshot {
     pub usable: Result<(), TokenError>,
     /// The rest of the cached token's lifetime. `None` for other kinds.
     pub lifetime_left: Option<Duration>,
+    /// When the last renewal of this upstream's credential succeeded.
+    pub renewed: Option<SystemTime>,
+    /// When the last token of this upstream expires or has expired.
+    pub expires: Option<SystemTime>,
     /// Why the last renewal failed. `None` if it succeeded.
     pub last_error: Option<RenewalError>,
     /// When renewals began to fail. `None` if the last one succeeded.
@@ -23,12 +27,6 @@ pub(crate) struct Snapshot {
     pub refused: Option<(Refuser, Timestamp)>,
     /// The file of the secret, if it is not given by value.
     pub secret_file: Option<PathBuf>,
-    /// Successful renewals since the start. For a static credential: reads of its source.
-    pub renewals_ok: u64,
-    /// Failed renewals since the start.
-    pub renewals_failed: u64,
-    /// 401 responses of the provider to the cached credential since the start.
-    pub refusals: u64,
 }
 
 impl Snapshot {
@@ -56,9 +54,8 @@ impl Snapshot {
     }
 
     /// The fields that [`CredentialsState`] can fill in. `Credentials::snapshot` adds when failures began.
-    pub(super) fn of(config: &Config, state: &CredentialsState, now: Instant) -> Self {
+    pub(super) fn of(config: &Config, state: &CredentialsState, counters: &Counters, now: Instant) -> Self {
         let has_one = matches!(config, Config::None) || state.credential(now).is_some();
-        let counts = state.counts();
         Self {
             usable: if has_one { Ok(()) } else { Err(state.unavailable_reason(now)) },
             lifetime_left: state.cached().and_then(|cached| cached.lifetime_left(now)),
@@ -66,9 +63,8 @@ impl Snapshot {
             failing_since: None,
             refused: None,
             secret_file: config.secret_file().map(Into::into),
-            renewals_ok: counts.ok,
-            renewals_failed: counts.failed,
-            refusals: counts.refusals,
+            renewed: counters.renewals.last_success(),
+            expires: counters.expires(),
         }
     }
 }

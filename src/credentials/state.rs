@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Credential, RenewalError, RenewalErrorKind, TokenError};
+use super::{Counters, Credential, RenewalError, RenewalErrorKind, TokenError};
 use crate::clock::{Backoff, Jitter};
 use crate::rate_limit::TokenBucket;
 use crate::single_flight::FlightLog;
@@ -67,7 +67,7 @@ pub(super) struct CredentialsState {
     /// Until then, a refusal causes no renewal unless the cached token was accepted before.
     paused_until: Option<Instant>,
     replacement_budget: TokenBucket,
-    counts: RenewalCounts,
+    counters: Arc<Counters>,
     jitter: Jitter,
 }
 
@@ -112,13 +112,6 @@ pub(super) enum RenewalOutcome {
     Late,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RenewalCounts {
-    pub(super) ok: u64,
-    pub(super) failed: u64,
-    pub(super) refusals: u64,
-}
-
 impl CachedCredential {
     pub(super) fn is_alive(&self, now: Instant) -> bool {
         self.expires.is_none_or(|expires| now < expires)
@@ -130,7 +123,7 @@ impl CachedCredential {
 }
 
 impl CredentialsState {
-    pub(super) fn new(is_token: bool, now: Instant, jitter: Jitter) -> Self {
+    pub(super) fn new(is_token: bool, now: Instant, jitter: Jitter, counters: Arc<Counters>) -> Self {
         Self {
             cached: None,
             is_token,
@@ -142,17 +135,13 @@ impl CredentialsState {
             replacement: None,
             paused_until: None,
             replacement_budget: TokenBucket::new(REPLACEMENTS, REPLACEMENT_INTERVAL, now),
-            counts: RenewalCounts::default(),
+            counters,
             jitter,
         }
     }
 
     pub(super) fn cached(&self) -> Option<&Arc<CachedCredential>> {
         self.cached.as_ref()
-    }
-
-    pub(super) fn counts(&self) -> RenewalCounts {
-        self.counts
     }
 
     pub(super) fn last_error(&self) -> Option<&RenewalError> {
@@ -259,7 +248,6 @@ impl CredentialsState {
             }
             Err(error) => {
                 self.due = now + self.wait_after(&error.kind);
-                self.counts.failed += 1;
                 RenewalOutcome::Failed(error)
             }
         }
@@ -280,7 +268,6 @@ impl CredentialsState {
         }
         self.backoff.reset();
         self.slow_backoff.reset();
-        self.counts.ok += 1;
     }
 
     fn wait_after(&mut self, error: &RenewalErrorKind) -> Duration {
@@ -302,7 +289,7 @@ impl CredentialsState {
                 AfterRefusal::Use(cached.credential.clone())
             }
             Some(cached) if cached.credential.serial() == Some(serial) => {
-                self.counts.refusals += 1;
+                self.counters.refused();
                 if !self.is_token {
                     // Its file may have changed. A read costs little, and all refused requests share it.
                     self.due = self.due.min(now);

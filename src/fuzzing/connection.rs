@@ -16,6 +16,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
@@ -35,6 +36,8 @@ use crate::gateway::access_log::{self, Observers};
 use crate::gateway::callers::{Callers, TokenKey};
 use crate::gateway::capacity::Quota;
 use crate::gateway::exchange::Exchange;
+use crate::gateway::metrics::counters::Counters;
+use crate::gateway::permits::Permits;
 use crate::gateway::request::admit::Admission;
 use crate::gateway::route::{BodyPolicy, Route, Routes};
 use crate::gateway::server::connection::serve_alone;
@@ -242,10 +245,11 @@ impl TestGateway {
         let (clock, _) = Clock::manual();
         let quota = Quota { max_body: MAX_BODY, buffered: 64 * MAX_BODY, in_flight: 16 };
         let connector = Connector::new(None).unwrap_or_else(|error| fail(&error));
-        let route = app::route(&config, &connector, quota, &clock, &Jitter::seeded(1));
+        let route = app::route(&config, &connector, quota, &clock, &Jitter::seeded(1), &Counters::default());
         let route = route.unwrap_or_else(|error| fail(&error));
         let token_key = TokenKey::random().unwrap_or_else(|error| fail(&error));
-        let callers = Callers::new(Vec::new(), token_key, clock.clone()).unwrap_or_else(|error| fail(&error));
+        let callers = Callers::new(Vec::new(), token_key, clock.clone(), &Counters::default())
+            .unwrap_or_else(|error| fail(&error));
         runtime.block_on(async {
             // A fuzzer's process would end at the first write to a closed connection.
             if let Err(error) = signal(SignalKind::pipe()) {
@@ -280,11 +284,12 @@ impl TestGateway {
     async fn serve_connection(&self, stream: UnixStream, host: &str) {
         let url = Url::parse(&format!("http://{host}")).unwrap_or_else(|error| panic!("{error}"));
         let config = upstream::Config { reply: DEADLINE, ..upstream::Config::new(url) };
-        let upstream = UpstreamClient::new(&config, &self.connector).unwrap_or_else(|error| panic!("{error}"));
+        let upstream =
+            UpstreamClient::new(&config, &self.connector, Arc::default()).unwrap_or_else(|error| panic!("{error}"));
         let routes = Routes::new(vec![Route { upstream, ..self.route.clone() }]);
         let exchange = Exchange::new(Admission::new(self.callers.clone(), routes, DEADLINE), self.clock.clone());
-        let observers = Observers::new(access_log::Config::default(), Vec::new());
-        let stack = Stack::new(exchange, 16, DEADLINE, observers, Drain::default(), self.clock.clone());
+        let observers = Observers::new(access_log::Config::default(), Vec::new(), Counters::default());
+        let stack = Stack::new(exchange, Permits::new(16), DEADLINE, observers, Drain::default(), self.clock.clone());
         serve_alone(stream, stack, DEADLINE).await;
     }
 }

@@ -7,11 +7,10 @@
 //! upstream, with waiting requests and their bodies. Rejected: lending unused quota to other upstreams. A slow
 //! provider stays slow for so long that the owner of the quota would be refused requests.
 
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gateway::Limits;
+use crate::gateway::permits::{Permits, Usage};
 use crate::gateway::request::body::Budget;
 
 /// The limits that the configuration sets for one upstream. A limit that is not set is an even share of the rest.
@@ -72,8 +71,8 @@ pub(crate) fn default_concurrent(quotas: &[Quota]) -> Option<usize> {
 pub(crate) struct Capacity {
     pub max_body: usize,
     pub budget: Budget,
-    in_flight: Arc<Semaphore>,
-    responses: Arc<Semaphore>,
+    in_flight: Permits,
+    responses: Permits,
 }
 
 /// All permits of the upstream are in use.
@@ -106,12 +105,12 @@ impl Capacity {
     #[must_use]
     pub(crate) fn of(quota: Quota) -> Self {
         // A quota that the limit of descriptors reduced may be zero. The upstream still gets one request at a time.
-        let permits = quota.in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        let permits = quota.in_flight.max(1);
         Self {
             max_body: quota.max_body,
             budget: Budget::new(quota.buffered),
-            in_flight: Arc::new(Semaphore::new(permits)),
-            responses: Arc::new(Semaphore::new(permits.saturating_mul(RESPONSES).min(Semaphore::MAX_PERMITS))),
+            in_flight: Permits::new(permits),
+            responses: Permits::new(permits.saturating_mul(RESPONSES)),
         }
     }
 
@@ -121,13 +120,21 @@ impl Capacity {
     /// When no permit is free. Requests do not wait for one: a queue would hide the overload.
     pub(crate) fn acquire(&self) -> Result<UpstreamPermit, UpstreamFull> {
         // The permit for the response comes first: a reply cannot be refused once the provider has processed the request.
-        let response = ResponsePermit { _permit: try_acquire(&self.responses)? };
-        Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, response })
+        let response = ResponsePermit { _permit: self.responses.try_acquire().ok_or(UpstreamFull)? };
+        Ok(UpstreamPermit { _permit: self.in_flight.try_acquire().ok_or(UpstreamFull)?, response })
     }
-}
 
-fn try_acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamFull> {
-    Arc::clone(permits).try_acquire_owned().map_err(|_| UpstreamFull)
+    /// The requests in flight, and their limit.
+    #[must_use]
+    pub(crate) fn in_flight(&self) -> Usage {
+        self.in_flight.usage()
+    }
+
+    /// The requests in flight and the responses in progress together, and their limit.
+    #[must_use]
+    pub(crate) fn responses(&self) -> Usage {
+        self.responses.usage()
+    }
 }
 
 #[cfg(test)]

@@ -210,7 +210,7 @@ impl Attempt {
             self.renew_key().await
         };
         self.record.key_checked(outcome);
-        self.route.key_checks.add(outcome);
+        self.route.counters.key_checks.add(outcome);
         retry
     }
 

@@ -11,6 +11,7 @@
 //! | [`callers`] | authenticates callers and applies their rules and limits |
 //! | [`route`] | holds one configured upstream with its keys, credential and capacity |
 //! | [`capacity`] | limits the requests and the buffered bytes of each upstream |
+//! | [`permits`] | limits how much of something is in use, and says how much is |
 //! | [`endpoints`] | answers token requests and key-set requests itself |
 //! | [`response`] | relays the provider's reply, and turns a refusal into a response |
 //! | [`access_log`] | records each request |
@@ -25,6 +26,7 @@ pub(crate) mod config;
 pub(crate) mod endpoints;
 pub(crate) mod exchange;
 pub(crate) mod metrics;
+pub(crate) mod permits;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod route;
@@ -37,8 +39,11 @@ use access_log::{Observer, Observers};
 use callers::Callers;
 pub(crate) use config::{Config, Deadlines, Limits, Listen};
 use exchange::Exchange;
+use metrics::counters::Counters;
+use permits::Permits;
 use request::admit::Admission;
 use route::{Route, Routes};
+use server::connections::Connections;
 use server::drain::Drain;
 use server::socket::Address;
 use server::tls::ServerTls;
@@ -54,12 +59,13 @@ pub(crate) struct Gateway {
     exchange: Exchange,
     config: Config,
     observers: Observers,
+    in_flight: Permits,
     drain: Drain,
     clock: Clock,
 }
 
 impl Gateway {
-    /// Binds the listener. `observers` receive the record of each finished request.
+    /// Binds the listener. `counters` and `observers` receive the record of each finished request.
     ///
     /// # Errors
     /// If the address cannot be bound, or the TLS files cannot be used.
@@ -68,14 +74,16 @@ impl Gateway {
         callers: Callers,
         routes: Vec<Route>,
         observers: Vec<Observer>,
+        counters: Counters,
         drain: Drain,
         clock: Clock,
     ) -> Result<Self, ListenError> {
         let listener = Listener::bind(&config.listen, &config.deadlines).await?;
         let admission = Admission::new(callers, Routes::new(routes), config.deadlines.body);
         let exchange = Exchange::new(admission, clock.clone());
-        let observers = Observers::new(config.access_log, observers);
-        Ok(Self { listener, exchange, config, observers, drain, clock })
+        let observers = Observers::new(config.access_log, observers, counters);
+        let in_flight = Permits::new(config.limits.in_flight);
+        Ok(Self { listener, exchange, config, observers, in_flight, drain, clock })
     }
 
     /// The address in use. If port 0 is configured, it has the port that the system chose.
@@ -92,11 +100,22 @@ impl Gateway {
         self.listener.tls()
     }
 
+    /// The connections of callers.
+    #[must_use]
+    pub(crate) fn connections(&self) -> Connections {
+        self.listener.connections()
+    }
+
+    /// The permits of requests in flight.
+    #[must_use]
+    pub(crate) fn in_flight(&self) -> Permits {
+        self.in_flight.clone()
+    }
+
     /// Serves until the drain stops accepting and the requests in flight are finished.
     pub(crate) async fn serve(self) {
-        let Self { listener, exchange, config, observers, drain, clock } = self;
+        let Self { listener, exchange, config, observers, in_flight, drain, clock } = self;
         let Deadlines { exchange: exchange_deadline, drain: drain_deadline, .. } = config.deadlines;
-        let in_flight = config.limits.in_flight;
         let stack = Stack::new(exchange, in_flight, exchange_deadline, observers, drain.clone(), clock);
         listener.serve(stack, drain, drain_deadline).await;
     }

@@ -9,8 +9,8 @@ use http::{StatusCode, Uri};
 use crate::credentials::Credentials;
 use crate::gateway::capacity::Capacity;
 use crate::gateway::endpoints::jwks;
+use crate::gateway::metrics::counters::UpstreamCounters;
 use crate::gateway::request::target::{self, TargetFault};
-use crate::gateway::response::key_check::KeyCheckCounters;
 use crate::gateway::response::ordinary_refusal::OrdinaryRefusal;
 use crate::keys::{Keys, PublishedKeys};
 use crate::path_prefix::PathPrefix;
@@ -58,11 +58,11 @@ pub(crate) struct Route {
     pub key_refusals: Arc<[StatusCode]>,
     /// Replies with such a status that show that the provider read the message.
     pub ordinary_refusals: Arc<[OrdinaryRefusal]>,
-    pub key_checks: KeyCheckCounters,
     /// The members that the protected header of a caller's JWE may have in addition to the usual ones.
     pub extra_header_members: Arc<[String]>,
     pub capacity: Capacity,
-    pub unknown_kids: UnknownKids,
+    /// They outlive the route.
+    pub counters: Arc<UpstreamCounters>,
 }
 
 /// What each [`Encryption`] needs. Forwarding a plaintext body needs either a sealing key or an `InClear`
@@ -108,7 +108,7 @@ impl Route {
         if kid.is_some_and(|kid| keys.publishes(kid)) {
             return;
         }
-        self.unknown_kids.0.fetch_add(1, Ordering::Relaxed);
+        self.counters.unknown_kids.0.fetch_add(1, Ordering::Relaxed);
         let kid = kid.map(|kid| kid.escape_debug().to_string());
         tracing::warn!(upstream = %self.name, kid, "a caller sealed with a key that is not published");
     }

@@ -14,11 +14,11 @@ use std::time::Duration;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::gateway::access_log::{Observers, RecordGuard, Recorded};
 use crate::gateway::exchange::{Exchange, Reply, own};
+use crate::gateway::permits::Permits;
 use crate::gateway::request::body;
 use crate::gateway::request::context::{Context, Origin};
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
@@ -35,7 +35,7 @@ pub(crate) struct Stack(Arc<Steps>);
 #[derive(Debug)]
 struct Steps {
     exchange: Exchange,
-    in_flight: Semaphore,
+    in_flight: Permits,
     deadline: Duration,
     observers: Observers,
     drain: Drain,
@@ -43,16 +43,15 @@ struct Steps {
 }
 
 impl Stack {
-    /// Puts the steps around `exchange`. At most `in_flight` requests are in flight, each for at most `deadline`.
+    /// Puts the steps around `exchange`. Each request takes a permit of `in_flight`, for at most `deadline`.
     pub(crate) fn new(
         exchange: Exchange,
-        in_flight: usize,
+        in_flight: Permits,
         deadline: Duration,
         observers: Observers,
         drain: Drain,
         clock: Clock,
     ) -> Self {
-        let in_flight = Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS));
         Self(Arc::new(Steps { exchange, in_flight, deadline, observers, drain, clock }))
     }
 
@@ -103,7 +102,7 @@ impl Stack {
         if exchange.is_token_request(request.uri()) {
             return self.timed(request, context).await;
         }
-        let Ok(_permit) = in_flight.try_acquire() else {
+        let Some(_permit) = in_flight.try_borrow() else {
             if !body::expects_continue(request.headers()) {
                 body::discard(request.into_body());
             }

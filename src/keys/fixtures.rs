@@ -122,7 +122,7 @@ pub(super) fn last_error(keys: &Keys) -> Option<FetchErrorKind> {
 
 pub(super) fn keys(config: Config) -> (Keys, ClockControl) {
     let (clock, control) = Clock::manual();
-    (Keys::new("provider", config, client(), clock, Jitter::seeded(1)), control)
+    (Keys::new("provider", config, client(), clock, Jitter::seeded(1), Arc::default()), control)
 }
 
 /// Waits in real time until a condition is met that other tasks bring about.

@@ -94,9 +94,11 @@ impl Keys {
             };
             match read {
                 Ok(last_good) => {
+                    let fetched = last_good.fetched;
                     let mut state = self.state();
                     if state.restore(last_good, self.0.clock.now(), SystemTime::now()) {
                         self.0.cached.store(state.cached().cloned());
+                        self.0.counters.fetches.restored(fetched);
                         tracing::info!(upstream, path = %path.display(), "the last good key set was read from disk");
                     }
                 }

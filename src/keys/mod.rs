@@ -45,6 +45,7 @@
 mod cached_set;
 mod config;
 mod confirm;
+mod counters;
 mod document;
 mod error;
 mod fetch;
@@ -66,6 +67,7 @@ use tokio::sync::{Notify, OnceCell};
 
 pub use config::{Config, Source};
 pub(crate) use confirm::KeyStatus;
+pub(crate) use counters::Counters;
 pub(crate) use document::KeySetDocument;
 pub(crate) use error::{FetchError, FetchErrorKind, NoUsableKey};
 pub(crate) use published::PublishedKeys;
@@ -98,6 +100,7 @@ struct KeysInner {
     /// Notified when a fetch has ended.
     fetched: Notify,
     restored: OnceCell<()>,
+    counters: Arc<Counters>,
     failures: FetchFailures,
     saving: Mutex<Saving>,
 }
@@ -114,9 +117,16 @@ enum Reason {
 }
 
 impl Keys {
-    /// Creates the keys of upstream `name`, without I/O. `http` must not follow redirects.
+    /// Creates the keys of upstream `name`, without I/O. `http` must not follow redirects. `counters` count on.
     #[must_use]
-    pub(crate) fn new(name: &str, config: Config, http: reqwest::Client, clock: Clock, jitter: Jitter) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        config: Config,
+        http: reqwest::Client,
+        clock: Clock,
+        jitter: Jitter,
+        counters: Arc<Counters>,
+    ) -> Self {
         let config = Arc::new(config);
         let state = KeysState::new(Arc::clone(&config), clock.now(), jitter);
         Self(Arc::new(KeysInner {
@@ -130,6 +140,7 @@ impl Keys {
             rescheduled: Notify::new(),
             fetched: Notify::new(),
             restored: OnceCell::new(),
+            counters,
             failures: FetchFailures::new(),
             saving: Mutex::default(),
         }))
@@ -162,7 +173,7 @@ impl Keys {
     /// The present state, for readiness, `/metrics` and `jwe-gateway keys`.
     #[must_use]
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.state(), &self.0.config, self.0.clock.now())
+        Snapshot::of(&self.state(), &self.0.config, &self.0.counters, self.0.clock.now())
     }
 
     /// Keeps the set fresh: fetches at once, then before the end of each lifetime, with backoff after failures.
@@ -260,6 +271,7 @@ impl Keys {
         };
         self.0.rescheduled.notify_one();
         self.0.fetched.notify_waiters();
+        self.0.counters.count(&outcome);
         self.report(&outcome);
         match outcome {
             FetchOutcome::Good(_) => {
@@ -279,6 +291,11 @@ impl Keys {
                 Err(refilled) => self.0.clock.sleep_until(refilled).await,
             }
         }
+    }
+
+    #[cfg(test)]
+    fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     fn state(&self) -> MutexGuard<'_, KeysState> {

@@ -52,9 +52,10 @@ impl PublishedKeys {
     /// # Errors
     /// If the fetch brings no good set: see [`FetchError`].
     pub(crate) async fn refresh_now(&self) -> Result<bool, FetchError> {
-        let before = self.snapshot().changes;
+        let counters = &self.0.0.counters;
+        let before = counters.changes();
         self.0.confirm().await?;
-        Ok(self.snapshot().changes != before)
+        Ok(counters.changes() != before)
     }
 
     #[must_use]

@@ -1,11 +1,11 @@
 //! The state of the keys, for readiness, `/metrics` and `jwe-gateway keys`.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::selection::is_pinned;
 use super::state::KeysState;
-use super::{Config, NoUsableKey};
+use super::{Config, Counters, NoUsableKey};
 use crate::jose::{EncryptionKey, UnusableKey};
 
 /// The keys at one moment.
@@ -19,12 +19,10 @@ pub(crate) struct Snapshot {
     pub age: Option<Duration>,
     /// The rest of its lifetime. Zero if the set is stale.
     pub lifetime_left: Option<Duration>,
-    /// Fetches since the start that brought or confirmed a good set.
-    pub fetches_ok: u64,
-    /// Failed fetches since the start.
-    pub fetches_failed: u64,
-    /// Fetched sets since the start whose keys differed from those of the set before.
-    pub changes: u64,
+    /// Its lifetime, counted from the time when the provider last sent or confirmed it.
+    pub lifetime: Option<Duration>,
+    /// When the provider last sent or confirmed a set of this upstream.
+    pub confirmed: Option<SystemTime>,
 }
 
 /// One entry of the JWK Set.
@@ -92,7 +90,7 @@ impl fmt::Display for KeyName {
 }
 
 impl Snapshot {
-    pub(super) fn of(state: &KeysState, config: &Config, now: Instant) -> Self {
+    pub(super) fn of(state: &KeysState, config: &Config, counters: &Counters, now: Instant) -> Self {
         let cached = state.cached();
         let usable = state.key(now);
         let is_chosen = |key: &EncryptionKey| usable.as_ref().is_ok_and(|chosen| **chosen == *key);
@@ -115,15 +113,13 @@ impl Snapshot {
                 chosen,
             });
         }
-        let counts = state.counts();
         Self {
             usable: usable.map(|key| KeyName::of(&key)),
             entries,
             age: cached.map(|cached| cached.age(now)),
             lifetime_left: cached.map(|cached| cached.lifetime_left(now)),
-            fetches_ok: counts.ok,
-            fetches_failed: counts.failed,
-            changes: counts.changes,
+            lifetime: cached.map(|cached| cached.lifetime),
+            confirmed: counters.fetches.last_success(),
         }
     }
 }

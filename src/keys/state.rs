@@ -63,7 +63,6 @@ pub(super) struct KeysState {
     last_end: Option<Instant>,
     backoff: Backoff,
     budget: TokenBucket,
-    counts: FetchCounts,
     jitter: Jitter,
     config: Arc<Config>,
 }
@@ -115,13 +114,6 @@ pub(super) struct Changes {
     pub(super) none_pinned: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct FetchCounts {
-    pub(super) ok: u64,
-    pub(super) failed: u64,
-    pub(super) changes: u64,
-}
-
 impl KeysState {
     pub(super) fn new(config: Arc<Config>, now: Instant, jitter: Jitter) -> Self {
         Self {
@@ -137,7 +129,6 @@ impl KeysState {
             last_end: None,
             backoff: Backoff::new(config.backoff_min, config.backoff_max, jitter.clone()),
             budget: TokenBucket::new(FORCED_BURST, FORCED_REFILL, now),
-            counts: FetchCounts::default(),
             jitter,
             config,
         }
@@ -149,10 +140,6 @@ impl KeysState {
 
     pub(super) fn last_error(&self) -> Option<&FetchError> {
         self.fetches.last_error()
-    }
-
-    pub(super) fn counts(&self) -> FetchCounts {
-        self.counts
     }
 
     /// The key to seal with.
@@ -277,8 +264,6 @@ impl KeysState {
                 self.backoff.reset();
                 self.busy_until = None;
                 self.due = now + self.jitter.between(lifetime, REFRESH_AT.0, REFRESH_AT.1);
-                self.counts.ok += 1;
-                self.counts.changes += u64::from(!changes.added.is_empty() || !changes.removed.is_empty());
                 FetchOutcome::Good(changes)
             }
             Err(error) => {
@@ -286,7 +271,6 @@ impl KeysState {
                 // A failed fetch after a refusal may bring the next scheduled one forward. It delays it only if the
                 // server asks for that.
                 self.due = if self.due > now { self.due.min(retry) } else { retry };
-                self.counts.failed += 1;
                 FetchOutcome::Failed(error)
             }
         };

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::slice;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Uri;
 use http::uri::Scheme;
@@ -30,10 +30,10 @@ use super::connection::ProviderStream;
 use super::identity::ClientCertResolver;
 use super::proxy::with_port;
 use super::turn::Turns;
-use super::{BadIdentity, Config, Proxy};
+use super::{BadIdentity, Config, Counters, Proxy};
 use crate::clock::{Clock, Jitter};
 use crate::pem::{self, BadPem};
-use crate::watched_files::{self, FileAge, PollOutcome};
+use crate::watched_files::{self, FileRead, PollOutcome};
 
 /// How long a sent byte may stay without an acknowledgement before the kernel ends the connection. Without it, a
 /// connection to a host that vanished lives for 15 minutes. HTTP/1.1 has no other sign of life than TCP's. A provider
@@ -64,6 +64,7 @@ struct Connecting {
     turns: Turns,
     max_age: Duration,
     jitter: Jitter,
+    counters: Arc<Counters>,
 }
 
 impl Service<Uri> for ProviderConnect {
@@ -76,10 +77,15 @@ impl Service<Uri> for ProviderConnect {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let Connecting { https, turns, max_age, jitter } = &*self.0;
-        let (connecting, turns) = (https.clone().oneshot(target), turns.clone());
+        let Connecting { https, turns, max_age, jitter, counters } = &*self.0;
+        let (connecting, turns, counters) = (https.clone().oneshot(target), turns.clone(), Arc::clone(counters));
         let max_age = jitter.between(*max_age, MIN_AGE_FRACTION, 1.0);
-        Box::pin(async move { turns.connect(async move { Ok(ProviderStream::new(connecting.await?, max_age)) }).await })
+        let connecting = async move {
+            let connected = connecting.await;
+            counters.connected(connected.is_ok());
+            Ok(ProviderStream::new(connected?, max_age))
+        };
+        Box::pin(async move { turns.connect(connecting).await })
     }
 }
 
@@ -152,9 +158,14 @@ impl Connector {
         }
     }
 
-    /// Returns the ages of the files that are read again.
-    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
-        self.client_certificate.as_ref().map(|resolver| resolver.0.file_ages()).unwrap_or_default()
+    /// Returns when each of the files that are read again was last read.
+    pub(crate) fn file_reads(&self) -> Vec<FileRead> {
+        self.client_certificate.as_ref().map(|resolver| resolver.0.file_reads()).unwrap_or_default()
+    }
+
+    /// Returns the end of validity of the client certificate, if there is one.
+    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
+        self.client_certificate.as_ref().and_then(ClientCertResolver::expires)
     }
 
     /// Returns the client for key sets and tokens: no redirects, no retries, no proxy except the
@@ -192,7 +203,7 @@ impl Connector {
 
     /// Returns the client for API requests to `target`: HTTP/2 if the provider offers it by ALPN,
     /// HTTP/1.1 otherwise.
-    pub(super) fn data_client(&self, target: &Uri, config: &Config) -> DataClient {
+    pub(super) fn data_client(&self, target: &Uri, config: &Config, counters: Arc<Counters>) -> DataClient {
         let (connect, max_age) = (config.connect, config.connection_max_age);
         let tcp = tcp_connector(connect);
         let https =
@@ -210,7 +221,8 @@ impl Connector {
             None => HttpsConnect::new(Timeout::new(https.wrap_connector(tcp), connect)),
         };
         let turns = Turns::new(target.scheme() == Some(&Scheme::HTTPS));
-        let connector = ProviderConnect(Arc::new(Connecting { https, turns, max_age, jitter: Jitter::random() }));
+        let connector =
+            ProviderConnect(Arc::new(Connecting { https, turns, max_age, jitter: Jitter::random(), counters }));
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())

@@ -89,16 +89,15 @@ impl UsedConnection {
     }
 
     /// Retires the connection if it is too old, or before the provider closes it. Connections that are idle for
-    /// longer than `pool_idle` are not used anyway.
-    pub(super) fn note_reply<B>(&self, reply: &mut Response<B>, pool_idle: Duration) {
-        let Some(Age { end, replies }) = reply.extensions_mut().remove() else { return };
+    /// longer than `pool_idle` are not used anyway. Returns how many replies the connection has brought.
+    pub(super) fn note_reply<B>(&self, reply: &mut Response<B>, pool_idle: Duration) -> u64 {
+        let Some(Age { end, replies }) = reply.extensions_mut().remove() else { return 0 };
         let reply_number = replies.fetch_add(1, Ordering::Relaxed) + 1;
         let keep_alive = if reply.version() < Version::HTTP_2 { keep_alive(reply.headers()) } else { None };
         let usable = keep_alive.map(|timeout| timeout.saturating_sub(KEEP_ALIVE_MARGIN));
         if Instant::now() >= end || usable.is_some_and(|usable| usable.is_zero()) {
-            return self.retire();
-        }
-        if let Some(usable) = usable.filter(|usable| *usable < pool_idle) {
+            self.retire();
+        } else if let Some(usable) = usable.filter(|usable| *usable < pool_idle) {
             let connection = self.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(usable).await;
@@ -108,6 +107,7 @@ impl UsedConnection {
                 }
             });
         }
+        reply_number
     }
 }
 

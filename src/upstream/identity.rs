@@ -7,11 +7,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use crate::pem::{self, BadPem};
 use crate::watched_files::{FileContents, Loader, Reloaded, UnreadableFile};
@@ -59,6 +62,13 @@ impl ClientCertResolver {
     pub(super) fn new(identity: Identity, provider: Arc<CryptoProvider>) -> Result<Self, BadIdentity> {
         let name = format!("the client certificate {identity}");
         Ok(Self(Arc::new(Reloaded::load(Files { identity, provider, name })?)))
+    }
+
+    /// The end of validity of the certificate in use. `None` if it cannot be read: a server would refuse it.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        let certified = self.0.current();
+        let leaf = Certificate::from_der(certified.cert.first()?).ok()?;
+        Some(leaf.tbs_certificate.validity.not_after.to_system_time())
     }
 }
 

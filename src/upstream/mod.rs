@@ -13,6 +13,7 @@
 mod body;
 mod client;
 mod connection;
+mod counters;
 mod identity;
 mod probe;
 mod proxy;
@@ -23,6 +24,7 @@ mod turn;
 pub(crate) use body::{InClear, Outgoing, SealTime};
 pub use client::Connector;
 pub(crate) use client::ConnectorError;
+pub(crate) use counters::Counters;
 pub(crate) use identity::BadIdentity;
 pub use identity::Identity;
 pub(crate) use probe::{Probe, ProbeError};

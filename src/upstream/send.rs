@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
@@ -15,7 +16,7 @@ use super::body::{InClear, Outgoing, Repeat, Taken};
 use super::client::{Connector, DataClient};
 use super::connection::UsedConnection;
 use super::resend::{MAX_RESENDS, MAX_STALL, Pauses, RefusedConnections, is_unprocessed};
-use super::{Config, ConnectorError};
+use super::{Config, ConnectorError, Counters};
 use crate::error_chain;
 use crate::path_prefix::PathPrefix;
 
@@ -40,6 +41,7 @@ pub(crate) struct UpstreamClient {
     idle: Duration,
     pool_idle: Duration,
     refused: RefusedConnections,
+    counters: Arc<Counters>,
 }
 
 impl UpstreamClient {
@@ -47,10 +49,10 @@ impl UpstreamClient {
     ///
     /// # Errors
     /// If the configured URL cannot be used in a request, or is https and there is no trusted root.
-    pub(crate) fn new(config: &Config, connector: &Connector) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(config: &Config, connector: &Connector, counters: Arc<Counters>) -> Result<Self, ConnectorError> {
         let uri: Uri =
             config.url.as_str().parse().map_err(|cause: InvalidUri| ConnectorError::Url(cause.to_string()))?;
-        let client = connector.data_client(&uri, config);
+        let client = connector.data_client(&uri, config, Arc::clone(&counters));
         let parts = uri.into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(ConnectorError::Url("has no scheme or no host".into()));
@@ -68,6 +70,7 @@ impl UpstreamClient {
             idle: config.idle,
             pool_idle: config.pool_idle,
             refused: RefusedConnections::default(),
+            counters,
         })
     }
 
@@ -130,7 +133,9 @@ impl UpstreamClient {
                 reply = self.client.request(request) => match reply {
                     Ok(mut reply) => {
                         self.refused.clear();
-                        connection.note_reply(&mut reply, self.pool_idle);
+                        if connection.note_reply(&mut reply, self.pool_idle) > 1 {
+                            self.counters.note_reused();
+                        }
                         return Ok(reply);
                     }
                     Err(error) => error,
@@ -140,6 +145,7 @@ impl UpstreamClient {
                     connection.retire();
                     resends += 1;
                     body = again(repeat.as_ref()).ok_or(SendError::ReplyTimeout)?;
+                    self.counters.note_resent();
                     continue;
                 }
             };
@@ -159,6 +165,7 @@ impl UpstreamClient {
             body = remade;
             tracing::debug!(cause = %error_chain::chain(&error), "sending again what the provider did not process");
             tokio::time::sleep(pause).await;
+            self.counters.note_resent();
         }
     }
 
@@ -253,7 +260,7 @@ mod tests {
 
     fn placed(base: &str, target: &str) -> String {
         let tls = Connector::new(None).unwrap();
-        let upstream = UpstreamClient::new(&Config::new(base.parse().unwrap()), &tls).unwrap();
+        let upstream = UpstreamClient::new(&Config::new(base.parse().unwrap()), &tls, Arc::default()).unwrap();
         upstream.place(&target.parse().unwrap()).unwrap().to_string()
     }
 

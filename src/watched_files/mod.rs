@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use content::{FileContent, FileContents, UnreadableFile};
-pub(crate) use reloaded::{Change, FileAge, PollOutcome, Reloaded, poll};
+pub(crate) use reloaded::{Change, FileRead, PollOutcome, Reloaded, poll};
 
 use crate::clock::Clock;
 
@@ -63,6 +63,9 @@ pub(crate) trait Loader: Send + Sync + 'static {
 
     /// Called each time a value comes into use, also the first time.
     fn adopted(&self, _output: &Self::Output) {}
+
+    /// Called at each poll that finds the files unusable.
+    fn unusable(&self) {}
 }
 
 /// Loads the values again when their files have changed. Polls all of `watched` every [`POLL_INTERVAL`]. Never returns.

@@ -4,10 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::time::Instant;
 
 use super::Loader;
 use super::content::{FileContent, FileContents, Fingerprint, UnreadableFile};
@@ -20,9 +19,8 @@ pub(crate) struct Reloaded<L: Loader> {
     failure: ArcSwapOption<UnusableState>,
     reloads: AtomicU64,
     failed_states: AtomicU64,
-    failed_polls: AtomicU64,
     /// When each of the loader's files was last read with success.
-    read_at: Vec<Mutex<Instant>>,
+    read_at: Vec<Mutex<SystemTime>>,
     /// Locked during a poll.
     polling: tokio::sync::Mutex<()>,
 }
@@ -55,11 +53,11 @@ pub(crate) enum Change {
     InUse,
 }
 
-/// The time since a file was last read with success.
+/// When a file was last read with success.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct FileAge {
+pub(crate) struct FileRead {
     pub path: PathBuf,
-    pub age: Duration,
+    pub time: SystemTime,
 }
 
 /// Reads the files of all values side by side, and uses each content that has changed and is usable.
@@ -98,14 +96,13 @@ impl<L: Loader> Reloaded<L> {
         let output = loader.load(&contents)?;
         loader.adopted(&output);
         Ok(Self {
-            read_at: contents.0.iter().map(|_| Mutex::new(Instant::now())).collect(),
+            read_at: contents.0.iter().map(|_| Mutex::new(SystemTime::now())).collect(),
             polling: tokio::sync::Mutex::default(),
             loader,
             in_use: ArcSwap::from_pointee(LoadedValue { output, fingerprint: Fingerprint::of(&contents) }),
             failure: ArcSwapOption::empty(),
             reloads: AtomicU64::new(0),
             failed_states: AtomicU64::new(0),
-            failed_polls: AtomicU64::new(0),
         })
     }
 
@@ -127,25 +124,19 @@ impl<L: Loader> Reloaded<L> {
         self.failed_states.load(Ordering::Relaxed)
     }
 
-    /// How many polls found an unusable state. This keeps rising while the state lasts.
-    #[must_use]
-    pub(crate) fn failed_polls(&self) -> u64 {
-        self.failed_polls.load(Ordering::Relaxed)
-    }
-
-    /// The time since each file was last read with success.
-    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
-        let age = |(path, read_at): (&Path, &Mutex<Instant>)| FileAge {
+    /// When each file was last read with success.
+    pub(crate) fn file_reads(&self) -> Vec<FileRead> {
+        let read = |(path, read_at): (&Path, &Mutex<SystemTime>)| FileRead {
             path: path.to_owned(),
-            age: read_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed(),
+            time: *read_at.lock().unwrap_or_else(PoisonError::into_inner),
         };
-        self.loader.files().into_iter().zip(&self.read_at).map(age).collect()
+        self.loader.files().into_iter().zip(&self.read_at).map(read).collect()
     }
 
     /// Uses the content of the files if it has changed and is usable.
     fn apply(&self, contents: &FileContents) -> PollOutcome {
         for (_, read_at) in contents.0.iter().zip(&self.read_at).filter(|(read, _)| read.is_ok()) {
-            *read_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            *read_at.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
         }
         let name = self.loader.name().to_owned();
         let result = match self.load_if_changed(contents) {
@@ -164,7 +155,7 @@ impl<L: Loader> Reloaded<L> {
                 Ok(Change::InUse)
             }
             Err(failure) => {
-                self.failed_polls.fetch_add(1, Ordering::Relaxed);
+                self.loader.unusable();
                 let error = failure.message.clone();
                 if self.failure.load().as_deref() != Some(&failure) {
                     self.failed_states.fetch_add(1, Ordering::Relaxed);
@@ -203,6 +194,10 @@ impl<L: Loader> fmt::Debug for Reloaded<L> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
     use super::*;
     use crate::clock::Clock;
     use crate::file_read;
@@ -211,9 +206,17 @@ mod tests {
     use std::fs;
 
     /// Two files that are usable if their contents are equal.
-    struct EqualPair([PathBuf; 2]);
+    struct EqualPair([PathBuf; 2], AtomicU64);
 
     impl EqualPair {
+        fn new(paths: [PathBuf; 2]) -> Self {
+            Self(paths, AtomicU64::new(0))
+        }
+
+        fn unusable_polls(&self) -> u64 {
+            self.1.load(Ordering::Relaxed)
+        }
+
         fn put(&self, index: usize, text: &str) {
             fs::write(&self.0[index], text).unwrap();
         }
@@ -239,11 +242,15 @@ mod tests {
         fn name(&self) -> &str {
             "a pair"
         }
+
+        fn unusable(&self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn pair() -> (tempfile::TempDir, EqualPair) {
         let directory = tempfile::tempdir().unwrap();
-        let pair = EqualPair([directory.path().join("one"), directory.path().join("other")]);
+        let pair = EqualPair::new([directory.path().join("one"), directory.path().join("other")]);
         pair.put(0, "first");
         pair.put(1, "first");
         (directory, pair)
@@ -252,9 +259,9 @@ mod tests {
     #[tokio::test]
     async fn an_unusable_state_counts_once_and_the_next_usable_one_is_loaded() {
         let (_directory, files) = pair();
-        let reloaded = [Arc::new(Reloaded::load(EqualPair(files.0.clone())).unwrap())];
+        let reloaded = [Arc::new(Reloaded::load(EqualPair::new(files.0.clone())).unwrap())];
         let [only] = &reloaded;
-        let counts = || (only.reloads(), only.failed_states(), only.failed_polls());
+        let counts = || (only.reloads(), only.failed_states(), only.loader.unusable_polls());
         poll(&reloaded).await;
         assert_eq!(counts(), (0, 0, 0));
         files.put(0, "second");
@@ -276,7 +283,7 @@ mod tests {
     #[tokio::test]
     async fn a_byte_that_moves_from_one_file_to_the_next_is_a_change() {
         let (_directory, files) = pair();
-        let reloaded = [Arc::new(Reloaded::load(EqualPair(files.0.clone())).unwrap())];
+        let reloaded = [Arc::new(Reloaded::load(EqualPair::new(files.0.clone())).unwrap())];
         let [only] = &reloaded;
         files.put(0, "firs");
         files.put(1, "tfirst");
@@ -290,7 +297,7 @@ mod tests {
         hung.iter().for_each(|file| file.replace("first"));
         let (_directory, files) = pair();
         let paths = [hung[0].path().to_owned(), hung[1].path().to_owned()];
-        let reloaded = [paths, files.0.clone()].map(|paths| Arc::new(Reloaded::load(EqualPair(paths)).unwrap()));
+        let reloaded = [paths, files.0.clone()].map(|paths| Arc::new(Reloaded::load(EqualPair::new(paths)).unwrap()));
         hung.iter().for_each(HungFile::hang);
         files.put(0, "second");
         files.put(1, "second");
@@ -300,8 +307,8 @@ mod tests {
         let error = format!("{}: cannot be read: timed out", hung[0].path().display());
         assert_eq!((&outcomes[0].result, &outcomes[1].result), (&Err(error), &Ok(Change::InUse)));
         poll(&reloaded).await;
-        assert_eq!((reloaded[0].failed_states(), reloaded[0].failed_polls()), (1, 2), "it is reported once");
-        let age = |index: usize| reloaded[index].file_ages()[0].age;
+        assert_eq!((reloaded[0].failed_states(), reloaded[0].loader.unusable_polls()), (1, 2), "it is reported once");
+        let age = |index: usize| reloaded[index].file_reads()[0].time.elapsed().unwrap();
         assert!(age(0) >= 2 * file_read::TIMEOUT && age(1) < file_read::TIMEOUT);
         hung.iter().for_each(|file| file.replace("third"));
         hung.iter().for_each(HungFile::release);
@@ -311,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn the_clock_decides_when_the_files_are_polled() {
         let (_directory, files) = pair();
-        let reloaded = Arc::new(Reloaded::load(EqualPair(files.0.clone())).unwrap());
+        let reloaded = Arc::new(Reloaded::load(EqualPair::new(files.0.clone())).unwrap());
         let (clock, control) = Clock::manual();
         let watched = [Arc::clone(&reloaded)];
         let refresh = tokio::spawn(async move { run_refresh(&watched, &clock).await });

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::Path;
 
 /// Each module, and the modules it may use.
-const MAY_USE: [(&str, &[&str]); 28] = [
+const MAY_USE: [(&str, &[&str]); 29] = [
     ("jose", &[]),
     ("rate_limit", &[]),
     ("retry_after", &[]),
     ("error_chain", &[]),
     ("failure_log", &[]),
+    ("fetch_counters", &[]),
     ("file_read", &[]),
     ("path_prefix", &[]),
     ("clock", &[]),
@@ -33,6 +34,7 @@ const MAY_USE: [(&str, &[&str]); 28] = [
             "retry_after",
             "error_chain",
             "failure_log",
+            "fetch_counters",
             "file_read",
             "clock",
             "single_flight",
@@ -46,6 +48,7 @@ const MAY_USE: [(&str, &[&str]); 28] = [
             "rate_limit",
             "retry_after",
             "failure_log",
+            "fetch_counters",
             "clock",
             "secret",
             "single_flight",
@@ -58,6 +61,8 @@ const MAY_USE: [(&str, &[&str]); 28] = [
         "gateway",
         &[
             "accept_errors",
+            "build_info",
+            "fetch_counters",
             "rate_limit",
             "error_chain",
             "jose",

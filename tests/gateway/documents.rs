@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use jwe_gateway::config::CallerConfig;
 
 use crate::callers::caller;
-use crate::certificates::Authority;
-use crate::harness::TestGateway;
+use crate::certificates::{Authority, client};
+use crate::harness::{TestGateway, eventually};
 
 /// The repository's root.
 pub(crate) fn root() -> &'static Path {
@@ -87,13 +87,40 @@ async fn the_documentation_lists_exactly_the_metrics_of_a_scrape_with_types_and_
     })
     .await;
     gateway.ready().await;
+    let caller = client(authority.caller(rustls::ALL_VERSIONS, &[b"http/1.1"], None));
+    let refused = caller.get(format!("https://{}/", gateway.address)).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    drop(refused);
+    eventually("a counted request", async || gateway.admin("/metrics").await.1.contains("caller_unknown")).await;
     let (_, text) = gateway.admin("/metrics").await;
     assert_eq!(documented_metrics(), scraped_metrics(&text));
+    assert_eq!(documented_words("| phase | begins | ends |"), label_values(&text, "phase"));
+    let reasons = documented_words("| reason | key set | token | meaning |");
+    let fetches: String = text.lines().filter(|line| line.contains("_fetches_total{")).collect();
+    assert_eq!(reasons, label_values(&fetches, "reason").into_iter().filter(|reason| !reason.is_empty()).collect());
+}
+
+/// The first cells of a table.
+fn documented_words(header: &str) -> BTreeSet<String> {
+    table(&document("docs/operations.md"), header).iter().map(|row| row[0].replace('`', "")).collect()
+}
+
+/// The values of a label in a scrape.
+fn label_values(text: &str, label: &str) -> BTreeSet<String> {
+    let start = format!("{label}=\"");
+    let values = text.split(&start).skip(1).filter_map(|rest| rest.split('"').next());
+    values.map(str::to_owned).collect()
 }
 
 fn documented_metrics() -> Metrics {
-    let rows = table(&document("docs/operations.md"), "| metric | type | labels | unit | meaning |");
-    rows.iter().map(|row| (row[0].replace('`', ""), (row[1].clone(), label_names(&row[2])))).collect()
+    const HEADER: &str = "| metric | type | labels | unit | meaning |";
+    let text = document("docs/operations.md");
+    let groups = text.match_indices(HEADER).map(|(at, _)| table(&text[at..], HEADER));
+    let rows: Vec<_> = groups.flatten().collect();
+    let metrics: Metrics =
+        rows.iter().map(|row| (row[0].replace('`', ""), (row[1].clone(), label_names(&row[2])))).collect();
+    assert_eq!(metrics.len(), rows.len(), "no metric is listed twice");
+    metrics
 }
 
 /// The label names in a cell such as "`upstream`, `state` = `usable` or `rejected`".
@@ -110,17 +137,17 @@ fn label_names(cell: &str) -> BTreeSet<String> {
 fn scraped_metrics(text: &str) -> Metrics {
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let metric = |(name, kind): (&str, &str)| {
-        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        let sample = if kind == "histogram" { format!("{name}_count") } else { name.to_owned() };
         let samples: Vec<&str> = text
             .lines()
-            .filter_map(|line| line.strip_prefix(name.as_str()))
+            .filter_map(|line| line.strip_prefix(sample.as_str()))
             .filter(|rest| rest.starts_with(['{', ' ']))
             .collect();
         assert!(!samples.is_empty(), "{name} has a sample");
         let labels =
             samples[0].strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(labels, _)| labels);
         let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
-        (name, (kind.to_owned(), names.collect()))
+        (name.to_owned(), (kind.to_owned(), names.collect()))
     };
     kinds.map(metric).collect()
 }

@@ -49,20 +49,20 @@ async fn the_metrics_show_keys_tokens_and_their_changes() {
     let (status, text) = gateway.admin("/metrics").await;
     assert_eq!(status, 200);
     for line in [
-        "jwe_gateway_jwks_fetches_total{upstream=\"sandbox\",result=\"ok\"} 2.0",
-        "jwe_gateway_jwks_fetches_total{upstream=\"sandbox\",result=\"failed\"} 0.0",
+        "jwe_gateway_jwks_fetches_total{upstream=\"sandbox\",result=\"ok\",reason=\"\"} 2.0",
+        "jwe_gateway_jwks_fetches_total{upstream=\"sandbox\",result=\"failed\",reason=\"status\"} 0.0",
         "jwe_gateway_jwks_changes_total{upstream=\"sandbox\"} 2.0",
         "jwe_gateway_jwks_keys{upstream=\"sandbox\",state=\"usable\"} 1.0",
         &format!("jwe_gateway_jwks_key_info{{upstream=\"sandbox\",kid=\"{fresh}\",active=\"true\"}} 1.0"),
         "jwe_gateway_jwks_serving_stale{upstream=\"sandbox\"} 0.0",
         "jwe_gateway_ready{upstream=\"sandbox\"} 1.0",
-        "jwe_gateway_token_fetches_total{upstream=\"sandbox\",result=\"ok\"} 2.0",
+        "jwe_gateway_token_fetches_total{upstream=\"sandbox\",result=\"ok\",reason=\"\"} 2.0",
         "jwe_gateway_token_refusals_total{upstream=\"sandbox\"} 1.0",
-        "# EOF",
+        "jwe_gateway_upstream_retries_total{upstream=\"sandbox\",reason=\"key\"} 1.0",
+        "jwe_gateway_upstream_retries_total{upstream=\"sandbox\",reason=\"credential\"} 1.0",
     ] {
         assert!(text.lines().any(|present| present == line), "{line} in:\n{text}");
     }
-    assert!(text.contains("jwe_gateway_token_life_seconds{upstream=\"sandbox\"} 3"), "{text}");
 }
 
 #[tokio::test]

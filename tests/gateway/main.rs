@@ -28,6 +28,7 @@ mod listener;
 mod log;
 mod main_job;
 mod memory;
+mod metrics;
 mod process;
 mod provider_connections;
 mod proxy;

@@ -3,6 +3,7 @@
 //! One cause is reported once. If the host of the upstream cannot be reached, the key set and the token
 //! endpoint on that host are skipped; those on other hosts are still tried.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use url::{Origin as UrlOrigin, Url};
@@ -30,7 +31,14 @@ pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
         hosts.add(&upstream.upstream.url);
     }
 
-    let keys = Keys::new(&upstream.name, upstream.keys.clone(), control.clone(), clock.clone(), Jitter::random());
+    let keys = Keys::new(
+        &upstream.name,
+        upstream.keys.clone(),
+        control.clone(),
+        clock.clone(),
+        Jitter::random(),
+        Arc::default(),
+    );
     let key_set_url = match &upstream.keys.source {
         Source::Url(url) => Some(url),
         Source::File(_) => None,
@@ -54,7 +62,14 @@ pub(super) async fn examine(upstream: &Upstream, findings: &mut Findings) {
     if hosts.contain(token_url) {
         findings.skip("token", NOT_REACHED);
     } else {
-        let tokens = Credentials::new(&upstream.name, upstream.credentials.clone(), control, clock, Jitter::random());
+        let tokens = Credentials::new(
+            &upstream.name,
+            upstream.credentials.clone(),
+            control,
+            clock,
+            Jitter::random(),
+            Arc::default(),
+        );
         examine_token(&upstream.credentials, &tokens, findings).await;
     }
 }

@@ -21,7 +21,7 @@ fn serial(state: &CredentialsState, now: Instant) -> Option<u64> {
 #[test]
 fn a_late_renewal_never_replaces_a_newer_one() {
     let now = Clock::manual().0.now();
-    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
     assert_eq!(state.finish(2, grant(60 * SECOND), now), RenewalOutcome::Good);
     assert_eq!(state.finish(1, grant(60 * SECOND), now), RenewalOutcome::Late);
     assert_eq!(state.finish(1, Err(RenewalErrorKind::Abandoned.into()), now), RenewalOutcome::Late);
@@ -34,7 +34,7 @@ fn a_late_renewal_never_replaces_a_newer_one() {
 fn a_request_without_a_credential_brings_the_next_renewal_forward() {
     let now = Clock::manual().0.now();
     let failing = |error: RenewalErrorKind| {
-        let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+        let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
         for number in 1..=8 {
             let _ = state.finish(number, Err(error.clone().into()), now);
         }
@@ -55,7 +55,7 @@ fn a_request_without_a_credential_brings_the_next_renewal_forward() {
 #[test]
 fn the_refusal_of_a_former_credential_does_not_drop_the_new_one() {
     let now = Clock::manual().0.now();
-    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
     let _ = state.finish(1, grant(60 * SECOND), now);
     let _ = state.finish(2, grant(60 * SECOND), now);
     assert!(matches!(state.refused(1, now), AfterRefusal::Use(_)));
@@ -63,13 +63,13 @@ fn the_refusal_of_a_former_credential_does_not_drop_the_new_one() {
     assert!(matches!(state.refused(2, now), AfterRefusal::Renew(3)));
     assert_eq!(serial(&state, now), None);
     assert!(matches!(state.refused(2, now), AfterRefusal::Renew(3)));
-    assert_eq!(state.counts().refusals, 2 - 1);
+    assert_eq!(state.counters.refusals(), 2 - 1);
 }
 
 #[test]
 fn a_replacement_that_was_accepted_is_replaced_when_it_is_revoked() {
     let now = Clock::manual().0.now();
-    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
     let _ = state.finish(1, grant(600 * SECOND), now);
     assert!(matches!(state.refused(1, now), AfterRefusal::Renew(2)));
     let _ = state.finish(2, grant(600 * SECOND), now);
@@ -87,7 +87,7 @@ fn a_replacement_that_was_accepted_is_replaced_when_it_is_revoked() {
 #[test]
 fn a_renewal_that_was_under_way_at_the_refusal_is_not_the_replacement() {
     let now = Clock::manual().0.now();
-    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
     let _ = state.finish(1, grant(600 * SECOND), now);
     state.start(2).unwrap();
     assert!(
@@ -110,7 +110,7 @@ fn a_renewal_that_was_under_way_at_the_refusal_is_not_the_replacement() {
 fn a_token_that_was_accepted_before_is_kept_while_no_other_can_be_obtained() {
     let now = Clock::manual().0.now();
     let busy = RenewalErrorKind::Busy { status: 429, retry_after: Some(30 * SECOND) };
-    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
     let _ = state.finish(1, grant(600 * SECOND), now);
     let _ = state.finish(2, Err(busy.into()), now);
     state.credential(now).unwrap().note_accepted();
@@ -121,7 +121,7 @@ fn a_token_that_was_accepted_before_is_kept_while_no_other_can_be_obtained() {
 #[test]
 fn a_call_that_is_always_refused_does_not_flood_the_token_endpoint() {
     let mut now = Clock::manual().0.now();
-    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
     let mut renewals = 0;
     for _ in 0..600 {
         let _ = state.finish(state.next_renewal().0, grant(3600 * SECOND), now);
@@ -137,7 +137,7 @@ fn a_call_that_is_always_refused_does_not_flood_the_token_endpoint() {
 fn a_refusal_does_not_override_a_wait_that_the_token_endpoint_asked_for() {
     let now = Clock::manual().0.now();
     let busy = RenewalErrorKind::Busy { status: 429, retry_after: Some(30 * SECOND) };
-    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
     let _ = state.finish(1, grant(600 * SECOND), now);
     let _ = state.finish(2, Err(busy.into()), now);
     let due = state.next_renewal().1;
@@ -150,7 +150,7 @@ fn a_refusal_does_not_override_a_wait_that_the_token_endpoint_asked_for() {
 fn a_refusal_brings_the_next_attempt_with_refused_credentials_to_five_seconds_and_not_sooner() {
     let now = Clock::manual().0.now();
     for accepted in [false, true] {
-        let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+        let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
         let _ = state.finish(1, grant(600 * SECOND), now);
         let _ = state.finish(2, Err(RenewalErrorKind::Refused { status: 401 }.into()), now);
         assert!(state.next_renewal().1 >= now + 15 * SECOND);
@@ -165,7 +165,7 @@ fn a_refusal_brings_the_next_attempt_with_refused_credentials_to_five_seconds_an
 #[test]
 fn a_token_of_one_second_is_renewed_after_one_second_and_not_sooner() {
     let now = Clock::manual().0.now();
-    let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+    let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
     let _ = state.finish(1, grant(SECOND), now);
     assert_eq!(state.next_renewal().1, now + SECOND);
 }
@@ -196,7 +196,7 @@ proptest! {
         history in prop::collection::vec((0u32..5_000, event()), 1..80),
     ) {
         let mut now = Clock::manual().0.now();
-        let mut state = CredentialsState::new(true, now, Jitter::seeded(1));
+        let mut state = CredentialsState::new(true, now, Jitter::seeded(1), Arc::default());
         let mut cached: Option<(u64, Instant)> = None;
         for (seconds, event) in history {
             now += seconds * SECOND;

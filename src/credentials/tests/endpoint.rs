@@ -31,7 +31,7 @@ async fn outcome_of(response: ResponseTemplate) -> RenewalErrorKind {
     let endpoint = Endpoint::start([EndpointResponse::Is(response), EndpointResponse::Grants(1000)]).await;
     let (credentials, control) = endpoint.credentials();
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     let error = last_error(&credentials).unwrap();
     control.advance(SECOND);
     assert_eq!(usable(&credentials).await, "Bearer token-1");
@@ -81,7 +81,7 @@ async fn a_token_request_without_a_response_fails_after_the_timeout() {
     tokio::spawn(credentials.clone().run_refresh());
     until(async || endpoint.posts().await == 1).await;
     control.advance(5 * SECOND);
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     assert_eq!(last_error(&credentials), Some(RenewalErrorKind::Timeout(5 * SECOND)));
 }
 
@@ -116,7 +116,7 @@ async fn a_connection_error_names_the_endpoint_without_user_and_query() {
     config.wait = Duration::ZERO;
     let (credentials, _control) = credentials(Config::ClientCredentials(config));
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     assert!(matches!(credentials.current().await, Err(TokenError::Unavailable { .. })));
     let error = credentials.snapshot().last_error.unwrap();
     assert!(error.to_string().starts_with(&format!("http://{address}/token: ")), "{error}");

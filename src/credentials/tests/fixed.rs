@@ -44,7 +44,7 @@ async fn the_file_of_a_static_credential_is_read_again() {
     // After a failed read, the cached credential stays in use.
     std::fs::write(file.path(), "\n").unwrap();
     control.advance(10 * SECOND);
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     assert_eq!(applied(&credentials).await["x-api-key"], "two");
 }
 
@@ -103,12 +103,12 @@ async fn a_static_credential_that_cannot_be_read_or_sent_is_not_used() {
     let (credentials, _control) =
         credentials(static_config("x-api-key", "", SecretSource::File("/nowhere/key".into())));
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     assert!(matches!(credentials.snapshot().usable, Err(TokenError::Unavailable { .. })));
     let newline = SecretSource::Value(Secret::new("a\nb".into()));
     let (credentials, _control) = super::credentials(static_config("x-api-key", "", newline));
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     assert_eq!(last_error(&credentials), Some(RenewalErrorKind::Credential(BadCredential::NotHeaderText)));
 }
 

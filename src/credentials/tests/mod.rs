@@ -91,7 +91,7 @@ impl Endpoint {
 
 fn credentials(config: Config) -> (Credentials, ClockControl) {
     let (clock, control) = Clock::manual();
-    (Credentials::new("provider", config, client(), clock, Jitter::seeded(1)), control)
+    (Credentials::new("provider", config, client(), clock, Jitter::seeded(1), Arc::default()), control)
 }
 
 fn last_error(credentials: &Credentials) -> Option<RenewalErrorKind> {

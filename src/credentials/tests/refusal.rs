@@ -25,7 +25,7 @@ async fn a_revocation_during_a_thousand_requests_causes_one_token_request() {
         "Bearer token-2"
     );
     assert_eq!(endpoint.posts().await, 2);
-    assert_eq!(credentials.snapshot().refusals, 1);
+    assert_eq!(credentials.counters().refusals(), 1);
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_request_with_an_accepted_token_learns_that_the_credentials_are_refuse
     let accepted = credentials.current().await.unwrap();
     accepted.note_accepted();
     control.advance(750 * SECOND);
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     for _ in 0..20 {
         let refused = credentials.replacement_for(&accepted, Refuser::Provider).await.map(drop);
         assert_eq!(refused, Err(TokenError::CredentialsRefused { status: 401 }));
@@ -90,7 +90,7 @@ async fn a_request_with_an_accepted_token_learns_that_the_credentials_are_refuse
     // The refusals are traffic: the next attempt follows five seconds after the last one.
     endpoint.now_responds(EndpointResponse::Grants(1000));
     control.advance(5 * SECOND);
-    until(async || credentials.snapshot().renewals_ok == 2).await;
+    until(async || credentials.counters().renewals.ok() == 2).await;
     assert_eq!(usable(&credentials).await, "Bearer token-2");
 }
 
@@ -122,7 +122,7 @@ async fn refusals_in_close_succession_do_not_delay_the_look_at_a_faulty_secret()
     let accepted = credentials.current().await.unwrap();
     accepted.note_accepted();
     control.advance(750 * SECOND);
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     std::fs::write(file.path(), "changed").unwrap();
     endpoint.now_responds(EndpointResponse::Grants(1000));
     // Four seconds with ten refusals each. The attempt of the schedule would come after five.
@@ -132,7 +132,7 @@ async fn refusals_in_close_succession_do_not_delay_the_look_at_a_faulty_secret()
         control.advance(SECOND / 10);
         tokio::task::yield_now().await;
     }
-    until(async || credentials.snapshot().renewals_ok > 1).await;
+    until(async || credentials.counters().renewals.ok() > 1).await;
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn the_backoff_of_the_schedule_does_not_delay_the_replacement() {
     tokio::spawn(credentials.clone().run_refresh());
     let refused = credentials.current().await.unwrap();
     control.advance(750 * SECOND);
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     endpoint.now_responds(EndpointResponse::Grants(1000));
     // The clock stands still, within the backoff of the schedule.
     assert_eq!(
@@ -176,7 +176,7 @@ async fn a_replacement_with_a_shorter_lifetime_brings_the_schedule_forward() {
     until(async || {
         control.advance(SECOND);
         tokio::task::yield_now().await;
-        credentials.snapshot().renewals_ok >= 3
+        credentials.counters().renewals.ok() >= 3
     })
     .await;
 }

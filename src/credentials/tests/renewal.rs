@@ -22,12 +22,12 @@ async fn a_token_is_renewed_at_half_to_three_quarters_of_its_lifetime_without_tr
     let endpoint = Endpoint::start([EndpointResponse::Grants(1000)]).await;
     let (credentials, control) = endpoint.credentials();
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_ok == 1).await;
+    until(async || credentials.counters().renewals.ok() == 1).await;
     control.advance(499 * SECOND);
     tokio::task::yield_now().await;
     assert_eq!(endpoint.posts().await, 1);
     control.advance(251 * SECOND);
-    until(async || credentials.snapshot().renewals_ok == 2).await;
+    until(async || credentials.counters().renewals.ok() == 2).await;
     assert_eq!(usable(&credentials).await, "Bearer token-2");
 }
 
@@ -36,9 +36,9 @@ async fn while_renewals_fail_the_old_token_is_used_until_it_expires() {
     let endpoint = Endpoint::start([EndpointResponse::Grants(1000), status(500)]).await;
     let (credentials, control) = endpoint.credentials();
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_ok == 1).await;
+    until(async || credentials.counters().renewals.ok() == 1).await;
     control.advance(750 * SECOND);
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     assert_eq!(last_error(&credentials), Some(RenewalErrorKind::Status(500)));
     control.advance(249 * SECOND);
     assert_eq!(usable(&credentials).await, "Bearer token-1");
@@ -62,7 +62,7 @@ async fn a_token_with_a_lifetime_of_one_second_causes_no_request_loop() {
     let mut granted = 0;
     for _ in 0..10 {
         granted += 1;
-        until(async || credentials.snapshot().renewals_ok == granted).await;
+        until(async || credentials.counters().renewals.ok() == granted).await;
         // Requests within the second cause no renewal.
         control.advance(SECOND / 2);
         let _ = credentials.current().await.unwrap();
@@ -138,7 +138,7 @@ async fn refused_credentials_fail_requests_at_once_and_are_retried_every_five_se
         assert_eq!(credentials.snapshot().usable, refused);
         assert_eq!(endpoint.posts().await, 1);
         control.advance(SECOND);
-        until(async || credentials.snapshot().renewals_failed == 2).await;
+        until(async || credentials.counters().renewals.all_failures() == 2).await;
         // Without requests, the next attempt comes after 30 seconds at the earliest.
         control.advance(10 * SECOND);
         tokio::task::yield_now().await;
@@ -151,9 +151,9 @@ async fn a_valid_token_stays_in_use_while_the_credentials_are_refused() {
     let endpoint = Endpoint::start([EndpointResponse::Grants(1000), status(401)]).await;
     let (credentials, control) = endpoint.credentials();
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_ok == 1).await;
+    until(async || credentials.counters().renewals.ok() == 1).await;
     control.advance(750 * SECOND);
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     assert_eq!(last_error(&credentials), Some(RenewalErrorKind::Refused { status: 401 }));
     assert_eq!(usable(&credentials).await, "Bearer token-1");
 }
@@ -167,7 +167,7 @@ async fn a_corrected_secret_file_is_tried_at_once() {
     config.client_secret = SecretSource::File(file.path().to_owned());
     let (credentials, control) = credentials(Config::ClientCredentials(config));
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     endpoint.now_responds(EndpointResponse::Grants(1000));
     std::fs::write(file.path(), "right\n").unwrap();
     let mut elapsed = Duration::ZERO;
@@ -190,7 +190,7 @@ async fn the_secret_is_read_again_for_each_renewal_and_an_unreadable_one_is_a_fa
     config.client_secret = SecretSource::File(file.path().to_owned());
     let (credentials, control) = credentials(Config::ClientCredentials(config));
     tokio::spawn(credentials.clone().run_refresh());
-    until(async || credentials.snapshot().renewals_failed == 1).await;
+    until(async || credentials.counters().renewals.all_failures() == 1).await;
     assert!(matches!(last_error(&credentials), Some(RenewalErrorKind::Credential(_))));
     assert_eq!(endpoint.posts().await, 0);
     for secret in ["one", "two"] {

@@ -25,7 +25,7 @@ fn levels(lines: &[Value]) -> Vec<&str> {
 async fn until_failed(credentials: &Credentials, control: &ClockControl, attempts: u64) {
     until(async || {
         control.advance(SECOND / 10);
-        credentials.snapshot().renewals_failed >= attempts
+        credentials.counters().renewals.all_failures() >= attempts
     })
     .await;
 }
@@ -53,7 +53,7 @@ async fn check_that_the_token_outlives(make_unusable: fn(&Path), reason: &str, p
     correct();
     // The clock advances only far enough for the next look at the file.
     control.advance(SECOND);
-    until(async || credentials.snapshot().renewals_ok == 2).await;
+    until(async || credentials.counters().renewals.ok() == 2).await;
     assert_eq!(usable(&credentials).await, "Bearer token-2");
     assert_eq!(credentials.snapshot().failure(), None);
 }
@@ -109,7 +109,7 @@ fn refused_credentials_are_logged_when_the_refusal_begins_when_the_token_expires
         endpoint.now_responds(EndpointResponse::Grants(1000));
         until(async || {
             control.advance(SECOND);
-            credentials.snapshot().renewals_ok == 2
+            credentials.counters().renewals.ok() == 2
         })
         .await;
     });

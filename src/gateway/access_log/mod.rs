@@ -23,6 +23,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::gateway::metrics::counters::{CallerCounters, Counters, UpstreamCounters};
 pub use crate::gateway::response::key_check::KeyCheck;
 pub use phases::{Phase, PhaseSpan, Phases};
 pub use record::{Outcome, Record};
@@ -32,19 +33,26 @@ pub use selection::{Access, Config, SampleRatio};
 /// A function that gets the record of each request that has ended.
 pub type Observer = Arc<dyn Fn(&Record) + Send + Sync>;
 
-/// The log and the other observers. Clones share them.
+/// What gets every record: the metrics, the log and the other observers. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Observers(Arc<[Observer]>);
+pub(crate) struct Observers(Arc<ObserversInner>);
+
+struct ObserversInner {
+    counters: Counters,
+    observers: Vec<Observer>,
+}
 
 impl Observers {
     #[must_use]
-    pub(crate) fn new(config: Config, others: Vec<Observer>) -> Self {
+    pub(crate) fn new(config: Config, others: Vec<Observer>, counters: Counters) -> Self {
         let log = Arc::new(move |record: &Record| line::write(record, config)) as Observer;
-        Self(std::iter::once(log).chain(others).collect())
+        let observers = std::iter::once(log).chain(others).collect();
+        Self(Arc::new(ObserversInner { counters, observers }))
     }
 
-    fn notify(&self, record: &Record) {
-        for observer in self.0.iter() {
+    fn notify(&self, record: &Record, upstream: Option<&UpstreamCounters>, caller: Option<&CallerCounters>) {
+        self.0.counters.add(record, upstream, caller);
+        for observer in &self.0.observers {
             observer(record);
         }
     }
@@ -52,7 +60,7 @@ impl Observers {
 
 impl std::fmt::Debug for Observers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Observers({})", self.0.len())
+        write!(f, "Observers({})", self.0.observers.len())
     }
 }
 

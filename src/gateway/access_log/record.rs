@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use crate::clock::Clock;
 use crate::gateway::access_log::Observers;
 use crate::gateway::access_log::phases::{Phase, Phases, Stopwatch};
+use crate::gateway::metrics::counters::{CallerCounters, UpstreamCounters};
 use crate::gateway::request::request_id::RequestId;
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::refusal::{Code, Sent};
@@ -150,21 +151,28 @@ struct RecordState {
     clock: Clock,
     stopwatch: Stopwatch,
     seal_time: Option<SealTime>,
+    upstream: Option<Arc<UpstreamCounters>>,
+    caller: Option<Arc<CallerCounters>>,
 }
 
 impl RecordHandle {
     pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, clock: Clock) -> Self {
         let record = Record::begin(request, id);
         let stopwatch = Stopwatch::new(clock.now());
-        Self(Arc::new(Mutex::new(RecordState { record, clock, stopwatch, seal_time: None })))
+        let state = RecordState { record, clock, stopwatch, seal_time: None, upstream: None, caller: None };
+        Self(Arc::new(Mutex::new(state)))
     }
 
-    pub(crate) fn caller(&self, name: &Arc<str>) {
-        self.lock().record.caller = Some(Arc::clone(name));
+    pub(crate) fn caller(&self, counters: &Arc<CallerCounters>) {
+        let mut state = self.lock();
+        state.record.caller = Some(Arc::clone(&counters.name));
+        state.caller = Some(Arc::clone(counters));
     }
 
-    pub(crate) fn upstream(&self, name: &Arc<str>) {
-        self.lock().record.upstream = Some(Arc::clone(name));
+    pub(crate) fn upstream(&self, counters: &Arc<UpstreamCounters>) {
+        let mut state = self.lock();
+        state.record.upstream = Some(Arc::clone(&counters.name));
+        state.upstream = Some(Arc::clone(counters));
     }
 
     /// The caller's body is about to be read.
@@ -288,7 +296,7 @@ impl RecordState {
 
     /// Fills in the times of a request that has ended.
     fn end(&mut self) {
-        let Self { record, clock, stopwatch, seal_time } = self;
+        let Self { record, clock, stopwatch, seal_time, .. } = self;
         let now = clock.now();
         // The caller disconnected, or a deadline passed, in the middle of a phase.
         record.phases.extend(stopwatch.leave(now));
@@ -346,7 +354,7 @@ impl Drop for RecordGuard {
         if self.is_complete {
             state.record.outcome = Outcome::Complete;
         }
-        self.observers.notify(&state.record);
+        self.observers.notify(&state.record, state.upstream.as_deref(), state.caller.as_deref());
     }
 }
 

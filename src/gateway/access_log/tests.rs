@@ -24,7 +24,7 @@ fn observed_by(clock: Clock, use_guard: impl FnOnce(RecordGuard)) -> Record {
     };
     let mut request = Request::new(());
     *request.uri_mut() = "/v0/x?token=canary&b=2&canary".parse().unwrap();
-    let observers = Observers::new(Config::default(), vec![observer]);
+    let observers = Observers::new(Config::default(), vec![observer], Counters::default());
     use_guard(RecordGuard::begin(&request, &RequestId::assign(request.headers()), clock, observers));
     let mut seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 1, "one record for each request");

@@ -1,7 +1,6 @@
 //! A caller that has been authenticated, and the check of its requests against its rules and limits.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Method;
@@ -9,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::state::CallerState;
 use crate::clock::Clock;
+use crate::gateway::metrics::counters::CallerCounters;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -31,8 +31,8 @@ impl Caller {
     }
 
     #[must_use]
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.state.name
+    pub(crate) fn counters(&self) -> &Arc<CallerCounters> {
+        &self.state.counters
     }
 
     /// Checks a request that would be forwarded against the caller's rules and limits. The permit must be
@@ -56,12 +56,12 @@ impl Caller {
 
     /// Counts a denial. If the caller's rules are not enforced, logs it and lets the request pass.
     fn enforce<T: Default>(&self, checked: Result<T, Denied>, request: &CallerRequest<'_>) -> Result<T, Denied> {
-        let CallerState { name, config, counts, .. } = &*self.state;
+        let CallerState { name, config, counters, .. } = &*self.state;
         let denied = match checked {
             Ok(permitted) => return Ok(permitted),
             Err(denied) => denied,
         };
-        counts.of(denied).fetch_add(1, Ordering::Relaxed);
+        counters.denials.add(denied, config.enforce);
         if config.enforce {
             return Err(denied);
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::BadCallers;
 use super::key::{self, KeyDigest, KeySource};
+use crate::gateway::metrics::counters::CallerCounters;
 use crate::watched_files::{FileContents, Loader, Reloaded};
 
 /// The keys of one caller.
@@ -22,14 +23,16 @@ impl KeysInUse {
     /// See [`BadCallers`].
     pub(super) fn load(
         source: Option<&KeySource>,
-        caller: &Arc<str>,
+        counters: &Arc<CallerCounters>,
         owners: &Arc<KeyOwners>,
     ) -> Result<Self, BadCallers> {
+        let caller = &counters.name;
         match source {
             Some(KeySource::File(path)) => {
-                let (caller, owners, path) = (Arc::clone(caller), Arc::clone(owners), path.clone());
                 let name = format!("the keys of caller {caller}");
-                Ok(Self::File(Arc::new(Reloaded::load(KeyFile { caller, path, owners, name })?)))
+                let (counters, owners, path) = (Arc::clone(counters), Arc::clone(owners), path.clone());
+                let file = KeyFile { caller: Arc::clone(caller), counters, path, owners, name };
+                Ok(Self::File(Arc::new(Reloaded::load(file)?)))
             }
             Some(KeySource::Digests(digests)) => Ok(Self::Fixed(owners.claim(caller, digests.clone())?)),
             None => Ok(Self::Fixed([].into())),
@@ -54,6 +57,7 @@ impl KeysInUse {
 /// Loads a caller's keys from its key file.
 pub(super) struct KeyFile {
     caller: Arc<str>,
+    counters: Arc<CallerCounters>,
     path: PathBuf,
     owners: Arc<KeyOwners>,
     name: String,
@@ -80,6 +84,10 @@ impl Loader for KeyFile {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn unusable(&self) {
+        self.counters.denials.add_failed_read();
     }
 
     fn adopted(&self, digests: &Arc<[KeyDigest]>) {

@@ -29,15 +29,16 @@ pub(crate) use caller::{Caller, CallerPermit, CallerRequest, Denied};
 pub(crate) use key::BadKeyFile;
 pub use key::{KeyDigest, KeySource};
 pub use rule::{BadRule, Rule};
-pub(crate) use state::Snapshot;
+pub(crate) use state::{DenialCounters, DenialReason, Snapshot};
 pub(crate) use token::{BadTokenKey, LIFETIME as TOKEN_LIFETIME, TokenKey};
 
 use self::key_file::{KeyFile, KeyOwners};
 use self::state::CallerState;
 use self::token::Token;
 use crate::clock::Clock;
+use crate::gateway::metrics::counters::Counters;
 use crate::gateway::server::peer::Peer;
-use crate::watched_files::{self, FileAge, PollOutcome, Reloaded};
+use crate::watched_files::{self, FileRead, PollOutcome, Reloaded};
 
 /// `[[caller]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,10 +105,18 @@ impl Callers {
     ///
     /// # Errors
     /// See [`BadCallers`].
-    pub(crate) fn new(configs: Vec<Config>, tokens: TokenKey, clock: Clock) -> Result<Self, BadCallers> {
+    pub(crate) fn new(
+        configs: Vec<Config>,
+        tokens: TokenKey,
+        clock: Clock,
+        counters: &Counters,
+    ) -> Result<Self, BadCallers> {
         let owners = Arc::new(KeyOwners::default());
-        let callers: Result<Vec<_>, _> =
-            configs.into_iter().map(|config| CallerState::new(config, &owners, clock.now())).collect();
+        let new = |config: Config| {
+            let counters = counters.caller(&config.name);
+            CallerState::new(config, counters, &owners, clock.now())
+        };
+        let callers: Result<Vec<_>, _> = configs.into_iter().map(new).collect();
         Ok(Self(Arc::new(CallerRegistry { callers: callers?, tokens, clock })))
     }
 
@@ -152,8 +161,8 @@ impl Callers {
     }
 
     #[must_use]
-    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
-        self.0.key_files().iter().flat_map(|file| file.file_ages()).collect()
+    pub(crate) fn file_reads(&self) -> Vec<FileRead> {
+        self.0.key_files().iter().flat_map(|file| file.file_reads()).collect()
     }
 
     #[must_use]

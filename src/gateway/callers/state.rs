@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::caller::{CallerPermit, Denied};
 use super::key_file::{KeyOwners, KeysInUse};
 use super::{BadCallers, Config};
+use crate::gateway::metrics::counters::CallerCounters;
 use crate::rate_limit::TokenBucket;
 
 #[derive(Debug)]
@@ -19,48 +20,91 @@ pub(super) struct CallerState {
     pub(super) keys: KeysInUse,
     rate: Option<Mutex<TokenBucket>>,
     permits: Option<Arc<Semaphore>>,
-    pub(super) counts: DenialCounts,
+    pub(super) counters: Arc<CallerCounters>,
 }
 
-/// The denials of a caller since the start.
+/// The denials of a caller since the start, and the failed reads of its key file.
 #[derive(Debug, Default)]
-pub(super) struct DenialCounts {
-    forbidden: AtomicU64,
-    too_fast: AtomicU64,
-    too_many: AtomicU64,
+pub(crate) struct DenialCounters {
+    refused: [AtomicU64; DenialReason::ALL.len()],
+    /// With `enforce = false`.
+    only_logged: [AtomicU64; DenialReason::ALL.len()],
+    failed_reads: AtomicU64,
 }
 
-impl DenialCounts {
-    pub(super) fn of(&self, denied: Denied) -> &AtomicU64 {
+/// The rule of a caller that a request breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DenialReason {
+    Path,
+    Rate,
+    Concurrency,
+}
+
+impl DenialReason {
+    pub(crate) const ALL: [Self; 3] = [Self::Path, Self::Rate, Self::Concurrency];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Rate => "rate",
+            Self::Concurrency => "concurrency",
+        }
+    }
+
+    fn of(denied: Denied) -> Self {
         match denied {
-            Denied::Forbidden => &self.forbidden,
-            Denied::TooFast { .. } => &self.too_fast,
-            Denied::TooMany => &self.too_many,
+            Denied::Forbidden => Self::Path,
+            Denied::TooFast { .. } => Self::Rate,
+            Denied::TooMany => Self::Concurrency,
         }
     }
 }
 
-/// The metrics of one caller.
+impl DenialCounters {
+    /// The denials that were refused, if `enforced`, or only logged.
+    pub(crate) fn total(&self, reason: DenialReason, enforced: bool) -> u64 {
+        self.counter(reason, enforced).load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn failed_reads(&self) -> u64 {
+        self.failed_reads.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, denied: Denied, enforced: bool) {
+        self.counter(DenialReason::of(denied), enforced).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_failed_read(&self) {
+        self.failed_reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counter(&self, reason: DenialReason, enforced: bool) -> &AtomicU64 {
+        let counters = if enforced { &self.refused } else { &self.only_logged };
+        &counters[reason as usize]
+    }
+}
+
+/// A caller as it is configured now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub name: Arc<str>,
-    /// Whether the denials below were refused. If false, they were only logged.
+    /// Whether denials are refused. If false, they are only logged.
     pub enforced: bool,
-    pub forbidden: u64,
-    pub too_fast: u64,
-    pub too_many: u64,
-    /// Reads of the key file that failed.
-    pub reloads_failed: u64,
 }
 
 impl CallerState {
-    pub(super) fn new(config: Config, owners: &Arc<KeyOwners>, now: Instant) -> Result<Arc<Self>, BadCallers> {
-        let name: Arc<str> = config.name.as_str().into();
-        let keys = KeysInUse::load(config.keys.as_ref(), &name, owners)?;
+    pub(super) fn new(
+        config: Config,
+        counters: Arc<CallerCounters>,
+        owners: &Arc<KeyOwners>,
+        now: Instant,
+    ) -> Result<Arc<Self>, BadCallers> {
+        let name = Arc::clone(&counters.name);
+        let keys = KeysInUse::load(config.keys.as_ref(), &counters, owners)?;
         let rate = config.requests_per_second.filter(|rate| *rate > 0);
         let rate = rate.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::from_secs(1) / rate, now)));
         let permits = config.concurrent.map(|permits| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))));
-        Ok(Arc::new(Self { name, config, keys, rate, permits, counts: DenialCounts::default() }))
+        Ok(Arc::new(Self { name, config, keys, rate, permits, counters }))
     }
 
     pub(super) fn check_allowed(&self, method: &Method, path: &str) -> Result<(), Denied> {
@@ -81,15 +125,6 @@ impl CallerState {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let DenialCounts { forbidden, too_fast, too_many } = &self.counts;
-        Snapshot {
-            name: Arc::clone(&self.name),
-            enforced: self.config.enforce,
-            forbidden: count(forbidden),
-            too_fast: count(too_fast),
-            too_many: count(too_many),
-            reloads_failed: self.keys.file().map_or(0, |file| file.failed_polls()),
-        }
+        Snapshot { name: Arc::clone(&self.name), enforced: self.config.enforce }
     }
 }

@@ -12,12 +12,12 @@ fn with_key(name: &str, key: &str) -> Config {
 }
 
 fn callers(configs: Vec<Config>) -> Callers {
-    Callers::new(configs, TokenKey::random().unwrap(), Clock::system()).unwrap()
+    Callers::new(configs, TokenKey::random().unwrap(), Clock::system(), &Counters::default()).unwrap()
 }
 
 fn manual(config: Config) -> (Caller, Callers, ClockControl) {
     let (clock, control) = Clock::manual();
-    let callers = Callers::new(vec![config], TokenKey::random().unwrap(), clock).unwrap();
+    let callers = Callers::new(vec![config], TokenKey::random().unwrap(), clock, &Counters::default()).unwrap();
     let caller = callers.identify(&authorization("Bearer key"), &Peer::default()).unwrap().unwrap();
     (caller, callers, control)
 }
@@ -31,7 +31,7 @@ fn authorization(value: &'static str) -> HeaderMap {
 }
 
 fn name_of(callers: &Callers, headers: &HeaderMap, peer: &Peer) -> Option<String> {
-    callers.identify(headers, peer).ok().map(|caller| caller.unwrap().name().to_string())
+    callers.identify(headers, peer).ok().map(|caller| caller.unwrap().counters().name.to_string())
 }
 
 #[test]
@@ -76,7 +76,7 @@ async fn a_token_authenticates_its_caller_until_its_key_is_removed() {
         assert!(callers.token(name, key).is_err(), "{name} {key}");
     }
     let (caller, token) = callers.token("a", "one").unwrap();
-    assert_eq!(&**caller.name(), "a");
+    assert_eq!(&*caller.counters().name, "a");
     let credential = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
     let headers = HeaderMap::from_iter([(AUTHORIZATION, credential)]);
     assert_eq!(name_of(&callers, &headers, &Peer::default()).as_deref(), Some("a"));
@@ -92,7 +92,7 @@ async fn a_token_authenticates_its_caller_until_its_key_is_removed() {
     watched_files::poll(&callers.0.key_files()).await;
     assert_eq!(name_of(&callers, &headers, &Peer::default()), None);
     watched_files::poll(&callers.0.key_files()).await;
-    assert_eq!((key_file.reloads(), key_file.failed_polls()), (2, 0));
+    assert_eq!((key_file.reloads(), callers.0.callers[0].counters.denials.failed_reads()), (2, 0));
 }
 
 #[tokio::test]
@@ -104,12 +104,12 @@ async fn an_unusable_key_file_leaves_the_last_good_keys_in_use() {
     std::fs::write(file.path(), "7692c3ad3540").unwrap();
     watched_files::poll(&callers.0.key_files()).await;
     assert_eq!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).as_deref(), Some("a"));
-    assert_eq!(callers.snapshot()[0].reloads_failed, 1);
+    assert_eq!(callers.0.callers[0].counters.denials.failed_reads(), 1);
     std::fs::write(file.path(), "").unwrap();
     watched_files::poll(&callers.0.key_files()).await;
-    assert_eq!(callers.snapshot()[0].reloads_failed, 2);
+    assert_eq!(callers.0.callers[0].counters.denials.failed_reads(), 2);
     watched_files::poll(&callers.0.key_files()).await;
-    assert_eq!(callers.snapshot()[0].reloads_failed, 3, "each failed read counts");
+    assert_eq!(callers.0.callers[0].counters.denials.failed_reads(), 3, "each failed read counts");
     assert!(name_of(&callers, &authorization("Bearer one"), &Peer::default()).is_some());
 }
 
@@ -159,7 +159,7 @@ async fn a_key_that_moves_to_an_earlier_caller_has_its_new_owner_after_one_poll_
     };
     let (clock, control) = Clock::manual();
     let configs = vec![config(0, "a"), config(1, "b")];
-    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock).unwrap();
+    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock, &Counters::default()).unwrap();
     let refresh = tokio::spawn(callers.clone().run_refresh());
     tokio::task::yield_now().await;
     write(0, "b");
@@ -173,7 +173,7 @@ async fn a_key_that_moves_to_an_earlier_caller_has_its_new_owner_after_one_poll_
     };
     tokio::time::timeout(Duration::from_secs(20), moved).await.unwrap();
     assert_eq!((owner("Bearer b").as_deref(), owner("Bearer c").as_deref()), (Some("a"), Some("b")));
-    assert_eq!(callers.snapshot().iter().map(|caller| caller.reloads_failed).sum::<u64>(), 0);
+    assert_eq!(callers.0.callers.iter().map(|caller| caller.counters.denials.failed_reads()).sum::<u64>(), 0);
     refresh.abort();
 }
 
@@ -188,7 +188,7 @@ async fn a_key_file_that_hangs_does_not_stop_the_reload_of_other_key_files() {
     };
     let (clock, control) = Clock::manual();
     let configs = vec![with_file("a", hung.path()), with_file("b", file.path())];
-    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock).unwrap();
+    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock, &Counters::default()).unwrap();
     let refresh = tokio::spawn(callers.clone().run_refresh());
     hung.hang();
     std::fs::write(file.path(), KeyDigest::of("three").hex()).unwrap();
@@ -210,7 +210,7 @@ async fn changed_key_files_are_loaded_when_the_clock_says_so() {
     std::fs::write(file.path(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed").unwrap();
     let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
     let (clock, control) = Clock::manual();
-    let callers = Callers::new(vec![a], TokenKey::random().unwrap(), clock).unwrap();
+    let callers = Callers::new(vec![a], TokenKey::random().unwrap(), clock, &Counters::default()).unwrap();
     let refresh = tokio::spawn(callers.clone().run_refresh());
     std::fs::write(file.path(), "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3").unwrap();
     let reload = async {
@@ -227,14 +227,14 @@ async fn changed_key_files_are_loaded_when_the_clock_says_so() {
 #[test]
 fn two_callers_with_the_same_key_are_refused() {
     let configs = vec![with_key("a", "key"), with_key("b", "key")];
-    let fault = Callers::new(configs, TokenKey::random().unwrap(), Clock::system()).unwrap_err();
+    let fault = Callers::new(configs, TokenKey::random().unwrap(), Clock::system(), &Counters::default()).unwrap_err();
     assert_eq!(fault.to_string(), "callers a and b have a key in common");
 }
 
 #[test]
 fn a_caller_gets_its_rate_and_its_permits_and_no_more() {
     let config = Config { requests_per_second: Some(2), concurrent: Some(3), ..with_key("a", "key") };
-    let (caller, callers, control) = manual(config);
+    let (caller, _callers, control) = manual(config);
     let admit = || caller.admit(&request(&Method::GET, "/"));
     let first = admit().unwrap();
     let _second = admit().unwrap();
@@ -247,19 +247,21 @@ fn a_caller_gets_its_rate_and_its_permits_and_no_more() {
     drop(first);
     control.advance(wait);
     assert!(admit().is_ok());
-    let snapshot = &callers.snapshot()[0];
-    assert_eq!((snapshot.too_fast, snapshot.too_many, snapshot.forbidden), (1, 1, 0));
+    let denials = &caller.counters().denials;
+    assert_eq!(DenialReason::ALL.map(|reason| denials.total(reason, true)), [0, 1, 1]);
+    assert_eq!(DenialReason::ALL.map(|reason| denials.total(reason, false)), [0; 3]);
 }
 
 #[test]
 fn with_enforce_off_violations_are_counted_and_pass() {
     let allow = Some(vec!["GET /v0/*".parse().unwrap()]);
     let config = Config { allow, enforce: false, concurrent: Some(0), ..with_key("a", "key") };
-    let (caller, callers, _control) = manual(config.clone());
+    let (caller, _callers, _control) = manual(config.clone());
     assert!(caller.admit(&request(&Method::POST, "/v0/x")).is_ok());
     assert!(caller.admit(&request(&Method::GET, "/v0/x")).is_ok());
-    let snapshot = &callers.snapshot()[0];
-    assert_eq!((snapshot.enforced, snapshot.forbidden, snapshot.too_many), (false, 1, 2), "each reason has a counter");
+    let denials = &caller.counters().denials;
+    assert_eq!(DenialReason::ALL.map(|reason| denials.total(reason, false)), [1, 0, 2], "each reason has a counter");
+    assert_eq!(DenialReason::ALL.map(|reason| denials.total(reason, true)), [0; 3]);
     let (caller, _callers, _control) = manual(Config { enforce: true, ..config });
     assert_eq!(caller.admit(&request(&Method::POST, "/v0/x")).unwrap_err(), Denied::Forbidden);
 }

@@ -234,6 +234,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::gateway::callers::{Config, KeyDigest, KeySource, TokenKey};
+    use crate::gateway::metrics::counters::Counters;
     use crate::gateway::server::peer::Peer;
 
     const JSON: &str = "application/json";
@@ -241,7 +242,13 @@ mod tests {
 
     fn callers() -> Callers {
         let keys = Some(KeySource::Digests(vec![KeyDigest::of("k y+")]));
-        Callers::new(vec![Config { keys, ..Config::new("a") }], TokenKey::random().unwrap(), Clock::system()).unwrap()
+        Callers::new(
+            vec![Config { keys, ..Config::new("a") }],
+            TokenKey::random().unwrap(),
+            Clock::system(),
+            &Counters::default(),
+        )
+        .unwrap()
     }
 
     fn headers(content_type: &'static str, authorization: Option<&str>) -> HeaderMap {
@@ -295,7 +302,7 @@ mod tests {
         ] {
             let callers = callers();
             let (caller, granted) = answer(&callers, &headers, body.as_bytes(), Some("a b")).unwrap();
-            assert_eq!(&**caller.name(), "a");
+            assert_eq!(&*caller.counters().name, "a");
             let granted: serde_json::Value = serde_json::from_slice(granted.body()).unwrap();
             assert_eq!((granted["token_type"].as_str(), granted["expires_in"].as_u64()), (Some("Bearer"), Some(3600)));
             assert_eq!(granted["scope"], "a b");

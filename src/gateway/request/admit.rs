@@ -86,15 +86,15 @@ impl Admission {
         self.id.check(&parts.headers)?;
         let route = self.routes.at(parts.uri.path());
         if let Some(route) = route.filter(|route| route.emulates(&parts.uri)) {
-            record.upstream(&route.name);
+            record.upstream(&route.counters);
             return self.grant_token(&parts, body, route, context).await.map(Admitted::Answered);
         }
         let caller = self.callers.identify(&parts.headers, &origin.peer)?;
         if let Some(caller) = &caller {
-            record.caller(caller.name());
+            record.caller(caller.counters());
         }
         let route = route.ok_or(Refusal::NoUpstream)?;
-        record.upstream(&route.name);
+        record.upstream(&route.counters);
         let target = route.target(&parts.uri)?;
         if route.is_token_endpoint(&target) {
             return Err(Refusal::TokenEndpoint);
@@ -139,7 +139,7 @@ impl Admission {
         record.body(token_request.len());
         let scope = route.credentials.scope();
         let (caller, response) = token::answer(&self.callers, &parts.headers, &token_request, scope.as_deref())?;
-        record.caller(caller.name());
+        record.caller(caller.counters());
         let _caller_permit = caller.acquire(&caller_request(parts, id))?;
         let _permit = route.capacity.acquire()?;
         Ok(response)

@@ -5,7 +5,6 @@
 //! the second limit a request is refused. Rejected: a queue, because half-read bodies in a queue take the
 //! same memory.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +13,9 @@ use http::header::EXPECT;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::gateway::permits::{Permits, Usage};
 use crate::gateway::request::buffer::Buffer;
 
 /// The limits for reading the rest of a refused body. A caller that sends its whole body before it reads then
@@ -29,16 +29,22 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 
 /// The bytes that all requests to an upstream may have buffered.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct Budget(Permits);
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+        Self(Permits::new(bytes))
     }
 
     pub(super) fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let count = u32::try_from(bytes).map_err(|_| BodyError::BudgetExhausted)?;
-        Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| BodyError::BudgetExhausted)
+        self.0.try_acquire_many(count).ok_or(BodyError::BudgetExhausted)
+    }
+
+    /// The bytes that are buffered, and their limit.
+    #[must_use]
+    pub(crate) fn usage(&self) -> Usage {
+        self.0.usage()
     }
 }
 

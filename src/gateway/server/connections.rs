@@ -23,6 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::gateway::permits::Usage;
+
 /// The maximum of connections that are closing, in addition to the open ones.
 pub(super) const MAX_CLOSING: usize = 64;
 
@@ -65,7 +67,7 @@ pub(super) struct ConnectionLimits {
 
 /// The connections of a listener. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Connections(Arc<ListenerState>);
+pub(crate) struct Connections(Arc<ListenerState>);
 
 #[derive(Debug)]
 struct ListenerState {
@@ -122,6 +124,11 @@ impl Connections {
                 Entrance::Full => self.0.changed.notified().await,
             }
         }
+    }
+
+    /// The open connections, and their limit.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage { used: self.0.table().open.len(), limit: self.0.limits.all }
     }
 
     /// Closes the connection that has been idle for longest. False if none is idle.

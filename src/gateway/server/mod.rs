@@ -96,6 +96,11 @@ impl Listener {
     }
 
     #[must_use]
+    pub(crate) fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
+    #[must_use]
     pub(crate) fn tls(&self) -> Option<ServerTls> {
         self.tls.clone()
     }

@@ -23,11 +23,11 @@ async fn a_file_is_read_again_and_a_half_written_one_replaces_nothing() {
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     fs::write(&path, &document(&[jwk("2", 2)])[..40]).unwrap();
     control.advance(10 * SECOND);
-    until(async || keys.snapshot().fetches_failed == 1).await;
+    until(async || keys.counters().fetches.all_failures() == 1).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     fs::write(&path, document(&[jwk("2", 2)])).unwrap();
     control.advance(SECOND);
-    until(async || keys.snapshot().fetches_ok == 2).await;
+    until(async || keys.counters().fetches.ok() == 2).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("2"));
 }
 
@@ -70,13 +70,13 @@ async fn the_last_good_set_is_used_after_a_restart_during_an_outage() {
 
     let (after, control) = keys(with_last_known_good(&provider, &path));
     assert_eq!(after.current().await.unwrap().kid(), Some("2"));
-    assert_eq!(after.snapshot().fetches_ok, 0, "the key is from the file");
+    assert_eq!(after.counters().fetches.ok(), 0, "the key is from the file");
     assert!(after.snapshot().age.unwrap() < 60 * SECOND);
     tokio::spawn(after.clone().run_refresh());
-    until(async || after.snapshot().fetches_failed == 1).await;
+    until(async || after.counters().fetches.all_failures() == 1).await;
     provider.now_responds(publishes(&[1, 2, 3], 300));
     control.advance(SECOND);
-    until(async || after.snapshot().fetches_ok == 1).await;
+    until(async || after.counters().fetches.ok() == 1).await;
     assert_eq!(after.current().await.unwrap().kid(), Some("3"));
 }
 
@@ -117,7 +117,7 @@ fn a_read_of_the_last_good_set_that_hangs_does_not_stop_the_fetches() {
         let provider = TestProvider::start([publishes(&[1], 300)]).await;
         let (keys, _control) = keys(with_last_known_good(&provider, Path::new("/nowhere/last-good.json")));
         tokio::spawn(keys.clone().run_refresh());
-        until(async || keys.snapshot().fetches_ok == 1).await;
+        until(async || keys.counters().fetches.ok() == 1).await;
         assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
         drop(release);
     });

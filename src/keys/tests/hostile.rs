@@ -23,7 +23,7 @@ async fn outcome_of(response: ResponseTemplate) -> Result<(), FetchErrorKind> {
     assert_eq!(last_error(&keys), outcome.clone().err());
     if outcome.is_err() {
         assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
-        assert_eq!(keys.snapshot().fetches_failed, 1);
+        assert_eq!(keys.counters().fetches.all_failures(), 1);
     }
     outcome
 }

@@ -14,13 +14,13 @@ async fn a_set_is_refreshed_before_its_lifetime_ends_without_traffic() {
     let provider = TestProvider::start([publishes(&[1], 100), publishes(&[1, 2], 100)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
-    until(async || keys.snapshot().fetches_ok == 1).await;
+    until(async || keys.counters().fetches.ok() == 1).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     control.advance(74 * SECOND);
     tokio::task::yield_now().await;
     assert_eq!(provider.fetches().await, 1);
     control.advance(11 * SECOND);
-    until(async || keys.snapshot().fetches_ok == 2).await;
+    until(async || keys.counters().fetches.ok() == 2).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("2"));
     assert_eq!(provider.fetches().await, 2);
 }
@@ -39,7 +39,7 @@ async fn the_second_fetch_is_conditional_and_304_confirms_the_set() {
     let snapshot = keys.snapshot();
     assert_eq!(snapshot.age, Some(Duration::ZERO));
     assert_eq!(snapshot.lifetime_left, Some(100 * SECOND));
-    assert_eq!(snapshot.changes, 1);
+    assert_eq!(keys.counters().changes(), 1);
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
     keys.refresh().await.unwrap();
     assert_eq!(provider.requests().await[2].headers["if-none-match"], "\"one\"");
@@ -50,9 +50,9 @@ async fn while_refreshes_fail_the_last_good_set_is_used_until_it_expires() {
     let provider = TestProvider::start([publishes(&[1], 300), ResponseTemplate::new(500)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
-    until(async || keys.snapshot().fetches_ok == 1).await;
+    until(async || keys.counters().fetches.ok() == 1).await;
     control.advance(300 * SECOND);
-    until(async || keys.snapshot().fetches_failed == 1).await;
+    until(async || keys.counters().fetches.all_failures() == 1).await;
     let stale = keys.snapshot();
     assert_eq!(stale.lifetime_left, Some(Duration::ZERO));
     assert_eq!(last_error(&keys), Some(FetchErrorKind::Status(500)));
@@ -70,7 +70,7 @@ async fn a_provider_that_starts_later_is_found_without_a_restart() {
     let provider = TestProvider::start([ResponseTemplate::new(503)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
-    until(async || keys.snapshot().fetches_failed == 1).await;
+    until(async || keys.counters().fetches.all_failures() == 1).await;
     assert!(matches!(keys.snapshot().usable, Err(NoUsableKey::NeverFetched { last_error: Some(_) })));
     assert_eq!(last_error(&keys), Some(FetchErrorKind::Busy { status: 503, retry_after: None }));
     let reason = keys.snapshot().usable.unwrap_err().to_string();
@@ -93,7 +93,7 @@ async fn the_waits_after_failures_grow_to_half_a_minute() {
     let mut waits = Vec::new();
     for failure in 1..=9 {
         until(async || {
-            let done = keys.snapshot().fetches_failed == failure;
+            let done = keys.counters().fetches.all_failures() == failure;
             if !done {
                 control.advance(SECOND / 10);
                 seconds += 1;
@@ -148,7 +148,7 @@ async fn a_thousand_first_requests_to_a_failing_provider_cause_a_few_fetches() {
 async fn a_request_after_a_long_outage_is_served_one_second_after_the_last_failure() {
     let provider = TestProvider::start([ResponseTemplate::new(500)]).await;
     let (keys, control) = provider.keys();
-    while keys.snapshot().fetches_failed < 8 {
+    while keys.counters().fetches.all_failures() < 8 {
         control.advance(30 * SECOND);
         let _ = keys.refresh().await;
     }
@@ -169,7 +169,7 @@ async fn a_busy_provider_is_not_asked_again_before_the_end_of_its_retry_after() 
     let provider = TestProvider::start([busy, publishes(&[1], 300)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
-    until(async || keys.snapshot().fetches_failed == 1).await;
+    until(async || keys.counters().fetches.all_failures() == 1).await;
     // Requests that find no key do not shorten the wait.
     for _ in 0..19 {
         control.advance(SECOND);
@@ -179,7 +179,7 @@ async fn a_busy_provider_is_not_asked_again_before_the_end_of_its_retry_after() 
     }
     assert_eq!(provider.fetches().await, 1);
     control.advance(3 * SECOND);
-    until(async || keys.snapshot().fetches_ok == 1).await;
+    until(async || keys.counters().fetches.ok() == 1).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("1"));
 }
 
@@ -189,7 +189,7 @@ async fn a_request_that_finds_an_expired_set_starts_a_fetch() {
     let (keys, control) = provider.keys();
     keys.refresh().await.unwrap();
     let refresh = tokio::spawn(keys.clone().run_refresh());
-    while keys.snapshot().fetches_failed < 8 {
+    while keys.counters().fetches.all_failures() < 8 {
         control.advance(24 * 3600 * SECOND);
         let _ = keys.refresh().await;
     }
@@ -262,14 +262,14 @@ async fn a_refresh_that_shortens_the_lifetime_brings_the_schedule_forward() {
     let provider = TestProvider::start([publishes(&[1], 3600), publishes(&[1], 60)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
-    until(async || keys.snapshot().fetches_ok == 1).await;
+    until(async || keys.counters().fetches.ok() == 1).await;
     keys.refresh().await.unwrap();
     let mut seconds = 0;
     until(async || {
         control.advance(SECOND);
         seconds += 1;
         tokio::task::yield_now().await;
-        keys.snapshot().fetches_ok >= 3
+        keys.counters().fetches.ok() >= 3
     })
     .await;
     // The clock also moved during the fetch. The schedule of the first set is at 2,700 s or later.

@@ -91,10 +91,10 @@ async fn the_backoff_of_the_schedule_does_not_delay_a_fetch_after_a_refusal() {
     let provider = TestProvider::start([publishes(&[1], 30), ResponseTemplate::new(500)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
-    until(async || keys.snapshot().fetches_ok == 1).await;
+    until(async || keys.counters().fetches.ok() == 1).await;
     let used = keys.current().await.unwrap();
     control.advance(30 * SECOND);
-    until(async || keys.snapshot().fetches_failed == 1).await;
+    until(async || keys.counters().fetches.all_failures() == 1).await;
     provider.now_responds(publishes(&[2], 30));
     // The clock stands still, within the backoff of the schedule.
     assert_eq!(newer(keys.replacement_for(&used).await).kid(), Some("2"));
@@ -173,7 +173,7 @@ async fn a_refused_caller_waits_for_an_earlier_fetch_for_a_tenth_of_a_second_at_
     // The second fetch answers both callers, although the first one is still under way.
     assert_eq!(newer(second.await.unwrap()).kid(), Some("2"));
     assert_eq!(newer(first.await.unwrap()).kid(), Some("2"));
-    assert_eq!(keys.snapshot().fetches_ok, 2);
+    assert_eq!(keys.counters().fetches.ok(), 2);
 }
 
 #[tokio::test]
@@ -181,9 +181,9 @@ async fn a_doubt_causes_one_fetch_that_bypasses_caches_and_then_at_most_one_per_
     let provider = TestProvider::start([publishes(&[1], 3600)]).await;
     let (keys, control) = provider.keys();
     tokio::spawn(keys.clone().run_refresh());
-    until(async || keys.snapshot().fetches_ok == 1).await;
+    until(async || keys.counters().fetches.ok() == 1).await;
     keys.check_in_background();
-    until(async || keys.snapshot().fetches_ok == 2).await;
+    until(async || keys.counters().fetches.ok() == 2).await;
     assert_eq!(provider.requests().await[1].headers["cache-control"], "no-cache");
     // Within the same second, doubts wait. They are not forgotten.
     for _ in 0..100 {
@@ -192,7 +192,7 @@ async fn a_doubt_causes_one_fetch_that_bypasses_caches_and_then_at_most_one_per_
     }
     assert_eq!(provider.fetches().await, 2);
     control.advance(SECOND);
-    until(async || keys.snapshot().fetches_ok == 3).await;
+    until(async || keys.counters().fetches.ok() == 3).await;
     // No doubt is left, so the schedule applies again.
     control.advance(60 * SECOND);
     for _ in 0..100 {
@@ -209,7 +209,7 @@ async fn a_doubt_during_a_fetch_causes_another_one_because_the_first_may_predate
     tokio::spawn(keys.clone().run_refresh());
     until(async || provider.fetches().await == 1).await;
     keys.check_in_background();
-    until(async || keys.snapshot().fetches_ok == 2).await;
+    until(async || keys.counters().fetches.ok() == 2).await;
     assert_eq!(keys.current().await.unwrap().kid(), Some("2"));
 }
 

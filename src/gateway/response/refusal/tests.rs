@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use http::Request;
 use tracing::Level;
 
@@ -8,6 +6,7 @@ use crate::clock::Clock;
 use crate::gateway::access_log::RecordHandle;
 use crate::gateway::capacity::UpstreamFull;
 use crate::gateway::endpoints::token::TokenNotGranted;
+use crate::gateway::metrics::counters::Counters;
 use crate::gateway::request::body::BodyError;
 use crate::gateway::request::request_id::RequestId;
 use crate::testing;
@@ -76,7 +75,7 @@ fn errors_of_lower_modules_become_refusals() {
 fn a_refusal_by_a_callers_rule_is_logged_at_info_with_caller_method_and_path() {
     let request = Request::post("/v0/token?client=canary").body(()).unwrap();
     let handle = RecordHandle::begin(&request, &RequestId::assign(request.headers()), Clock::system());
-    handle.caller(&Arc::from("portfolio"));
+    handle.caller(&Counters::default().caller("portfolio"));
     for refusal in [Refusal::TokenEndpoint, Refusal::CallerForbidden] {
         let lines = testing::log_lines(Level::INFO, || refusal.log(&handle.snapshot()));
         let [line] = &lines[..] else { panic!("one line and not {lines:?}") };

@@ -25,7 +25,7 @@ use files::Validity;
 
 use crate::clock::Clock;
 use crate::gateway::server::peer::Peer;
-use crate::watched_files::{self, FileAge, PollOutcome, Reloaded};
+use crate::watched_files::{self, FileRead, PollOutcome, Reloaded};
 
 /// The listener's TLS configuration. All clones see a reload.
 #[derive(Clone, Debug)]
@@ -76,8 +76,8 @@ impl ServerTls {
     }
 
     #[must_use]
-    pub(crate) fn file_ages(&self) -> Vec<FileAge> {
-        self.0.file_ages()
+    pub(crate) fn file_reads(&self) -> Vec<FileRead> {
+        self.0.file_reads()
     }
 }
 
