@@ -1,35 +1,48 @@
 //! Assembly: a configuration in, a running gateway out.
 
+mod changes;
+mod config_file;
+mod parts;
 mod readiness;
 mod reload;
+mod reload_state;
 mod route;
+mod status;
+mod tasks;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::reload::Reloader;
-pub(crate) use self::route::route;
-pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::parts::route_alone;
+pub use self::reload::{ReloadError, ReloadReport, Reloader};
+pub use self::reload_state::{LastReload, Trigger};
+pub use crate::gateway::access_log::{
+    Attempt, Attempts, KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record,
+};
+pub use crate::gateway::request::trace_context::{SpanId, TraceContext, TraceId};
 pub use crate::gateway::response::refusal::{Code, Row};
-pub use crate::upstream::Connector;
+pub use crate::upstream::{Connector, ProviderPeer};
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
 
+use self::parts::{Context, Prepared};
+use self::reload_state::ReloadMetrics;
+use self::tasks::{BackgroundTasks, TasksGuard};
 use crate::admin::Admin;
 use crate::clock::{Clock, Jitter};
-use crate::config::Config;
-use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
-use crate::gateway::capacity;
+use crate::config::{Config, ConfigSource};
+use crate::gateway::Gateway;
+use crate::gateway::callers::{BadCallers, BadTokenKey};
+use crate::gateway::generation::Current;
 use crate::gateway::metrics::counters::Counters;
-use crate::gateway::metrics::{Current, MetricsCollector, ProcessMetrics};
-use crate::gateway::server::ListenError;
-use crate::gateway::server::descriptors::limit_to_descriptors;
+use crate::gateway::metrics::{MetricsCollector, ProcessMetrics};
 use crate::gateway::server::drain::Drain;
-use crate::gateway::server::socket::Address;
 use crate::gateway::server::tls;
-use crate::gateway::{self, Gateway};
 use crate::secret::UnreadableSecret;
+use crate::socket::Address;
+use crate::status::History;
 use crate::telemetry::LogMetrics;
 use crate::upstream::ConnectorError;
 
@@ -38,9 +51,9 @@ use crate::upstream::ConnectorError;
 pub struct App {
     gateway: Gateway,
     admin: Admin,
+    current: Current,
     drain: Drain,
-    drain_delay: Duration,
-    background_tasks: JoinSet<()>,
+    background_tasks: TasksGuard,
     reloader: Reloader,
 }
 
@@ -53,11 +66,13 @@ pub struct Dependencies {
     pub jitter: Jitter,
     /// Called with the record of each finished request, in addition to the log.
     pub observers: Vec<Observer>,
+    /// Where a reload reads the configuration. If none, a reload keeps it, and reads only its files again.
+    pub source: Option<Arc<ConfigSource>>,
 }
 
 impl Default for Dependencies {
     fn default() -> Self {
-        Self { clock: Clock::system(), jitter: Jitter::random(), observers: Vec::new() }
+        Self { clock: Clock::system(), jitter: Jitter::random(), observers: Vec::new(), source: None }
     }
 }
 
@@ -85,6 +100,9 @@ pub enum BuildError {
     /// The listener's certificate, key or client CA cannot be used.
     #[error("listen.tls: {0}")]
     Tls(tls::TlsError),
+    /// Several of these.
+    #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<Self>),
     /// An address cannot be bound.
     #[error("{what} {address}: {cause}")]
     Bind {
@@ -103,70 +121,44 @@ impl App {
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub async fn build(mut config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
-        let Dependencies { clock, jitter, observers } = dependencies;
-        let (drain, counters) = (Drain::default(), Counters::default());
-        let (mut routes, mut connectors, mut background_tasks) = (Vec::new(), Vec::new(), JoinSet::new());
-        let mut overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
-        // First: all limits below follow from the reduced values.
-        limit_to_descriptors(&mut config.gateway, &mut overrides);
-        let quotas = capacity::divide(&config.gateway.limits, &overrides);
-        let concurrent = capacity::default_concurrent(&quotas);
-        for (upstream, quota) in config.upstreams.iter().zip(quotas) {
-            let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
-            let connector = Connector::of(&upstream.upstream).map_err(fault)?;
-            routes.push(route(upstream, &connector, quota, &clock, &jitter, &counters).map_err(fault)?);
-            background_tasks.spawn(connector.clone().run_refresh(clock.clone()));
-            connectors.push(connector);
-        }
-        let callers = callers(&config.gateway, concurrent, clock.clone(), &counters)?;
-        let checks = readiness::checks(&routes, &drain);
-        let listen = config.gateway.listen.address.clone();
-        let admin_address = config.admin.address;
-        let drain_delay = config.gateway.deadlines.drain_delay;
-        let gateway = Gateway::bind(
-            config.gateway,
-            callers.clone(),
-            routes.clone(),
-            observers,
-            counters.clone(),
-            drain.clone(),
-            clock.clone(),
-        );
-        let gateway = gateway.await.map_err(|error| match error {
-            ListenError::Tls(cause) => BuildError::Tls(cause),
-            ListenError::Bind(cause) => BuildError::Bind { what: "listen.address", address: listen, cause },
-        })?;
-        let mut metrics = Registry::default();
-        let current = Current {
-            routes: routes.clone(),
-            callers: callers.clone(),
-            connectors: connectors.clone(),
-            tls: gateway.tls(),
-            in_flight: gateway.in_flight(),
-            connections: gateway.connections(),
+    pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
+        let Dependencies { clock, jitter, mut observers, source } = dependencies;
+        let history = History::new(clock.clone());
+        observers.push(history.observer());
+        let (drain, tasks) = (Drain::default(), BackgroundTasks::default());
+        let (listen, admin) = (config.gateway.listen.address.clone(), config.admin.clone());
+        let background_tasks = TasksGuard(tasks.clone());
+        let counters = Counters::default();
+        let context = Context {
+            clock: clock.clone(),
+            jitter,
+            tasks: tasks.clone(),
+            history: history.clone(),
+            counters: counters.clone(),
         };
-        metrics.register_collector(Box::new(MetricsCollector::new(counters, move || current.clone())));
+        let parts = Prepared::of(config, None, &context).map_err(BuildError::of)?.start(&context);
+        let current = Current::new(parts.generation(None), observers, counters.clone(), drain.clone(), clock.clone());
+        let bind_error = |what, address| move |cause| BuildError::Bind { what, address, cause };
+        let gateway = Gateway::bind(current.clone()).await.map_err(bind_error("listen.address", listen))?;
+        let file = source.as_ref().and_then(|source| source.file());
+        let reloader = Reloader::new(current.clone(), parts, context, drain.clone(), source);
+        let mut metrics = Registry::default();
+        metrics.register_collector(Box::new(MetricsCollector::new(current.clone(), counters)));
         metrics.register_collector(Box::new(ProcessMetrics));
         metrics.register_collector(Box::new(LogMetrics));
-        let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
-            what: "admin.address",
-            address: admin_address.into(),
-            cause,
-        })?;
-        background_tasks.spawn(callers.clone().run_refresh());
-        background_tasks.spawn(keep_a_timer_near());
-        for route in routes.clone() {
-            if let Some(keys) = route.body_policy.keys() {
-                background_tasks.spawn(keys.run_refresh());
-            }
-            background_tasks.spawn(route.credentials.run_refresh());
+        metrics.register_collector(Box::new(ReloadMetrics(reloader.state())));
+        let reporter = status::reporter(history, current.clone(), drain.clone(), reloader.clone());
+        tasks.spawn_lasting(reporter.clone().run_checks());
+        let checks = readiness::checks(current.clone(), drain.clone());
+        let address = admin.address.into();
+        let admin = Admin::bind(&admin, checks, metrics, status::pages(&reporter))
+            .await
+            .map_err(bind_error("admin.address", address))?;
+        tasks.spawn_lasting(keep_a_timer_near());
+        if let Some(file) = file {
+            tasks.spawn_lasting(config_file::follow(file, reloader.clone(), clock));
         }
-        if let Some(tls) = gateway.tls() {
-            background_tasks.spawn(tls.run_refresh(clock));
-        }
-        let reloader = Reloader { routes, connectors, callers, tls: gateway.tls() };
-        Ok(Self { gateway, admin, drain, drain_delay, background_tasks, reloader })
+        Ok(Self { gateway, admin, current, drain, background_tasks, reloader })
     }
 
     /// Returns the address that callers connect to; with port 0 configured, the port that the system
@@ -186,7 +178,7 @@ impl App {
         self.admin.address()
     }
 
-    /// Returns the means to read changed files and key sets at once, also while the gateway [`run`](Self::run)s.
+    /// Returns the means to change the configuration, also while the gateway [`run`](Self::run)s.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
@@ -198,10 +190,10 @@ impl App {
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
     pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
-        let Self { gateway, admin, drain, drain_delay, mut background_tasks, .. } = self;
+        let Self { gateway, admin, current, drain, background_tasks, .. } = self;
         let draining = async {
             let delay = match shutdown.await {
-                Shutdown::AfterDelay => drain_delay,
+                Shutdown::AfterDelay => current.generation().config.deadlines.drain_delay,
                 Shutdown::Immediate => Duration::ZERO,
             };
             drain.announce();
@@ -214,7 +206,7 @@ impl App {
             () = gateway.serve() => Ok(()),
             () = draining => Ok(()),
             () = admin.serve() => Err(BackgroundTaskExited),
-            () = first_to_end(&mut background_tasks) => Err(BackgroundTaskExited),
+            () = background_tasks.0.first_to_end() => Err(BackgroundTaskExited),
         };
         tracing::info!("stopped");
         ended
@@ -246,27 +238,14 @@ pub enum Shutdown {
     Immediate,
 }
 
-fn callers(
-    config: &gateway::Config,
-    concurrent: Option<usize>,
-    clock: Clock,
-    counters: &Counters,
-) -> Result<Callers, BuildError> {
-    let token_key = match &config.token_key {
-        Some(source) => TokenKey::shared(&source.read()?)?,
-        None => TokenKey::random()?,
-    };
-    let mut callers = config.callers.clone();
-    for caller in &mut callers {
-        caller.concurrent = caller.concurrent.or(concurrent);
-    }
-    Ok(Callers::new(callers, token_key, clock, counters)?)
-}
-
-/// Returns when a refresh task ends, which only a panic can cause.
-async fn first_to_end(background_tasks: &mut JoinSet<()>) {
-    match background_tasks.join_next().await {
-        Some(Err(error)) => tracing::error!(%error, "a background task failed"),
-        Some(Ok(())) | None => tracing::error!("a background task ended"),
+impl BuildError {
+    fn of(mut faults: Vec<Self>) -> Self {
+        match faults.pop() {
+            Some(only) if faults.is_empty() => only,
+            last => {
+                faults.extend(last);
+                Self::Several(faults)
+            }
+        }
     }
 }

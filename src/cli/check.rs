@@ -20,7 +20,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Connector::of(&upstream.upstream).map_err(failure)?;
     }
     if let Some(files) = loaded.config.gateway.listen.tls.clone() {
-        ServerTls::load(files).map_err(|error| Failure::config(format!("listen.tls: {error}")))?;
+        ServerTls::load(files, None).map_err(|error| Failure::config(format!("listen.tls: {error}")))?;
     }
     output::text(format_args!("{}\n", loaded.summary));
     loaded.warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));

@@ -3,6 +3,7 @@
 //! A result goes to stdout and all other text to stderr. `run` is a service and logs to stdout.
 
 mod check;
+mod completions;
 mod core_dumps;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -11,11 +12,13 @@ mod doctor;
 mod drill;
 mod failure;
 mod keys;
+mod man;
 #[cfg(feature = "sandbox")]
 mod open;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod schema;
 mod seal;
 #[cfg(feature = "sandbox")]
 mod secrets;
@@ -94,6 +97,12 @@ enum Verb {
     Open(open::Arguments),
     /// List a provider's keys, why a key is not usable, and the key that would be used
     Keys(keys::Arguments),
+    /// Print the JSON Schema of the configuration file
+    Schema,
+    /// Print a script that completes commands and flags in a shell
+    Completions(completions::Arguments),
+    /// Print the manual page, or write all manual pages
+    Man(man::Arguments),
 }
 
 /// Runs the command that the command line names, and returns the exit code of the process.
@@ -130,6 +139,9 @@ pub fn main() -> ExitCode {
             #[cfg(feature = "sandbox")]
             Verb::Open(arguments) => open::run(arguments).await,
             Verb::Keys(arguments) => keys::run(arguments).await,
+            Verb::Schema => schema::run(),
+            Verb::Completions(arguments) => completions::run(&arguments),
+            Verb::Man(arguments) => man::run(&arguments),
         }
     });
     // A blocking read of stdin cannot be cancelled, and must not keep the process alive.

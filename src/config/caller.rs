@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::file::{Section, Setting};
 use super::report::Reporter;
+use super::shapes;
 use super::values::{BOOL, COUNT, Kind, NAME, PATH, Raw, TEXT};
 use crate::gateway::callers::{BadRule, Config, KeySource, Rule};
 
@@ -76,8 +77,11 @@ fn share_a_key(one: &Config, other: &Config) -> bool {
     digests(one).iter().any(|digest| others.contains(digest))
 }
 
-const RULES: Kind<Vec<Rule>> =
-    Kind { parse: parse_rules, show: |rules| format!("{:?}", rules.iter().map(Rule::to_string).collect::<Vec<_>>()) };
+const RULES: Kind<Vec<Rule>> = Kind {
+    parse: parse_rules,
+    show: |rules| format!("{:?}", rules.iter().map(Rule::to_string).collect::<Vec<_>>()),
+    schema: shapes::rules,
+};
 
 fn parse_rules(raw: &Raw<'_>) -> Result<Vec<Rule>, String> {
     let Raw::Written(DeValue::Array(items)) = raw else {
@@ -98,4 +102,5 @@ fn parse_rules(raw: &Raw<'_>) -> Result<Vec<Rule>, String> {
 const RATE: Kind<u32> = Kind {
     parse: |raw| (COUNT.parse)(raw).and_then(|count| u32::try_from(count).map_err(|_| "too large".to_owned())),
     show: u32::to_string,
+    schema: COUNT.schema,
 };

@@ -10,6 +10,7 @@ use super::environment::Environment;
 use super::faults::{ConfigFault, SettingOrigin};
 use super::file::Section;
 use super::files::check_readable;
+use super::shapes;
 use super::urls::is_this_machine;
 use super::values::{ANY_TEXT, Kind, PATH};
 use crate::upstream::{Identity, Proxy};
@@ -31,7 +32,8 @@ pub(super) fn read_identity(section: &mut Section<'_>) -> Option<Identity> {
 }
 
 pub(super) fn read_proxy(section: &mut Section<'_>, upstream: &Url) -> Option<Proxy> {
-    const DERIVED: Kind<Proxy> = Kind { parse: |_| Err("not read from the file".into()), show: Proxy::to_string };
+    const DERIVED: Kind<Proxy> =
+        Kind { parse: |_| Err("not read from the file".into()), show: Proxy::to_string, schema: shapes::nothing };
     let report = section.context.report;
     let in_file = section.has("proxy");
     if let Some(written) = section.optional("proxy", &ANY_TEXT) {

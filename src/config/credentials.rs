@@ -15,6 +15,7 @@ use super::faults::{ConfigFault, SettingOrigin};
 use super::file::{Context, Section, Setting};
 use super::files::warn_if_world_readable;
 use super::report::Reporter;
+use super::shapes::{self, words};
 use super::urls::{append, check_http};
 use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of, word};
 use crate::credentials::{ClientCredentials, Config, Format};
@@ -130,7 +131,8 @@ fn secret_in_file(section: &mut Section<'_>, path: PathBuf, variable: &str) -> S
 }
 
 fn secret_by_value(section: &mut Section<'_>, secret: String, variable: &str) -> Setting<SecretSource> {
-    const HIDDEN: Kind<Secret> = Kind { parse: |_| Err("not read from the file".into()), show: |_| "(hidden)".into() };
+    const HIDDEN: Kind<Secret> =
+        Kind { parse: |_| Err("not read from the file".into()), show: |_| "(hidden)".into(), schema: shapes::nothing };
     let origin = SettingOrigin::Environment(variable.to_owned());
     let advice = "child processes and crash reports can contain a secret from the environment: use client_secret_file";
     section.context.report.warn(&origin, "", advice);
@@ -191,13 +193,15 @@ const KINDS: [(&str, CredentialsKind); 3] = [
     ("none", CredentialsKind::None),
 ];
 
-const KIND: Kind<CredentialsKind> = Kind { parse: |raw| one_of(raw, &KINDS), show: |kind| word(&KINDS, *kind) };
+const KIND: Kind<CredentialsKind> =
+    Kind { parse: |raw| one_of(raw, &KINDS), show: |kind| word(&KINDS, *kind), schema: || words(&KINDS) };
 
 const FORMATS: [(&str, Format); 3] = [("json", Format::Json), ("form", Format::Form), ("basic", Format::Basic)];
 
-const FORMAT: Kind<Format> = Kind { parse: |raw| one_of(raw, &FORMATS), show: |format| word(&FORMATS, *format) };
+const FORMAT: Kind<Format> =
+    Kind { parse: |raw| one_of(raw, &FORMATS), show: |format| word(&FORMATS, *format), schema: || words(&FORMATS) };
 
-const HEADER: Kind<HeaderName> = Kind { parse: parse_header, show: HeaderName::to_string };
+const HEADER: Kind<HeaderName> = Kind { parse: parse_header, show: HeaderName::to_string, schema: shapes::header_name };
 
 fn parse_header(raw: &Raw<'_>) -> Result<HeaderName, String> {
     let name = raw.text()?.parse::<HeaderName>().map_err(|_| "not a header name".to_owned())?;

@@ -16,6 +16,7 @@ use super::faults::{ConfigFault, ConfigFaults, SettingOrigin};
 use super::files::reason;
 use super::overrides::{FLAGS, Overrides};
 use super::report::Reporter;
+use super::schema::Recorder;
 use super::values::{Kind, Raw, closest, unexpected};
 
 /// A configuration file. Without a file, an empty one.
@@ -34,7 +35,12 @@ impl ConfigFile {
     }
 
     pub(super) fn empty() -> Self {
-        Self { name: String::new(), text: String::new() }
+        Self::of("")
+    }
+
+    /// A file without a name.
+    pub(super) fn of(text: &str) -> Self {
+        Self { name: String::new(), text: text.to_owned() }
     }
 
     /// The table of the whole file. A key that occurs twice is a fault; reading continues with the first.
@@ -56,7 +62,9 @@ impl ConfigFile {
         }
         let at =
             if self.name.is_empty() { SettingOrigin::Default } else { SettingOrigin::WholeFile(self.name.clone()) };
-        Ok(Section::new(self, context, String::new(), at, table.into_inner()))
+        let root = Section::new(self, context, String::new(), at, table.into_inner());
+        root.record(|recorder| recorder.table("", false));
+        Ok(root)
     }
 
     fn position(&self, span: &Range<usize>) -> SettingOrigin {
@@ -99,6 +107,8 @@ pub(super) struct Context<'a> {
     pub(super) given: &'a Given,
     pub(super) environment: &'a Environment,
     pub(super) report: &'a Reporter,
+    /// What is read, for the schema of the file.
+    pub(super) recorder: Option<&'a Recorder>,
 }
 
 /// One table of the file, with the flags and variables for its keys.
@@ -208,13 +218,19 @@ impl<'a> Section<'a> {
             },
         };
         section.given_as = self.given_as.as_ref().map(|parent| join(parent, name));
+        section.record(|recorder| recorder.table(&section.path, false));
         section
     }
 
     /// The tables written `[[name]]`. If there is none, one empty table that flags and variables can fill.
     pub(super) fn tables_or_one(&mut self, name: &'static str) -> Vec<Self> {
         let tables = self.tables(name);
-        if tables.is_empty() { vec![self.empty(join(&self.path, name))] } else { tables }
+        if !tables.is_empty() {
+            return tables;
+        }
+        let table = self.empty(join(&self.path, name));
+        table.record(|recorder| recorder.table(&table.path, true));
+        vec![table]
     }
 
     /// The tables written `[[name]]`. Flags and variables apply only if there is exactly one.
@@ -239,6 +255,7 @@ impl<'a> Section<'a> {
             let path = if are_several { format!("{path}[{index}]") } else { path };
             let mut section = Self::new(self.document, self.context, path, at, table);
             section.given_as = (!are_several).then(|| name.to_owned());
+            section.record(|recorder| recorder.table(&section.path, true));
             section
         });
         tables.collect()
@@ -268,6 +285,7 @@ impl<'a> Section<'a> {
             Some(setting) => setting,
             None if is_given => self.default(key, default, true),
             None => {
+                self.record(|recorder| recorder.fallback(&self.path, key, (kind.show)(&default)));
                 self.context.report.show(join(&self.path, key), (kind.show)(&default), SettingOrigin::Default);
                 self.default(key, default, false)
             }
@@ -283,6 +301,7 @@ impl<'a> Section<'a> {
         advice: &str,
         replacement: T,
     ) -> Setting<T> {
+        self.record(|recorder| recorder.required(&self.path, key));
         if !self.has(key) {
             self.refuse_absence(key, advice);
         }
@@ -291,6 +310,7 @@ impl<'a> Section<'a> {
 
     /// The setting `key`. `None` if it is not set, and if it is faulty (which is reported).
     pub(super) fn optional<T>(&mut self, key: &'static str, kind: &Kind<T>) -> Option<Setting<T>> {
+        self.record(|recorder| recorder.setting(&self.path, key, (kind.schema)()));
         let written = self.take(key);
         self.given_only(key, kind).or_else(|| {
             let entry = written.filter(|_| self.given(key).is_none())?;
@@ -374,9 +394,16 @@ impl<'a> Section<'a> {
     fn take(&mut self, key: &'static str) -> Option<WrittenKey<'a>> {
         if !self.known.contains(&key) {
             self.known.push(key);
+            self.record(|recorder| recorder.known(&self.path, key));
         }
         let index = self.entries.iter().position(|entry| entry.name == key)?;
         Some(self.entries.remove(index))
+    }
+
+    fn record(&self, note: impl FnOnce(&Recorder)) {
+        if let Some(recorder) = self.context.recorder {
+            note(recorder);
+        }
     }
 
     fn element(&self, name: &str, item: Spanned<DeValue<'a>>) -> Option<(SettingOrigin, DeTable<'a>)> {

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use super::file::{Section, Setting};
 use super::files::{check_certificates, check_private_key, warn_if_world_readable};
 use super::report::Reporter;
+use super::shapes;
 use super::urls::is_loopback;
 use super::values::{ADDRESS, BOOL, COUNT, Kind, PATH, Raw};
 use crate::gateway::Listen;
 use crate::gateway::callers::{Config as Caller, TokenKey};
 use crate::gateway::config::ADDRESS_FRACTION;
-use crate::gateway::server::socket::{Address, MODE};
 use crate::gateway::server::tls::TlsFiles;
 use crate::secret::SecretSource;
+use crate::socket::{Address, MODE};
 
 /// The section as the file has it. [`finish`](Self::finish) checks the access to the listener, once the callers are known.
 pub(super) struct WrittenListen {
@@ -169,7 +170,8 @@ fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Repo
 }
 
 /// An IP address and a port, or `unix:` and a path. The mode of a socket is another setting.
-const LISTEN_ADDRESS: Kind<Address> = Kind { parse: parse_address, show: Address::to_string };
+const LISTEN_ADDRESS: Kind<Address> =
+    Kind { parse: parse_address, show: Address::to_string, schema: shapes::listen_address };
 
 fn parse_address(raw: &Raw<'_>) -> Result<Address, String> {
     let text = raw.text()?;
@@ -187,7 +189,7 @@ fn parse_address(raw: &Raw<'_>) -> Result<Address, String> {
 
 /// Permission bits in octal, as for `chmod`. They are text: `0660` without quotes is not a TOML number, and
 /// 660 would be a different number.
-const FILE_MODE: Kind<u32> = Kind { parse: parse_mode, show: |mode| format!("{mode:04o}") };
+const FILE_MODE: Kind<u32> = Kind { parse: parse_mode, show: |mode| format!("{mode:04o}"), schema: shapes::file_mode };
 
 fn parse_mode(raw: &Raw<'_>) -> Result<u32, String> {
     let wrong = "not a mode: write octal permission bits in quotes, such as \"0660\"";

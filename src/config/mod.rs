@@ -31,6 +31,9 @@ mod listen;
 mod ordinary_refusals;
 mod overrides;
 mod report;
+mod schema;
+mod shapes;
+mod source;
 mod upstream;
 mod urls;
 mod values;
@@ -42,7 +45,10 @@ pub(crate) use connection::of_environment as proxy_of_environment;
 pub use environment::Environment;
 pub use faults::{ConfigFault, ConfigFaults, SettingOrigin};
 pub use overrides::Overrides;
+pub(crate) use report::Origins;
 pub use report::Summary;
+pub(crate) use schema::schema;
+pub use source::ConfigSource;
 
 // The settings' own types, from the modules that they configure.
 pub use crate::admin::Config as AdminConfig;
@@ -51,14 +57,15 @@ pub use crate::gateway::access_log::{Access, Config as AccessLogConfig, SampleRa
 pub use crate::gateway::callers::{BadRule, Config as CallerConfig, KeyDigest, KeySource as CallerKeys, Rule};
 pub use crate::gateway::capacity::QuotaOverrides;
 pub use crate::gateway::config::{Config as GatewayConfig, Deadlines, Limits, Listen};
+pub use crate::gateway::request::trace_context::{Sampler, TraceShare};
 pub use crate::gateway::response::ordinary_refusal::{MemberPattern, OrdinaryRefusal, ValuePattern};
 pub use crate::gateway::route::{Encryption, TokenEndpoint};
-pub use crate::gateway::server::socket::Address;
 pub use crate::gateway::server::tls::TlsFiles;
 pub use crate::keys::{Config as KeysConfig, Source as KeysSource};
 pub use crate::path_prefix::{BadPathPrefix, PathPrefix};
+pub use crate::socket::Address;
 pub use crate::static_credential::StaticCredential;
-pub use crate::telemetry::Config as LogConfig;
+pub use crate::telemetry::{Config as LogConfig, LogFormat, Schema};
 pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};
 pub(crate) use urls::passes_in_clear;
 
@@ -74,7 +81,8 @@ use file::{ConfigFile, Context, Given, Section, Setting};
 use limits::WrittenLimits;
 use listen::WrittenListen;
 use report::Reporter;
-use values::{ADDRESS, DEADLINE, DURATION, Kind, SAMPLE_RATIO, TEXTS, one_of};
+use shapes::words;
+use values::{ADDRESS, DEADLINE, DURATION, Kind, SAMPLE_RATIO, TEXTS, one_of, word};
 
 /// All settings of a gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,7 +188,7 @@ impl Loaded {
             })?,
             None => ConfigFile::empty(),
         };
-        let context = Context { given: &given, environment, report: &report };
+        let context = Context { given: &given, environment, report: &report, recorder: None };
         let config = read(document.root(context)?);
         let (summary, warnings) = report.finish()?;
         Ok(Self { config, summary, warnings })
@@ -208,7 +216,7 @@ fn read(mut root: Section<'_>) -> Config {
     let limits = limits.value();
     let (token_key, listen) = listen.finish(&callers, root.context.report);
     root.finish();
-    let gateway = gateway::Config { listen, limits, deadlines, access_log, callers, token_key };
+    let gateway = gateway::Config { listen, limits, deadlines, access_log, sampler: None, callers, token_key };
     Config { gateway, admin, log, upstreams }
 }
 
@@ -239,6 +247,7 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
             }
         },
         show: TEXTS.show,
+        schema: shapes::host_names,
     };
     let default = admin::Config::default();
     let address = section.setting("address", &ADDRESS, default.address);
@@ -256,19 +265,26 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
 }
 
 fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
-    const FORMAT: Kind<telemetry::LogFormat> = Kind {
-        parse: |raw| {
-            use telemetry::LogFormat::{Auto, Json, Text};
-            one_of(raw, &[("auto", Auto), ("json", Json), ("text", Text)])
-        },
-        show: |format| format!("{format:?}").to_lowercase(),
+    const FORMATS: [(&str, LogFormat); 3] = {
+        use LogFormat::{Auto, Json, Text};
+        [("auto", Auto), ("json", Json), ("text", Text)]
     };
+    const FORMAT: Kind<LogFormat> =
+        Kind { parse: |raw| one_of(raw, &FORMATS), show: |format| word(&FORMATS, *format), schema: || words(&FORMATS) };
+    const ACCESSES: [(&str, Access); 3] = [("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)];
     const ACCESS: Kind<Access> = Kind {
-        parse: |raw| one_of(raw, &[("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)]),
-        show: |access| format!("{access:?}").to_lowercase(),
+        parse: |raw| one_of(raw, &ACCESSES),
+        show: |access| word(&ACCESSES, *access),
+        schema: || words(&ACCESSES),
     };
-    let log =
-        telemetry::Config { format: section.setting("format", &FORMAT, telemetry::Config::default().format).value };
+    const SCHEMAS: [(&str, Schema); 3] = [("own", Schema::Own), ("ecs", Schema::Ecs), ("otel", Schema::Otel)];
+    const SCHEMA: Kind<Schema> =
+        Kind { parse: |raw| one_of(raw, &SCHEMAS), show: |schema| word(&SCHEMAS, *schema), schema: || words(&SCHEMAS) };
+    let default = telemetry::Config::default();
+    let log = telemetry::Config {
+        format: section.setting("format", &FORMAT, default.format).value,
+        schema: section.setting("schema", &SCHEMA, default.schema).value,
+    };
     let default = AccessLogConfig::default();
     let access_log = AccessLogConfig {
         access: section.setting("access", &ACCESS, default.access).value,

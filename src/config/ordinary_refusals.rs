@@ -5,10 +5,12 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::shapes;
 use super::values::{ANY_TEXT, Kind, Raw, TEXTS, unexpected};
 use crate::gateway::response::ordinary_refusal::{MemberPattern, OrdinaryRefusal, ValuePattern};
 
-pub(super) const ORDINARY_REFUSALS: Kind<Vec<OrdinaryRefusal>> = Kind { parse, show: |refusals| show(refusals) };
+pub(super) const ORDINARY_REFUSALS: Kind<Vec<OrdinaryRefusal>> =
+    Kind { parse, show: |refusals| show(refusals), schema: shapes::ordinary_refusals };
 
 fn parse(raw: &Raw<'_>) -> Result<Vec<OrdinaryRefusal>, String> {
     let Raw::Written(DeValue::Array(items)) = raw else {

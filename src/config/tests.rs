@@ -5,6 +5,7 @@ mod faults;
 mod faults_listen;
 mod faults_upstream;
 mod precedence;
+mod schema;
 
 use std::fs;
 

@@ -12,6 +12,7 @@ use super::file::{Context, Section, Setting};
 use super::files::{check_certificates, check_readable};
 use super::ordinary_refusals::ORDINARY_REFUSALS;
 use super::report::Reporter;
+use super::shapes::{self, words};
 use super::urls::{append, check_http};
 use super::values::{
     BASE_URL, BOOL, COUNT, DEADLINE, DURATION, Kind, NAME, PATH, REFUSALS, SIZE, TEXTS, URL, one_of, word,
@@ -349,19 +350,26 @@ fn read_source(section: &mut Section<'_>, upstream: &Url, allow_http: &Setting<b
 const PREFIX: Kind<PathPrefix> = Kind {
     parse: |raw| raw.text()?.parse().map_err(|fault: BadPathPrefix| fault.to_string()),
     show: PathPrefix::to_string,
+    schema: shapes::prefix,
 };
 
 const ENCRYPTIONS: [(&str, Encryption); 3] =
     [("seal", Encryption::Seal), ("require-sealed", Encryption::RequireSealed), ("off", Encryption::Off)];
 
-const ENCRYPTION: Kind<Encryption> =
-    Kind { parse: |raw| one_of(raw, &ENCRYPTIONS), show: |encryption| word(&ENCRYPTIONS, *encryption) };
+const ENCRYPTION: Kind<Encryption> = Kind {
+    parse: |raw| one_of(raw, &ENCRYPTIONS),
+    show: |encryption| word(&ENCRYPTIONS, *encryption),
+    schema: || words(&ENCRYPTIONS),
+};
 
 const TOKEN_ENDPOINTS: [(&str, TokenEndpoint); 2] =
     [("refuse", TokenEndpoint::Refuse), ("emulate", TokenEndpoint::Emulate)];
 
-const TOKEN_ENDPOINT: Kind<TokenEndpoint> =
-    Kind { parse: |raw| one_of(raw, &TOKEN_ENDPOINTS), show: |endpoint| word(&TOKEN_ENDPOINTS, *endpoint) };
+const TOKEN_ENDPOINT: Kind<TokenEndpoint> = Kind {
+    parse: |raw| one_of(raw, &TOKEN_ENDPOINTS),
+    show: |endpoint| word(&TOKEN_ENDPOINTS, *endpoint),
+    schema: || words(&TOKEN_ENDPOINTS),
+};
 
 /// `--keys`: a URL if it contains `://`, otherwise a file.
 const SOURCE: Kind<Source> = Kind {
@@ -373,4 +381,5 @@ const SOURCE: Kind<Source> = Kind {
         Source::Url(url) => (URL.show)(url),
         Source::File(path) => (PATH.show)(path),
     },
+    schema: shapes::nothing,
 };

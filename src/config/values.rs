@@ -13,6 +13,7 @@ use jiff::fmt::friendly::{SpanParser, SpanPrinter};
 use toml::de::DeValue;
 use url::Url;
 
+use super::shapes;
 use crate::gateway::access_log::SampleRatio;
 
 /// A value before it is parsed.
@@ -23,10 +24,12 @@ pub(super) enum Raw<'a> {
     Written(&'a DeValue<'a>),
 }
 
-/// How a setting of type `T` is parsed and printed.
+/// How a setting of type `T` is parsed, printed and described.
 pub(super) struct Kind<T> {
     pub(super) parse: fn(&Raw<'_>) -> Result<T, String>,
     pub(super) show: fn(&T) -> String,
+    /// The JSON Schema of its values in the file.
+    pub(super) schema: fn() -> serde_json::Value,
 }
 
 /// One year. A longer duration is a typing error, and could overflow when it is added to a time.
@@ -39,38 +42,45 @@ const MAX_SIZE: u64 = 1 << 40;
 const MAX_COUNT: u64 = 1_000_000;
 
 /// A duration that may be zero.
-pub(super) const DURATION: Kind<Duration> = Kind { parse: duration, show: show_duration };
+pub(super) const DURATION: Kind<Duration> = Kind { parse: duration, show: show_duration, schema: shapes::duration };
 /// A duration above zero. A timeout of zero would refuse every request; an interval of zero would loop.
-pub(super) const DEADLINE: Kind<Duration> = Kind { parse: deadline, show: show_duration };
+pub(super) const DEADLINE: Kind<Duration> = Kind { parse: deadline, show: show_duration, schema: shapes::deadline };
 /// A number of bytes above zero.
-pub(super) const SIZE: Kind<usize> = Kind { parse: size, show: show_size };
+pub(super) const SIZE: Kind<usize> = Kind { parse: size, show: show_size, schema: || shapes::size(MAX_SIZE) };
 /// A whole number above zero.
-pub(super) const COUNT: Kind<usize> = Kind { parse: count, show: usize::to_string };
+pub(super) const COUNT: Kind<usize> =
+    Kind { parse: count, show: usize::to_string, schema: || shapes::count(MAX_COUNT) };
 /// A number above 0, and at most 1.
 pub(super) const SAMPLE_RATIO: Kind<SampleRatio> =
-    Kind { parse: sample_ratio, show: |ratio| ratio.value().to_string() };
+    Kind { parse: sample_ratio, show: |ratio| ratio.value().to_string(), schema: shapes::sample_ratio };
 /// An IP address and a port.
-pub(super) const ADDRESS: Kind<SocketAddr> = Kind { parse: address, show: SocketAddr::to_string };
+pub(super) const ADDRESS: Kind<SocketAddr> =
+    Kind { parse: address, show: SocketAddr::to_string, schema: shapes::address };
 /// An http or https URL without user, password or fragment.
-pub(super) const URL: Kind<Url> = Kind { parse: url, show: show_url };
+pub(super) const URL: Kind<Url> = Kind { parse: url, show: show_url, schema: shapes::url };
 /// The same without a query, because paths are appended to it.
-pub(super) const BASE_URL: Kind<Url> = Kind { parse: base_url, show: show_url };
+pub(super) const BASE_URL: Kind<Url> = Kind { parse: base_url, show: show_url, schema: shapes::base_url };
 /// `true` or `false`.
-pub(super) const BOOL: Kind<bool> = Kind { parse: boolean, show: bool::to_string };
+pub(super) const BOOL: Kind<bool> = Kind { parse: boolean, show: bool::to_string, schema: shapes::boolean };
 /// A path, relative to the working directory.
-pub(super) const PATH: Kind<PathBuf> = Kind { parse: path, show: |path| path.display().to_string() };
+pub(super) const PATH: Kind<PathBuf> =
+    Kind { parse: path, show: |path| path.display().to_string(), schema: shapes::text };
 /// Text with at least one character and no control characters.
-pub(super) const TEXT: Kind<String> = Kind { parse: text, show: String::clone };
+pub(super) const TEXT: Kind<String> = Kind { parse: text, show: String::clone, schema: shapes::text };
 /// The same, or empty text.
-pub(super) const ANY_TEXT: Kind<String> = Kind { parse: any_text, show: |text| format!("{text:?}") };
+pub(super) const ANY_TEXT: Kind<String> =
+    Kind { parse: any_text, show: |text| format!("{text:?}"), schema: shapes::any_text };
 /// A name, as it is used in log lines and metric labels.
-pub(super) const NAME: Kind<String> = Kind { parse: name, show: String::clone };
+pub(super) const NAME: Kind<String> = Kind { parse: name, show: String::clone, schema: shapes::name };
 /// Several texts.
-pub(super) const TEXTS: Kind<Vec<String>> = Kind { parse: texts, show: |texts| format!("{texts:?}") };
+pub(super) const TEXTS: Kind<Vec<String>> =
+    Kind { parse: texts, show: |texts| format!("{texts:?}"), schema: shapes::texts };
 /// Statuses from 400 to 499 except 401, which is about the credential.
-pub(super) const REFUSALS: Kind<Vec<StatusCode>> = Kind { parse: refusals, show: |statuses| show_statuses(statuses) };
+pub(super) const REFUSALS: Kind<Vec<StatusCode>> =
+    Kind { parse: refusals, show: |statuses| show_statuses(statuses), schema: shapes::refusals };
 /// A table of texts. Only the names are printed, because a value may be a secret.
-pub(super) const MEMBERS: Kind<Vec<(String, String)>> = Kind { parse: members, show: |members| show_names(members) };
+pub(super) const MEMBERS: Kind<Vec<(String, String)>> =
+    Kind { parse: members, show: |members| show_names(members), schema: shapes::members };
 
 /// Parses one of the words of `choices`.
 pub(super) fn one_of<T: Copy>(raw: &Raw<'_>, choices: &[(&str, T)]) -> Result<T, String> {

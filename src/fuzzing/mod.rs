@@ -21,9 +21,9 @@ use percent_encoding::percent_decode;
 use serde_json::{Value, json};
 
 use crate::credentials::response::{self, MAX_LIFETIME, MAX_TOKEN_BYTES, MIN_LIFETIME};
-use crate::gateway::access_log::record::trace_id;
 use crate::gateway::callers::Rule;
 use crate::gateway::request::target;
+use crate::gateway::request::trace_context::{TRACEPARENT, TraceContext};
 use crate::jose::{
     self, CallerMade, Compact, EncryptionKey, MAX_DEPTH, MAX_KID_BYTES, MAX_MODULUS_BITS, MIN_MODULUS_BITS, NotJson,
     Plaintext,
@@ -223,22 +223,27 @@ pub fn cache_control(data: &[u8]) {
     assert_eq!(lifetime(&headers), Some(config.min_lifetime));
 }
 
-/// A `traceparent` field: an accepted trace id is the 32 hexadecimal digits behind `00-`.
+/// A `traceparent` field: an accepted trace id is the digits in its place, and the field that the gateway sends is
+/// accepted by the next one.
 pub fn traceparent(data: &[u8]) {
     let found = |value: &[u8]| {
         let value = HeaderValue::from_bytes(value).ok()?;
-        trace_id(&HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value)]))
+        TraceContext::of(&HeaderMap::from_iter([(TRACEPARENT, value)]), None)
     };
-    if let Some(id) = found(data) {
-        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()));
-        assert!(id.bytes().any(|byte| byte != b'0'));
-        assert_eq!(data.get(..35), Some(format!("00-{id}").as_bytes()));
-        assert_eq!((data.len(), data.get(35), data.get(52)), (55, Some(&b'-'), Some(&b'-')));
+    if let Some(trace) = found(data) {
+        let (id, parent) = (trace.trace_id.to_string(), trace.parent.map(|span| span.to_string()));
+        assert!(id.bytes().any(|byte| byte != b'0') && !data.starts_with(b"ff"));
+        assert_eq!(data.get(2..36), Some(format!("-{id}-").as_bytes()));
+        assert_eq!(data.get(36..52), parent.as_deref().map(str::as_bytes));
+        assert!(data.len() == 55 || (data.len() > 55 && data[55] == b'-' && !data.starts_with(b"00")));
+        let sent = trace.header(trace.span).and_then(|sent| found(sent.as_bytes()));
+        assert_eq!(sent.map(|sent| (sent.trace_id, sent.parent)), Some((trace.trace_id, Some(trace.span))));
     }
     // A valid field is always accepted, with any id that has a digit other than 0.
     let digits: String = data.iter().take(15).map(|byte| format!("{byte:02x}")).collect();
     let id = format!("{digits:0<31}1");
-    assert_eq!(found(format!("00-{id}-00f067aa0ba902b7-01").as_bytes()), Some(id));
+    let trace = found(format!("00-{id}-00f067aa0ba902b7-01").as_bytes());
+    assert_eq!(trace.map(|trace| trace.trace_id.to_string()), Some(id));
 }
 
 /// A token response: an accepted token can be a header value, and its lifetime is within the limits. A reply that

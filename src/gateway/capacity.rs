@@ -7,10 +7,11 @@
 //! upstream, with waiting requests and their bodies. Rejected: lending unused quota to other upstreams. A slow
 //! provider stays slow for so long that the owner of the quota would be refused requests.
 
-use tokio::sync::OwnedSemaphorePermit;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::gateway::Limits;
-use crate::gateway::permits::{Permits, Usage};
 use crate::gateway::request::body::Budget;
 
 /// The limits that the configuration sets for one upstream. A limit that is not set is an even share of the rest.
@@ -71,8 +72,17 @@ pub(crate) fn default_concurrent(quotas: &[Quota]) -> Option<usize> {
 pub(crate) struct Capacity {
     pub max_body: usize,
     pub budget: Budget,
-    in_flight: Permits,
-    responses: Permits,
+    in_flight: Arc<Semaphore>,
+    responses: Arc<Semaphore>,
+    size: Size,
+}
+
+/// The number of permits of each kind.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    buffered: usize,
+    in_flight: usize,
+    responses: usize,
 }
 
 /// All permits of the upstream are in use.
@@ -105,13 +115,39 @@ impl Capacity {
     #[must_use]
     pub(crate) fn of(quota: Quota) -> Self {
         // A quota that the limit of descriptors reduced may be zero. The upstream still gets one request at a time.
-        let permits = quota.in_flight.max(1);
+        let in_flight = quota.in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        let responses = in_flight.saturating_mul(RESPONSES).min(Semaphore::MAX_PERMITS);
+        let size = Size { buffered: quota.buffered.min(Semaphore::MAX_PERMITS), in_flight, responses };
         Self {
             max_body: quota.max_body,
-            budget: Budget::new(quota.buffered),
-            in_flight: Permits::new(permits),
-            responses: Permits::new(permits.saturating_mul(RESPONSES)),
+            budget: Budget::new(size.buffered),
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            responses: Arc::new(Semaphore::new(responses)),
+            size,
         }
+    }
+
+    /// Each limit, with the part of it that is in use and the whole.
+    #[must_use]
+    pub(crate) fn usage(&self) -> [(&'static str, usize, usize); 3] {
+        let Size { buffered, in_flight, responses } = self.size;
+        let used = |limit: usize, free: usize| limit.saturating_sub(free);
+        [
+            ("requests in flight", used(in_flight, self.in_flight.available_permits()), in_flight),
+            ("requests and responses", used(responses, self.responses.available_permits()), responses),
+            ("buffered bytes", used(buffered, self.budget.available()), buffered),
+        ]
+    }
+
+    /// The same permits and budget with another quota. Requests that are in flight keep their permits: a lower limit
+    /// refuses new requests until enough permits are returned.
+    #[must_use]
+    pub(crate) fn resized(&self, quota: Quota) -> Self {
+        let wanted = Self::of(quota);
+        resize(&self.in_flight, self.size.in_flight, wanted.size.in_flight);
+        resize(&self.responses, self.size.responses, wanted.size.responses);
+        self.budget.resize(self.size.buffered, wanted.size.buffered);
+        Self { max_body: wanted.max_body, size: wanted.size, ..self.clone() }
     }
 
     /// A permit for one request.
@@ -120,21 +156,35 @@ impl Capacity {
     /// When no permit is free. Requests do not wait for one: a queue would hide the overload.
     pub(crate) fn acquire(&self) -> Result<UpstreamPermit, UpstreamFull> {
         // The permit for the response comes first: a reply cannot be refused once the provider has processed the request.
-        let response = ResponsePermit { _permit: self.responses.try_acquire().ok_or(UpstreamFull)? };
-        Ok(UpstreamPermit { _permit: self.in_flight.try_acquire().ok_or(UpstreamFull)?, response })
+        let response = ResponsePermit { _permit: try_acquire(&self.responses)? };
+        Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, response })
     }
+}
 
-    /// The requests in flight, and their limit.
-    #[must_use]
-    pub(crate) fn in_flight(&self) -> Usage {
-        self.in_flight.usage()
+/// Changes the number of permits. If too many are in use, those that are returned first are removed. Until then, the
+/// semaphore has none to give.
+pub(crate) fn resize(permits: &Arc<Semaphore>, from: usize, to: usize) {
+    if to >= from {
+        return permits.add_permits(to - from);
     }
+    let mut in_use = from - to - permits.forget_permits(from - to);
+    if in_use == 0 {
+        return;
+    }
+    let permits = Arc::clone(permits);
+    tokio::spawn(async move {
+        while in_use > 0 {
+            let count = u32::try_from(in_use).unwrap_or(u32::MAX);
+            // The semaphore is never closed.
+            let Ok(returned) = permits.acquire_many(count).await else { return };
+            returned.forget();
+            in_use -= count as usize;
+        }
+    });
+}
 
-    /// The requests in flight and the responses in progress together, and their limit.
-    #[must_use]
-    pub(crate) fn responses(&self) -> Usage {
-        self.responses.usage()
-    }
+fn try_acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamFull> {
+    Arc::clone(permits).try_acquire_owned().map_err(|_| UpstreamFull)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::server::socket::Address;
+use super::request::trace_context::Sampler;
 use super::server::tls::TlsFiles;
 use super::{access_log, callers};
 use crate::secret::SecretSource;
+use crate::socket::Address;
 
 /// Loopback, because the gateway sends its own credential for any client that can connect.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -62,6 +63,8 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// `access` and `access_sample` of `[log]`.
     pub access_log: access_log::Config,
+    /// Which traces are exported. None if spans are not exported.
+    pub sampler: Option<Sampler>,
     /// `[[caller]]`. If empty, any client that can connect is served.
     pub callers: Vec<callers::Config>,
     /// The secret for emulated tokens, shared by replicas. If none, tokens are valid in this process only.

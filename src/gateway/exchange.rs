@@ -42,6 +42,7 @@ use crate::gateway::access_log::{Phase, RecordHandle};
 use crate::gateway::request::admit::{Admission, Admitted, Forward};
 use crate::gateway::request::context::Context;
 use crate::gateway::request::payload::Payload;
+use crate::gateway::request::trace_context::TRACEPARENT;
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::key_hint::KeyHint;
 use crate::gateway::response::next_gateway::NextGateway;
@@ -164,9 +165,12 @@ impl Attempt {
             self.head.headers.insert(CONTENT_TYPE, content_type);
         }
         self.credential.apply(&mut self.head.headers);
-        self.record.sending();
-        let reply = self.route.upstream.send(&self.head, body).await;
-        self.record.answered();
+        if let Some(traceparent) = self.record.sending() {
+            self.head.headers.insert(TRACEPARENT, traceparent);
+        }
+        let mut peer = None;
+        let reply = self.route.upstream.send(&self.head, body, &mut peer).await;
+        self.record.answered(peer, reply.as_ref().ok().map(|reply| (reply.status(), reply.version())));
         Ok(reply?.map(ReplyBody::from))
     }
 

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::Timestamp;
+
 use super::selection::is_pinned;
 use super::state::KeysState;
-use super::{Config, Counters, NoUsableKey};
+use super::{Config, Counters, FetchError, NoUsableKey};
 use crate::jose::{EncryptionKey, UnusableKey};
 
 /// The keys at one moment.
@@ -23,6 +25,12 @@ pub(crate) struct Snapshot {
     pub lifetime: Option<Duration>,
     /// When the provider last sent or confirmed a set of this upstream.
     pub confirmed: Option<SystemTime>,
+    /// The wait for the next scheduled fetch.
+    pub next_fetch: Duration,
+    /// When fetches began to fail. `None` if the last one succeeded.
+    pub failing_since: Option<Timestamp>,
+    /// Why the last fetch failed. `None` if it succeeded.
+    pub last_error: Option<FetchError>,
 }
 
 /// One entry of the JWK Set.
@@ -90,6 +98,7 @@ impl fmt::Display for KeyName {
 }
 
 impl Snapshot {
+    /// The fields that [`KeysState`] can fill in. `Keys::snapshot` adds when failures began.
     pub(super) fn of(state: &KeysState, config: &Config, counters: &Counters, now: Instant) -> Self {
         let cached = state.cached();
         let usable = state.key(now);
@@ -120,6 +129,9 @@ impl Snapshot {
             lifetime_left: cached.map(|cached| cached.lifetime_left(now)),
             lifetime: cached.map(|cached| cached.lifetime),
             confirmed: counters.fetches.last_success(),
+            next_fetch: state.next_fetch().due.saturating_duration_since(now),
+            failing_since: None,
+            last_error: state.last_error().cloned(),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::finding::Findings;
-use crate::gateway::server::socket::{Address, Socket};
 use crate::gateway::server::tls::ServerTls;
 use crate::gateway::{Config, Listen};
+use crate::socket::{Address, Socket};
 
 /// A certificate that expires sooner gets a warning.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -26,7 +26,7 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
         Err(error) => findings.fail("bind", error, advice_on(address)),
     }
     let Some(files) = tls else { return };
-    match ServerTls::load(files.clone()) {
+    match ServerTls::load(files.clone(), None) {
         Ok(tls) => report_expiry("tls", "the certificate", tls.snapshot().not_after, findings),
         Err(error) => {
             findings.fail("tls", error, "correct the files; a running gateway keeps its last good certificate");

@@ -1,8 +1,9 @@
 //! `deploy/gateway.toml` and `docs/configuration.md` agree with the code.
 
 use super::*;
+use crate::config::schema::{self, DocumentedRow};
 use crate::config::values::{DURATION, Raw};
-use crate::gateway::server::socket::Address;
+use crate::socket::Address;
 
 const DOCUMENTED: &str = include_str!("../../../deploy/gateway.toml");
 
@@ -164,26 +165,14 @@ fn normal(default: &str) -> String {
         .map_or_else(|_| default.to_lowercase(), |duration| (DURATION.show)(&duration))
 }
 
-/// The table of settings in `docs/configuration.md`: the default of each key. A section's name is in the first
-/// of its rows.
+/// The default of each setting in the table of `docs/configuration.md`.
 fn settings_table() -> std::collections::BTreeMap<String, String> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let page = fs::read_to_string(path).unwrap();
-    let mut section = String::new();
     let mut settings = std::collections::BTreeMap::new();
-    let rows = page.lines().skip_while(|line| !line.starts_with("| section |")).skip(2);
-    for row in rows.take_while(|row| row.starts_with('|')) {
-        let cells: Vec<_> = row.split('|').map(str::trim).collect();
-        match cells[1].trim_matches(['`', '[', ']']) {
-            "" => {}
-            "(static)" => "upstream.credentials".clone_into(&mut section),
-            name => name.clone_into(&mut section),
-        }
-        let keys: Vec<_> = cells[2].split(", ").map(|key| key.trim_matches('`')).collect();
-        let defaults: Vec<_> = cells[3].split(", ").collect();
-        for (index, key) in keys.iter().enumerate() {
-            let default = if defaults.len() == keys.len() { defaults[index] } else { cells[3] };
-            settings.entry(format!("{section}.{key}")).or_insert_with(|| default.trim_matches(['`', '"']).to_owned());
+    for DocumentedRow { paths, default_and_meaning: [default, _] } in schema::documented() {
+        let defaults: Vec<_> = default.split(", ").collect();
+        for (index, path) in paths.iter().enumerate() {
+            let default = if defaults.len() == paths.len() { defaults[index] } else { default };
+            settings.entry(path.clone()).or_insert_with(|| default.trim_matches(['`', '"']).to_owned());
         }
     }
     settings

@@ -1,7 +1,7 @@
 //! Faults of `[listen]`, `[admin]` and `[[caller]]`.
 
 use super::*;
-use crate::gateway::server::socket::Address;
+use crate::socket::Address;
 
 #[test]
 fn an_open_listener_is_a_fault_without_consent() {

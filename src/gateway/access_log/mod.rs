@@ -8,7 +8,9 @@
 //! without its content. The path is logged as received, because the provider puts no secret into paths.
 //! `docs/operations.md` lists every field.
 
+pub(crate) mod attempts;
 mod line;
+mod outcome;
 mod phases;
 pub(crate) mod record;
 mod selection;
@@ -25,8 +27,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::gateway::metrics::counters::{CallerCounters, Counters, UpstreamCounters};
 pub use crate::gateway::response::key_check::KeyCheck;
+pub use attempts::{Attempt, Attempts};
+pub use outcome::Outcome;
 pub use phases::{Phase, PhaseSpan, Phases};
-pub use record::{Outcome, Record};
+pub use record::Record;
 pub(crate) use record::{RecordGuard, RecordHandle};
 pub use selection::{Access, Config, SampleRatio};
 

@@ -4,36 +4,50 @@
 //! share one lock, which only this file takes.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::USER_AGENT;
+use http::{HeaderValue, Method, Request, StatusCode, Version};
+use rustls::ProtocolVersion;
 
 use crate::clock::Clock;
-use crate::gateway::access_log::Observers;
+use crate::gateway::access_log::attempts::Attempts;
 use crate::gateway::access_log::phases::{Phase, Phases, Stopwatch};
+use crate::gateway::access_log::{Observers, Outcome};
 use crate::gateway::metrics::counters::{CallerCounters, UpstreamCounters};
 use crate::gateway::request::request_id::RequestId;
+use crate::gateway::request::trace_context::TraceContext;
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::refusal::{Code, Sent};
+use crate::gateway::server::peer::Peer;
 use crate::jose::Compact;
-use crate::upstream::SealTime;
+use crate::upstream::{ProviderPeer, SealTime};
 
 /// The facts about a request that has ended.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The caller's `X-Request-Id`, or a new one.
     pub request_id: RequestId,
-    /// The W3C trace id, if the caller sent a valid `traceparent`.
-    pub trace_id: Option<String>,
+    /// The trace that the request belongs to. None if the caller sent no valid `traceparent`, and spans are not exported.
+    pub trace: Option<TraceContext>,
     /// The method of the request.
     pub method: Method,
     /// The path, without the query.
     pub path: String,
     /// The names of the query's parameters, without their values.
     pub query_keys: Vec<String>,
+    /// The HTTP version of the request.
+    pub version: Version,
+    /// The caller's `User-Agent`.
+    pub user_agent: Option<HeaderValue>,
+    /// The address of the caller. None for a unix socket.
+    pub client_address: Option<SocketAddr>,
+    /// The TLS version of the caller's connection. None without TLS.
+    pub tls: Option<ProtocolVersion>,
     /// The configured name of the caller, if it was identified.
     pub caller: Option<Arc<str>>,
     /// The configured name of the upstream, if one was chosen.
@@ -52,6 +66,8 @@ pub struct Record {
     pub phases: Phases,
     /// The time spent waiting for the provider, all attempts together. None if nothing was sent.
     pub upstream_time: Option<Duration>,
+    /// The `trace_id` in the body of the provider's error reply.
+    pub provider_trace_id: Option<String>,
     /// The time spent sealing, all attempts together. None if the gateway sealed nothing.
     ///
     /// It overlaps with `upstream_time`, because sealing continues while the body is sent.
@@ -66,6 +82,8 @@ pub struct Record {
     pub kid: Option<String>,
     /// How often the request was sent to the provider.
     pub attempts: u32,
+    /// Each of these attempts.
+    pub sent: Attempts,
     /// The outcome of the last key check. None if there was none.
     pub key_check: Option<KeyCheck>,
     /// How long the reply waited for the key check. None if there was none.
@@ -78,29 +96,6 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The whole response was handed to the connection.
-    Complete,
-    /// The response was not sent to its end: the caller disconnected or stopped reading, or the gateway stopped.
-    CallerLeft,
-    /// The provider's reply broke or fell silent, and the gateway broke off the response.
-    Aborted,
-}
-
-impl Outcome {
-    /// The value of the field `outcome` in the access log.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::CallerLeft => "caller_left",
-            Self::Aborted => "aborted",
-        }
-    }
-}
-
 impl Record {
     /// Whether the response was made by the gateway and not by the provider.
     #[must_use]
@@ -108,13 +103,17 @@ impl Record {
         self.refusal.is_some() || self.answered_here
     }
 
-    fn begin<B>(request: &Request<B>, id: &RequestId) -> Self {
+    fn begin<B>(request: &Request<B>, id: &RequestId, peer: &Peer, trace: Option<TraceContext>) -> Self {
         Self {
             request_id: id.clone(),
-            trace_id: trace_id(request.headers()),
+            trace,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             query_keys: request.uri().query().map(query_keys).unwrap_or_default(),
+            version: request.version(),
+            user_agent: request.headers().get(USER_AGENT).cloned(),
+            client_address: peer.address,
+            tls: peer.tls,
             caller: None,
             upstream: None,
             status: None,
@@ -124,12 +123,14 @@ impl Record {
             duration: Duration::ZERO,
             phases: Phases::default(),
             upstream_time: None,
+            provider_trace_id: None,
             seal_time: None,
             bytes_in: 0,
             bytes_jwe: None,
             bytes_out: 0,
             kid: None,
             attempts: 0,
+            sent: Attempts::default(),
             key_check: None,
             key_check_time: None,
             resealed: false,
@@ -156,8 +157,14 @@ struct RecordState {
 }
 
 impl RecordHandle {
-    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, clock: Clock) -> Self {
-        let record = Record::begin(request, id);
+    pub(crate) fn begin<B>(
+        request: &Request<B>,
+        id: &RequestId,
+        peer: &Peer,
+        trace: Option<TraceContext>,
+        clock: Clock,
+    ) -> Self {
+        let record = Record::begin(request, id, peer, trace);
         let stopwatch = Stopwatch::new(clock.now());
         let state = RecordState { record, clock, stopwatch, seal_time: None, upstream: None, caller: None };
         Self(Arc::new(Mutex::new(state)))
@@ -218,17 +225,29 @@ impl RecordHandle {
         self.lock().seal_time.get_or_insert_default().clone()
     }
 
-    /// The request is about to be sent to the provider.
-    pub(crate) fn sending(&self) {
+    /// The request is about to be sent to the provider. Returns the `traceparent` to send, if it belongs to a trace.
+    pub(crate) fn sending(&self) -> Option<HeaderValue> {
         let mut state = self.lock();
+        let trace = state.record.trace;
+        let span = trace.map(|trace| trace.attempt());
         state.record.attempts += 1;
+        state.record.sent.begin(span);
         let now = state.clock.now();
         state.stopwatch.enter(Phase::Provider, now);
+        trace?.header(span?)
     }
 
-    /// The provider replied, or the attempt failed.
-    pub(crate) fn answered(&self) {
-        self.lock().leave_phase();
+    /// The provider replied, or the attempt failed. `provider` is the other end of the connection, if there was one, and
+    /// `reply` the status and the HTTP version of the reply, if there was one.
+    pub(crate) fn answered(&self, provider: Option<ProviderPeer>, reply: Option<(StatusCode, Version)>) {
+        let mut state = self.lock();
+        state.leave_phase();
+        state.record.sent.end(provider, reply);
+    }
+
+    /// The `trace_id` of the provider's error reply.
+    pub(crate) fn provider_trace_id(&self, id: String) {
+        self.lock().record.provider_trace_id = Some(id);
     }
 
     /// The reply is about to wait for a key check.
@@ -323,8 +342,15 @@ pub(crate) struct RecordGuard {
 
 impl RecordGuard {
     /// Begins the record of `request`.
-    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, clock: Clock, observers: Observers) -> Self {
-        Self { handle: RecordHandle::begin(request, id, clock), observers, is_complete: false }
+    pub(crate) fn begin<B>(
+        request: &Request<B>,
+        id: &RequestId,
+        peer: &Peer,
+        trace: Option<TraceContext>,
+        clock: Clock,
+        observers: Observers,
+    ) -> Self {
+        Self { handle: RecordHandle::begin(request, id, peer, trace, clock), observers, is_complete: false }
     }
 
     /// Adds facts to the record.
@@ -358,48 +384,7 @@ impl Drop for RecordGuard {
     }
 }
 
-/// The second field of a `traceparent` of version 00 (W3C Trace Context section 3.2). A field that breaks a rule of
-/// that section counts as absent, as section 3.2.2 demands: digits are in lower case, and no id is all zeros.
-pub(crate) fn trace_id(headers: &HeaderMap) -> Option<String> {
-    let mut fields = headers.get("traceparent")?.to_str().ok()?.split('-');
-    let (version, id, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let is_hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|byte| byte != b'0');
-    let is_valid = version == "00" && is_id(id, 32) && is_id(parent, 16) && is_hex(flags, 2) && fields.next().is_none();
-    is_valid.then(|| id.to_owned())
-}
-
 /// Text without `=` is left out: it may be a value without a name.
 fn query_keys(query: &str) -> Vec<String> {
     query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.to_owned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn the_trace_id_of_a_valid_traceparent_is_recorded() {
-        let headers = |value| {
-            HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), HeaderValue::from_static(value))])
-        };
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&headers("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")).as_deref(), Some(id));
-        for invalid in [
-            "00-xyz-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00F067AA0BA902B7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736",
-        ] {
-            assert_eq!(trace_id(&headers(invalid)), None, "{invalid}");
-        }
-    }
 }

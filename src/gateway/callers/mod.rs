@@ -101,7 +101,8 @@ pub enum BadCallers {
 pub(crate) struct UnknownCaller;
 
 impl Callers {
-    /// Reads the key files.
+    /// Reads the key files. A caller that `former` has too keeps its counts, and its limits if they are the same. If
+    /// `concurrent` changes, requests in flight do not count towards the new limit.
     ///
     /// # Errors
     /// See [`BadCallers`].
@@ -110,14 +111,23 @@ impl Callers {
         tokens: TokenKey,
         clock: Clock,
         counters: &Counters,
+        former: Option<&Self>,
     ) -> Result<Self, BadCallers> {
         let owners = Arc::new(KeyOwners::default());
-        let new = |config: Config| {
+        let former = |name: &str| former?.0.callers.iter().find(|state| *state.name == *name);
+        let state = |config: Config| {
+            let former = former(&config.name);
             let counters = counters.caller(&config.name);
-            CallerState::new(config, counters, &owners, clock.now())
+            CallerState::new(config, counters, &owners, clock.now(), former.map(|state| &**state))
         };
-        let callers: Result<Vec<_>, _> = configs.into_iter().map(new).collect();
+        let callers: Result<Vec<_>, _> = configs.into_iter().map(state).collect();
         Ok(Self(Arc::new(CallerRegistry { callers: callers?, tokens, clock })))
+    }
+
+    /// The key of the tokens that these callers get.
+    #[must_use]
+    pub(crate) fn token_key(&self) -> TokenKey {
+        self.0.tokens.clone()
     }
 
     /// Authenticates a request. Returns none if no callers are configured.

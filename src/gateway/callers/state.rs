@@ -18,7 +18,7 @@ pub(super) struct CallerState {
     pub(super) name: Arc<str>,
     pub(super) config: Config,
     pub(super) keys: KeysInUse,
-    rate: Option<Mutex<TokenBucket>>,
+    rate: Option<Arc<Mutex<TokenBucket>>>,
     permits: Option<Arc<Semaphore>>,
     pub(super) counters: Arc<CallerCounters>,
 }
@@ -98,12 +98,21 @@ impl CallerState {
         counters: Arc<CallerCounters>,
         owners: &Arc<KeyOwners>,
         now: Instant,
+        former: Option<&Self>,
     ) -> Result<Arc<Self>, BadCallers> {
         let name = Arc::clone(&counters.name);
         let keys = KeysInUse::load(config.keys.as_ref(), &counters, owners)?;
-        let rate = config.requests_per_second.filter(|rate| *rate > 0);
-        let rate = rate.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::from_secs(1) / rate, now)));
-        let permits = config.concurrent.map(|permits| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))));
+        let rate = match former {
+            Some(former) if former.config.requests_per_second == config.requests_per_second => former.rate.clone(),
+            _ => config
+                .requests_per_second
+                .filter(|rate| *rate > 0)
+                .map(|rate| Arc::new(Mutex::new(TokenBucket::new(rate, Duration::from_secs(1) / rate, now)))),
+        };
+        let permits = match former {
+            Some(former) if former.config.concurrent == config.concurrent => former.permits.clone(),
+            _ => config.concurrent.map(|permits| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))),
+        };
         Ok(Arc::new(Self { name, config, keys, rate, permits, counters }))
     }
 

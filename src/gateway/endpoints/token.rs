@@ -247,6 +247,7 @@ mod tests {
             TokenKey::random().unwrap(),
             Clock::system(),
             &Counters::default(),
+            None,
         )
         .unwrap()
     }

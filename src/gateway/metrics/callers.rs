@@ -4,13 +4,12 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::Current;
 use super::counters::Counters;
 use super::families::{Labels, counter};
-use crate::gateway::callers::DenialReason;
+use crate::gateway::callers::{Callers, DenialReason};
 
-pub(super) fn encode(counters: &Counters, current: &Current, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let (callers, configured) = (counters.callers(), current.callers.snapshot());
+pub(super) fn encode(counters: &Counters, configured: &Callers, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let (callers, configured) = (counters.callers(), configured.snapshot());
     let mut refusals: Vec<(Labels<'_>, f64)> = Vec::new();
     for caller in &callers {
         let enforced_now = configured.iter().find(|now| now.name == caller.name).map(|now| now.enforced);

@@ -7,14 +7,14 @@ use std::time::SystemTime;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::Current;
 use super::families::{Labels, counter, gauge, timestamp};
+use crate::gateway::generation::Generation;
 use crate::gateway::server::tls::ServerTls;
 use crate::upstream::Connector;
 use crate::watched_files::FileRead;
 
-pub(super) fn encode(current: &Current, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let reads = last_reads(current);
+pub(super) fn encode(generation: &Generation, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let reads = last_reads(generation);
     let read = |(path, time): (&PathBuf, &SystemTime)| -> (Labels<'_>, f64) {
         (vec![("file", path.display().to_string().into())], timestamp(*time))
     };
@@ -22,7 +22,7 @@ pub(super) fn encode(current: &Current, encoder: &mut DescriptorEncoder<'_>) -> 
         ("jwe_gateway_file_last_read_timestamp_seconds", "Last time a key file or certificate was read with success");
     gauge(encoder, name, help, reads.iter().map(read))?;
 
-    let tls = current.tls.as_ref().map(ServerTls::snapshot);
+    let tls = generation.tls.as_ref().map(ServerTls::snapshot);
     let reloads = tls.iter().flat_map(|tls| {
         let of = |result: &'static str, count: u64| (vec![("result", result.into())], count as f64);
         [of("ok", tls.reloads_ok), of("failed", tls.reloads_failed)]
@@ -33,21 +33,23 @@ pub(super) fn encode(current: &Current, encoder: &mut DescriptorEncoder<'_>) -> 
         (vec![("role", role.into()), ("upstream", upstream.to_owned().into())], timestamp(time))
     };
     let listener = tls.iter().map(|tls| expires("listener", "", tls.not_after));
-    let clients = current
+    let clients = generation
         .routes
         .iter()
-        .zip(&current.connectors)
+        .zip(&generation.connectors)
         .filter_map(|(route, connector)| Some(expires("client", &route.name, connector.certificate_expires()?)));
     let name = "jwe_gateway_tls_certificate_expires_timestamp_seconds";
     gauge(encoder, name, "End of validity of a certificate of the gateway", listener.chain(clients))
 }
 
 /// When each file was last read. If several parts read a file, the earliest time counts.
-fn last_reads(current: &Current) -> BTreeMap<PathBuf, SystemTime> {
-    let connectors = current.connectors.iter().flat_map(Connector::file_reads);
-    let callers = current.callers.file_reads();
+fn last_reads(generation: &Generation) -> BTreeMap<PathBuf, SystemTime> {
+    let connectors = generation.connectors.iter().flat_map(Connector::file_reads);
+    let callers = generation.callers.file_reads();
     let mut earliest = BTreeMap::new();
-    for FileRead { path, time } in current.tls.iter().flat_map(ServerTls::file_reads).chain(callers).chain(connectors) {
+    for FileRead { path, time } in
+        generation.tls.iter().flat_map(ServerTls::file_reads).chain(callers).chain(connectors)
+    {
         let known = earliest.entry(path).or_insert(time);
         *known = time.min(*known);
     }

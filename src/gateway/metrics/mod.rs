@@ -28,53 +28,30 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use self::counters::Counters;
 pub(crate) use self::process::ProcessMetrics;
-use crate::gateway::callers::Callers;
-use crate::gateway::permits::Permits;
-use crate::gateway::route::Route;
-use crate::gateway::server::connections::Connections;
-use crate::gateway::server::tls::ServerTls;
-use crate::upstream::Connector;
-
-/// The parts that are in use now.
-#[derive(Clone, Debug)]
-pub(crate) struct Current {
-    pub routes: Vec<Route>,
-    pub callers: Callers,
-    /// In the order of `routes`.
-    pub connectors: Vec<Connector>,
-    pub tls: Option<ServerTls>,
-    /// The permits of requests in flight.
-    pub in_flight: Permits,
-    pub connections: Connections,
-}
+use crate::gateway::generation::Current;
 
 /// Collects the metrics at each scrape.
+#[derive(Debug)]
 pub(crate) struct MetricsCollector {
+    current: Current,
     counters: Counters,
-    current: Box<dyn Fn() -> Current + Send + Sync>,
 }
 
 impl MetricsCollector {
-    /// `current` is called at each scrape.
     #[must_use]
-    pub(crate) fn new(counters: Counters, current: impl Fn() -> Current + Send + Sync + 'static) -> Self {
-        Self { counters, current: Box::new(current) }
-    }
-}
-
-impl fmt::Debug for MetricsCollector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetricsCollector").finish_non_exhaustive()
+    pub(crate) fn new(current: Current, counters: Counters) -> Self {
+        Self { current, counters }
     }
 }
 
 impl Collector for MetricsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let current = (self.current)();
-        http::encode(&self.counters, &mut encoder)?;
-        saturation::encode(&current, &mut encoder)?;
-        upstreams::encode(&self.counters, &current.routes, &mut encoder)?;
-        callers::encode(&self.counters, &current, &mut encoder)?;
-        files::encode(&current, &mut encoder)
+        let Self { current, counters } = self;
+        let generation = current.generation();
+        http::encode(counters, &mut encoder)?;
+        saturation::encode(current, &generation, &mut encoder)?;
+        upstreams::encode(counters, &generation.routes, &mut encoder)?;
+        callers::encode(counters, &generation.callers, &mut encoder)?;
+        files::encode(&generation, &mut encoder)
     }
 }

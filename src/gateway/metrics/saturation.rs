@@ -6,10 +6,8 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::Current;
 use super::families::{Labels, gauge};
-use crate::gateway::permits::Usage;
-use crate::gateway::route::Route;
+use crate::gateway::generation::{Current, Generation};
 
 /// The names and help texts of a usage and of its limit.
 type Names = [(&'static str, &'static str); 2];
@@ -25,50 +23,68 @@ const OF_GATEWAY: [Names; 2] = [
     ],
 ];
 
-const OF_UPSTREAM: [(Names, fn(&Route) -> Usage); 3] = [
-    (
-        [
-            ("jwe_gateway_upstream_requests_in_flight", "Requests to the upstream up to the head of the reply"),
-            ("jwe_gateway_upstream_requests_in_flight_limit", "Limit of requests in flight to the upstream"),
-        ],
-        |route| route.capacity.in_flight(),
-    ),
-    (
-        [
-            ("jwe_gateway_upstream_responses", "Requests to the upstream, and responses in progress"),
-            ("jwe_gateway_upstream_responses_limit", "Limit of requests and responses in progress together"),
-        ],
-        |route| route.capacity.responses(),
-    ),
-    (
-        [
-            ("jwe_gateway_buffered_bytes", "Memory that is reserved for request bodies"),
-            ("jwe_gateway_buffered_limit_bytes", "Limit of the memory for request bodies"),
-        ],
-        |route| route.capacity.budget.usage(),
-    ),
+/// In the order of [`Capacity::usage`](crate::gateway::capacity::Capacity::usage).
+const OF_UPSTREAM: [Names; 3] = [
+    [
+        ("jwe_gateway_upstream_requests_in_flight", "Requests to the upstream up to the head of the reply"),
+        ("jwe_gateway_upstream_requests_in_flight_limit", "Limit of requests in flight to the upstream"),
+    ],
+    [
+        ("jwe_gateway_upstream_responses", "Requests to the upstream, and responses in progress"),
+        ("jwe_gateway_upstream_responses_limit", "Limit of requests and responses in progress together"),
+    ],
+    [
+        ("jwe_gateway_buffered_bytes", "Memory that is reserved for request bodies"),
+        ("jwe_gateway_buffered_limit_bytes", "Limit of the memory for request bodies"),
+    ],
 ];
 
-pub(super) fn encode(current: &Current, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let mut highest = 0.0_f64;
-    let of_gateway = [current.in_flight.usage(), current.connections.usage()];
+/// What is used, and the limit.
+type Usage = (usize, usize);
+
+pub(super) fn encode(current: &Current, generation: &Generation, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let in_flight = (current.in_flight(), generation.config.limits.in_flight);
+    let of_gateway = [in_flight, current.open_connections()];
+    let upstreams: Vec<_> = generation
+        .routes
+        .iter()
+        .map(|route| (&*route.name, route.capacity.usage().map(|(_, used, limit)| (used, limit))))
+        .collect();
     for (names, usage) in OF_GATEWAY.into_iter().zip(of_gateway) {
-        highest = highest.max(usage.ratio());
-        for ((name, help), value) in names.into_iter().zip([usage.used, usage.limit]) {
-            gauge(encoder, name, help, [(Labels::new(), value as f64)])?;
-        }
+        pair(encoder, names, &[(Labels::new(), usage)])?;
     }
-    for (names, usage) in OF_UPSTREAM {
-        let usages: Vec<Usage> = current.routes.iter().map(usage).collect();
-        highest = usages.iter().fold(highest, |highest, usage| highest.max(usage.ratio()));
-        for ((name, help), value) in names.into_iter().zip([|usage: &Usage| usage.used, |usage: &Usage| usage.limit]) {
-            let samples = current.routes.iter().zip(&usages);
-            let sample = |(route, usage): (&Route, &Usage)| {
-                (vec![("upstream", route.name.to_string().into())], value(usage) as f64)
-            };
-            gauge(encoder, name, help, samples.map(sample))?;
-        }
+    for (index, names) in OF_UPSTREAM.into_iter().enumerate() {
+        let usages: Vec<_> =
+            upstreams.iter().map(|(name, usages)| (vec![("upstream", (*name).into())], usages[index])).collect();
+        pair(encoder, names, &usages)?;
     }
+    let usages = of_gateway.into_iter().chain(upstreams.iter().flat_map(|(_, usages)| *usages));
+    let highest = usages.map(ratio).fold(0.0, f64::max);
     let (name, help) = ("jwe_gateway_saturation_ratio", "The most used of all limits, from 0 to 1");
     gauge(encoder, name, help, [(Labels::new(), highest)])
+}
+
+/// Writes what is used, and the limits.
+fn pair(encoder: &mut DescriptorEncoder<'_>, names: Names, usages: &[(Labels<'_>, Usage)]) -> fmt::Result {
+    let [(used, used_help), (limit, limit_help)] = names;
+    gauge(encoder, used, used_help, usages.iter().map(|(labels, usage)| (labels.clone(), usage.0 as f64)))?;
+    gauge(encoder, limit, limit_help, usages.iter().map(|(labels, usage)| (labels.clone(), usage.1 as f64)))
+}
+
+/// The used part of a limit. More than the limit can be used after a reload that lowered it.
+fn ratio((used, limit): Usage) -> f64 {
+    match limit {
+        0 => 1.0,
+        limit => (used as f64 / limit as f64).min(1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_used_up_at_most() {
+        assert_eq!([(0, 4), (3, 4), (5, 4), (0, 0)].map(ratio), [0.0, 0.75, 1.0, 1.0]);
+    }
 }

@@ -193,6 +193,9 @@ mod tests {
             lifetime_left: None,
             lifetime: None,
             confirmed: None,
+            next_fetch: std::time::Duration::ZERO,
+            failing_since: None,
+            last_error: None,
         }
     }
 

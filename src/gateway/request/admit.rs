@@ -23,6 +23,7 @@ use crate::gateway::request::headers::{self, TransferCoding, transfer_coding};
 use crate::gateway::request::payload::Payload;
 use crate::gateway::request::request_id::{RequestId, X_REQUEST_ID};
 use crate::gateway::request::target::{self, TargetFault};
+use crate::gateway::request::trace_state;
 use crate::gateway::request::via::GatewayId;
 use crate::gateway::response::refusal::Refusal;
 use crate::gateway::route::{BodyPolicy, Route, Routes};
@@ -60,8 +61,8 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration) -> Self {
-        Self { callers, routes, body_time, id: GatewayId::random() }
+    pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration, id: GatewayId) -> Self {
+        Self { callers, routes, body_time, id }
     }
 
     /// Admits a request: checks it, reads its body and chooses the key to seal it with.
@@ -81,7 +82,7 @@ impl Admission {
     }
 
     async fn check(&self, parts: Parts, body: &mut Incoming, context: &Context<'_>) -> Result<Admitted, Refusal> {
-        let Context { id, record, origin } = *context;
+        let Context { id, record, origin, .. } = *context;
         check_head(&parts)?;
         self.id.check(&parts.headers)?;
         let route = self.routes.at(parts.uri.path());
@@ -110,7 +111,7 @@ impl Admission {
         let permit = route.capacity.acquire()?;
         let limits = BodyLimits { max: route.capacity.max_body, budget: &route.capacity.budget, time: self.body_time };
         let payload = Payload::read(&parts, body, route, &limits, record).await?;
-        let head = head(parts, target, &payload, id, &self.id);
+        let head = head(parts, target, &payload, context, &self.id);
         Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, payload, permit, caller_permit })))
     }
 
@@ -128,7 +129,7 @@ impl Admission {
         route: &Route,
         context: &Context<'_>,
     ) -> Result<Response<Bytes>, Refusal> {
-        let Context { id, record, origin } = *context;
+        let Context { id, record, origin, .. } = *context;
         if parts.method != Method::POST {
             return Err(BadTokenRequest::Method.into());
         }
@@ -147,10 +148,12 @@ impl Admission {
 }
 
 /// The head to forward.
-fn head(parts: Parts, target: PathAndQuery, payload: &Payload, id: &RequestId, gateway: &GatewayId) -> Head {
+fn head(parts: Parts, target: PathAndQuery, payload: &Payload, context: &Context<'_>, gateway: &GatewayId) -> Head {
     let content_type = parts.headers.get(CONTENT_TYPE).cloned();
     let mut headers = headers::to_provider(parts.headers, gateway);
-    headers.insert(X_REQUEST_ID, id.header());
+    headers.insert(X_REQUEST_ID, context.id.header());
+    // `traceparent` is set for each attempt.
+    trace_state::limit(&mut headers, context.trace.is_some_and(|trace| trace.parent.is_some()));
     // The provider documents a Content-Type for calls without a body, so the caller's is forwarded.
     if let (Payload::Nothing, Some(content_type)) = (payload, content_type) {
         headers.insert(CONTENT_TYPE, content_type);

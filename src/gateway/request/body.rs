@@ -5,6 +5,7 @@
 //! the second limit a request is refused. Rejected: a queue, because half-read bodies in a queue take the
 //! same memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +14,9 @@ use http::header::EXPECT;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::gateway::permits::{Permits, Usage};
+use crate::gateway::capacity;
 use crate::gateway::request::buffer::Buffer;
 
 /// The limits for reading the rest of a refused body. A caller that sends its whole body before it reads then
@@ -29,22 +30,26 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 
 /// The bytes that all requests to an upstream may have buffered.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Permits);
+pub(crate) struct Budget(Arc<Semaphore>);
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Permits::new(bytes))
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Changes the number of bytes. Bodies that are buffered keep theirs.
+    pub(crate) fn resize(&self, from: usize, to: usize) {
+        capacity::resize(&self.0, from, to);
+    }
+
+    /// The bytes that are free.
+    pub(crate) fn available(&self) -> usize {
+        self.0.available_permits()
     }
 
     pub(super) fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let count = u32::try_from(bytes).map_err(|_| BodyError::BudgetExhausted)?;
-        self.0.try_acquire_many(count).ok_or(BodyError::BudgetExhausted)
-    }
-
-    /// The bytes that are buffered, and their limit.
-    #[must_use]
-    pub(crate) fn usage(&self) -> Usage {
-        self.0.usage()
+        Arc::clone(&self.0).try_acquire_many_owned(count).map_err(|_| BodyError::BudgetExhausted)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::gateway::access_log::RecordHandle;
 use crate::gateway::request::body::ConnectionBudget;
 use crate::gateway::request::request_id::RequestId;
+use crate::gateway::request::trace_context::TraceContext;
 use crate::gateway::server::peer::Peer;
 
 /// One request. Passed by reference and not in the request's extensions, which cost two allocations for each fact.
@@ -11,6 +12,7 @@ pub(crate) struct Context<'a> {
     pub id: &'a RequestId,
     pub record: &'a RecordHandle,
     pub origin: &'a Origin,
+    pub trace: Option<TraceContext>,
 }
 
 /// The connection that a request came from.

@@ -35,7 +35,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// Headers of callers that are not forwarded.
-const REQUEST_ONLY: [&str; 25] = [
+const REQUEST_ONLY: [&str; 26] = [
     // Credentials for the gateway. The provider's are added later.
     "authorization",
     "cookie",
@@ -64,6 +64,7 @@ const REQUEST_ONLY: [&str; 25] = [
     "repr-digest",
     // The gateway sets these, or the message that it sends has none.
     "host",
+    "traceparent",
     "trailer",
     "x-request-id",
 ];
@@ -207,7 +208,7 @@ mod tests {
         ]));
         assert_eq!(
             names(&headers),
-            ["accept", "accept-encoding", "idempotency-key", "traceparent", "tracestate", "user-agent", "via"]
+            ["accept", "accept-encoding", "idempotency-key", "tracestate", "user-agent", "via"]
         );
         let via = headers[VIA].to_str().unwrap();
         assert!(via.starts_with("1.1 jwe-gateway-") && !via.contains("internal"), "{via}");

@@ -9,4 +9,6 @@ pub(crate) mod headers;
 pub(crate) mod payload;
 pub(crate) mod request_id;
 pub(crate) mod target;
+pub(crate) mod trace_context;
+mod trace_state;
 pub(crate) mod via;

@@ -23,8 +23,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::permits::Usage;
-
 /// The maximum of connections that are closing, in addition to the open ones.
 pub(super) const MAX_CLOSING: usize = 64;
 
@@ -67,18 +65,18 @@ pub(super) struct ConnectionLimits {
 
 /// The connections of a listener. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Connections(Arc<ListenerState>);
+pub(super) struct Connections(Arc<ListenerState>);
 
 #[derive(Debug)]
 struct ListenerState {
-    limits: ConnectionLimits,
     table: Mutex<Table>,
     /// A connection has become idle or has ended.
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    limits: ConnectionLimits,
     /// The next number, for a connection or for its position among the idle ones.
     next: u64,
     open: HashMap<u64, Entry>,
@@ -111,7 +109,24 @@ struct Entry {
 
 impl Connections {
     pub(super) fn new(limits: ConnectionLimits) -> Self {
-        Self(Arc::new(ListenerState { limits, table: Mutex::default(), changed: Notify::new() }))
+        let table = Table {
+            limits,
+            next: 0,
+            open: HashMap::new(),
+            idle: BTreeMap::new(),
+            networks: HashMap::new(),
+            closing: 0,
+            is_waiting: false,
+            is_reported: false,
+        };
+        Self(Arc::new(ListenerState { table: Mutex::new(table), changed: Notify::new() }))
+    }
+
+    /// Changes the limits for new connections. Open ones stay, also beyond a lower limit.
+    pub(super) fn limit(&self, limits: ConnectionLimits) {
+        self.0.table().limits = limits;
+        // A connection that waits may now enter.
+        self.0.changed.notify_one();
     }
 
     /// Adds a connection. At the limit, closes an idle one first, or waits for one. `None` if the network is at its
@@ -127,8 +142,9 @@ impl Connections {
     }
 
     /// The open connections, and their limit.
-    pub(crate) fn usage(&self) -> Usage {
-        Usage { used: self.0.table().open.len(), limit: self.0.limits.all }
+    pub(super) fn usage(&self) -> (usize, usize) {
+        let table = self.0.table();
+        (table.open.len(), table.limits.all)
     }
 
     /// Closes the connection that has been idle for longest. False if none is idle.
@@ -137,8 +153,8 @@ impl Connections {
     }
 
     fn try_enter(&self, network: Option<Network>) -> Entrance {
-        let ConnectionLimits { all, per_network } = self.0.limits;
         let mut table = self.0.table();
+        let ConnectionLimits { all, per_network } = table.limits;
         let mut is_reported = false;
         if let Some(network) = network
             && table.networks.get(&network).is_some_and(|state| state.open >= per_network)

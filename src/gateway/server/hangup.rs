@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::io::{Interest, Ready};
 
-use crate::gateway::server::stream::Stream;
+use crate::socket::Stream;
 
 /// Watches the socket of one connection. Clones watch the same socket.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::gateway::server::socket::{Address, Socket};
+    use crate::socket::{Address, Socket};
 
     /// Watches one end of a TCP connection, from which nobody reads what the caller has sent.
     async fn connection_with_unread_bytes() -> (Hangup, TcpStream) {

@@ -10,8 +10,7 @@ use rustix::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
-/// The byte stream of a connection. The socket is shared with [`Hangup`](super::hangup::Hangup), which never reads
-/// or writes.
+/// The byte stream of a connection. The socket can be shared, so that another task sees its state.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(Arc<TcpStream>),
@@ -45,7 +44,7 @@ impl Stream {
     }
 
     /// The same socket. Only one of the two may read, and only one may write.
-    pub(super) fn share(&self) -> Self {
+    pub(crate) fn share(&self) -> Self {
         match self {
             Self::Tcp(stream) => Self::Tcp(Arc::clone(stream)),
             Self::Unix(stream) => Self::Unix(Arc::clone(stream)),
@@ -56,7 +55,7 @@ impl Stream {
     ///
     /// # Errors
     /// If the runtime ends.
-    pub(super) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         match self {
             Self::Tcp(stream) => stream.ready(interest).await,
             Self::Unix(stream) => stream.ready(interest).await,
