@@ -107,7 +107,8 @@ fn documented_words(header: &str) -> BTreeSet<String> {
 
 /// The values of a label in a scrape.
 fn label_values(text: &str, label: &str) -> BTreeSet<String> {
-    let values = text.split(&format!("{label}=\"")).skip(1).filter_map(|rest| rest.split('"').next());
+    let start = format!("{label}=\"");
+    let values = text.split(&start).skip(1).filter_map(|rest| rest.split('"').next());
     values.map(str::to_owned).collect()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use jwe_gateway::app::Phase;
-use jwe_gateway::config::{CallerConfig, Config};
+use jwe_gateway::config::{CallerConfig, Config, CredentialsConfig};
 use jwe_gateway::sandbox::{Fault, KeySetFault};
 use jwe_gateway::secret::{Secret, SecretSource};
 use tokio::io::AsyncWriteExt;
@@ -162,8 +162,7 @@ async fn connections_to_the_provider_are_counted_as_opened_reused_and_failed() {
 async fn failed_fetches_are_counted_by_reason_and_times_are_timestamps() {
     let refused = SecretSource::Value(Secret::new("wrong".to_owned()));
     let gateway = TestGateway::spawn_with(|config| {
-        use jwe_gateway::config::Credentials;
-        let Credentials::ClientCredentials(credentials) = &mut config.upstreams[0].credentials else { panic!() };
+        let CredentialsConfig::ClientCredentials(credentials) = &mut config.upstreams[0].credentials else { panic!() };
         credentials.client_secret = refused;
     })
     .await;
