@@ -180,7 +180,7 @@ fn fetches(history: &FetchHistory) -> Vec<FetchStatus> {
     history.recent().into_iter().map(fetch).collect()
 }
 
-fn traffic(traffic: &Traffic, now: Instant) -> TrafficStatus {
+pub(super) fn traffic(traffic: &Traffic, now: Instant) -> TrafficStatus {
     let recent = traffic.recent(now);
     // A second, so that one request in a slot that has just begun is not a high rate.
     let present = traffic.elapsed_in_slot(now).max(Duration::from_secs(1));

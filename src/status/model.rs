@@ -74,8 +74,10 @@ pub(super) struct Finding {
     pub cause: Option<String>,
     /// What to look at, or what to do.
     pub look_at: String,
-    /// The symptom in the table of `docs/operations.md`.
+    /// The first cell of the row in the table of symptoms.
     pub symptom: &'static str,
+    /// File and anchor of this row.
+    pub documentation: String,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -212,3 +212,84 @@ fn failed_reload(facts: &Facts) -> Option<Problem> {
     let since = (*at).try_into().ok().map(Time);
     Some(Problem::new(Kind::ReloadFailed, None, sentence).since(since).cause(Some(error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use jiff::Timestamp;
+
+    use super::super::verdict::verdict;
+    use super::super::{Configuration, assemble};
+    use super::*;
+    use crate::clock::Clock;
+
+    fn facts() -> Facts {
+        Facts {
+            routes: Vec::new(),
+            is_stopping: false,
+            certificate_expires: None,
+            limits: Vec::new(),
+            configuration: Configuration::default(),
+            log_lines_dropped: 0,
+        }
+    }
+
+    fn history() -> History {
+        History::new(Clock::manual().0)
+    }
+
+    /// The kinds of the problems at this second, and whether each makes requests fail.
+    fn kinds(history: &History, facts: &Facts, second: i64) -> Vec<(Kind, bool)> {
+        let traffic = assemble::traffic(history.traffic(), history.clock().now());
+        let at = Time(Timestamp::from_second(second).unwrap());
+        let problems = find(history, facts, &[], &traffic, at);
+        let verdicts = problems.into_iter().map(|problem| {
+            let kind = problem.kind;
+            (kind, verdict(vec![problem], vec![at]).state == State::Failing)
+        });
+        verdicts.collect()
+    }
+
+    #[test]
+    fn a_certificate_is_a_problem_two_weeks_before_its_end_and_after_it_requests_fail() {
+        let expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(100 * 86_400));
+        let at = |day: i64| kinds(&history(), &Facts { certificate_expires: expires, ..facts() }, day * 86_400);
+        assert_eq!(at(85), []);
+        assert_eq!(at(87), [(Kind::CertificateExpires, false)]);
+        assert_eq!(at(101), [(Kind::CertificateExpires, true)]);
+    }
+
+    #[test]
+    fn a_limit_is_a_problem_beyond_80_percent_and_requests_fail_at_the_limit() {
+        let at = |used| {
+            let limits = vec![Usage { what: "requests in flight", used, limit: 10 }];
+            kinds(&history(), &Facts { limits, ..facts() }, 0)
+        };
+        assert_eq!(at(8), []);
+        assert_eq!(at(9), [(Kind::Saturated, false)]);
+        assert_eq!(at(10), [(Kind::Saturated, true)]);
+    }
+
+    #[test]
+    fn dropped_log_lines_are_a_problem_for_a_quarter_of_an_hour() {
+        let history = history();
+        let at = |second, log_lines_dropped| kinds(&history, &Facts { log_lines_dropped, ..facts() }, second);
+        assert_eq!(at(0, 0), []);
+        assert_eq!(at(10, 5), [(Kind::LogLinesDropped, false)]);
+        assert_eq!(at(909, 5), [(Kind::LogLinesDropped, false)]);
+        assert_eq!(at(910, 5), []);
+        assert_eq!(at(911, 6), [(Kind::LogLinesDropped, false)]);
+    }
+
+    #[test]
+    fn only_a_reload_that_failed_is_a_problem() {
+        let after = |error: Option<&str>| {
+            let last_reload = Some((SystemTime::UNIX_EPOCH, error.map(str::to_owned)));
+            let configuration = Configuration { last_reload, ..Configuration::default() };
+            kinds(&history(), &Facts { configuration, ..facts() }, 60)
+        };
+        assert_eq!(after(None), []);
+        assert_eq!(after(Some("gateway.toml:3:1: unknown key")), [(Kind::ReloadFailed, false)]);
+    }
+}

@@ -14,10 +14,11 @@ use super::model::{Finding, State, Time, Verdict};
 pub(super) const DOCUMENT: &str = "docs/operations.md";
 pub(super) const SECTION: &str = "Symptom, cause, remedy";
 
-/// The table on the web. Empty as long as `Cargo.toml` names no repository; the page then names file and section.
-pub(super) fn documentation_url() -> Option<String> {
+/// A file and anchor of the repository on the web. `None` as long as `Cargo.toml` names no repository; the page then
+/// names file, section and row.
+pub(super) fn on_the_web(documentation: &str) -> Option<String> {
     let repository = env!("CARGO_PKG_REPOSITORY");
-    (!repository.is_empty()).then(|| format!("{repository}/blob/main/{DOCUMENT}#symptom-cause-remedy"))
+    (!repository.is_empty()).then(|| format!("{repository}/blob/main/{documentation}"))
 }
 
 /// What is wrong. The order is that of the page.
@@ -42,7 +43,10 @@ pub(super) enum Kind {
 /// A kind's row in the table of symptoms, and what to do about it.
 struct Row {
     state: State,
+    /// The first cell of the row.
     symptom: &'static str,
+    /// The anchor in its second cell.
+    anchor: &'static str,
     look_at: &'static str,
 }
 
@@ -65,80 +69,88 @@ impl Kind {
     ];
 
     fn row(self) -> Row {
-        let row = |state, symptom, look_at| Row { state, symptom, look_at };
+        let row = |state, symptom, anchor, look_at| Row { state, symptom, anchor, look_at };
         match self {
             Self::Stopping => row(
                 State::Stopping,
                 "`/readyz` stays 503",
+                "symptom-not-ready",
                 "Nothing, if this is a restart. Otherwise the log says which signal or request stopped the gateway.",
             ),
             Self::NoUsableKey => row(
                 State::Failing,
                 "503 `no_usable_key`",
+                "symptom-no-usable-key",
                 "The cause of the last fetch, and the table of keys below. Then: jwe-gateway keys --keys URL.",
             ),
             Self::CredentialsRefused => row(
                 State::Failing,
                 "502 `credentials_refused`",
+                "symptom-credentials-refused",
                 "The client id and the secret file. A corrected secret file is tried within 2 s.",
             ),
             Self::NoToken => row(
                 State::Failing,
                 "503 `token_unavailable`",
+                "symptom-token-unavailable",
                 "The cause of the last renewal. The gateway tries again every second while there are requests.",
             ),
             Self::KeySetStale => row(
                 State::Attention,
-                "The status page says that the key set is stale",
-                "Whether this machine reaches the provider's key set. Requests fail once max_stale (24 h) has passed, or \
+                "The key set is stale (`jwe_gateway_jwks_serving_stale`)",
+                "symptom-key-set-stale",
+                "Whether this machine reaches the provider's key set. Requests fail once max_stale has passed, or \
                  when the provider withdraws the key.",
             ),
             Self::RenewalsFailing => row(
                 State::Attention,
-                "The status page says that renewals fail",
+                "503 `token_unavailable`",
+                "symptom-token-unavailable",
                 "The cause of the last renewal. Requests fail when the present token expires.",
             ),
             Self::FetchesFailing => row(
                 State::Attention,
-                "The status page says that the key set cannot be fetched",
+                "The key set is stale (`jwe_gateway_jwks_serving_stale`)",
+                "symptom-key-set-stale",
                 "Whether this machine reaches the provider's key set. The cached set is still fresh.",
             ),
             Self::CertificateExpires => row(
                 State::Attention,
                 "Callers see an old or expired certificate",
+                "symptom-certificate",
                 "The certificate file of listen.tls. A renewed file is used within 10 s.",
             ),
             Self::Saturated => row(
                 State::Attention,
                 "503 `overloaded`",
+                "symptom-overloaded",
                 "The latency of the upstream below. A slow provider fills the limit; otherwise raise it, or add replicas.",
             ),
             Self::GatewayErrors => row(
                 State::Failing,
-                "The status page says that the gateway answers requests with errors",
+                "Many 5xx that the gateway made itself",
+                "symptom-gateway-errors",
                 "The refusals below, by code. The log line with the request id has the cause.",
             ),
             Self::UpstreamErrors => row(
                 State::Attention,
-                "The status page says that the provider answers requests with errors",
+                "Many 5xx of the provider",
+                "symptom-upstream-errors",
                 "The provider. The gateway relays its responses unchanged; the access log has their request ids.",
             ),
             Self::LogLinesDropped => row(
                 State::Attention,
-                "The status page says that log lines were dropped",
+                "Log lines are missing (`jwe_gateway_log_lines_dropped_total`)",
+                "symptom-log-incomplete",
                 "Whether the reader of the log, or its disk, keeps up.",
             ),
             Self::ReloadFailed => row(
                 State::Attention,
-                "The status page says that the last reload failed",
+                "A reload failed, or a file cannot be read",
+                "symptom-reload-failed",
                 "The cause. The former configuration stays in use. Check the file: jwe-gateway check --config FILE.",
             ),
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn symptom(self) -> &'static str {
-        self.row().symptom
     }
 }
 
@@ -193,9 +205,10 @@ fn finding((problem, found): (Problem, Time)) -> (State, Finding) {
     let Problem { kind, state, upstream, since, sentence, cause } = problem;
     let row = kind.row();
     let (since, symptom, look_at) = (since.unwrap_or(found), row.symptom, row.look_at);
+    let documentation = format!("{DOCUMENT}#{}", row.anchor);
     (
         state.unwrap_or(row.state),
-        Finding { kind, upstream, since, sentence, cause, look_at: look_at.to_owned(), symptom },
+        Finding { kind, upstream, since, sentence, cause, look_at: look_at.to_owned(), symptom, documentation },
     )
 }
 
@@ -244,7 +257,8 @@ mod tests {
         let document = include_str!("../../docs/operations.md");
         let (_, table) = document.split_once(&format!("\n## {SECTION}\n")).unwrap();
         for kind in Kind::ALL {
-            assert!(table.contains(&format!("\n| {} |", kind.symptom())), "{kind:?} has no row");
+            let Row { symptom, anchor, .. } = kind.row();
+            assert!(table.contains(&format!("\n| {symptom} | <a id=\"{anchor}\"></a>")), "{kind:?} has no row");
         }
     }
 }

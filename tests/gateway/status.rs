@@ -133,6 +133,21 @@ async fn errors_of_the_gateway_are_counted_and_named() {
 }
 
 #[tokio::test]
+async fn without_a_key_set_the_cause_is_shown() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    sandbox.arm(Fault::KeySet(KeySetFault::Html));
+    let gateway = Served::start(config(&sandbox)).await;
+    let missing = async || status_of(&gateway).await["verdict"]["findings"][0]["cause"].is_string();
+    eventually("a failed fetch", missing).await;
+    let status = status_of(&gateway).await;
+    let finding = &status["verdict"]["findings"][0];
+    assert_eq!(finding["sentence"], "Upstream sandbox has no usable key: requests with a body fail.");
+    assert!(finding["cause"].as_str().unwrap().contains("not JSON"), "{finding}");
+    assert_eq!(finding["documentation"], "docs/operations.md#symptom-no-usable-key");
+    assert_eq!((&status["gateway"]["ready"], &status["upstreams"][0]["ready"]), (&false.into(), &false.into()));
+}
+
+#[tokio::test]
 async fn a_stopping_gateway_says_so() {
     let mut gateway = TestGateway::spawn_with(|config| config.gateway.deadlines.drain_delay = PATIENCE).await;
     gateway.ready().await;

@@ -18,7 +18,7 @@ use std::fmt::{self, Display, Write};
 use self::style::STYLE;
 use super::model::{ConfigurationStatus, Finding, RefusalStatus, State, Status, Time, TrafficSummary, Usage, Verdict};
 use super::text;
-use super::verdict::{DOCUMENT, SECTION, documentation_url};
+use super::verdict::{DOCUMENT, SECTION, on_the_web};
 use crate::html::{self, Escaped, EscapedWhole};
 
 const REFRESH_S: u32 = 10;
@@ -123,7 +123,7 @@ fn write_verdict(page: &mut String, status: &Status) -> fmt::Result {
 }
 
 fn write_finding(page: &mut String, finding: &Finding, now: Time) -> fmt::Result {
-    let Finding { since, cause, look_at, symptom, .. } = finding;
+    let Finding { since, cause, look_at, symptom, documentation, .. } = finding;
     writeln!(
         page,
         "<dl>\n<dt>Since</dt><dd>{} ({})</dd>",
@@ -135,7 +135,7 @@ fn write_finding(page: &mut String, finding: &Finding, now: Time) -> fmt::Result
         writeln!(page, "<dt>Cause</dt><dd>{}</dd>", EscapedWhole(cause))?;
     }
     let symptom = symptom.replace('`', "");
-    let document = match documentation_url() {
+    let document = match on_the_web(documentation) {
         Some(url) => format!("<a href=\"{}\">{DOCUMENT}</a>", Escaped(&url)),
         None => DOCUMENT.to_owned(),
     };
