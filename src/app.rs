@@ -8,9 +8,9 @@ mod reload;
 mod reload_state;
 mod route;
 mod tasks;
+mod verbs;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ use prometheus_client::registry::Registry;
 use self::parts::{Context, Prepared};
 use self::reload_state::ReloadMetrics;
 use self::tasks::{BackgroundTasks, TasksGuard};
-use crate::admin::Admin;
+use self::verbs::{Stop, Verbs};
+use crate::admin::{self, Admin, Endpoints};
 use crate::clock::{Clock, Jitter};
 use crate::config::{Config, ConfigSource};
 use crate::gateway::Gateway;
@@ -47,6 +48,7 @@ pub struct App {
     admin: Admin,
     current: Current,
     drain: Drain,
+    stop: Stop,
     background_tasks: TasksGuard,
     reloader: Reloader,
 }
@@ -126,19 +128,23 @@ impl App {
         let bind_error = |what, address| move |cause| BuildError::Bind { what, address, cause };
         let gateway = Gateway::bind(current.clone()).await.map_err(bind_error("listen.address", listen))?;
         let file = source.as_ref().and_then(|source| source.file());
-        let reloader = Reloader::new(current.clone(), parts, context, drain.clone(), source);
+        let settings = admin::Settings::new(admin.clone());
+        let reloader = Reloader::new(current.clone(), settings.clone(), parts, context, drain.clone(), source);
+        let stop = Stop::default();
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(MetricsCollector::new(current.clone())));
         metrics.register_collector(Box::new(LogMetrics));
         metrics.register_collector(Box::new(ReloadMetrics(reloader.state())));
         let checks = readiness::checks(current.clone(), drain.clone());
-        let address = admin.address.into();
-        let admin = Admin::bind(&admin, checks, metrics).await.map_err(bind_error("admin.address", address))?;
+        let actions = Arc::new(Verbs { reloader: reloader.clone(), stop: stop.clone() });
+        let endpoints = Endpoints { settings, checks, metrics, actions };
+        let address = admin.address;
+        let admin = Admin::bind(&address, endpoints).await.map_err(bind_error("admin.address", address.clone()))?;
         tasks.spawn_lasting(keep_a_timer_near());
         if let Some(file) = file {
             tasks.spawn_lasting(config_file::follow(file, reloader.clone(), clock));
         }
-        Ok(Self { gateway, admin, current, drain, background_tasks, reloader })
+        Ok(Self { gateway, admin, current, drain, stop, background_tasks, reloader })
     }
 
     /// Returns the address that callers connect to; with port 0 configured, the port that the system
@@ -154,7 +160,7 @@ impl App {
     ///
     /// # Errors
     /// If the operating system does not report it.
-    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+    pub fn admin_address(&self) -> io::Result<Address> {
         self.admin.address()
     }
 
@@ -164,15 +170,19 @@ impl App {
         self.reloader.clone()
     }
 
-    /// Serves until `shutdown` resolves, and then shuts down in order: the gateway reports not ready,
+    /// Serves until `shutdown` resolves or the admin listener is asked to stop. It then shuts down in order: the gateway reports not ready,
     /// waits, stops accepting, and lets requests in flight finish. Dropping the future ends at once.
     ///
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
     pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
-        let Self { gateway, admin, current, drain, background_tasks, .. } = self;
+        let Self { gateway, admin, current, drain, stop, background_tasks, .. } = self;
         let draining = async {
-            let delay = match shutdown.await {
+            let how = tokio::select! {
+                how = shutdown => how,
+                () = stop.requested() => Shutdown::AfterDelay,
+            };
+            let delay = match how {
                 Shutdown::AfterDelay => current.generation().config.deadlines.drain_delay,
                 Shutdown::Immediate => Duration::ZERO,
             };

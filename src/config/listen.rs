@@ -113,7 +113,7 @@ fn is_open(address: &Address) -> bool {
     address.tcp().is_some_and(|address| !is_loopback(address.ip()))
 }
 
-fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Address> {
+pub(super) fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Address> {
     match &address.value {
         _ if address.is_faulty() => section.skip("mode"),
         Address::Tcp(_) => section.refuse("mode", "applies to a unix socket, but `address` is not one"),
@@ -169,7 +169,7 @@ fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Repo
 }
 
 /// An IP address and a port, or `unix:` and a path. The mode of a socket is another setting.
-const LISTEN_ADDRESS: Kind<Address> = Kind { parse: parse_address, show: Address::to_string };
+pub(super) const LISTEN_ADDRESS: Kind<Address> = Kind { parse: parse_address, show: Address::to_string };
 
 fn parse_address(raw: &Raw<'_>) -> Result<Address, String> {
     let text = raw.text()?;
