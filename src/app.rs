@@ -9,9 +9,9 @@ mod reload_state;
 mod route;
 mod status;
 mod tasks;
+mod verbs;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ use prometheus_client::registry::Registry;
 use self::parts::{Context, Prepared};
 use self::reload_state::ReloadMetrics;
 use self::tasks::{BackgroundTasks, TasksGuard};
-use crate::admin::Admin;
+use self::verbs::{Stop, Verbs};
+use crate::admin::{self, Admin, Endpoints};
 use crate::clock::{Clock, Jitter};
 use crate::config::{Config, ConfigSource};
 use crate::gateway::Gateway;
@@ -53,6 +54,7 @@ pub struct App {
     admin: Admin,
     current: Current,
     drain: Drain,
+    stop: Stop,
     background_tasks: TasksGuard,
     reloader: Reloader,
 }
@@ -141,7 +143,9 @@ impl App {
         let bind_error = |what, address| move |cause| BuildError::Bind { what, address, cause };
         let gateway = Gateway::bind(current.clone()).await.map_err(bind_error("listen.address", listen))?;
         let file = source.as_ref().and_then(|source| source.file());
-        let reloader = Reloader::new(current.clone(), parts, context, drain.clone(), source);
+        let settings = admin::Settings::new(admin.clone());
+        let reloader = Reloader::new(current.clone(), settings.clone(), parts, context, drain.clone(), source);
+        let stop = Stop::default();
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(MetricsCollector::new(counters, current.clone())));
         metrics.register_collector(Box::new(ProcessMetrics));
@@ -150,15 +154,15 @@ impl App {
         let reporter = status::reporter(history, current.clone(), drain.clone(), reloader.clone());
         tasks.spawn_lasting(reporter.clone().run_checks());
         let checks = readiness::checks(current.clone(), drain.clone());
-        let address = admin.address.into();
-        let admin = Admin::bind(&admin, checks, metrics, status::pages(&reporter))
-            .await
-            .map_err(bind_error("admin.address", address))?;
+        let actions = Arc::new(Verbs { reloader: reloader.clone(), stop: stop.clone() });
+        let endpoints = Endpoints { settings, checks, status: status::pages(&reporter), metrics, actions };
+        let address = admin.address;
+        let admin = Admin::bind(&address, endpoints).await.map_err(bind_error("admin.address", address.clone()))?;
         tasks.spawn_lasting(keep_a_timer_near());
         if let Some(file) = file {
             tasks.spawn_lasting(config_file::follow(file, reloader.clone(), clock));
         }
-        Ok(Self { gateway, admin, current, drain, background_tasks, reloader })
+        Ok(Self { gateway, admin, current, drain, stop, background_tasks, reloader })
     }
 
     /// Returns the address that callers connect to; with port 0 configured, the port that the system
@@ -174,7 +178,7 @@ impl App {
     ///
     /// # Errors
     /// If the operating system does not report it.
-    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+    pub fn admin_address(&self) -> io::Result<Address> {
         self.admin.address()
     }
 
@@ -184,15 +188,19 @@ impl App {
         self.reloader.clone()
     }
 
-    /// Serves until `shutdown` resolves, and then shuts down in order: the gateway reports not ready,
+    /// Serves until `shutdown` resolves or the admin listener is asked to stop. It then shuts down in order: the gateway reports not ready,
     /// waits, stops accepting, and lets requests in flight finish. Dropping the future ends at once.
     ///
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
     pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
-        let Self { gateway, admin, current, drain, background_tasks, .. } = self;
+        let Self { gateway, admin, current, drain, stop, background_tasks, .. } = self;
         let draining = async {
-            let delay = match shutdown.await {
+            let how = tokio::select! {
+                how = shutdown => how,
+                () = stop.requested() => Shutdown::AfterDelay,
+            };
+            let delay = match how {
                 Shutdown::AfterDelay => current.generation().config.deadlines.drain_delay,
                 Shutdown::Immediate => Duration::ZERO,
             };

@@ -11,7 +11,7 @@
 //! | scrape by name, from another machine | any name | unless `hosts` is set and does not have it |
 //! | any name, at a loopback address | | only if `hosts` has it: only a proxy or a page can send it |
 //!
-//! So a listener that is bound to loopback is closed to DNS rebinding. A listener that others can reach is open to it
+//! A unix socket counts as loopback. So a listener that is bound to loopback is closed to DNS rebinding. A listener that others can reach is open to it
 //! unless `hosts` is set: the name of a page and the name of a scrape look the same there.
 //!
 //! Rejected: telling browsers by `User-Agent`. A page can change it in some browsers, and monitors imitate browsers.
@@ -24,14 +24,14 @@ use http::header::HOST;
 use crate::host_check::{Host, is_cross_origin};
 
 #[derive(Debug)]
-pub(super) struct Access {
-    /// The address that the listener is bound to.
-    pub(super) bound: IpAddr,
+pub(super) struct Access<'a> {
+    /// The IP address that the listener is bound to. None for a unix socket, which counts as loopback.
+    pub(super) bound: Option<IpAddr>,
     /// The configured names, in any case.
-    pub(super) hosts: Vec<String>,
+    pub(super) hosts: &'a [String],
 }
 
-impl Access {
+impl Access<'_> {
     /// Refuses requests of web pages. The error is the text of the refusal.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), &'static str> {
         if is_cross_origin(headers) {
@@ -49,7 +49,9 @@ impl Access {
         match host {
             Host::Ip(_) => true,
             Host::Name(_) if host.is_localhost() => true,
-            Host::Name(_) if self.hosts.is_empty() => !self.bound.to_canonical().is_loopback(),
+            Host::Name(_) if self.hosts.is_empty() => {
+                self.bound.is_some_and(|bound| !bound.to_canonical().is_loopback())
+            }
             Host::Name(name) => self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(name)),
         }
     }
@@ -60,7 +62,8 @@ mod tests {
     use super::*;
 
     fn passes(bound: &str, hosts: &[&str], headers: &[(&'static str, &str)]) -> bool {
-        let access = Access { bound: bound.parse().unwrap(), hosts: hosts.iter().map(|&host| host.into()).collect() };
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.into()).collect();
+        let access = Access { bound: Some(bound.parse().unwrap()), hosts: &hosts };
         let pair = |(name, value): &(&'static str, &str)| (name.parse().unwrap(), value.parse().unwrap());
         access.check(&headers.iter().map(pair).collect::<Vec<(http::HeaderName, _)>>().into_iter().collect()).is_ok()
     }

@@ -11,6 +11,7 @@
 //!   gateway out of rotation would not repair the provider.
 //! - `/metrics` returns the metrics, in the text format that the scraper prefers.
 //! - `/` and `/status` show the status: see `crate::status`, which makes the page and the JSON.
+//! - `POST /reload` and `POST /shutdown` change something: see [`verbs`].
 //!
 //! [`server`] says why a probe is answered however many connections others hold, and [`access`] which requests are
 //! refused.
@@ -18,11 +19,14 @@
 mod access;
 mod exposition;
 mod server;
+mod verbs;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -32,27 +36,32 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use self::access::Access;
 use self::exposition::Format;
+use self::server::{Answer, Work};
+pub(crate) use self::verbs::{Actions, MIN_TOKEN, Reloaded};
+use self::verbs::{Authority, Verb};
+use crate::socket::{Address, Socket};
 
 /// The default address: loopback, and the port after the default of the callers' listener.
-pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The address; port 0 lets the system choose.
-    pub address: SocketAddr,
+    /// A TCP address or a unix socket.
+    pub address: Address,
     /// The names that `Host` may have, beside `localhost` and addresses. If it is empty, a listener that is not bound to
     /// loopback accepts every name.
     pub hosts: Vec<String>,
+    /// The file with the token for requests that change something. If none, they are refused at a TCP address.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { address: ADDRESS, hosts: Vec::new() }
+        Self { address: ADDRESS.into(), hosts: Vec::new(), token_file: None }
     }
 }
 
@@ -79,18 +88,36 @@ pub(crate) struct StatusPages {
     pub json: Box<dyn Fn() -> String + Send + Sync>,
 }
 
+/// The settings that a reload can change: `hosts` and `token_file`. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings(Arc<ArcSwap<Config>>);
+
+impl Settings {
+    #[must_use]
+    pub(crate) fn new(config: Config) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(config)))
+    }
+
+    /// The address stays as it is until a restart.
+    pub(crate) fn replace(&self, config: Config) {
+        self.0.store(Arc::new(config));
+    }
+}
+
 /// The data behind the endpoints.
-struct Endpoints {
-    access: Access,
-    checks: Checks,
-    status: StatusPages,
-    metrics: Registry,
+pub(crate) struct Endpoints {
+    pub(crate) settings: Settings,
+    pub(crate) checks: Checks,
+    pub(crate) status: StatusPages,
+    pub(crate) metrics: Registry,
+    pub(crate) actions: Arc<dyn Actions>,
 }
 
 /// The admin listener, bound.
 pub(crate) struct Admin {
-    listener: TcpListener,
-    endpoints: Arc<Endpoints>,
+    listener: Socket,
+    bound: Option<IpAddr>,
+    endpoints: Endpoints,
 }
 
 impl std::fmt::Debug for Admin {
@@ -100,53 +127,62 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Binds the listener. `checks` decide `/readyz`; `/metrics` encodes `metrics`; `/` and `/status` show `status`.
+    /// Binds the listener.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub(crate) async fn bind(
-        config: &Config,
-        checks: Checks,
-        metrics: Registry,
-        status: StatusPages,
-    ) -> io::Result<Self> {
-        let access = Access { bound: config.address.ip(), hosts: config.hosts.clone() };
-        let endpoints = Arc::new(Endpoints { access, checks, status, metrics });
-        Ok(Self { listener: TcpListener::bind(config.address).await?, endpoints })
+    pub(crate) async fn bind(address: &Address, endpoints: Endpoints) -> io::Result<Self> {
+        let bound = address.tcp().map(|address| address.ip());
+        Ok(Self { listener: Socket::bind(address).await?, bound, endpoints })
     }
 
     /// Returns the bound address.
     ///
     /// # Errors
     /// If the operating system does not report it.
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        self.listener.address()
     }
 
     /// Serves while it is polled. Dropping the future closes every connection.
     pub(crate) async fn serve(self) {
-        let endpoints = self.endpoints;
-        server::serve(self.listener, move |request| respond(&request, &endpoints)).await;
+        let Self { listener, bound, endpoints } = self;
+        let endpoints = Arc::new(endpoints);
+        server::serve(listener, move |request, work| respond(&request, bound, &endpoints, work)).await;
     }
 }
 
-fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<Bytes>> {
-    if let Err(refusal) = endpoints.access.check(request.headers()) {
-        return plain(StatusCode::FORBIDDEN, refusal);
+fn respond(request: &Request<Incoming>, bound: Option<IpAddr>, endpoints: &Endpoints, work: Work) -> Answer {
+    let Endpoints { settings, checks, status, metrics, actions } = endpoints;
+    let settings = settings.0.load();
+    let access = Access { bound, hosts: &settings.hosts };
+    if let Err(refusal) = access.check(request.headers()) {
+        return Answer::Now(plain(StatusCode::FORBIDDEN, refusal));
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+    let (path, verb) = (request.uri().path(), Verb::at(request.uri().path()));
+    match (verb, request.method()) {
+        (Some(verb), &Method::POST) => {
+            let authority = Authority { token_file: settings.token_file.clone(), is_unix: bound.is_none() };
+            return Answer::Later(Box::pin(verb.run(request.headers().clone(), authority, Arc::clone(actions), work)));
+        }
+        (Some(_), _) => return Answer::Now(method_not_allowed("POST")),
+        (None, &Method::GET | &Method::HEAD) => {}
+        (None, _) => return Answer::Now(method_not_allowed("GET, HEAD")),
     }
-    match request.uri().path() {
+    Answer::Now(match path {
         "/livez" => plain(StatusCode::OK, "alive\n"),
-        "/readyz" => readiness(&endpoints.checks),
-        "/metrics" => metrics(&endpoints.metrics, Format::of(request.headers())),
-        "/" => page(&endpoints.status),
-        "/status" => response(StatusCode::OK, "application/json", (endpoints.status.json)()),
-        _ => plain(StatusCode::NOT_FOUND, "/, /status, /livez, /readyz or /metrics\n"),
-    }
+        "/readyz" => readiness(checks),
+        "/metrics" => encoded(metrics, Format::of(request.headers())),
+        "/" => page(status),
+        "/status" => response(StatusCode::OK, "application/json", (status.json)()),
+        _ => plain(StatusCode::NOT_FOUND, "/, /status, /livez, /readyz, /metrics, /reload or /shutdown\n"),
+    })
+}
+
+fn method_not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("{allowed}\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 fn readiness(checks: &Checks) -> Response<Full<Bytes>> {
@@ -172,7 +208,7 @@ fn page(status: &StatusPages) -> Response<Full<Bytes>> {
     response
 }
 
-fn metrics(registry: &Registry, format: Format) -> Response<Full<Bytes>> {
+fn encoded(registry: &Registry, format: Format) -> Response<Full<Bytes>> {
     match format.encode(registry) {
         Ok(text) => response(StatusCode::OK, format.content_type(), text),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be encoded\n"),

@@ -8,6 +8,8 @@
 //! - At [`MAX_CONNECTIONS`], a new connection replaces the one that has been idle longest. If none is idle, it replaces
 //!   the oldest. So a scrape that is in progress is not ended by connections that send nothing.
 //!
+//! A request that changes something may take longer. It keeps its permit, but only after its token was checked.
+//!
 //! The hard case is many new connections at once: some of them have sent a request that this process has not read yet.
 //! A connection is not replaced before its task has looked for a request.
 //!
@@ -15,8 +17,10 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::fmt;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,12 +30,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::accept_errors::{ACCEPT_PAUSE, AcceptErrors, concerns_one_caller};
+use crate::socket::{Socket, Stream};
 
 /// The limit for open connections. Health checks and scrapes need a few.
 const MAX_CONNECTIONS: usize = 64;
@@ -43,10 +48,58 @@ const IDLE_DEADLINE: Duration = Duration::from_secs(5);
 /// milliseconds.
 const EXCHANGE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The time limit for a request that changes something and has the right to. A reload reads files and fetches key sets.
+const WORK_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The response to a request.
+pub(super) enum Answer {
+    Now(Response<Full<Bytes>>),
+    /// For a request that takes time. Such a connection is not replaced once [`Work::begin`] was called.
+    Later(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
+}
+
+/// What happens on a connection, for the code that answers its request.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    phase: Arc<AtomicU8>,
+    after: Arc<Mutex<Vec<After>>>,
+}
+
+/// Called when it is dropped.
+struct After(Option<Box<dyn FnOnce() + Send>>);
+
+impl Work {
+    /// From now on the connection has [`WORK_DEADLINE`], and no other connection takes its place. Only for requests that
+    /// have the right to it.
+    pub(super) fn begin(&self) {
+        self.phase.store(WORKING, Ordering::Relaxed);
+    }
+
+    /// Calls `f` when the connection has ended. The answer has been sent by then, if the caller has read it in time.
+    pub(super) fn afterwards(&self, f: impl FnOnce() + Send + 'static) {
+        // The list is whole even if the lock is poisoned: its only change is one push.
+        self.after.lock().unwrap_or_else(PoisonError::into_inner).push(After(Some(Box::new(f))));
+    }
+}
+
+impl fmt::Debug for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("After(..)")
+    }
+}
+
+impl Drop for After {
+    fn drop(&mut self) {
+        if let Some(f) = self.0.take() {
+            f();
+        }
+    }
+}
+
 /// Serves while it is polled. Dropping the future closes every connection.
-pub(super) async fn serve<F>(listener: TcpListener, respond: F)
+pub(super) async fn serve<F>(listener: Socket, respond: F)
 where
-    F: Fn(Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + 'static,
+    F: Fn(Request<Incoming>, Work) -> Answer + Clone + Send + 'static,
 {
     let (mut connections, mut errors) = (Connections::default(), AcceptErrors::default());
     loop {
@@ -91,6 +144,8 @@ const NEW: u8 = 0;
 const IDLE: u8 = 1;
 /// A request has begun.
 const ACTIVE: u8 = 2;
+/// A request with the right to take time is in progress.
+const WORKING: u8 = 3;
 
 impl Connections {
     /// Returns when there are fewer connections than the limit. At the limit, this closes one.
@@ -124,9 +179,9 @@ impl Connections {
         found.map(|connection| connection.task.clone())
     }
 
-    fn spawn<F>(&mut self, stream: TcpStream, respond: F)
+    fn spawn<F>(&mut self, stream: Stream, respond: F)
     where
-        F: Fn(Request<Incoming>) -> Response<Full<Bytes>> + Send + 'static,
+        F: Fn(Request<Incoming>, Work) -> Answer + Send + 'static,
     {
         let phase = Arc::new(AtomicU8::new(NEW));
         let task = {
@@ -136,10 +191,15 @@ impl Connections {
                 tokio::task::yield_now().await;
                 phase.store(IDLE, Ordering::Relaxed);
                 looked.notify_one();
-                if let Ok(Ok(1)) = timeout(IDLE_DEADLINE, stream.peek(&mut [0])).await {
+                if timeout(IDLE_DEADLINE, begins(&stream)).await == Ok(true) {
                     phase.store(ACTIVE, Ordering::Relaxed);
+                    let work = Work { phase: Arc::clone(&phase), after: Arc::default() };
+                    let mut exchange = pin!(exchange(stream, respond, work));
                     // A connection that breaks or exceeds the deadline is closed. No answer can be sent on it.
-                    let _ = timeout(EXCHANGE_DEADLINE, exchange(stream, respond)).await;
+                    let in_time = timeout(EXCHANGE_DEADLINE, exchange.as_mut()).await;
+                    if in_time.is_err() && phase.load(Ordering::Relaxed) == WORKING {
+                        let _ = timeout(WORK_DEADLINE, exchange).await;
+                    }
                 }
             }
         };
@@ -148,14 +208,27 @@ impl Connections {
     }
 }
 
+/// Waits for the first byte of a request. False if the caller leaves without one; at a unix socket it is not known.
+async fn begins(stream: &Stream) -> bool {
+    match stream {
+        Stream::Tcp(_) => matches!(stream.peek().await, Ok(Some(_))),
+        Stream::Unix(_) => stream.ready(Interest::READABLE).await.is_ok(),
+    }
+}
+
 /// Answers one request.
-async fn exchange<F>(stream: TcpStream, respond: F) -> hyper::Result<()>
+async fn exchange<F>(stream: Stream, respond: F, work: Work) -> hyper::Result<()>
 where
-    F: Fn(Request<Incoming>) -> Response<Full<Bytes>>,
+    F: Fn(Request<Incoming>, Work) -> Answer,
 {
     let service = service_fn(move |request| {
-        let response = respond(request);
-        async move { Ok::<_, Infallible>(response) }
+        let answer = respond(request, work.clone());
+        async move {
+            Ok::<_, Infallible>(match answer {
+                Answer::Now(response) => response,
+                Answer::Later(response) => response.await,
+            })
+        }
     });
     // The whole exchange has a deadline, so the head needs none.
     http1::Builder::new()
@@ -171,6 +244,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -178,11 +252,12 @@ mod tests {
 
     /// A server with answers of `length` bytes.
     async fn start(length: usize) -> (SocketAddr, JoinSet<()>) {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = Socket::bind(&any_port.into()).await.unwrap();
+        let address = listener.address().unwrap().tcp().unwrap();
         let body = Bytes::from(vec![b'x'; length]);
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, move |_| Response::new(Full::from(body.clone()))));
+        serving.spawn(serve(listener, move |_, _| Answer::Now(Response::new(Full::from(body.clone())))));
         (address, serving)
     }
 

@@ -28,7 +28,7 @@ const NEEDS_RESTART: [RestartSetting; 5] = [
     (
         "admin.address",
         |one, other| one.admin.address != other.admin.address,
-        |used, next| next.admin.address = used.admin.address,
+        |used, next| next.admin.address = used.admin.address.clone(),
     ),
     ("log.format", |one, other| one.log != other.log, |used, next| next.log = used.log.clone()),
 ];
@@ -76,7 +76,7 @@ pub(super) fn changed(used: &Config, next: &Config) -> Vec<String> {
     compare!(changed, "limits", one.limits, other.limits; max_body, buffered, in_flight);
     compare!(changed, "deadlines", one.deadlines, other.deadlines;
         head, body, stall, half_close_grace, exchange, drain_delay, drain);
-    compare!(changed, "admin", used.admin, next.admin; hosts);
+    compare!(changed, "admin", used.admin, next.admin; hosts, token_file);
     compare!(changed, "log", one.access_log, other.access_log; access);
     if one.access_log.sample != other.access_log.sample {
         changed.push("log.access_sample".to_owned());
@@ -115,7 +115,7 @@ mod tests {
     fn settings_that_need_a_restart_keep_their_values_and_are_named() {
         let (used, mut next) = (config(), config());
         next.gateway.listen.address = Address::Tcp("127.0.0.1:9".parse().unwrap());
-        next.admin.address = "127.0.0.1:10".parse().unwrap();
+        next.admin.address = Address::Tcp("127.0.0.1:10".parse().unwrap());
         next.gateway.limits.in_flight = 7;
         assert_eq!(keep_until_restart(&used, &mut next), ["listen.address", "admin.address"]);
         assert_eq!(next.gateway.listen, used.gateway.listen);

@@ -25,6 +25,7 @@ use super::BuildError;
 use super::changes;
 use super::parts::{Context, Parts, Prepared};
 use super::reload_state::{LastReload, ReloadState, Trigger};
+use crate::admin;
 use crate::config::{Config, ConfigSource};
 use crate::gateway::generation::Current;
 use crate::gateway::server::drain::Drain;
@@ -42,6 +43,7 @@ pub struct Reloader(Arc<Inner>);
 
 struct Inner {
     current: Current,
+    admin: admin::Settings,
     context: Context,
     drain: Drain,
     source: Option<Arc<ConfigSource>>,
@@ -86,6 +88,7 @@ pub enum ReloadError {
 impl Reloader {
     pub(super) fn new(
         current: Current,
+        admin: admin::Settings,
         parts: Parts,
         context: Context,
         drain: Drain,
@@ -93,6 +96,7 @@ impl Reloader {
     ) -> Self {
         Self(Arc::new(Inner {
             current,
+            admin,
             context,
             drain,
             source,
@@ -202,6 +206,7 @@ impl Inner {
         let mut outcomes = next.first_fetches().await;
         // From here on nothing waits, so no request finds half of it.
         self.current.replace(next.generation(Some(&self.current.generation()), &self.context.counters));
+        self.admin.replace(next.config.admin.clone());
         *parts = Arc::new(next);
         if trigger == Trigger::Request {
             outcomes.extend(parts.reread().await);

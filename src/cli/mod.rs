@@ -2,6 +2,7 @@
 //!
 //! A result goes to stdout and all other text to stderr. `run` is a service and logs to stdout.
 
+mod admin_client;
 mod check;
 mod completions;
 mod core_dumps;
@@ -11,11 +12,13 @@ mod doctor;
 #[cfg(feature = "sandbox")]
 mod drill;
 mod failure;
+mod health;
 mod json;
 mod keys;
 mod man;
 #[cfg(feature = "sandbox")]
 mod open;
+mod reload;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -23,6 +26,7 @@ mod schema;
 mod seal;
 #[cfg(feature = "sandbox")]
 mod secrets;
+mod shutdown;
 mod signals;
 mod source;
 
@@ -96,6 +100,14 @@ enum Verb {
     /// Open a compact JWE from stdin with private keys and write the content to stdout
     #[cfg(feature = "sandbox")]
     Open(open::Arguments),
+    /// Ask a running gateway to read its configuration again
+    Reload(reload::Arguments),
+    /// Ask whether a running gateway is ready: exit code 0 or 1, for health checks
+    Health(health::HealthArguments),
+    /// Wait until a running gateway is ready
+    Wait(health::WaitArguments),
+    /// Ask a running gateway to shut down in order
+    Shutdown(shutdown::Arguments),
     /// List a provider's keys, why a key is not usable, and the key that would be used
     Keys(keys::Arguments),
     /// Print the JSON Schema of the configuration file
@@ -140,6 +152,10 @@ pub fn main() -> ExitCode {
             #[cfg(feature = "sandbox")]
             Verb::Open(arguments) => open::run(arguments).await,
             Verb::Keys(arguments) => keys::run(arguments).await,
+            Verb::Reload(arguments) => reload::run(arguments).await,
+            Verb::Health(arguments) => health::run(arguments).await,
+            Verb::Wait(arguments) => health::wait(arguments).await,
+            Verb::Shutdown(arguments) => shutdown::run(arguments).await,
             Verb::Schema => schema::run(),
             Verb::Completions(arguments) => completions::run(&arguments),
             Verb::Man(arguments) => man::run(&arguments),

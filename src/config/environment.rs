@@ -57,6 +57,12 @@ impl Environment {
         self.get("RUST_LOG").map(|value| value.to_string_lossy().into_owned())
     }
 
+    /// The address of the admin listener, for the commands that ask it.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<String> {
+        self.get("JWE_GATEWAY_ADMIN").map(|value| value.to_string_lossy().into_owned())
+    }
+
     /// Whether text on a terminal may be coloured: `NO_COLOR` is not set.
     #[must_use]
     pub fn may_colour(&self) -> bool {

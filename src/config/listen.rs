@@ -114,7 +114,7 @@ fn is_open(address: &Address) -> bool {
     address.tcp().is_some_and(|address| !is_loopback(address.ip()))
 }
 
-fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Address> {
+pub(super) fn read_mode(section: &mut Section<'_>, address: Setting<Address>) -> Setting<Address> {
     match &address.value {
         _ if address.is_faulty() => section.skip("mode"),
         Address::Tcp(_) => section.refuse("mode", "applies to a unix socket, but `address` is not one"),
@@ -170,7 +170,7 @@ fn check_token_key(file: &Setting<PathBuf>, source: &SecretSource, report: &Repo
 }
 
 /// An IP address and a port, or `unix:` and a path. The mode of a socket is another setting.
-const LISTEN_ADDRESS: Kind<Address> =
+pub(super) const LISTEN_ADDRESS: Kind<Address> =
     Kind { parse: parse_address, show: Address::to_string, schema: shapes::listen_address };
 
 fn parse_address(raw: &Raw<'_>) -> Result<Address, String> {

@@ -70,19 +70,22 @@ pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};
 pub(crate) use urls::passes_in_clear;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use http::StatusCode;
 use url::Url;
 
+use crate::admin::MIN_TOKEN;
 use crate::gateway::response::ordinary_refusal;
 use crate::secret::SecretSource;
 use crate::{admin, gateway, keys, telemetry};
 use file::{ConfigFile, Context, Given, Section, Setting};
+use files::warn_if_world_readable;
 use limits::WrittenLimits;
-use listen::WrittenListen;
+use listen::{LISTEN_ADDRESS, WrittenListen, read_mode};
 use report::Reporter;
 use shapes::words;
-use values::{ADDRESS, DEADLINE, DURATION, Kind, SAMPLE_RATIO, TEXTS, one_of, word};
+use values::{DEADLINE, DURATION, Kind, PATH, SAMPLE_RATIO, TEXTS, one_of, word};
 
 /// All settings of a gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,7 +170,7 @@ impl Config {
             credentials: crate::credentials::Config::ClientCredentials(credentials),
             upstream: crate::upstream::Config::new(url),
         };
-        let admin = admin::Config { address: any_port, ..admin::Config::default() };
+        let admin = admin::Config { address: any_port.into(), ..admin::Config::default() };
         Self { gateway, admin, log: telemetry::Config::default(), upstreams: vec![upstream] }
     }
 }
@@ -220,7 +223,7 @@ fn read(mut root: Section<'_>) -> Config {
     let (log, access_log) = read_log(root.section("log"));
     let callers = caller::read(root.tables("caller"), listen.has_client_ca(), root.context.report);
     let callers_have_keys = callers.iter().any(|caller| caller.keys.is_some());
-    let own = [listen.address.value.tcp(), Some(admin.address)].into_iter().flatten().collect::<Vec<_>>();
+    let own = [listen.address.value.tcp(), admin.address.tcp()].into_iter().flatten().collect::<Vec<_>>();
     let upstreams = upstream::read(root.tables_or_one("upstream"), callers_have_keys, &own, root.context);
     limits.check_quotas(&upstreams, root.context.report);
     let limits = limits.value();
@@ -260,18 +263,23 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
         schema: shapes::host_names,
     };
     let default = admin::Config::default();
-    let address = section.setting("address", &ADDRESS, default.address);
-    let hosts = section.setting("hosts", &HOSTS, default.hosts).value;
     let report = section.context.report;
+    let address = section.setting("address", &LISTEN_ADDRESS, default.address);
+    let address = read_mode(&mut section, address);
+    let hosts = section.setting("hosts", &HOSTS, default.hosts).value;
+    let token_file = section.optional("token_file", &PATH).map(|file| {
+        check_admin_token(&file, report);
+        file.value
+    });
     section.finish();
-    if listen.value.tcp().is_some_and(|listen| overlap(address.value, listen)) {
+    if overlap(&address.value, &listen.value) {
         address.fault_with(
             listen,
             report,
             "admin.address and listen.address are the same: use another port for one of them",
         );
     }
-    admin::Config { address: address.value, hosts }
+    admin::Config { address: address.value, hosts, token_file }
 }
 
 fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
@@ -304,8 +312,30 @@ fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
     (log, access_log)
 }
 
+/// Reads the token as the gateway will read it, so that a fault is reported now.
+fn check_admin_token(file: &Setting<PathBuf>, report: &Reporter) {
+    let source = SecretSource::File(file.value.clone());
+    warn_if_world_readable(file, &source, report);
+    match source.read_line() {
+        Ok(token) if token.expose().len() < MIN_TOKEN => {
+            file.fault(
+                report,
+                format!("the token has fewer than {MIN_TOKEN} characters: `openssl rand -hex 32` makes one"),
+            );
+        }
+        Ok(_) => {}
+        Err(fault) => file.fault(report, fault.to_string()),
+    }
+}
+
 /// Whether the two addresses cannot both be bound. Port 0 means another free port each time.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
-    a.port() != 0 && a.port() == b.port() && (ip_a == ip_b || ip_a.is_unspecified() || ip_b.is_unspecified())
+fn overlap(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Tcp(a), Address::Tcp(b)) => {
+            let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
+            a.port() != 0 && a.port() == b.port() && (ip_a == ip_b || ip_a.is_unspecified() || ip_b.is_unspecified())
+        }
+        (Address::Unix { path: a, .. }, Address::Unix { path: b, .. }) => a == b,
+        _ => false,
+    }
 }

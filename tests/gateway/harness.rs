@@ -120,7 +120,7 @@ impl Served {
     pub(crate) async fn start_in(config: Config, dependencies: Dependencies) -> Self {
         let app = App::build(config, dependencies).await.unwrap();
         let address = app.address().unwrap().tcp().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
-        let admin = app.admin_address().unwrap();
+        let admin = app.admin_address().unwrap().tcp().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
         let reloader = app.reloader();
         let (stop, receiver) = oneshot::channel();
         let serving = tokio::spawn(async move {

@@ -4,6 +4,8 @@
 
 mod access_log;
 mod admin;
+mod admin_commands;
+mod admin_verbs;
 mod bad_input;
 mod build_script;
 mod callers;

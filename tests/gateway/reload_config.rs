@@ -190,19 +190,23 @@ async fn counters_survive_a_changed_upstream_and_caller() {
     assert_eq!(value("jwe_gateway_config_last_reload_successful").await, 1.0);
 }
 
+/// The token of the admin listener.
+pub(crate) const TOKEN: &str = "token-of-an-operator";
+
 /// A gateway with a configuration file, and a clock that the test advances.
-struct FromFile {
-    directory: tempfile::TempDir,
+pub(crate) struct FromFile {
+    pub(crate) directory: tempfile::TempDir,
     sandbox: Sandbox,
-    gateway: Served,
+    pub(crate) gateway: Served,
     control: ClockControl,
 }
 
 impl FromFile {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         std::fs::write(directory.path().join("secret"), sandbox.client_secret()).unwrap();
+        std::fs::write(directory.path().join("token"), TOKEN).unwrap();
         std::fs::write(directory.path().join("gateway.toml"), Self::text(directory.path(), &sandbox, "")).unwrap();
         let mut overrides = Overrides::default();
         overrides.config = Some(directory.path().join("gateway.toml"));
@@ -216,15 +220,16 @@ impl FromFile {
     }
 
     fn text(directory: &std::path::Path, sandbox: &Sandbox, limits: &str) -> String {
-        let (secret, url, id) = (directory.join("secret"), sandbox.url(), sandbox.client_id());
+        let (secret, token) = (directory.join("secret"), directory.join("token"));
+        let (url, id) = (sandbox.url(), sandbox.client_id());
         format!(
-            "[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[limits]\n{limits}\n\
+            "[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\ntoken_file = {token:?}\n[limits]\n{limits}\n\
              [[upstream]]\nname = \"sandbox\"\nurl = {url:?}\n[upstream.credentials]\nclient_id = {id:?}\n\
              client_secret_file = {secret:?}\n"
         )
     }
 
-    fn write(&self, limits: &str) {
+    pub(crate) fn write(&self, limits: &str) {
         let text = Self::text(self.directory.path(), &self.sandbox, limits);
         // As an editor does: the file is whole at each moment.
         let (new, file) = (self.directory.path().join("new"), self.directory.path().join("gateway.toml"));
@@ -261,7 +266,7 @@ async fn a_changed_file_is_used_and_a_faulty_one_is_reported_once() {
     test.write("max_body = \"1 parsec\"\nunknown = 1");
     test.passes_until("refused", || last().outcome.is_err()).await;
     let Err(ReloadError::Faulty(faults)) = &last().outcome else { panic!("{:?}", last()) };
-    assert!(faults.len() == 2 && faults[0].contains("gateway.toml:6:1: limits.max_body"), "all faults: {faults:?}");
+    assert!(faults.len() == 2 && faults[0].contains("gateway.toml:7:1: limits.max_body"), "all faults: {faults:?}");
     let reported = last().at;
     for _ in 0..30 {
         test.passes_until("a second passes", || true).await;

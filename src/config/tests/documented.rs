@@ -74,12 +74,14 @@ fn every_example_of_the_documented_file_is_accepted() {
     files.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     files.write("portfolio_key.sha256", "0".repeat(64));
     files.write("token_key", "0".repeat(64));
+    files.write("admin_token", "0".repeat(64));
     files.write("provider_jwks.json", "{}");
     let text = documented()
         .replace("/etc/jwe-gateway/ca.pem", &files.path("ca.pem"))
         .replace("/etc/jwe-gateway/client.pem", &files.path("ca.pem"))
         .replace("/etc/jwe-gateway/client.key", &files.path("ca.pem"))
         .replace("/run/secrets/token_key", &files.path("token_key"))
+        .replace("/run/secrets/admin_token", &files.path("admin_token"))
         .replace("/run/secrets/portfolio_key.sha256", &files.path("portfolio_key.sha256"))
         .replace("/etc/jwe-gateway/tls.pem", &files.path("ca.pem"))
         .replace("/etc/jwe-gateway/tls.key", "SECRET")

@@ -27,7 +27,6 @@ fn the_hosts_of_the_admin_listener_are_names() {
 
 #[test]
 fn the_two_addresses_are_ip_and_port_and_differ() {
-    assert!(fault("admin.address = \"unix:/run/admin.sock\"").ends_with("use an IP address and a port"));
     assert!(fault("listen.address = \"localhost:8080\"").contains("is not an IP address and a port"));
     let same = "admin.address and listen.address are the same";
     assert!(fault("admin.address = \"127.0.0.1:8080\"").contains(same));
@@ -36,6 +35,24 @@ fn the_two_addresses_are_ip_and_port_and_differ() {
         fault("listen.address = \"127.0.0.1:8081\"").starts_with(&format!("gateway.toml:1:8: listen.address: {same}"))
     );
     config(&format!("listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\n{SMALLEST}"));
+    let both = "admin.address = \"unix:/run/g.sock\"\nlisten.address = \"unix:/run/g.sock\"";
+    assert!(fault(both).contains(same));
+    let admin = config(&format!("admin.address = \"unix:/run/g.sock\"\nadmin.mode = \"0660\"\n{SMALLEST}")).admin;
+    assert_eq!(admin.address, Address::Unix { path: "/run/g.sock".into(), mode: 0o660 });
+}
+
+#[test]
+fn the_token_of_the_admin_listener_is_checked_and_never_printed() {
+    let files = TestFiles::new();
+    let with = |content: &str| {
+        files.write("token", content);
+        files.read(&format!("admin.token_file = \"{}\"\n{SMALLEST}", files.path("token")), &[], nothing())
+    };
+    let fault = |content| with(content).unwrap_err().to_string();
+    assert!(fault("canary").contains("admin.token_file: the token has fewer than 16 characters"));
+    assert!(fault("").contains("admin.token_file") && !fault("canary").contains("canary"));
+    let loaded = with("canary-canary-canary\n").unwrap();
+    assert!(!format!("{:?} {}", loaded, loaded.summary).contains("canary-canary"));
 }
 
 #[test]
