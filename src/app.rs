@@ -1,47 +1,55 @@
 //! Assembly: a configuration in, a running gateway out.
 
+mod changes;
+mod config_file;
+mod parts;
+mod readiness;
 mod reload;
+mod reload_state;
+mod route;
+mod status;
+mod tasks;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::reload::Reloader;
-pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Record};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::parts::route_alone;
+pub use self::reload::{ReloadError, ReloadReport, Reloader};
+pub use self::reload_state::{LastReload, Trigger};
+pub use crate::gateway::access_log::{KeyCheck, Observer, Outcome, Phase, PhaseSpan, Phases, Record};
 pub use crate::gateway::response::refusal::{Code, Row};
-pub use crate::upstream::Connector;
+pub use crate::upstream::{Connector, ProviderPeer};
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
 
-use crate::admin::{Admin, Check, Checks, Warning};
+use self::parts::{Context, Prepared};
+use self::reload_state::ReloadMetrics;
+use self::tasks::{BackgroundTasks, TasksGuard};
+use crate::admin::Admin;
 use crate::clock::{Clock, Jitter};
-use crate::config::{Config, Upstream};
-use crate::credentials::{Credentials, TokenError};
-use crate::gateway::callers::{BadCallers, BadTokenKey, Callers, TokenKey};
-use crate::gateway::capacity::{self, Capacity, Quota};
-use crate::gateway::endpoints::token;
+use crate::config::{Config, ConfigSource};
+use crate::gateway::Gateway;
+use crate::gateway::callers::{BadCallers, BadTokenKey};
+use crate::gateway::generation::Current;
 use crate::gateway::metrics::MetricsCollector;
-use crate::gateway::response::key_check::KeyCheckCounters;
-use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint, UnknownKids};
-use crate::gateway::server::ListenError;
-use crate::gateway::server::descriptors::limit_to_descriptors;
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::Address;
 use crate::gateway::server::tls;
-use crate::gateway::{self, Gateway};
-use crate::keys::Keys;
 use crate::secret::UnreadableSecret;
+use crate::status::History;
 use crate::telemetry::LogMetrics;
-use crate::upstream::{self, ConnectorError};
+use crate::upstream::ConnectorError;
 
 /// A gateway whose listeners are bound. It serves requests once [`run`](Self::run) is called.
 #[derive(Debug)]
 pub struct App {
     gateway: Gateway,
     admin: Admin,
+    current: Current,
     drain: Drain,
-    drain_delay: Duration,
-    background_tasks: JoinSet<()>,
+    background_tasks: TasksGuard,
     reloader: Reloader,
 }
 
@@ -54,11 +62,13 @@ pub struct Dependencies {
     pub jitter: Jitter,
     /// Called with the record of each finished request, in addition to the log.
     pub observers: Vec<Observer>,
+    /// Where a reload reads the configuration. If none, a reload keeps it, and reads only its files again.
+    pub source: Option<Arc<ConfigSource>>,
 }
 
 impl Default for Dependencies {
     fn default() -> Self {
-        Self { clock: Clock::system(), jitter: Jitter::random(), observers: Vec::new() }
+        Self { clock: Clock::system(), jitter: Jitter::random(), observers: Vec::new(), source: None }
     }
 }
 
@@ -86,6 +96,9 @@ pub enum BuildError {
     /// The listener's certificate, key or client CA cannot be used.
     #[error("listen.tls: {0}")]
     Tls(tls::TlsError),
+    /// Several of these.
+    #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<Self>),
     /// An address cannot be bound.
     #[error("{what} {address}: {cause}")]
     Bind {
@@ -104,55 +117,36 @@ impl App {
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub async fn build(mut config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
-        let Dependencies { clock, jitter, observers } = dependencies;
-        let drain = Drain::default();
-        let (mut routes, mut connectors, mut background_tasks) = (Vec::new(), Vec::new(), JoinSet::new());
-        let mut overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
-        // First: all limits below follow from the reduced values.
-        limit_to_descriptors(&mut config.gateway, &mut overrides);
-        let quotas = capacity::divide(&config.gateway.limits, &overrides);
-        let concurrent = capacity::default_concurrent(&quotas);
-        for (upstream, quota) in config.upstreams.iter().zip(quotas) {
-            let fault = |cause| BuildError::Upstream { name: upstream.name.clone(), cause };
-            let connector = Connector::of(&upstream.upstream).map_err(fault)?;
-            routes.push(route(upstream, &connector, quota, &clock, &jitter).map_err(fault)?);
-            background_tasks.spawn(connector.clone().run_refresh(clock.clone()));
-            connectors.push(connector);
-        }
-        let callers = callers(&config.gateway, concurrent, clock.clone())?;
-        let checks = checks(&routes, &drain);
-        let listen = config.gateway.listen.address.clone();
-        let admin_address = config.admin.address;
-        let drain_delay = config.gateway.deadlines.drain_delay;
-        let gateway =
-            Gateway::bind(config.gateway, callers.clone(), routes.clone(), observers, drain.clone(), clock.clone());
-        let gateway = gateway.await.map_err(|error| match error {
-            ListenError::Tls(cause) => BuildError::Tls(cause),
-            ListenError::Bind(cause) => BuildError::Bind { what: "listen.address", address: listen, cause },
-        })?;
+    pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
+        let Dependencies { clock, jitter, mut observers, source } = dependencies;
+        let history = History::new(clock.clone());
+        observers.push(history.observer());
+        let (drain, tasks) = (Drain::default(), BackgroundTasks::default());
+        let (listen, admin) = (config.gateway.listen.address.clone(), config.admin.clone());
+        let background_tasks = TasksGuard(tasks.clone());
+        let context = Context { clock: clock.clone(), jitter, tasks: tasks.clone(), history: history.clone() };
+        let parts = Prepared::of(config, None, &context).map_err(BuildError::of)?.start(&context);
+        let current = Current::new(parts.generation(None), observers, drain.clone(), clock.clone());
+        let bind_error = |what, address| move |cause| BuildError::Bind { what, address, cause };
+        let gateway = Gateway::bind(current.clone()).await.map_err(bind_error("listen.address", listen))?;
+        let file = source.as_ref().and_then(|source| source.file());
+        let reloader = Reloader::new(current.clone(), parts, context, drain.clone(), source);
         let mut metrics = Registry::default();
-        let collector = MetricsCollector::new(routes.clone(), callers.clone(), gateway.tls(), connectors.clone());
-        metrics.register_collector(Box::new(collector));
+        metrics.register_collector(Box::new(MetricsCollector::new(current.clone())));
         metrics.register_collector(Box::new(LogMetrics));
-        let admin = Admin::bind(&config.admin, checks, metrics).await.map_err(|cause| BuildError::Bind {
-            what: "admin.address",
-            address: admin_address.into(),
-            cause,
-        })?;
-        background_tasks.spawn(callers.clone().run_refresh());
-        background_tasks.spawn(keep_a_timer_near());
-        for route in routes.clone() {
-            if let Some(keys) = route.body_policy.keys() {
-                background_tasks.spawn(keys.run_refresh());
-            }
-            background_tasks.spawn(route.credentials.run_refresh());
+        metrics.register_collector(Box::new(ReloadMetrics(reloader.state())));
+        let reporter = status::reporter(history, current.clone(), drain.clone(), reloader.clone());
+        tasks.spawn_lasting(reporter.clone().run_checks());
+        let checks = readiness::checks(current.clone(), drain.clone());
+        let address = admin.address.into();
+        let admin = Admin::bind(&admin, checks, metrics, status::pages(&reporter))
+            .await
+            .map_err(bind_error("admin.address", address))?;
+        tasks.spawn_lasting(keep_a_timer_near());
+        if let Some(file) = file {
+            tasks.spawn_lasting(config_file::follow(file, reloader.clone(), clock));
         }
-        if let Some(tls) = gateway.tls() {
-            background_tasks.spawn(tls.run_refresh(clock));
-        }
-        let reloader = Reloader { routes, connectors, callers, tls: gateway.tls() };
-        Ok(Self { gateway, admin, drain, drain_delay, background_tasks, reloader })
+        Ok(Self { gateway, admin, current, drain, background_tasks, reloader })
     }
 
     /// Returns the address that callers connect to; with port 0 configured, the port that the system
@@ -172,7 +166,7 @@ impl App {
         self.admin.address()
     }
 
-    /// Returns the means to read changed files and key sets at once, also while the gateway [`run`](Self::run)s.
+    /// Returns the means to change the configuration, also while the gateway [`run`](Self::run)s.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
@@ -184,10 +178,10 @@ impl App {
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
     pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
-        let Self { gateway, admin, drain, drain_delay, mut background_tasks, .. } = self;
+        let Self { gateway, admin, current, drain, background_tasks, .. } = self;
         let draining = async {
             let delay = match shutdown.await {
-                Shutdown::AfterDelay => drain_delay,
+                Shutdown::AfterDelay => current.generation().config.deadlines.drain_delay,
                 Shutdown::Immediate => Duration::ZERO,
             };
             drain.announce();
@@ -200,7 +194,7 @@ impl App {
             () = gateway.serve() => Ok(()),
             () = draining => Ok(()),
             () = admin.serve() => Err(BackgroundTaskExited),
-            () = first_to_end(&mut background_tasks) => Err(BackgroundTaskExited),
+            () = background_tasks.0.first_to_end() => Err(BackgroundTaskExited),
         };
         tracing::info!("stopped");
         ended
@@ -232,107 +226,14 @@ pub enum Shutdown {
     Immediate,
 }
 
-fn callers(config: &gateway::Config, concurrent: Option<usize>, clock: Clock) -> Result<Callers, BuildError> {
-    let token_key = match &config.token_key {
-        Some(source) => TokenKey::shared(&source.read()?)?,
-        None => TokenKey::random()?,
-    };
-    let mut callers = config.callers.clone();
-    for caller in &mut callers {
-        caller.concurrent = caller.concurrent.or(concurrent);
-    }
-    Ok(Callers::new(callers, token_key, clock)?)
-}
-
-/// The route of one configured upstream.
-pub(crate) fn route(
-    config: &Upstream,
-    connector: &Connector,
-    quota: Quota,
-    clock: &Clock,
-    jitter: &Jitter,
-) -> Result<Route, ConnectorError> {
-    let control = connector.control_client()?;
-    let in_clear = config.encryption == Encryption::Off;
-    let upstream = upstream::UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, connector)?;
-    let keys = || Keys::new(&config.name, config.keys.clone(), control.clone(), clock.clone(), jitter.clone());
-    let body_policy = match upstream.in_clear() {
-        Some(permit) => BodyPolicy::Off(permit),
-        None if config.encryption == Encryption::RequireSealed => BodyPolicy::RequireSealed(keys().published()),
-        None => BodyPolicy::Seal(keys()),
-    };
-    let credentials =
-        Credentials::new(&config.name, config.credentials.clone(), control, clock.clone(), jitter.clone());
-    let token_url = credentials.endpoint();
-    // Where there is no token endpoint, there is none to keep callers from.
-    let has_token_endpoint = token_url.is_some() || config.token_endpoint == TokenEndpoint::Emulate;
-    let locate = || token::locate(&config.upstream.url, &config.prefix, config.strip_prefix, token_url);
-    let token_location = has_token_endpoint.then(locate).flatten();
-    // An egress requires sealed bodies, and its sidecars present a key of their own or nothing.
-    let obtains_tokens = matches!(config.credentials, crate::credentials::Config::ClientCredentials(_));
-    let may_be_egress = config.encryption == Encryption::Seal && !obtains_tokens;
-    Ok(Route {
-        name: config.name.as_str().into(),
-        prefix: config.prefix.clone(),
-        strip_prefix: config.strip_prefix,
-        body_policy,
-        is_egress: config.is_egress.unwrap_or(may_be_egress),
-        token_endpoint: config.token_endpoint,
-        token_path: token_location.map(|location| location.target.into()),
-        credentials,
-        upstream,
-        key_refusals: config.key_refusals.as_slice().into(),
-        ordinary_refusals: config.ordinary_refusals.as_slice().into(),
-        key_checks: KeyCheckCounters::default(),
-        extra_header_members: config.extra_header_members.as_slice().into(),
-        capacity: Capacity::of(quota),
-        unknown_kids: UnknownKids::default(),
-    })
-}
-
-/// The gateway is ready if it is not stopping, and at least one upstream has a usable key and a usable
-/// credential.
-fn checks(routes: &[Route], drain: &Drain) -> Checks {
-    let drain = drain.clone();
-    let stopping = move || if drain.is_announced() { Err("the gateway is stopping".to_owned()) } else { Ok(()) };
-    Checks {
-        always: Box::new(stopping),
-        upstreams: routes.iter().cloned().map(route_checks).collect(),
-        warnings: routes.iter().cloned().map(credential_warning).collect(),
-    }
-}
-
-fn route_checks(route: Route) -> Vec<Check> {
-    let Route { name, body_policy, credentials, .. } = route;
-    let key = {
-        let name = name.clone();
-        move || match body_policy.keys() {
-            Some(keys) => keys.snapshot().usable.map(drop).map_err(|why| format!("{name}: no key: {why}")),
-            None => Ok(()),
+impl BuildError {
+    fn of(mut faults: Vec<Self>) -> Self {
+        match faults.pop() {
+            Some(only) if faults.is_empty() => only,
+            last => {
+                faults.extend(last);
+                Self::Several(faults)
+            }
         }
-    };
-    let token = move || {
-        let snapshot = credentials.snapshot();
-        let failure = |why: TokenError| snapshot.failure().unwrap_or_else(|| why.to_string());
-        snapshot.usable.clone().map_err(|why| format!("{name}: no token: {}", failure(why)))
-    };
-    vec![Box::new(key), Box::new(token)]
-}
-
-/// Reports renewals that fail while the present credential is still usable.
-fn credential_warning(route: Route) -> Warning {
-    let Route { name, credentials, .. } = route;
-    Box::new(move || {
-        let snapshot = credentials.snapshot();
-        let failure = snapshot.failure().filter(|_| snapshot.usable.is_ok());
-        failure.map(|failure| format!("{name}: {failure}; the present credential stays in use"))
-    })
-}
-
-/// Returns when a refresh task ends, which only a panic can cause.
-async fn first_to_end(background_tasks: &mut JoinSet<()>) {
-    match background_tasks.join_next().await {
-        Some(Err(error)) => tracing::error!(%error, "a background task failed"),
-        Some(Ok(())) | None => tracing::error!("a background task ended"),
     }
 }

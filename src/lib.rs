@@ -27,18 +27,20 @@
 //! | [`keys`] | decides which public key to seal with now |
 //! | [`credentials`] | holds and renews the credential that the gateway presents |
 //! | [`upstream`] | reaches the provider; the only module that builds an HTTP client |
-//! | [`admin`] | serves health and metrics |
+//! | [`admin`] | serves health, metrics and status |
+//! | [`status`] | says what is true now, as a page and as JSON |
 //! | [`telemetry`] | sets up the log |
 //! | [`sandbox`] | imitates the provider, for tests and demonstrations |
 //! | [`drill`] | rotates keys under load, and gives a verdict |
 //!
 //! Leaf modules that all others may use: [`accept_errors`] (reports of a listener), [`build_info`] (revision, features
 //! and libraries of this build), [`clock`] (time and random spread), [`error_chain`] (an error with its causes as one
-//! text), [`failure_log`] (which failures of a repeated task are logged), [`file_read`] (reads a file within a
-//! deadline), [`host_check`] (requests of web pages), [`path_prefix`], [`pem`] (certificates in files),
-//! [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once),
-//! [`static_credential`] (a header with a secret), [`transport_error`] (why a request for keys or a token got no
-//! response), [`watched_files`] (values that are reloaded when their files change).
+//! text), [`failure_log`] (which failures of a repeated task are logged), [`fetch_history`] (the last fetches of a key
+//! set or a credential), [`file_read`] (reads a file within a deadline), [`host_check`] (requests of web pages),
+//! [`html`] (escaped text in a page), [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`],
+//! [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once), [`static_credential`]
+//! (a header with a secret), [`transport_error`] (why a request for keys or a token got no response),
+//! [`watched_files`] (values that are reloaded when their files change).
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
 
@@ -55,12 +57,14 @@ mod credentials;
 pub mod drill;
 mod error_chain;
 mod failure_log;
+mod fetch_history;
 mod file_read;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
 mod host_check;
+mod html;
 pub mod jose;
 mod keys;
 mod path_prefix;
@@ -72,6 +76,7 @@ pub mod sandbox;
 pub mod secret;
 mod single_flight;
 mod static_credential;
+mod status;
 mod telemetry;
 #[cfg(test)]
 mod testing;

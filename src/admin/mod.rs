@@ -1,4 +1,4 @@
-//! The admin listener: health and metrics, for operators.
+//! The admin listener: health, metrics and status, for operators.
 //!
 //! It is separate from the callers' listener, so that it shadows no path of the provider and can be
 //! closed to callers.
@@ -10,6 +10,7 @@
 //!   failures that do not affect requests yet. It does not ask the provider's API: taking every
 //!   gateway out of rotation would not repair the provider.
 //! - `/metrics` returns the metrics.
+//! - `/` and `/status` show the status: see `crate::status`, which makes the page and the JSON.
 //!
 //! [`server`] says why a probe is answered however many connections others hold, and [`access`] which requests are
 //! refused.
@@ -22,7 +23,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -52,26 +55,34 @@ impl Default for Config {
     }
 }
 
-/// A condition of readiness; the error says what is missing.
-pub(crate) type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Returns what `/readyz` reports.
+pub(crate) type Checks = Box<dyn Fn() -> Readiness + Send + Sync>;
 
-/// A failure that does not affect requests yet. `None` while there is none.
-pub(crate) type Warning = Box<dyn Fn() -> Option<String> + Send + Sync>;
-
-/// The conditions that `/readyz` checks.
-pub(crate) struct Checks {
-    /// A condition that must always hold.
-    pub always: Check,
-    /// The conditions of each upstream. All conditions of at least one upstream must hold.
-    pub upstreams: Vec<Vec<Check>>,
+/// Whether requests can be served, and what is missing.
+pub(crate) struct Readiness {
+    /// The reason why the gateway takes no requests, whatever its upstreams can do.
+    pub stopping: Option<String>,
+    /// What each upstream lacks. At least one must lack nothing.
+    pub missing: Vec<Vec<String>>,
     /// Failures to report. They do not decide readiness.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<String>,
+}
+
+/// What `/` and `/status` return, made at each request.
+pub(crate) struct StatusPages {
+    /// The page for a browser.
+    pub html: Box<dyn Fn() -> String + Send + Sync>,
+    /// Its content security policy.
+    pub policy: String,
+    /// The same as JSON.
+    pub json: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 /// The data behind the endpoints.
 struct Endpoints {
     access: Access,
     checks: Checks,
+    status: StatusPages,
     metrics: Registry,
 }
 
@@ -88,13 +99,18 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Binds the listener. `checks` decide `/readyz`; `/metrics` encodes `metrics`.
+    /// Binds the listener. `checks` decide `/readyz`; `/metrics` encodes `metrics`; `/` and `/status` show `status`.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub(crate) async fn bind(config: &Config, checks: Checks, metrics: Registry) -> io::Result<Self> {
+    pub(crate) async fn bind(
+        config: &Config,
+        checks: Checks,
+        metrics: Registry,
+        status: StatusPages,
+    ) -> io::Result<Self> {
         let access = Access { bound: config.address.ip(), hosts: config.hosts.clone() };
-        let endpoints = Arc::new(Endpoints { access, checks, metrics });
+        let endpoints = Arc::new(Endpoints { access, checks, status, metrics });
         Ok(Self { listener: TcpListener::bind(config.address).await?, endpoints })
     }
 
@@ -126,23 +142,33 @@ fn respond(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<
         "/livez" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => readiness(&endpoints.checks),
         "/metrics" => metrics(&endpoints.metrics),
-        _ => plain(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n"),
+        "/" => page(&endpoints.status),
+        "/status" => response(StatusCode::OK, "application/json", (endpoints.status.json)()),
+        _ => plain(StatusCode::NOT_FOUND, "/, /status, /livez, /readyz or /metrics\n"),
     }
 }
 
 fn readiness(checks: &Checks) -> Response<Full<Bytes>> {
-    let failed = |checks: &[Check]| -> Vec<String> { checks.iter().filter_map(|check| check().err()).collect() };
-    let always = (checks.always)().err();
-    let upstreams: Vec<_> = checks.upstreams.iter().map(|checks| failed(checks)).collect();
-    let is_ready = always.is_none() && upstreams.iter().any(Vec::is_empty);
+    let Readiness { stopping, missing, warnings } = checks();
+    let is_ready = stopping.is_none() && missing.iter().any(Vec::is_empty);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let missing: Vec<String> = always.into_iter().chain(upstreams.into_iter().flatten()).collect();
+    let missing: Vec<String> = stopping.into_iter().chain(missing.into_iter().flatten()).collect();
     let mut body = json!({ "ready": is_ready, "missing": missing });
-    let warnings: Vec<String> = checks.warnings.iter().filter_map(|warning| warning()).collect();
     if !warnings.is_empty() {
         body["warnings"] = json!(warnings);
     }
     response(status, "application/json", format!("{body}\n"))
+}
+
+fn page(status: &StatusPages) -> Response<Full<Bytes>> {
+    let mut response = response(StatusCode::OK, "text/html; charset=utf-8", (status.html)());
+    // The policy is ASCII. If it were not, the page would be shown without it, so it is not shown.
+    let Ok(policy) = HeaderValue::from_str(&status.policy) else {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "the page has no valid content security policy\n");
+    };
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// OpenMetrics, which Prometheus reads as well as its older text format.

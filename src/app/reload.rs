@@ -1,98 +1,316 @@
-//! Reads again, on demand, all that can change while the gateway runs.
+//! Replaces the configuration while the gateway runs, and reads all files and key sets again.
 //!
-//! Without it, each part finds a change by itself within ten seconds (files) or at its next fetch (key sets, tokens).
-//! After a reload, an operator does not have to wait, and the log says at once whether the new files are good.
+//! Promise: all or nothing. The new configuration is read and built completely before anything changes. If anything is
+//! faulty, the former one stays in use, and the log lists all faults. No connection is closed, and a request that has
+//! begun is finished by the configuration that it began with.
 //!
-//! Nothing is interrupted. If a part cannot be read, its former value stays in use.
+//! A requested reload also reads the parts again whose settings have not changed: secrets, certificates, caller keys and
+//! key sets. If one of these cannot be read, only this part keeps its former value, as between reloads.
+//!
+//! Flags and environment variables keep their precedence. The process cannot change them, so they are as at the start.
+//!
+//! The hard case is many requests for a reload at once. One runs at a time. All that arrive before it begins share its
+//! result, and the next one begins at the earliest after [`INTERVAL`], so the provider's key sets are not fetched
+//! without limit.
 
-use std::fmt::Display;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use crate::gateway::callers::Callers;
-use crate::gateway::route::Route;
-use crate::gateway::server::tls::ServerTls;
-use crate::upstream::Connector;
+use super::BuildError;
+use super::changes;
+use super::parts::{Context, Parts, Prepared};
+use super::reload_state::{LastReload, ReloadState, Trigger};
+use crate::config::{Config, ConfigSource};
+use crate::gateway::generation::Current;
+use crate::gateway::server::drain::Drain;
 use crate::watched_files::{Change, PollOutcome};
 
-/// The settings that a reload does not read.
-const NEEDS_RESTART: &str = "the configuration file, flags and environment variables, ca_file, token_key_file";
+/// The shortest time between the starts of two reloads.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads secrets, certificates, caller keys and key sets again. Clones share the gateway.
-#[derive(Clone, Debug)]
-pub struct Reloader {
-    pub(super) routes: Vec<Route>,
-    pub(super) connectors: Vec<Connector>,
-    pub(super) callers: Callers,
-    pub(super) tls: Option<ServerTls>,
+/// The limit for reading the configuration and the files that it names. A network file system may hang.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// Reloads the configuration of a gateway. Clones share the gateway.
+#[derive(Clone)]
+pub struct Reloader(Arc<Inner>);
+
+struct Inner {
+    current: Current,
+    context: Context,
+    drain: Drain,
+    source: Option<Arc<ConfigSource>>,
+    state: Arc<ReloadState>,
+    /// Locked during a reload.
+    running: Mutex<Running>,
+    /// How many reloads have begun.
+    begun: AtomicU64,
+    /// Locked while files are read. A read that hangs keeps it.
+    reading: Arc<Mutex<()>>,
+}
+
+struct Running {
+    parts: Arc<Parts>,
+    last_start: Option<Instant>,
+}
+
+/// What a reload has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadReport {
+    /// The settings, upstreams, callers, files and key sets that have changed.
+    pub changed: Vec<String>,
+    /// The number of files, credentials and key sets that were read again and have not changed.
+    pub unchanged: usize,
+    /// The settings that have changed and keep their former values until a restart.
+    pub needs_restart: Vec<String>,
+    /// The files, credentials and key sets that could not be read. Those that were in use before keep their former values.
+    pub failed: Vec<String>,
+}
+
+/// Why nothing was reloaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// A shutdown has begun.
+    #[error("the gateway is stopping")]
+    Stopping,
+    /// The new configuration has faults. The former one stays in use.
+    #[error("the configuration is faulty: {}", .0.join("; "))]
+    Faulty(Vec<String>),
 }
 
 impl Reloader {
-    /// Reads all parts side by side, and writes one log line with the outcome of each. Takes as long as the
-    /// slowest fetch of a key set or a token.
-    pub async fn reload(&self) {
-        let mut parts = JoinSet::new();
-        let callers = self.callers.clone();
-        parts.spawn(async move { callers.reread().await });
-        if let Some(tls) = self.tls.clone() {
-            parts.spawn(async move { tls.reread().await });
-        }
-        for connector in self.connectors.clone() {
-            parts.spawn(async move { connector.reread().await });
-        }
-        for Route { name, body_policy, credentials, .. } in self.routes.clone() {
-            if let Some(keys) = body_policy.keys() {
-                let name = format!("the key set of {name}");
-                parts.spawn(async move { vec![outcome(name, keys.refresh_now().await)] });
-            }
-            let name = format!("the credential of {name}");
-            parts.spawn(async move {
-                let reread = credentials.reread().await;
-                reread.map(|result| outcome(name, result)).into_iter().collect()
-            });
-        }
-        let mut outcomes = Vec::new();
-        while let Some(part) = parts.join_next().await {
-            match part {
-                Ok(outcome) => outcomes.extend(outcome),
-                Err(error) => tracing::error!(%error, "a part of the reload failed"),
-            }
-        }
-        log(outcomes);
+    pub(super) fn new(
+        current: Current,
+        parts: Parts,
+        context: Context,
+        drain: Drain,
+        source: Option<Arc<ConfigSource>>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            current,
+            context,
+            drain,
+            source,
+            state: Arc::default(),
+            running: Mutex::new(Running { parts: Arc::new(parts), last_start: None }),
+            begun: AtomicU64::new(0),
+            reading: Arc::default(),
+        }))
+    }
+
+    /// Reads the configuration again from its file, with the flags and variables of the process, and puts it into use.
+    /// If the gateway was built without a [`ConfigSource`], the configuration stays, and its files are read again.
+    ///
+    /// The reload goes on if the returned future is dropped.
+    ///
+    /// # Errors
+    /// See [`ReloadError`]. Nothing has changed then.
+    pub async fn reload(&self) -> Result<ReloadReport, ReloadError> {
+        self.spawned(Trigger::Request, None).await
+    }
+
+    /// Puts `config` into use. For tests, and for programs that embed a gateway.
+    ///
+    /// # Errors
+    /// See [`ReloadError`]. Nothing has changed then.
+    pub async fn apply(&self, config: Config) -> Result<ReloadReport, ReloadError> {
+        self.spawned(Trigger::Request, Some(config)).await
+    }
+
+    /// The last reload.
+    #[must_use]
+    pub fn last(&self) -> Arc<LastReload> {
+        self.0.state.last()
+    }
+
+    /// Where a reload reads the configuration, if anywhere.
+    pub(super) fn source(&self) -> Option<&ConfigSource> {
+        self.0.source.as_deref()
+    }
+
+    pub(super) fn state(&self) -> Arc<ReloadState> {
+        Arc::clone(&self.0.state)
+    }
+
+    /// Reloads if the configuration differs from the one in use. A fault that was the result of the last reload is not
+    /// reported again.
+    pub(super) async fn reload_if_changed(&self) -> Result<(), ReloadError> {
+        self.spawned(Trigger::File, None).await.map(drop)
+    }
+
+    async fn spawned(&self, trigger: Trigger, config: Option<Config>) -> Result<ReloadReport, ReloadError> {
+        let reloader = self.clone();
+        let reload = tokio::spawn(async move { reloader.0.reload(trigger, config).await });
+        reload.await.unwrap_or_else(|error| Err(ReloadError::Faulty(vec![format!("the reload failed: {error}")])))
     }
 }
 
-/// `result` says whether the part has changed.
-fn outcome(name: String, result: Result<bool, impl Display>) -> PollOutcome {
-    let change = |has_changed| if has_changed { Change::InUse } else { Change::None };
-    PollOutcome { name, result: result.map(change).map_err(|error| error.to_string()) }
-}
+impl Inner {
+    async fn reload(&self, trigger: Trigger, config: Option<Config>) -> Result<ReloadReport, ReloadError> {
+        let is_requested = trigger == Trigger::Request;
+        let begun = self.begun.load(Ordering::Acquire);
+        let mut running = self.running.lock().await;
+        if self.drain.is_announced() {
+            if is_requested {
+                tracing::info!("not reloaded: the gateway is stopping");
+            }
+            return Err(ReloadError::Stopping);
+        }
+        if config.is_none() && is_requested && self.begun.load(Ordering::Acquire) > begun {
+            // A whole reload has run since this one was requested.
+            return self.state.last().outcome.clone();
+        }
+        if let Some(last) = running.last_start {
+            tokio::time::sleep_until(last + INTERVAL).await;
+        }
+        running.last_start = Some(Instant::now());
+        if is_requested {
+            self.begun.fetch_add(1, Ordering::AcqRel);
+        }
+        let outcome = self.replace(&mut running.parts, trigger, config).await;
+        let last = &self.state.last().outcome;
+        let outcome = match outcome {
+            // A faulty file was replaced by the former one: the fault is over.
+            Ok(None) if last.is_ok() => return Ok(ReloadReport::default()),
+            Ok(report) => Ok(report.unwrap_or_default()),
+            Err(error) if !is_requested && *last == Err(error.clone()) => return Err(error),
+            Err(error) => Err(error),
+        };
+        self.state.record(trigger, outcome.clone());
+        log(&outcome);
+        outcome
+    }
 
-fn log(mut outcomes: Vec<PollOutcome>) {
-    outcomes.sort_by(|one, other| one.name.cmp(&other.name));
-    let (mut changed, mut failed, mut unchanged) = (Vec::new(), Vec::new(), 0);
-    for PollOutcome { name, result } in outcomes {
-        match result {
-            Ok(Change::InUse) => changed.push(name),
-            Ok(Change::None) => unchanged += 1,
-            Err(error) => failed.push(format!("{name}: {error}")),
+    /// None if nothing was to be done.
+    async fn replace(
+        &self,
+        parts: &mut Arc<Parts>,
+        trigger: Trigger,
+        config: Option<Config>,
+    ) -> Result<Option<ReloadReport>, ReloadError> {
+        let Some(NextParts { prepared, mut changed, needs_restart }) =
+            self.prepare(Arc::clone(parts), trigger, config).await.map_err(ReloadError::Faulty)?
+        else {
+            return Ok(None);
+        };
+        let next = prepared.start(&self.context);
+        let mut outcomes = next.first_fetches().await;
+        // From here on nothing waits, so no request finds half of it.
+        self.current.replace(next.generation(Some(&self.current.generation())));
+        *parts = Arc::new(next);
+        if trigger == Trigger::Request {
+            outcomes.extend(parts.reread().await);
+        }
+        outcomes.sort_by(|one, other| one.name.cmp(&other.name));
+        let (mut unchanged, mut failed) = (0, Vec::new());
+        for PollOutcome { name, result } in outcomes {
+            match result {
+                Ok(Change::InUse) => changed.push(name),
+                Ok(Change::None) => unchanged += 1,
+                Err(error) => failed.push(format!("{name}: {error}")),
+            }
+        }
+        Ok(Some(ReloadReport { changed, unchanged, needs_restart, failed }))
+    }
+
+    /// Reads the next configuration, unless it is given, and prepares its parts. None if a changed file has no new
+    /// configuration.
+    async fn prepare(
+        &self,
+        parts: Arc<Parts>,
+        trigger: Trigger,
+        config: Option<Config>,
+    ) -> Result<Option<NextParts>, Vec<String>> {
+        let Ok(turn) = Arc::clone(&self.reading).try_lock_owned() else {
+            return Err(vec!["an earlier read of the configuration and its files has not ended".to_owned()]);
+        };
+        let (source, context) = (self.source.clone(), self.context.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let next = NextParts::prepare(config, source.as_deref(), &parts, trigger, &context);
+            drop(turn);
+            next
+        });
+        match tokio::time::timeout(READ_LIMIT, reading).await {
+            Ok(Ok(next)) => next,
+            Ok(Err(error)) => Err(vec![format!("the configuration could not be read: {error}")]),
+            Err(_) => {
+                let limit = READ_LIMIT.as_secs();
+                Err(vec![format!("the configuration and its files could not be read within {limit} s")])
+            }
         }
     }
-    let (changed, failed, needs_restart) = (changed.join(", "), failed.join("; "), NEEDS_RESTART);
-    if failed.is_empty() {
-        tracing::info!(
-            changed,
-            unchanged,
-            needs_restart,
-            "secrets, certificates, caller keys and key sets were read again"
-        );
+}
+
+struct NextParts {
+    prepared: Prepared,
+    changed: Vec<String>,
+    needs_restart: Vec<String>,
+}
+
+impl NextParts {
+    fn prepare(
+        config: Option<Config>,
+        source: Option<&ConfigSource>,
+        used: &Parts,
+        trigger: Trigger,
+        context: &Context,
+    ) -> Result<Option<Self>, Vec<String>> {
+        let mut warnings = None;
+        let mut config = match (config, source) {
+            (Some(config), _) => config,
+            (None, Some(source)) => {
+                let loaded =
+                    source.read().map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+                let config = loaded.config.clone();
+                warnings = Some(loaded);
+                config
+            }
+            (None, None) => used.config.clone(),
+        };
+        let needs_restart = changes::keep_until_restart(&used.config, &mut config);
+        changes::check_access(&needs_restart, &config).map_err(|fault| vec![fault])?;
+        let changed = changes::changed(&used.config, &config);
+        if trigger == Trigger::File && changed.is_empty() && needs_restart.is_empty() {
+            return Ok(None);
+        }
+        if let Some(loaded) = warnings {
+            loaded.warn();
+        }
+        let prepared = Prepared::of(config, Some(used), context)
+            .map_err(|faults| faults.iter().map(BuildError::to_string).collect::<Vec<_>>())?;
+        Ok(Some(Self { prepared, changed, needs_restart }))
+    }
+}
+
+fn log(outcome: &Result<ReloadReport, ReloadError>) {
+    let ReloadReport { changed, unchanged, needs_restart, failed } = match outcome {
+        Ok(report) => report,
+        Err(error) => {
+            let error = error.to_string();
+            return tracing::error!(error, "not reloaded; the former configuration stays in use");
+        }
+    };
+    let (changed, needs_restart, failed) = (changed.join(", "), needs_restart.join(", "), failed.join("; "));
+    if failed.is_empty() && needs_restart.is_empty() {
+        tracing::info!(changed, unchanged, "reloaded");
     } else {
         tracing::warn!(
             changed,
             unchanged,
-            failed,
             needs_restart,
-            "secrets, certificates, caller keys and key sets were read again; parts that failed keep their former values"
+            failed,
+            "reloaded, except for what needs a restart and for parts that failed; these keep their former values"
         );
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").field("last", &self.last()).finish_non_exhaustive()
     }
 }

@@ -57,7 +57,7 @@ fn check_files(loaded: &Loaded) -> Result<(), UnusableFiles> {
     }
     if let Some(files) = loaded.config.gateway.listen.tls.clone() {
         let key = "listen.tls".to_owned();
-        ServerTls::load(files).map_err(|error| UnusableFiles { key, message: error.to_string() })?;
+        ServerTls::load(files, None).map_err(|error| UnusableFiles { key, message: error.to_string() })?;
     }
     Ok(())
 }

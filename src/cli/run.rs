@@ -1,5 +1,7 @@
 //! `jwe-gateway run`: reads the configuration, builds the gateway, serves, and drains on a signal.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::core_dumps;
@@ -7,7 +9,7 @@ use super::failure::Failure;
 use super::init_log;
 use super::signals::Signals;
 use crate::app::{App, BuildError, Dependencies, Shutdown};
-use crate::config::{Environment, Loaded, Overrides};
+use crate::config::{ConfigSource, Environment, Overrides};
 use crate::telemetry::Stream;
 
 #[derive(clap::Args)]
@@ -19,16 +21,17 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     // Before any secret is read. There is no log yet.
     let without_core_dumps = core_dumps::disable();
-    let environment = Environment::of_process();
-    let loaded = Loaded::read(&arguments.overrides, &environment).map_err(Failure::config)?;
-    init_log(&loaded.config.log, &environment, Stream::Stdout)?;
+    let source = Arc::new(ConfigSource::new(arguments.overrides, Environment::of_process()));
+    let loaded = source.read().map_err(Failure::config)?;
+    init_log(&loaded.config.log, source.environment(), Stream::Stdout)?;
     loaded.warn();
     if let Err(error) = without_core_dumps {
         tracing::warn!(%error, "core dumps cannot be disabled; a dump would contain bodies and secrets");
     }
     // Before the addresses are bound: a supervisor may send a signal as soon as the gateway is reachable.
     let (mut signals, hang_up) = Signals::listen_as_service()?;
-    let app = App::build(loaded.config, Dependencies::default()).await.map_err(|error| match error {
+    let dependencies = Dependencies { source: Some(source), ..Dependencies::default() };
+    let app = App::build(loaded.config, dependencies).await.map_err(|error| match error {
         BuildError::Bind { .. } => Failure::unavailable(error),
         _ => Failure::config(error),
     })?;

@@ -2,16 +2,10 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
 
 use crate::app::{Reloader, Shutdown};
-
-/// The shortest time between the starts of two reloads. A reload fetches the key sets, and a script that sends many
-/// signals must not overload the provider.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// SIGTERM comes from a supervisor, which needs time to stop routing requests here. SIGINT comes from a
 /// person at a terminal, so there is no delay.
@@ -71,20 +65,18 @@ impl IgnoredSignals {
                 _ = self.user1.recv() => "SIGUSR1",
                 _ = self.user2.recv() => "SIGUSR2",
             };
-            tracing::info!(signal = name, "the signal was ignored; SIGHUP reads changed files again");
+            tracing::info!(signal = name, "the signal was ignored; SIGHUP reloads the configuration");
         }
     }
 }
 
 impl HangUp {
-    /// Reloads after each signal. Signals that arrive during a reload, or within [`RELOAD_INTERVAL`] of its start,
-    /// cause one more reload together.
+    /// Reloads after each signal. Signals that arrive during a reload cause one more reload together. The reloader limits
+    /// how often it reloads, and logs the outcome.
     pub(super) async fn reload_each(mut self, reloader: Reloader) -> Infallible {
         loop {
             self.0.recv().await;
-            let next = Instant::now() + RELOAD_INTERVAL;
-            reloader.reload().await;
-            tokio::time::sleep_until(next).await;
+            let _ = reloader.reload().await;
         }
     }
 }

@@ -33,6 +33,7 @@ mod overrides;
 mod report;
 mod schema;
 mod shapes;
+mod source;
 mod upstream;
 mod urls;
 mod values;
@@ -44,8 +45,10 @@ pub(crate) use connection::of_environment as proxy_of_environment;
 pub use environment::Environment;
 pub use faults::{ConfigFault, ConfigFaults, SettingOrigin};
 pub use overrides::Overrides;
+pub(crate) use report::Origins;
 pub use report::Summary;
 pub(crate) use schema::schema;
+pub use source::ConfigSource;
 
 // The settings' own types, from the modules that they configure.
 pub use crate::admin::Config as AdminConfig;
@@ -61,7 +64,7 @@ pub use crate::gateway::server::tls::TlsFiles;
 pub use crate::keys::{Config as KeysConfig, Source as KeysSource};
 pub use crate::path_prefix::{BadPathPrefix, PathPrefix};
 pub use crate::static_credential::StaticCredential;
-pub use crate::telemetry::Config as LogConfig;
+pub use crate::telemetry::{Config as LogConfig, LogFormat, Schema};
 pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};
 pub(crate) use urls::passes_in_clear;
 
@@ -271,11 +274,11 @@ fn read_admin(mut section: Section<'_>, listen: &Setting<Address>) -> admin::Con
 }
 
 fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
-    const FORMATS: [(&str, telemetry::LogFormat); 3] = {
-        use telemetry::LogFormat::{Auto, Json, Text};
+    const FORMATS: [(&str, LogFormat); 3] = {
+        use LogFormat::{Auto, Json, Text};
         [("auto", Auto), ("json", Json), ("text", Text)]
     };
-    const FORMAT: Kind<telemetry::LogFormat> =
+    const FORMAT: Kind<LogFormat> =
         Kind { parse: |raw| one_of(raw, &FORMATS), show: |format| word(&FORMATS, *format), schema: || words(&FORMATS) };
     const ACCESSES: [(&str, Access); 3] = [("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)];
     const ACCESS: Kind<Access> = Kind {
@@ -283,8 +286,14 @@ fn read_log(mut section: Section<'_>) -> (telemetry::Config, AccessLogConfig) {
         show: |access| word(&ACCESSES, *access),
         schema: || words(&ACCESSES),
     };
-    let log =
-        telemetry::Config { format: section.setting("format", &FORMAT, telemetry::Config::default().format).value };
+    const SCHEMAS: [(&str, Schema); 3] = [("own", Schema::Own), ("ecs", Schema::Ecs), ("otel", Schema::Otel)];
+    const SCHEMA: Kind<Schema> =
+        Kind { parse: |raw| one_of(raw, &SCHEMAS), show: |schema| word(&SCHEMAS, *schema), schema: || words(&SCHEMAS) };
+    let default = telemetry::Config::default();
+    let log = telemetry::Config {
+        format: section.setting("format", &FORMAT, default.format).value,
+        schema: section.setting("schema", &SCHEMA, default.schema).value,
+    };
     let default = AccessLogConfig::default();
     let access_log = AccessLogConfig {
         access: section.setting("access", &ACCESS, default.access).value,

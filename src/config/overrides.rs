@@ -40,7 +40,7 @@ const fn switch(name: &'static str, key: &'static str, help: &'static str) -> Fl
 }
 
 /// Every flag but `--config`, in the order of the help text.
-pub(super) const FLAGS: [Flag; 21] = [
+pub(super) const FLAGS: [Flag; 22] = [
     flag("upstream", "upstream.url", "URL", "URL of the provider, such as https://api.flanks.io"),
     flag("client-id", "upstream.credentials.client_id", "ID", "Client id for the token endpoint"),
     flag(
@@ -85,6 +85,7 @@ pub(super) const FLAGS: [Flag; 21] = [
         "FORMAT",
         "Log format: auto, json or text; auto is json unless stdout is a terminal",
     ),
+    flag("log-schema", "log.schema", "SCHEMA", "Names of the fields in a JSON log: own, ecs or otel"),
     flag("log-access", "log.access", "REQUESTS", "Requests with a line in the access log: all, errors or off"),
     flag(
         "log-access-sample",

@@ -1,6 +1,7 @@
 //! Collects faults, warnings and the settings in effect while a configuration is read.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::faults::{ConfigFault, ConfigFaults, SettingOrigin};
@@ -35,6 +36,27 @@ impl fmt::Display for Summary {
             write!(f, "{key} = {value}  ({origin})")?;
         }
         Ok(())
+    }
+}
+
+/// The names of the flags and variables that set something, sorted, without their values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origins {
+    pub(crate) flags: Vec<String>,
+    pub(crate) variables: Vec<String>,
+}
+
+impl Summary {
+    pub(super) fn origins(&self) -> Origins {
+        let (mut flags, mut variables) = (BTreeSet::new(), BTreeSet::new());
+        for SummaryLine { origin, .. } in &self.0 {
+            match origin {
+                SettingOrigin::Flag(name) => drop(flags.insert(name.clone())),
+                SettingOrigin::Environment(name) => drop(variables.insert(name.clone())),
+                SettingOrigin::File { .. } | SettingOrigin::WholeFile(_) | SettingOrigin::Default => {}
+            }
+        }
+        Origins { flags: flags.into_iter().collect(), variables: variables.into_iter().collect() }
     }
 }
 

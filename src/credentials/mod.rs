@@ -57,7 +57,7 @@ mod state;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -70,9 +70,10 @@ pub(crate) use config::{RESERVED_MEMBERS, WAIT};
 pub(crate) use credential::Credential;
 pub(crate) use error::{NoToken, RenewalError, RenewalErrorKind, TokenError};
 pub(crate) use refusal::Refuser;
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Kind, Snapshot};
 
 use crate::clock::{Clock, Jitter};
+use crate::fetch_history::FetchHistory;
 use crate::secret::{Secret, UnreadableSecret};
 use crate::single_flight::SingleFlight;
 use crate::static_credential::{BadCredential, StaticCredential, header_value};
@@ -105,6 +106,8 @@ struct CredentialsInner {
     reported_refusal: Mutex<Option<ReportedRefusal>>,
     /// Whether `reported_refusal` is set. Requests read this flag without a lock.
     is_refused: AtomicBool,
+    /// Empty in commands that show no status.
+    history: OnceLock<Arc<FetchHistory>>,
 }
 
 type RenewalResult = Result<(), RenewalError>;
@@ -128,7 +131,15 @@ impl Credentials {
             failures: RenewalFailures::new(),
             reported_refusal: Mutex::new(None),
             is_refused: AtomicBool::new(false),
+            history: OnceLock::new(),
         }))
+    }
+
+    /// The same credentials, which record their renewals in `history` from now on.
+    #[must_use]
+    pub(crate) fn recorded_in(self, history: Arc<FetchHistory>) -> Self {
+        self.0.history.get_or_init(|| history);
+        self
     }
 
     /// The credential for a request.
@@ -263,6 +274,7 @@ impl Credentials {
         if let Err(outcome) = self.state().start(number) {
             return outcome;
         }
+        let begun = self.0.clock.now();
         let outcome = match &self.0.config {
             Config::ClientCredentials(config) => self.request_token(config).await,
             Config::Static(config) => self.read_static(config).await,
@@ -277,9 +289,19 @@ impl Credentials {
         };
         self.0.rescheduled.notify_one();
         self.report(&result, has_token);
+        self.record(&result, self.0.clock.now() - begun);
         match result {
             RenewalOutcome::Good | RenewalOutcome::Late => Ok(()),
             RenewalOutcome::Failed(error) => Err(error),
+        }
+    }
+
+    fn record(&self, outcome: &RenewalOutcome, took: Duration) {
+        let Some(history) = self.0.history.get() else { return };
+        match outcome {
+            RenewalOutcome::Good => history.record(took, Ok(())),
+            RenewalOutcome::Failed(error) => history.record(took, Err(error.to_string())),
+            RenewalOutcome::Late => {}
         }
     }
 

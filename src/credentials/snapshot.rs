@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::state::CredentialsState;
-use super::{Config, Refuser, RenewalError, TokenError};
+use super::{Config, Refuser, RenewalError, RenewalErrorKind, TokenError};
 
 /// The credential at one moment, without its value.
 #[derive(Clone, Debug)]
@@ -15,6 +15,11 @@ pub(crate) struct Snapshot {
     pub usable: Result<(), TokenError>,
     /// The rest of the cached token's lifetime. `None` for other kinds.
     pub lifetime_left: Option<Duration>,
+    /// Time since the cached token or static credential was obtained.
+    pub age: Option<Duration>,
+    /// The wait for the next scheduled renewal.
+    pub next_renewal: Duration,
+    pub kind: Kind,
     /// Why the last renewal failed. `None` if it succeeded.
     pub last_error: Option<RenewalError>,
     /// When renewals began to fail. `None` if the last one succeeded.
@@ -29,6 +34,15 @@ pub(crate) struct Snapshot {
     pub renewals_failed: u64,
     /// 401 responses of the provider to the cached credential since the start.
     pub refusals: u64,
+}
+
+/// What the gateway presents to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A token of the token endpoint.
+    Token,
+    Static,
+    None,
 }
 
 impl Snapshot {
@@ -55,6 +69,11 @@ impl Snapshot {
         (!failures.is_empty()).then(|| failures.join("; "))
     }
 
+    /// Whether the token endpoint refuses the credentials.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.last_error, Some(RenewalError { kind: RenewalErrorKind::Refused { .. }, .. }))
+    }
+
     /// The fields that [`CredentialsState`] can fill in. `Credentials::snapshot` adds when failures began.
     pub(super) fn of(config: &Config, state: &CredentialsState, now: Instant) -> Self {
         let has_one = matches!(config, Config::None) || state.credential(now).is_some();
@@ -62,6 +81,13 @@ impl Snapshot {
         Self {
             usable: if has_one { Ok(()) } else { Err(state.unavailable_reason(now)) },
             lifetime_left: state.cached().and_then(|cached| cached.lifetime_left(now)),
+            age: state.cached().map(|cached| cached.age(now)),
+            next_renewal: state.next_renewal().1.saturating_duration_since(now),
+            kind: match config {
+                Config::ClientCredentials(_) => Kind::Token,
+                Config::Static(_) => Kind::Static,
+                Config::None => Kind::None,
+            },
             last_error: state.last_error().cloned(),
             failing_since: None,
             refused: None,

@@ -74,6 +74,7 @@ pub(super) struct CredentialsState {
 #[derive(Debug)]
 pub(super) struct CachedCredential {
     pub(super) credential: Credential,
+    obtained: Instant,
     /// `None` for a static credential.
     expires: Option<Instant>,
     pub(super) scope: Option<Arc<str>>,
@@ -122,6 +123,10 @@ pub(super) struct RenewalCounts {
 impl CachedCredential {
     pub(super) fn is_alive(&self, now: Instant) -> bool {
         self.expires.is_none_or(|expires| now < expires)
+    }
+
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.obtained)
     }
 
     pub(super) fn lifetime_left(&self, now: Instant) -> Option<Duration> {
@@ -276,7 +281,7 @@ impl CredentialsState {
         if same.is_none() {
             let credential = Credential::new(new.header, new.value, number);
             let expires = new.lifetime.map(|lifetime| now + lifetime);
-            self.cached = Some(Arc::new(CachedCredential { credential, expires, scope: new.scope }));
+            self.cached = Some(Arc::new(CachedCredential { credential, obtained: now, expires, scope: new.scope }));
         }
         self.backoff.reset();
         self.slow_backoff.reset();

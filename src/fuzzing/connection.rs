@@ -36,10 +36,11 @@ use crate::gateway::callers::{Callers, TokenKey};
 use crate::gateway::capacity::Quota;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::request::admit::Admission;
+use crate::gateway::request::via::GatewayId;
 use crate::gateway::route::{BodyPolicy, Route, Routes};
 use crate::gateway::server::connection::serve_alone;
 use crate::gateway::server::drain::Drain;
-use crate::gateway::stack::Stack;
+use crate::gateway::stack::{CurrentStack, InFlight, Stack};
 use crate::keys::Source;
 use crate::secret::{Secret, SecretSource};
 use crate::static_credential::StaticCredential;
@@ -242,10 +243,10 @@ impl TestGateway {
         let (clock, _) = Clock::manual();
         let quota = Quota { max_body: MAX_BODY, buffered: 64 * MAX_BODY, in_flight: 16 };
         let connector = Connector::new(None).unwrap_or_else(|error| fail(&error));
-        let route = app::route(&config, &connector, quota, &clock, &Jitter::seeded(1));
+        let route = app::route_alone(&config, quota, &clock, &Jitter::seeded(1));
         let route = route.unwrap_or_else(|error| fail(&error));
         let token_key = TokenKey::random().unwrap_or_else(|error| fail(&error));
-        let callers = Callers::new(Vec::new(), token_key, clock.clone()).unwrap_or_else(|error| fail(&error));
+        let callers = Callers::new(Vec::new(), token_key, clock.clone(), None).unwrap_or_else(|error| fail(&error));
         runtime.block_on(async {
             // A fuzzer's process would end at the first write to a closed connection.
             if let Err(error) = signal(SignalKind::pipe()) {
@@ -282,10 +283,14 @@ impl TestGateway {
         let config = upstream::Config { reply: DEADLINE, ..upstream::Config::new(url) };
         let upstream = UpstreamClient::new(&config, &self.connector).unwrap_or_else(|error| panic!("{error}"));
         let routes = Routes::new(vec![Route { upstream, ..self.route.clone() }]);
-        let exchange = Exchange::new(Admission::new(self.callers.clone(), routes, DEADLINE), self.clock.clone());
+        let exchange = Exchange::new(
+            Admission::new(self.callers.clone(), routes, DEADLINE, GatewayId::random()),
+            self.clock.clone(),
+        );
         let observers = Observers::new(access_log::Config::default(), Vec::new());
-        let stack = Stack::new(exchange, 16, DEADLINE, observers, Drain::default(), self.clock.clone());
-        serve_alone(stream, stack, DEADLINE).await;
+        let stack =
+            Stack::new(exchange, (InFlight::default(), 16), DEADLINE, observers, Drain::default(), self.clock.clone());
+        serve_alone(stream, CurrentStack::new(stack), DEADLINE).await;
     }
 }
 

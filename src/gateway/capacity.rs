@@ -74,6 +74,15 @@ pub(crate) struct Capacity {
     pub budget: Budget,
     in_flight: Arc<Semaphore>,
     responses: Arc<Semaphore>,
+    size: Size,
+}
+
+/// The number of permits of each kind.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    buffered: usize,
+    in_flight: usize,
+    responses: usize,
 }
 
 /// All permits of the upstream are in use.
@@ -106,13 +115,39 @@ impl Capacity {
     #[must_use]
     pub(crate) fn of(quota: Quota) -> Self {
         // A quota that the limit of descriptors reduced may be zero. The upstream still gets one request at a time.
-        let permits = quota.in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        let in_flight = quota.in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        let responses = in_flight.saturating_mul(RESPONSES).min(Semaphore::MAX_PERMITS);
+        let size = Size { buffered: quota.buffered.min(Semaphore::MAX_PERMITS), in_flight, responses };
         Self {
             max_body: quota.max_body,
-            budget: Budget::new(quota.buffered),
-            in_flight: Arc::new(Semaphore::new(permits)),
-            responses: Arc::new(Semaphore::new(permits.saturating_mul(RESPONSES).min(Semaphore::MAX_PERMITS))),
+            budget: Budget::new(size.buffered),
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            responses: Arc::new(Semaphore::new(responses)),
+            size,
         }
+    }
+
+    /// Each limit, with the part of it that is in use and the whole.
+    #[must_use]
+    pub(crate) fn usage(&self) -> [(&'static str, usize, usize); 3] {
+        let Size { buffered, in_flight, responses } = self.size;
+        let used = |limit: usize, free: usize| limit.saturating_sub(free);
+        [
+            ("requests in flight", used(in_flight, self.in_flight.available_permits()), in_flight),
+            ("requests and responses", used(responses, self.responses.available_permits()), responses),
+            ("buffered bytes", used(buffered, self.budget.available()), buffered),
+        ]
+    }
+
+    /// The same permits and budget with another quota. Requests that are in flight keep their permits: a lower limit
+    /// refuses new requests until enough permits are returned.
+    #[must_use]
+    pub(crate) fn resized(&self, quota: Quota) -> Self {
+        let wanted = Self::of(quota);
+        resize(&self.in_flight, self.size.in_flight, wanted.size.in_flight);
+        resize(&self.responses, self.size.responses, wanted.size.responses);
+        self.budget.resize(self.size.buffered, wanted.size.buffered);
+        Self { max_body: wanted.max_body, size: wanted.size, ..self.clone() }
     }
 
     /// A permit for one request.
@@ -124,6 +159,28 @@ impl Capacity {
         let response = ResponsePermit { _permit: try_acquire(&self.responses)? };
         Ok(UpstreamPermit { _permit: try_acquire(&self.in_flight)?, response })
     }
+}
+
+/// Changes the number of permits. If too many are in use, those that are returned first are removed. Until then, the
+/// semaphore has none to give.
+pub(crate) fn resize(permits: &Arc<Semaphore>, from: usize, to: usize) {
+    if to >= from {
+        return permits.add_permits(to - from);
+    }
+    let mut in_use = from - to - permits.forget_permits(from - to);
+    if in_use == 0 {
+        return;
+    }
+    let permits = Arc::clone(permits);
+    tokio::spawn(async move {
+        while in_use > 0 {
+            let count = u32::try_from(in_use).unwrap_or(u32::MAX);
+            // The semaphore is never closed.
+            let Ok(returned) = permits.acquire_many(count).await else { return };
+            returned.forget();
+            in_use -= count as usize;
+        }
+    });
 }
 
 fn try_acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamFull> {

@@ -38,7 +38,7 @@ use hyper::body::Incoming;
 
 use crate::clock::Clock;
 use crate::credentials::{Credential, Refuser, TokenError};
-use crate::gateway::access_log::RecordHandle;
+use crate::gateway::access_log::{Phase, RecordHandle};
 use crate::gateway::request::admit::{Admission, Admitted, Forward};
 use crate::gateway::request::context::Context;
 use crate::gateway::request::payload::Payload;
@@ -96,7 +96,7 @@ impl Exchange {
                     return Ok(own(response, &method));
                 }
             };
-        let credential = route.credentials.current().await?;
+        let credential = record.wait(Phase::CredentialWait, route.credentials.current()).await?;
         let budget = RetryBudget { key: true, credential: true };
         let mut attempt = Attempt { route, head, payload, credential, budget, record, clock: self.clock.clone() };
         loop {
@@ -164,9 +164,10 @@ impl Attempt {
             self.head.headers.insert(CONTENT_TYPE, content_type);
         }
         self.credential.apply(&mut self.head.headers);
-        self.record.sending(self.clock.now());
-        let reply = self.route.upstream.send(&self.head, body).await;
-        self.record.answered(self.clock.now());
+        self.record.sending();
+        let mut peer = None;
+        let reply = self.route.upstream.send(&self.head, body, &mut peer).await;
+        self.record.answered(peer);
         Ok(reply?.map(ReplyBody::from))
     }
 
@@ -202,14 +203,14 @@ impl Attempt {
         if !std::mem::take(&mut self.budget.key) {
             return Retry::Relay(None);
         }
-        let begun = self.clock.now();
+        self.record.checking_key();
         let (outcome, retry) = if self.is_ordinary(reply).await {
             keys.check_in_background();
             (KeyCheck::Relayed, Retry::Relay(None))
         } else {
             self.renew_key().await
         };
-        self.record.key_checked(outcome, self.clock.now() - begun);
+        self.record.key_checked(outcome);
         self.route.key_checks.add(outcome);
         retry
     }
@@ -229,7 +230,8 @@ impl Attempt {
         if !std::mem::take(&mut self.budget.credential) {
             return credentials.check_relay_of_401(&self.credential, refuser).map(|()| false);
         }
-        let Some(newer) = credentials.replacement_for(&self.credential, refuser).await? else { return Ok(false) };
+        let replacement = credentials.replacement_for(&self.credential, refuser);
+        let Some(newer) = self.record.wait(Phase::CredentialWait, replacement).await? else { return Ok(false) };
         self.credential = newer;
         self.record.resent();
         Ok(true)

@@ -19,6 +19,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::credentials;
 use crate::gateway::callers::Callers;
+use crate::gateway::generation::{Current, Generation};
 use crate::gateway::response::key_check::{KeyCheck, KeyCheckCounters};
 use crate::gateway::route::Route;
 use crate::gateway::server::tls::{self, ServerTls};
@@ -28,34 +29,27 @@ use crate::watched_files::FileAge;
 
 #[derive(Debug)]
 pub(crate) struct MetricsCollector {
-    routes: Vec<Route>,
-    callers: Callers,
-    tls: Option<ServerTls>,
-    connectors: Vec<Connector>,
+    current: Current,
 }
 
 impl MetricsCollector {
     #[must_use]
-    pub(crate) fn new(
-        routes: Vec<Route>,
-        callers: Callers,
-        tls: Option<ServerTls>,
-        connectors: Vec<Connector>,
-    ) -> Self {
-        Self { routes, callers, tls, connectors }
+    pub(crate) fn new(current: Current) -> Self {
+        Self { current }
     }
+}
 
-    /// The time since the last reading of each file. If several parts read a file, the longest time counts.
-    fn file_ages(&self) -> BTreeMap<PathBuf, Duration> {
-        let connectors = self.connectors.iter().flat_map(Connector::file_ages);
-        let ages = self.tls.iter().flat_map(ServerTls::file_ages).chain(self.callers.file_ages()).chain(connectors);
-        let mut oldest = BTreeMap::new();
-        for FileAge { path, age } in ages {
-            let known = oldest.entry(path).or_insert(age);
-            *known = age.max(*known);
-        }
-        oldest
+/// The time since the last reading of each file. If several parts read a file, the longest time counts.
+fn file_ages(generation: &Generation) -> BTreeMap<PathBuf, Duration> {
+    let Generation { connectors, tls, callers, .. } = generation;
+    let connectors = connectors.iter().flat_map(Connector::file_ages);
+    let ages = tls.iter().flat_map(ServerTls::file_ages).chain(callers.file_ages()).chain(connectors);
+    let mut oldest = BTreeMap::new();
+    for FileAge { path, age } in ages {
+        let known = oldest.entry(path).or_insert(age);
+        *known = age.max(*known);
     }
+    oldest
 }
 
 /// The labels of a sample beside `upstream`, and its value.
@@ -167,7 +161,8 @@ fn results<'a>(ok: u64, failed: u64) -> Vec<Sample<'a>> {
 
 impl Collector for MetricsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let metrics: Vec<UpstreamMetrics<'_>> = self.routes.iter().map(UpstreamMetrics::of).collect();
+        let generation = self.current.generation();
+        let metrics: Vec<UpstreamMetrics<'_>> = generation.routes.iter().map(UpstreamMetrics::of).collect();
         for UpstreamMetric { name, kind, help, samples } in UPSTREAM_METRICS {
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
             for upstream in &metrics {
@@ -181,9 +176,9 @@ impl Collector for MetricsCollector {
                 }
             }
         }
-        encode_callers(&self.callers, &mut encoder)?;
-        encode_files(&self.file_ages(), &mut encoder)?;
-        match &self.tls {
+        encode_callers(&generation.callers, &mut encoder)?;
+        encode_files(&file_ages(&generation), &mut encoder)?;
+        match &generation.tls {
             Some(tls) => encode_tls(&tls.snapshot(), &mut encoder),
             None => Ok(()),
         }

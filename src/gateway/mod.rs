@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`server`] | accepts connections, TLS, HTTP, and the orderly shutdown |
 //! | [`stack`] | wraps each request; start reading here |
+//! | [`generation`] | holds the parts of the configuration in use, and replaces them at a reload |
 //! | [`exchange`] | processes one request: admit, choose key, seal, add credential, send, relay |
 //! | [`request`] | checks a request and decides which parts of it are forwarded |
 //! | [`callers`] | authenticates callers and applies their rules and limits |
@@ -24,6 +25,7 @@ pub(crate) mod capacity;
 pub(crate) mod config;
 pub(crate) mod endpoints;
 pub(crate) mod exchange;
+pub(crate) mod generation;
 pub(crate) mod metrics;
 pub(crate) mod request;
 pub(crate) mod response;
@@ -33,49 +35,26 @@ pub(crate) mod stack;
 
 use std::io;
 
-use access_log::{Observer, Observers};
-use callers::Callers;
-pub(crate) use config::{Config, Deadlines, Limits, Listen};
-use exchange::Exchange;
-use request::admit::Admission;
-use route::{Route, Routes};
-use server::drain::Drain;
+pub(crate) use config::{Config, Limits, Listen};
+use generation::Current;
+use server::Listener;
 use server::socket::Address;
-use server::tls::ServerTls;
-use server::{ListenError, Listener};
-use stack::Stack;
-
-use crate::clock::Clock;
 
 /// A gateway whose listener is bound. It serves requests once [`serve`](Self::serve) is called.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     listener: Listener,
-    exchange: Exchange,
-    config: Config,
-    observers: Observers,
-    drain: Drain,
-    clock: Clock,
+    current: Current,
 }
 
 impl Gateway {
-    /// Binds the listener. `observers` receive the record of each finished request.
+    /// Binds the listener.
     ///
     /// # Errors
-    /// If the address cannot be bound, or the TLS files cannot be used.
-    pub(crate) async fn bind(
-        config: Config,
-        callers: Callers,
-        routes: Vec<Route>,
-        observers: Vec<Observer>,
-        drain: Drain,
-        clock: Clock,
-    ) -> Result<Self, ListenError> {
-        let listener = Listener::bind(&config.listen, &config.deadlines).await?;
-        let admission = Admission::new(callers, Routes::new(routes), config.deadlines.body);
-        let exchange = Exchange::new(admission, clock.clone());
-        let observers = Observers::new(config.access_log, observers);
-        Ok(Self { listener, exchange, config, observers, drain, clock })
+    /// If the address cannot be bound.
+    pub(crate) async fn bind(current: Current) -> io::Result<Self> {
+        let listener = Listener::bind(&current.generation().config.listen, current.connections()).await?;
+        Ok(Self { listener, current })
     }
 
     /// The address in use. If port 0 is configured, it has the port that the system chose.
@@ -86,18 +65,9 @@ impl Gateway {
         self.listener.address()
     }
 
-    /// The listener's TLS, if it has any. The caller must run [`ServerTls::run_refresh`].
-    #[must_use]
-    pub(crate) fn tls(&self) -> Option<ServerTls> {
-        self.listener.tls()
-    }
-
     /// Serves until the drain stops accepting and the requests in flight are finished.
     pub(crate) async fn serve(self) {
-        let Self { listener, exchange, config, observers, drain, clock } = self;
-        let Deadlines { exchange: exchange_deadline, drain: drain_deadline, .. } = config.deadlines;
-        let in_flight = config.limits.in_flight;
-        let stack = Stack::new(exchange, in_flight, exchange_deadline, observers, drain.clone(), clock);
-        listener.serve(stack, drain, drain_deadline).await;
+        let Self { listener, current } = self;
+        listener.serve(current.stack(), || current.generation().config.deadlines.drain).await;
     }
 }

@@ -9,12 +9,13 @@
 //! future of everything inside it. That was a tenth of the instructions outside cryptography.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::gateway::access_log::{Observers, RecordGuard, Recorded};
@@ -28,14 +29,15 @@ use crate::gateway::server::drain::Drain;
 /// The body of a response. Its end completes the access record.
 pub(crate) type ResponseBody = Recorded<Reply>;
 
-/// Answers every request. Clones share everything.
+/// Answers every request of one configuration. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Stack(Arc<Steps>);
 
 #[derive(Debug)]
 struct Steps {
     exchange: Exchange,
-    in_flight: Semaphore,
+    in_flight: InFlight,
+    max_in_flight: usize,
     deadline: Duration,
     observers: Observers,
     drain: Drain,
@@ -43,17 +45,17 @@ struct Steps {
 }
 
 impl Stack {
-    /// Puts the steps around `exchange`. At most `in_flight` requests are in flight, each for at most `deadline`.
+    /// Puts the steps around `exchange`. A request is refused if `in_flight` counts `max_in_flight` others. It takes at
+    /// most `deadline`.
     pub(crate) fn new(
         exchange: Exchange,
-        in_flight: usize,
+        (in_flight, max_in_flight): (InFlight, usize),
         deadline: Duration,
         observers: Observers,
         drain: Drain,
         clock: Clock,
     ) -> Self {
-        let in_flight = Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS));
-        Self(Arc::new(Steps { exchange, in_flight, deadline, observers, drain, clock }))
+        Self(Arc::new(Steps { exchange, in_flight, max_in_flight, deadline, observers, drain, clock }))
     }
 
     /// Answers a request that came from `origin`: with the provider's reply, or with a response of the gateway's own.
@@ -62,7 +64,7 @@ impl Stack {
         // First, so that every log line and every response has the request id, refusals included.
         let id = RequestId::assign(request.headers());
         // Before everything that ends when the caller disconnects, so that the record is also written then.
-        let guard = RecordGuard::begin(&request, &id, clock.clone(), observers.clone());
+        let guard = RecordGuard::begin(&request, &id, &origin.peer, clock.clone(), observers.clone());
         let record = guard.handle();
         let version = request.version();
         let method = request.method().clone();
@@ -99,11 +101,11 @@ impl Stack {
     /// Rejected: tower's `load_shed` and `concurrency_limit`. They drop the request with its body unread, which
     /// breaks the next request of the caller on the same connection. They also replace the error type.
     async fn limited(&self, request: Request<Incoming>, context: &Context<'_>) -> Result<Response<Reply>, Refusal> {
-        let Steps { exchange, in_flight, .. } = &*self.0;
+        let Steps { exchange, in_flight, max_in_flight, .. } = &*self.0;
         if exchange.is_token_request(request.uri()) {
             return self.timed(request, context).await;
         }
-        let Ok(_permit) = in_flight.try_acquire() else {
+        let Some(_counted) = in_flight.enter(*max_in_flight) else {
             if !body::expects_continue(request.headers()) {
                 body::discard(request.into_body());
             }
@@ -123,6 +125,52 @@ impl Stack {
             () = tokio::time::sleep(*deadline) => Err(Refusal::ExchangeTimeout(context.record.sent())),
             () = drain.expired() => Err(Refusal::Draining(context.record.sent())),
         }
+    }
+}
+
+/// The stack that the next request takes. A request keeps the one that it began with. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct CurrentStack(Arc<ArcSwap<Steps>>);
+
+impl CurrentStack {
+    #[must_use]
+    pub(crate) fn new(stack: Stack) -> Self {
+        Self(Arc::new(ArcSwap::new(stack.0)))
+    }
+
+    #[must_use]
+    pub(crate) fn get(&self) -> Stack {
+        Stack(self.0.load_full())
+    }
+
+    pub(crate) fn replace(&self, stack: Stack) {
+        self.0.store(stack.0);
+    }
+}
+
+/// The number of requests in flight, of all configurations since the start. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    /// The number of requests in flight.
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request until the guard is dropped. None if `max` others are in flight.
+    fn enter(&self, max: usize) -> Option<InFlightGuard<'_>> {
+        let others = self.0.fetch_add(1, Ordering::Relaxed);
+        let guard = InFlightGuard(&self.0);
+        (others < max).then_some(guard)
+    }
+}
+
+struct InFlightGuard<'a>(&'a AtomicUsize);
+
+impl Drop for InFlightGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -49,6 +49,7 @@ mod document;
 mod error;
 mod fetch;
 pub(crate) mod freshness;
+mod history;
 mod last_good;
 mod published;
 mod report;
@@ -59,7 +60,8 @@ mod state;
 mod trusted_file;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, OnceCell};
@@ -68,6 +70,7 @@ pub use config::{Config, Source};
 pub(crate) use confirm::KeyStatus;
 pub(crate) use document::KeySetDocument;
 pub(crate) use error::{FetchError, FetchErrorKind, NoUsableKey};
+pub(crate) use history::KeyHistory;
 pub(crate) use published::PublishedKeys;
 pub(crate) use snapshot::{Entry, EntryState, KeyName, Snapshot};
 
@@ -100,6 +103,8 @@ struct KeysInner {
     restored: OnceCell<()>,
     failures: FetchFailures,
     saving: Mutex<Saving>,
+    /// Empty in commands that show no status.
+    history: OnceLock<Arc<KeyHistory>>,
 }
 
 type FetchResult = Result<(), FetchError>;
@@ -132,7 +137,15 @@ impl Keys {
             restored: OnceCell::new(),
             failures: FetchFailures::new(),
             saving: Mutex::default(),
+            history: OnceLock::new(),
         }))
+    }
+
+    /// The same keys, which record their fetches in `history` from now on.
+    #[must_use]
+    pub(crate) fn recorded_in(self, history: Arc<KeyHistory>) -> Self {
+        self.0.history.get_or_init(|| history);
+        self
     }
 
     /// The key to seal with now.
@@ -162,7 +175,8 @@ impl Keys {
     /// The present state, for readiness, `/metrics` and `jwe-gateway keys`.
     #[must_use]
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.state(), &self.0.config, self.0.clock.now())
+        let failing_since = self.0.failures.since();
+        Snapshot { failing_since, ..Snapshot::of(&self.state(), &self.0.config, self.0.clock.now()) }
     }
 
     /// Keeps the set fresh: fetches at once, then before the end of each lifetime, with backoff after failures.
@@ -251,6 +265,7 @@ impl Keys {
             Err(outcome) => return outcome,
         };
         let bypass_caches = request.bypass_caches;
+        let begun = self.0.clock.now();
         let response = fetch(&self.0.config, &self.0.http, &self.0.clock, request).await;
         let outcome = {
             let mut state = self.state();
@@ -261,6 +276,7 @@ impl Keys {
         self.0.rescheduled.notify_one();
         self.0.fetched.notify_waiters();
         self.report(&outcome);
+        self.record(&outcome, self.0.clock.now() - begun);
         match outcome {
             FetchOutcome::Good(_) => {
                 self.save_last_good();
@@ -268,6 +284,20 @@ impl Keys {
             }
             FetchOutcome::Failed(error) => Err(error),
             FetchOutcome::Late => Ok(()),
+        }
+    }
+
+    fn record(&self, outcome: &FetchOutcome, took: Duration) {
+        let Some(history) = self.0.history.get() else { return };
+        match outcome {
+            FetchOutcome::Good(_) => {
+                history.fetches.record(took, Ok(()));
+                if let Some(cached) = self.0.cached.load().as_ref() {
+                    history.published(cached.set());
+                }
+            }
+            FetchOutcome::Failed(error) => history.fetches.record(took, Err(error.to_string())),
+            FetchOutcome::Late => {}
         }
     }
 

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::selection::is_pinned;
 use super::state::KeysState;
-use super::{Config, NoUsableKey};
+use super::{Config, FetchError, NoUsableKey};
 use crate::jose::{EncryptionKey, UnusableKey};
 
 /// The keys at one moment.
@@ -19,6 +21,14 @@ pub(crate) struct Snapshot {
     pub age: Option<Duration>,
     /// The rest of its lifetime. Zero if the set is stale.
     pub lifetime_left: Option<Duration>,
+    /// Its whole lifetime.
+    pub lifetime: Option<Duration>,
+    /// The wait for the next scheduled fetch.
+    pub next_fetch: Duration,
+    /// When fetches began to fail. `None` if the last one succeeded.
+    pub failing_since: Option<Timestamp>,
+    /// Why the last fetch failed. `None` if it succeeded.
+    pub last_error: Option<FetchError>,
     /// Fetches since the start that brought or confirmed a good set.
     pub fetches_ok: u64,
     /// Failed fetches since the start.
@@ -92,6 +102,7 @@ impl fmt::Display for KeyName {
 }
 
 impl Snapshot {
+    /// The fields that [`KeysState`] can fill in. `Keys::snapshot` adds when failures began.
     pub(super) fn of(state: &KeysState, config: &Config, now: Instant) -> Self {
         let cached = state.cached();
         let usable = state.key(now);
@@ -121,6 +132,10 @@ impl Snapshot {
             entries,
             age: cached.map(|cached| cached.age(now)),
             lifetime_left: cached.map(|cached| cached.lifetime_left(now)),
+            lifetime: cached.map(|cached| cached.lifetime),
+            next_fetch: state.next_fetch().due.saturating_duration_since(now),
+            failing_since: None,
+            last_error: state.last_error().cloned(),
             fetches_ok: counts.ok,
             fetches_failed: counts.failed,
             changes: counts.changes,

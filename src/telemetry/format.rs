@@ -21,11 +21,13 @@ use tracing_subscriber::fmt::{self as lines, FormatFields, MakeWriter};
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::schema::Schema;
+
 /// The format of each line of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineFormat {
-    /// One JSON object per line.
-    Json,
+    /// One JSON object per line, with the names of the schema.
+    Json(Schema),
     Text {
         is_coloured: bool,
     },
@@ -38,8 +40,8 @@ impl LineFormat {
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         match self {
-            Self::Json => {
-                let lines = lines::layer().with_writer(EscapedJson(writer));
+            Self::Json(schema) => {
+                let lines = lines::layer().with_writer(JsonWriter { writer, schema });
                 lines.json().flatten_event(true).with_span_list(false).boxed()
             }
             Self::Text { is_coloured } => {
@@ -50,26 +52,32 @@ impl LineFormat {
     }
 }
 
-/// Escapes what serde leaves in the lines of a JSON log.
-struct EscapedJson<M>(M);
+/// Gives the fields of a line the names of the schema, and escapes what serde leaves.
+struct JsonWriter<M> {
+    writer: M,
+    schema: Schema,
+}
 
-impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for EscapedJson<M> {
-    type Writer = EscapedJson<M::Writer>;
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for JsonWriter<M> {
+    type Writer = JsonWriter<M::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        EscapedJson(self.0.make_writer())
+        JsonWriter { writer: self.writer.make_writer(), schema: self.schema }
     }
 }
 
-impl<W: io::Write> io::Write for EscapedJson<W> {
+impl<W: io::Write> io::Write for JsonWriter<W> {
     /// Writes the whole line: the formatter passes each line at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(escaped_json(line).as_bytes())?;
+        match self.schema {
+            Schema::Own => self.writer.write_all(escaped_json(line).as_bytes())?,
+            schema => self.writer.write_all(escaped_json(&schema.rename(line)).as_bytes())?,
+        }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.writer.flush()
     }
 }
 

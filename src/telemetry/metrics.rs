@@ -9,6 +9,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 
 use super::LOG;
 
+/// The number of log lines that were dropped since the start.
+#[must_use]
+pub(crate) fn lines_dropped() -> u64 {
+    LOG.get().map_or(0, |log| log.queue.dropped())
+}
+
 /// The metrics of the log of this process. All are 0 if it has none.
 #[derive(Debug)]
 pub(crate) struct LogMetrics;

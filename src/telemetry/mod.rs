@@ -13,6 +13,7 @@ mod format;
 mod line;
 mod metrics;
 mod queue;
+pub(crate) mod schema;
 mod writer;
 
 use std::io::{self, IsTerminal};
@@ -28,8 +29,9 @@ use tracing_subscriber::{EnvFilter, registry};
 use self::filter::LevelCap;
 use self::format::LineFormat;
 pub(crate) use self::line::Line;
-pub(crate) use self::metrics::LogMetrics;
+pub(crate) use self::metrics::{LogMetrics, lines_dropped};
 use self::queue::{MAX_BYTES, MAX_LINES, Queue};
+pub use self::schema::Schema;
 
 /// The filter if `RUST_LOG` is not set: access records, and events that an operator must know.
 const DEFAULT_FILTER: &str = "info";
@@ -39,6 +41,8 @@ const DEFAULT_FILTER: &str = "info";
 pub struct Config {
     /// The format of a line.
     pub format: LogFormat,
+    /// Whose names the fields have, if the format is JSON.
+    pub schema: Schema,
 }
 
 /// The format of a log line.
@@ -120,7 +124,7 @@ pub(crate) fn init(config: &Config, filter: Option<&str>, may_colour: bool, stre
         let queue = Arc::clone(&queue);
         move || QueueWriter(Arc::clone(&queue))
     });
-    let format = config.format.on(stream.is_terminal(), may_colour);
+    let format = config.line_format(stream.is_terminal(), may_colour);
     subscriber(format, filter, writer)?.try_init()?;
     // `try_init` succeeds once in a process, so the cell is empty.
     let log = LOG.get_or_init(|| Log { format, queue });
@@ -147,12 +151,15 @@ pub(crate) fn write_line(target: &'static str, message: &'static str, add_fields
 /// The line that [`write_line`] adds to a JSON log.
 #[cfg(test)]
 pub(crate) fn json_line(
+    schema: Schema,
     target: &'static str,
     message: &'static str,
     add_fields: impl FnOnce(&mut Line<'_>),
 ) -> serde_json::Value {
     let mut parsed = serde_json::Value::Null;
-    line::with_line(LineFormat::Json, target, message, add_fields, |line| parsed = serde_json::from_str(line).unwrap());
+    line::with_line(LineFormat::Json(schema), target, message, add_fields, |line| {
+        parsed = serde_json::from_str(line).unwrap()
+    });
     parsed
 }
 
@@ -177,12 +184,12 @@ impl io::Write for QueueWriter {
     }
 }
 
-impl LogFormat {
-    fn on(self, is_terminal: bool, may_colour: bool) -> LineFormat {
-        match self {
-            Self::Auto if !is_terminal => LineFormat::Json,
-            Self::Json => LineFormat::Json,
-            Self::Auto | Self::Text => LineFormat::Text { is_coloured: is_terminal && may_colour },
+impl Config {
+    fn line_format(&self, is_terminal: bool, may_colour: bool) -> LineFormat {
+        match self.format {
+            LogFormat::Auto if !is_terminal => LineFormat::Json(self.schema),
+            LogFormat::Json => LineFormat::Json(self.schema),
+            LogFormat::Auto | LogFormat::Text => LineFormat::Text { is_coloured: is_terminal && may_colour },
         }
     }
 }
@@ -202,6 +209,7 @@ mod tests {
 
     use tracing::{debug, info, info_span, trace};
 
+    use super::schema::FieldName;
     use super::*;
 
     #[derive(Clone, Default)]
@@ -219,12 +227,16 @@ mod tests {
     }
 
     fn logged(format: LogFormat, filter: Option<&str>, is_terminal: bool, write: impl FnOnce()) -> String {
+        logged_as(&Config { format, ..Config::default() }, filter, is_terminal, write)
+    }
+
+    fn logged_as(config: &Config, filter: Option<&str>, is_terminal: bool, write: impl FnOnce()) -> String {
         let log = Log::default();
         let writer = BoxMakeWriter::new({
             let log = log.clone();
             move || log.clone()
         });
-        let subscriber = subscriber(format.on(is_terminal, true), filter, writer).unwrap();
+        let subscriber = subscriber(config.line_format(is_terminal, true), filter, writer).unwrap();
         tracing::subscriber::with_default(subscriber, write);
         let bytes = log.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -257,6 +269,7 @@ mod tests {
     fn a_line_of_the_access_log_is_the_line_of_an_event_with_the_same_fields() {
         let texts =
             ["/v0/a", "", "\"\\/", "\n\r\t\u{8}\u{c}\x1b\x7f", "\u{80}\u{85}\u{2028}\u{2029}", "é € 🙂", "\u{301}a"];
+        let name = |name| FieldName::same(name);
         let durations = [0, 499, 500, 1_000, 123_456_789, 120_000_000, 1_100_000, 86_400_000_000_000];
         for (format, is_terminal) in [(LogFormat::Json, false), (LogFormat::Text, false), (LogFormat::Text, true)] {
             for (text, nanos) in texts.iter().flat_map(|text| durations.map(|nanos| (*text, nanos))) {
@@ -267,17 +280,34 @@ mod tests {
                 });
                 let mut line = String::new();
                 let add_fields = |line: &mut Line<'_>| {
-                    line.text("text", text);
-                    line.number("number", nanos);
-                    line.millis("ms", duration);
-                    line.decimal("sample", 0.01);
-                    line.decimal("less", 0.00001);
-                    line.flag("flag");
+                    line.text(name("text"), text);
+                    line.number(name("number"), nanos);
+                    line.millis(name("ms"), duration);
+                    line.decimal(name("sample"), 0.01);
+                    line.decimal(name("less"), 0.00001);
+                    line.flag(name("flag"));
                 };
-                let format = format.on(is_terminal, true);
+                let format = Config { format, ..Config::default() }.line_format(is_terminal, true);
                 line::with_line(format, "target", "message", add_fields, |written| line.push_str(written));
                 assert_eq!(without_timestamp(&line), without_timestamp(&event));
             }
+        }
+    }
+
+    #[test]
+    fn events_and_lines_of_the_access_log_have_the_names_of_the_same_schema() {
+        for schema in [Schema::Ecs, Schema::Otel] {
+            let config = Config { format: LogFormat::Json, schema };
+            let event = logged_as(&config, None, false, || info!(target: "target", request_id = "r-1", "message"));
+            let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+            let line = json_line(schema, "target", "message", |line| line.text(schema::REQUEST_ID, "r-1"));
+            let timestamp = schema::TIMESTAMP.of(schema);
+            assert!(event[timestamp].is_string() && line[timestamp].is_string(), "{event} {line}");
+            let others = |line: &serde_json::Value| {
+                let fields = line.as_object().unwrap().clone().into_iter();
+                fields.filter(|(name, _)| name != timestamp).collect::<std::collections::BTreeMap<_, _>>()
+            };
+            assert_eq!(others(&event), others(&line));
         }
     }
 

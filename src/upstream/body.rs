@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -202,21 +202,30 @@ impl Body for Outgoing {
 
 /// The time that sealing took, summed over a request's chunks and attempts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SealTime(Arc<AtomicU64>);
+pub(crate) struct SealTime(Arc<Sealing>);
+
+#[derive(Debug, Default)]
+struct Sealing {
+    begun: OnceLock<Instant>,
+    nanos: AtomicU64,
+}
 
 impl SealTime {
     /// Runs `work` and adds the time it took.
     pub(crate) fn measure<T>(&self, clock: &Clock, work: impl FnOnce() -> T) -> T {
         let begun = clock.now();
+        self.0.begun.get_or_init(|| begun);
         let result = work();
         let nanos = u64::try_from((clock.now() - begun).as_nanos()).unwrap_or(u64::MAX);
-        self.0.fetch_add(nanos, Ordering::Relaxed);
+        self.0.nanos.fetch_add(nanos, Ordering::Relaxed);
         result
     }
 
+    /// When sealing began, and how long it took. `None` if nothing was sealed.
     #[must_use]
-    pub(crate) fn total(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    pub(crate) fn spent(&self) -> Option<(Instant, Duration)> {
+        let begun = *self.0.begun.get()?;
+        Some((begun, Duration::from_nanos(self.0.nanos.load(Ordering::Relaxed))))
     }
 }
 

@@ -130,6 +130,12 @@ impl Connector {
         Ok(connector)
     }
 
+    /// Whether both trust the same certificates.
+    pub(crate) fn trusts_the_same(&self, other: &Self) -> bool {
+        let (one, other) = (&self.roots.roots, &other.roots.roots);
+        one.len() == other.len() && one.iter().all(|root| other.contains(root))
+    }
+
     /// Returns the connector with `proxy` in place of its own.
     #[must_use]
     pub fn with_proxy(self, proxy: Option<Proxy>) -> Self {

@@ -9,6 +9,7 @@
 //! expresses all three conditions.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, capture_connection};
 use hyper_util::rt::TokioIo;
+use rustls::ProtocolVersion;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -40,17 +42,42 @@ pub(super) struct ProviderStream {
     turn: Option<Turn>,
 }
 
-/// Until when a connection may be used, and how many replies it has brought. All clones belong to the same
-/// connection.
+/// Until when a connection may be used, how many replies it has brought, and its other end. All clones belong to the
+/// same connection.
 #[derive(Clone, Debug)]
 struct Age {
     end: Instant,
     replies: Arc<AtomicU64>,
+    peer: Option<ProviderPeer>,
+}
+
+/// The other end of a connection to the provider. With a proxy, the address is the proxy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProviderPeer {
+    /// The IP address and the port.
+    pub address: SocketAddr,
+    /// The TLS version. None for http.
+    pub tls: Option<ProtocolVersion>,
+}
+
+impl ProviderPeer {
+    fn of(io: &MaybeHttpsStream<TokioIo<TcpStream>>) -> Option<Self> {
+        let (stream, tls) = match io {
+            MaybeHttpsStream::Http(stream) => (stream, None),
+            MaybeHttpsStream::Https(stream) => {
+                let (stream, session) = stream.inner().get_ref();
+                (stream.inner(), session.protocol_version())
+            }
+        };
+        // It fails if the provider has already closed the connection.
+        Some(Self { address: stream.inner().peer_addr().ok()?, tls })
+    }
 }
 
 impl ProviderStream {
     pub(super) fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>, max_age: Duration) -> Self {
-        Self { io, age: Age { end: Instant::now() + max_age, replies: Arc::default() }, turn: None }
+        let age = Age { end: Instant::now() + max_age, replies: Arc::default(), peer: ProviderPeer::of(&io) };
+        Self { io, age, turn: None }
     }
 
     pub(super) fn with_turn(self, turn: Option<Turn>) -> Self {
@@ -80,6 +107,13 @@ impl UsedConnection {
         }
     }
 
+    /// Returns the other end of the connection. None while the attempt has no connection.
+    pub(super) fn peer(&self) -> Option<ProviderPeer> {
+        let mut extensions = http::Extensions::new();
+        self.0.connection_metadata().as_ref()?.get_extras(&mut extensions);
+        extensions.remove::<Age>()?.peer
+    }
+
     /// Returns when the connection has been there for at least `limit`, and for at most one and a half times as long.
     pub(super) async fn held_for(&self, limit: Duration) {
         // Most attempts end before this. Then they cost one timer and no watch of the connection.
@@ -89,14 +123,15 @@ impl UsedConnection {
     }
 
     /// Retires the connection if it is too old, or before the provider closes it. Connections that are idle for
-    /// longer than `pool_idle` are not used anyway.
-    pub(super) fn note_reply<B>(&self, reply: &mut Response<B>, pool_idle: Duration) {
-        let Some(Age { end, replies }) = reply.extensions_mut().remove() else { return };
+    /// longer than `pool_idle` are not used anyway. Returns the other end of the connection.
+    pub(super) fn note_reply<B>(&self, reply: &mut Response<B>, pool_idle: Duration) -> Option<ProviderPeer> {
+        let Age { end, replies, peer } = reply.extensions_mut().remove()?;
         let reply_number = replies.fetch_add(1, Ordering::Relaxed) + 1;
         let keep_alive = if reply.version() < Version::HTTP_2 { keep_alive(reply.headers()) } else { None };
         let usable = keep_alive.map(|timeout| timeout.saturating_sub(KEEP_ALIVE_MARGIN));
         if Instant::now() >= end || usable.is_some_and(|usable| usable.is_zero()) {
-            return self.retire();
+            self.retire();
+            return peer;
         }
         if let Some(usable) = usable.filter(|usable| *usable < pool_idle) {
             let connection = self.clone();
@@ -108,6 +143,7 @@ impl UsedConnection {
                 }
             });
         }
+        peer
     }
 }
 

@@ -23,6 +23,7 @@ mod turn;
 pub(crate) use body::{InClear, Outgoing, SealTime};
 pub use client::Connector;
 pub(crate) use client::ConnectorError;
+pub use connection::ProviderPeer;
 pub(crate) use identity::BadIdentity;
 pub use identity::Identity;
 pub(crate) use probe::{Probe, ProbeError};

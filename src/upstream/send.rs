@@ -13,7 +13,7 @@ use tower::timeout::error::Elapsed;
 
 use super::body::{InClear, Outgoing, Repeat, Taken};
 use super::client::{Connector, DataClient};
-use super::connection::UsedConnection;
+use super::connection::{ProviderPeer, UsedConnection};
 use super::resend::{MAX_RESENDS, MAX_STALL, Pauses, RefusedConnections, is_unprocessed};
 use super::{Config, ConnectorError};
 use crate::error_chain;
@@ -87,21 +87,34 @@ impl UpstreamClient {
     /// configuration; the target is appended to the configured base path byte for byte. A request that the provider
     /// cannot have processed is sent again within the same deadline: see [`resend`](super::resend).
     ///
+    /// `peer` becomes the other end of the connection that was used last, also if no reply arrived.
+    ///
     /// # Errors
     /// See [`SendError`]. After [`SendError::ReplyTimeout`] and [`SendError::Broken`] the
     /// provider may have processed the request.
-    pub(crate) async fn send(&self, head: &Head, body: Outgoing) -> Result<Response<Incoming>, SendError> {
+    pub(crate) async fn send(
+        &self,
+        head: &Head,
+        body: Outgoing,
+        peer: &mut Option<ProviderPeer>,
+    ) -> Result<Response<Incoming>, SendError> {
         let deadline = Instant::now() + self.reply;
         let mut used = None;
         let sending = self.send_until_processed(head, body, deadline, &mut used);
-        if let Ok(reply) = tokio::time::timeout_at(deadline, sending).await {
-            return reply;
-        }
-        // The provider may have vanished: the next request tries a new connection.
-        if let Some(used) = used {
-            used.retire();
-        }
-        Err(SendError::ReplyTimeout)
+        let error = match tokio::time::timeout_at(deadline, sending).await {
+            Ok(Ok((reply, replied))) => {
+                *peer = replied;
+                return Ok(reply);
+            }
+            Ok(Err(error)) => error,
+            // The provider may have vanished: the next request tries a new connection.
+            Err(_) => {
+                used.iter().for_each(UsedConnection::retire);
+                SendError::ReplyTimeout
+            }
+        };
+        *peer = used.as_ref().and_then(UsedConnection::peer);
+        Err(error)
     }
 
     async fn send_until_processed(
@@ -110,7 +123,7 @@ impl UpstreamClient {
         mut body: Outgoing,
         deadline: Instant,
         used: &mut Option<UsedConnection>,
-    ) -> Result<Response<Incoming>, SendError> {
+    ) -> Result<(Response<Incoming>, Option<ProviderPeer>), SendError> {
         let uri = self.place(&head.target)?;
         let repeat = body.take_repeat();
         let (mut resends, mut pauses) = (0, Pauses::default());
@@ -130,8 +143,8 @@ impl UpstreamClient {
                 reply = self.client.request(request) => match reply {
                     Ok(mut reply) => {
                         self.refused.clear();
-                        connection.note_reply(&mut reply, self.pool_idle);
-                        return Ok(reply);
+                        let peer = connection.note_reply(&mut reply, self.pool_idle);
+                        return Ok((reply, peer));
                     }
                     Err(error) => error,
                 },

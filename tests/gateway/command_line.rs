@@ -231,7 +231,7 @@ async fn a_second_signal_to_stop_ends_run_at_once() {
     running.line_with("stopping");
     // A reload does not count as a second signal.
     running.signal("HUP");
-    running.line_with("were read again");
+    running.line_with("not reloaded: the gateway is stopping");
     running.signal("TERM");
     assert_eq!(running.end().0, Some(1));
 }

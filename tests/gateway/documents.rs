@@ -27,7 +27,7 @@ fn documents() -> Vec<PathBuf> {
 }
 
 /// The cells of the rows below the line `header`.
-fn table(text: &str, header: &str) -> Vec<Vec<String>> {
+pub(crate) fn table(text: &str, header: &str) -> Vec<Vec<String>> {
     let rows = text.lines().skip_while(|line| *line != header).skip(2).take_while(|line| line.starts_with('|'));
     let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
     let rows: Vec<_> = rows.map(cells).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use jwe_gateway::app::Connector;
-use jwe_gateway::app::{App, Dependencies, Shutdown};
+use jwe_gateway::app::{App, Dependencies, Reloader, Shutdown};
 use jwe_gateway::config::Config;
 use jwe_gateway::jose::{self, EncryptionKey, Plaintext};
 use jwe_gateway::sandbox::{Options, Received, Sandbox};
@@ -32,6 +32,7 @@ pub(crate) struct Served {
     /// The address for callers, unless the gateway listens on a unix socket.
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) reloader: Reloader,
     client: reqwest::Client,
     stop: Option<oneshot::Sender<Shutdown>>,
     serving: JoinHandle<()>,
@@ -120,12 +121,13 @@ impl Served {
         let app = App::build(config, dependencies).await.unwrap();
         let address = app.address().unwrap().tcp().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
         let admin = app.admin_address().unwrap();
+        let reloader = app.reloader();
         let (stop, receiver) = oneshot::channel();
         let serving = tokio::spawn(async move {
             app.run(async { receiver.await.unwrap_or(Shutdown::Immediate) }).await.unwrap();
         });
         let client = Connector::new(None).unwrap().control_client().unwrap();
-        Self { address, admin, client, stop: Some(stop), serving }
+        Self { address, admin, reloader, client, stop: Some(stop), serving }
     }
 
     /// A request to the gateway.

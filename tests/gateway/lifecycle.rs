@@ -165,7 +165,7 @@ async fn a_successor_binds_a_shared_port_while_its_predecessor_serves_and_takes_
 }
 
 /// Sends the head of a request and waits until the gateway asks for the body of two bytes.
-async fn in_flight(gateway: &TestGateway) -> TcpStream {
+pub(crate) async fn in_flight(gateway: &TestGateway) -> TcpStream {
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
     let head = format!(
         "POST {LIST} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"

@@ -201,3 +201,30 @@ async fn control_characters_of_a_request_are_escaped_in_its_log_line() {
         assert!(log.contains(escaped) && !log.contains(['\u{85}', '\u{2028}']), "{log}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_line_has_the_names_of_the_chosen_schema() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    for (schema, timestamp, level, status) in [
+        ("ecs", "@timestamp", "log.level", "http.response.status_code"),
+        ("otel", "timestamp", "severity_text", "http.response.status_code"),
+    ] {
+        let mut child = command(&sandbox).args(["--log-schema", schema]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut next = || serde_json::from_str::<Value>(&log.next().unwrap().unwrap()).unwrap();
+        let mut line = next();
+        while line["jwe_gateway.gateway"].is_null() {
+            assert!(line[timestamp].is_string() && line[level].is_string(), "{line}");
+            line = next();
+        }
+        let gateway = line["jwe_gateway.gateway"].as_str().unwrap().parse().unwrap();
+        assert_eq!(get(gateway, "/v0/unknown").await.status, 404);
+        while line[status].is_null() {
+            assert!(line[timestamp].is_string() && line[level].is_string(), "{line}");
+            line = next();
+        }
+        assert!(line[timestamp].is_string() && line[level] == "INFO" && line[status] == 404, "{line}");
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}

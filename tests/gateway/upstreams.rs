@@ -16,7 +16,7 @@ use crate::harness::{PATIENCE, TestGateway, assert_refused, config, eventually};
 const LIST: &str = "/v0/bank/credentials/list";
 
 /// The upstream of `sandbox`, for requests below `prefix`.
-fn upstream(sandbox: &Sandbox, name: &str, prefix: &str) -> Upstream {
+pub(crate) fn upstream(sandbox: &Sandbox, name: &str, prefix: &str) -> Upstream {
     let upstream = config(sandbox).upstreams.remove(0);
     Upstream { name: name.into(), prefix: prefix.parse().unwrap(), ..upstream }
 }

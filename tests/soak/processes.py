@@ -1,13 +1,17 @@
-"""The processes of a soak: the sandbox, the gateways, and HAProxy in front of them."""
+"""The processes of the tests in this directory: the sandbox, the gateways, and HAProxy in front of them."""
 
+import argparse
 import collections
 import http.client
 import json
 import os
 import pathlib
 import random
+import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 
 WORK = pathlib.Path(__file__).resolve().parents[2] / "target" / "soak"
@@ -15,6 +19,34 @@ WORK = pathlib.Path(__file__).resolve().parents[2] / "target" / "soak"
 ASK_TIMEOUT = 60
 
 Sample = collections.namedtuple("Sample", "age kib descriptors")
+
+
+def run_test(test, options):
+    """The exit code of `test(options, started)`. All processes that it adds to `started` are ended."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    started = []
+    try:
+        return test(options, started)
+    except (RuntimeError, OSError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
+        print(f"no verdict: {error}", file=sys.stderr)
+        return 2
+    finally:
+        for process in started:
+            process.end()
+
+
+def add_binary(parser):
+    """Adds the argument that names the binary, and checks what every test needs."""
+    parser.add_argument("gateway", type=executable, help="the jwe-gateway binary")
+    if not shutil.which("haproxy"):
+        parser.error("haproxy is not installed (Debian: apt-get install haproxy)")
+
+
+def executable(path):
+    if not os.access(path, os.X_OK):
+        raise argparse.ArgumentTypeError(f"no executable file: {path}")
+    return pathlib.Path(path).resolve()
 
 
 class Process:
@@ -70,18 +102,16 @@ class Sandbox(Process):
 
 
 class Gateway(Process):
-    def __init__(self, binary, name, provider, started):
-        super().__init__(f"gateway-{name}", started)
-        self.binary = binary
-        self.provider = provider
+    """A gateway with `settings` (options of `run`). It keeps its addresses when it is restarted."""
+
+    def __init__(self, binary, name, started, *settings):
+        super().__init__(name, started)
         self.port, self.admin = free_port(), free_port()
+        addresses = ["--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin}"]
+        self._command = [binary, "run", "--log-format", "json", *addresses, *settings]
 
     def start(self):
-        self.spawn(
-            self.binary, "run", "--log-format", "json", "--client-id", "sandbox-client",
-            "--client-secret-file", "secrets/client_secret", "--upstream", self.provider,
-            "--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin}",
-        )  # fmt: skip
+        self.spawn(*self._command)
         self.wait_until(self._is_ready, "ready")
 
     def restart(self):
@@ -90,6 +120,13 @@ class Gateway(Process):
         if code != 0:
             raise RuntimeError(f"{self.name}: exit code {code} after SIGTERM; see {self.log}")
         self.start()
+
+    def reload(self):
+        """Sends SIGHUP, and returns when the gateway has logged the result."""
+        lines = lambda: self.log.read_text().count('"target":"jwe_gateway::app')
+        before = lines()
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_until(lambda: lines() > before, "reloaded")
 
     def _is_ready(self):
         try:
@@ -104,10 +141,10 @@ class Haproxy(Process):
     A gateway that stops serves for another 5 s (`drain_delay`). Two failed checks take HAProxy about 2 s.
     """
 
-    def __init__(self, gateways, started):
+    def __init__(self, gateways, started, are_checked=True):
         super().__init__("haproxy", started)
         self.port = free_port()
-        server = "    server {0.name} 127.0.0.1:{0.port} check port {0.admin}"
+        server = "    server {0.name} 127.0.0.1:{0.port}" + (" check port {0.admin}" if are_checked else "")
         servers = "\n".join(server.format(gateway) for gateway in gateways)
         (WORK / "haproxy.cfg").write_text(f"""
 global

@@ -26,7 +26,7 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
         Err(error) => findings.fail("bind", error, advice_on(address)),
     }
     let Some(files) = tls else { return };
-    match ServerTls::load(files.clone()) {
+    match ServerTls::load(files.clone(), None) {
         Ok(tls) => report_expiry("tls", "the certificate", tls.snapshot().not_after, findings),
         Err(error) => {
             findings.fail("tls", error, "correct the files; a running gateway keeps its last good certificate");

@@ -87,7 +87,7 @@ pub(super) async fn examine(
         Err(error) => return findings.fail(STEP, error, "this is a bug of jwe-gateway: please report it"),
     };
     let request = format!("POST {} (X-Request-Id {})", arguments.probe_path.path(), request_id.as_str());
-    match client.send(&head, body).await {
+    match client.send(&head, body, &mut None).await {
         Ok(reply) => report(reply.map(ReplyBody::from), &request, upstream, keys, key, findings).await,
         Err(error) => {
             let cause = error_chain::chain(&error);

@@ -63,7 +63,7 @@ fn an_unknown_key_is_a_fault_with_a_suggestion_if_a_known_key_is_close() {
     assert_eq!(fault("lsten.address = \"127.0.0.1:1\""), "gateway.toml:1:1: lsten: unknown key; did you mean listen?");
     assert_eq!(
         fault("log.level = \"debug\""),
-        "gateway.toml:1:5: log.level: unknown key; the known keys are format, access, access_sample"
+        "gateway.toml:1:5: log.level: unknown key; the known keys are format, schema, access, access_sample"
     );
     assert!(upstream_fault("keys.pins = []").ends_with("upstream.keys.pins: unknown key; did you mean pin?"));
 }

@@ -9,6 +9,7 @@
 //! `docs/operations.md` lists every field.
 
 mod line;
+mod phases;
 pub(crate) mod record;
 mod selection;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
 pub use crate::gateway::response::key_check::KeyCheck;
+pub use phases::{Phase, PhaseSpan, Phases};
 pub use record::{Outcome, Record};
 pub(crate) use record::{RecordGuard, RecordHandle};
 pub use selection::{Access, Config, SampleRatio};

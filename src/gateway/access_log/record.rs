@@ -3,18 +3,26 @@
 //! The code that works on a request adds facts through a [`RecordHandle`]. The [`RecordGuard`] ends the record. Both
 //! share one lock, which only this file takes.
 
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use rustls::ProtocolVersion;
 
 use crate::clock::Clock;
 use crate::gateway::access_log::Observers;
+use crate::gateway::access_log::phases::{Phase, Phases, Stopwatch};
 use crate::gateway::request::request_id::RequestId;
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::response::refusal::{Code, Sent};
+use crate::gateway::server::peer::Peer;
 use crate::jose::Compact;
-use crate::upstream::SealTime;
+use crate::upstream::{ProviderPeer, SealTime};
 
 /// The facts about a request that has ended.
 #[derive(Clone, Debug)]
@@ -29,6 +37,14 @@ pub struct Record {
     pub path: String,
     /// The names of the query's parameters, without their values.
     pub query_keys: Vec<String>,
+    /// The HTTP version of the request.
+    pub version: Version,
+    /// The caller's `User-Agent`.
+    pub user_agent: Option<HeaderValue>,
+    /// The address of the caller. None for a unix socket.
+    pub client_address: Option<SocketAddr>,
+    /// The TLS version of the caller's connection. None without TLS.
+    pub tls: Option<ProtocolVersion>,
     /// The configured name of the caller, if it was identified.
     pub caller: Option<Arc<str>>,
     /// The configured name of the upstream, if one was chosen.
@@ -39,10 +55,18 @@ pub struct Record {
     pub refusal: Option<Code>,
     /// Whether the gateway made the response and it is no refusal: a token, or the key set.
     pub answered_here: bool,
+    /// When the request's head had arrived.
+    pub started: SystemTime,
     /// The time from the end of the request's head to the end of the response.
     pub duration: Duration,
+    /// What took this time.
+    pub phases: Phases,
     /// The time spent waiting for the provider, all attempts together. None if nothing was sent.
     pub upstream_time: Option<Duration>,
+    /// The other end of the connection to the provider that was used last. None if there was no connection.
+    pub provider: Option<ProviderPeer>,
+    /// The `trace_id` in the body of the provider's error reply.
+    pub provider_trace_id: Option<String>,
     /// The time spent sealing, all attempts together. None if the gateway sealed nothing.
     ///
     /// It overlaps with `upstream_time`, because sealing continues while the body is sent.
@@ -99,20 +123,28 @@ impl Record {
         self.refusal.is_some() || self.answered_here
     }
 
-    fn begin<B>(request: &Request<B>, id: &RequestId) -> Self {
+    fn begin<B>(request: &Request<B>, id: &RequestId, peer: &Peer) -> Self {
         Self {
             request_id: id.clone(),
             trace_id: trace_id(request.headers()),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             query_keys: request.uri().query().map(query_keys).unwrap_or_default(),
+            version: request.version(),
+            user_agent: request.headers().get(USER_AGENT).cloned(),
+            client_address: peer.address,
+            tls: peer.tls,
             caller: None,
             upstream: None,
             status: None,
             refusal: None,
             answered_here: false,
+            started: SystemTime::now(),
             duration: Duration::ZERO,
+            phases: Phases::default(),
             upstream_time: None,
+            provider: None,
+            provider_trace_id: None,
             seal_time: None,
             bytes_in: 0,
             bytes_jwe: None,
@@ -137,14 +169,16 @@ pub(crate) struct RecordHandle(Arc<Mutex<RecordState>>);
 #[derive(Debug)]
 struct RecordState {
     record: Record,
+    clock: Clock,
+    stopwatch: Stopwatch,
     seal_time: Option<SealTime>,
-    waiting_since: Option<Instant>,
 }
 
 impl RecordHandle {
-    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId) -> Self {
-        let record = Record::begin(request, id);
-        Self(Arc::new(Mutex::new(RecordState { record, seal_time: None, waiting_since: None })))
+    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, peer: &Peer, clock: Clock) -> Self {
+        let record = Record::begin(request, id, peer);
+        let stopwatch = Stopwatch::new(clock.now());
+        Self(Arc::new(Mutex::new(RecordState { record, clock, stopwatch, seal_time: None })))
     }
 
     pub(crate) fn caller(&self, name: &Arc<str>) {
@@ -155,9 +189,34 @@ impl RecordHandle {
         self.lock().record.upstream = Some(Arc::clone(name));
     }
 
+    /// The caller's body is about to be read.
+    pub(crate) fn reading_body(&self) {
+        self.lock().stopwatch.enter_first(Phase::Body);
+    }
+
     /// The caller's body was read to its end.
     pub(crate) fn body(&self, length: usize) {
-        self.lock().record.bytes_in = length;
+        let mut state = self.lock();
+        state.record.bytes_in = length;
+        state.leave_phase();
+    }
+
+    /// Returns the output of `waiting`. If it is not ready at once, the request is in `phase` until it is.
+    pub(crate) async fn wait<T>(&self, phase: Phase, waiting: impl Future<Output = T>) -> T {
+        let mut waiting = pin!(waiting);
+        if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await {
+            return output;
+        }
+        self.enter(phase);
+        let output = waiting.await;
+        self.lock().leave_phase();
+        output
+    }
+
+    fn enter(&self, phase: Phase) {
+        let mut state = self.lock();
+        let now = state.clock.now();
+        state.stopwatch.enter(phase, now);
     }
 
     /// A sealed message is about to be sent.
@@ -174,22 +233,35 @@ impl RecordHandle {
     }
 
     /// The request is about to be sent to the provider.
-    pub(crate) fn sending(&self, now: Instant) {
+    pub(crate) fn sending(&self) {
         let mut state = self.lock();
         state.record.attempts += 1;
-        state.waiting_since = Some(now);
+        let now = state.clock.now();
+        state.stopwatch.enter(Phase::Provider, now);
     }
 
-    /// The provider replied, or the attempt failed.
-    pub(crate) fn answered(&self, now: Instant) {
-        self.lock().end_wait(now);
+    /// The provider replied, or the attempt failed. `provider` is the other end of the connection, if there was one.
+    pub(crate) fn answered(&self, provider: Option<ProviderPeer>) {
+        let mut state = self.lock();
+        state.leave_phase();
+        state.record.provider = provider;
     }
 
-    /// The reply waited for a key check.
-    pub(crate) fn key_checked(&self, outcome: KeyCheck, waited: Duration) {
+    /// The `trace_id` of the provider's error reply.
+    pub(crate) fn provider_trace_id(&self, id: String) {
+        self.lock().record.provider_trace_id = Some(id);
+    }
+
+    /// The reply is about to wait for a key check.
+    pub(crate) fn checking_key(&self) {
+        self.enter(Phase::KeyCheck);
+    }
+
+    /// The key check has ended.
+    pub(crate) fn key_checked(&self, outcome: KeyCheck) {
         let mut state = self.lock();
         state.record.key_check = Some(outcome);
-        state.record.key_check_time = Some(waited);
+        state.leave_phase();
     }
 
     /// The body is sealed again, because the provider refused the key.
@@ -235,10 +307,30 @@ impl RecordHandle {
 }
 
 impl RecordState {
-    fn end_wait(&mut self, now: Instant) {
-        if let Some(since) = self.waiting_since.take() {
-            *self.record.upstream_time.get_or_insert_default() += now - since;
+    /// Ends the phase that the request is in, if it is in one.
+    fn leave_phase(&mut self) {
+        if self.stopwatch.is_in_phase() {
+            let now = self.clock.now();
+            self.record.phases.extend(self.stopwatch.leave(now));
         }
+    }
+
+    /// Fills in the times of a request that has ended.
+    fn end(&mut self) {
+        let Self { record, clock, stopwatch, seal_time } = self;
+        let now = clock.now();
+        // The caller disconnected, or a deadline passed, in the middle of a phase.
+        record.phases.extend(stopwatch.leave(now));
+        if record.status.is_some() && !record.is_own() {
+            record.phases.push(stopwatch.since_last_end(Phase::Relay, now));
+        }
+        if let Some((since, total)) = seal_time.as_ref().and_then(SealTime::spent) {
+            record.phases.push(stopwatch.span(Phase::Seal, since, total));
+        }
+        record.duration = stopwatch.elapsed(now);
+        record.upstream_time = record.phases.total(Phase::Provider);
+        record.seal_time = record.phases.total(Phase::Seal);
+        record.key_check_time = record.phases.total(Phase::KeyCheck);
     }
 }
 
@@ -246,17 +338,20 @@ impl RecordState {
 #[derive(Debug)]
 pub(crate) struct RecordGuard {
     handle: RecordHandle,
-    begun: Instant,
-    clock: Clock,
     observers: Observers,
     is_complete: bool,
 }
 
 impl RecordGuard {
     /// Begins the record of `request`.
-    pub(crate) fn begin<B>(request: &Request<B>, id: &RequestId, clock: Clock, observers: Observers) -> Self {
-        let handle = RecordHandle::begin(request, id);
-        Self { handle, begun: clock.now(), clock, observers, is_complete: false }
+    pub(crate) fn begin<B>(
+        request: &Request<B>,
+        id: &RequestId,
+        peer: &Peer,
+        clock: Clock,
+        observers: Observers,
+    ) -> Self {
+        Self { handle: RecordHandle::begin(request, id, peer, clock), observers, is_complete: false }
     }
 
     /// Adds facts to the record.
@@ -280,13 +375,9 @@ impl RecordGuard {
 
 impl Drop for RecordGuard {
     fn drop(&mut self) {
-        let now = self.clock.now();
         // Locked while the observers run: the request has ended, so no other code needs the lock.
         let mut state = self.handle.lock();
-        // The caller disconnected, or the deadline passed, while the provider was at work.
-        state.end_wait(now);
-        state.record.duration = now - self.begun;
-        state.record.seal_time = state.seal_time.as_ref().map(SealTime::total);
+        state.end();
         if self.is_complete {
             state.record.outcome = Outcome::Complete;
         }

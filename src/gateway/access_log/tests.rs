@@ -2,15 +2,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use rustls::ProtocolVersion;
 use serde_json::Value;
 
 use super::*;
 use crate::clock::Clock;
 use crate::gateway::request::request_id::RequestId;
 use crate::gateway::response::refusal::Code;
-use crate::telemetry;
+use crate::gateway::server::peer::Peer;
+use crate::telemetry::{self, Schema};
+use crate::upstream::ProviderPeer;
 
 fn response(text: &'static str) -> Response<Full<Bytes>> {
     Response::new(Full::from(text))
@@ -25,7 +28,7 @@ fn observed_by(clock: Clock, use_guard: impl FnOnce(RecordGuard)) -> Record {
     let mut request = Request::new(());
     *request.uri_mut() = "/v0/x?token=canary&b=2&canary".parse().unwrap();
     let observers = Observers::new(Config::default(), vec![observer]);
-    use_guard(RecordGuard::begin(&request, &RequestId::assign(request.headers()), clock, observers));
+    use_guard(RecordGuard::begin(&request, &RequestId::assign(request.headers()), &Peer::default(), clock, observers));
     let mut seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 1, "one record for each request");
     seen.pop().unwrap()
@@ -99,16 +102,85 @@ fn the_wait_for_the_provider_is_the_sum_of_all_attempts_and_of_one_that_was_cut_
     let record = observed_by(clock.clone(), |guard| {
         let handle = guard.handle();
         control.advance(second);
-        handle.sending(clock.now());
+        handle.sending();
         control.advance(second);
-        handle.answered(clock.now());
+        handle.answered(None);
         control.advance(second);
-        handle.sending(clock.now());
+        handle.sending();
         control.advance(second);
         drop(guard);
     });
     assert_eq!((record.attempts, record.upstream_time, record.duration), (2, Some(2 * second), 4 * second));
     assert_eq!(observed(drop).upstream_time, None, "nothing was sent");
+}
+
+#[test]
+fn each_phase_has_a_span_from_its_beginning_to_its_end() {
+    let (clock, control) = Clock::manual();
+    let second = Duration::from_secs(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let record = observed_by(clock.clone(), |guard| {
+        let handle = guard.handle();
+        control.advance(second);
+        handle.reading_body();
+        control.advance(second);
+        handle.body(2);
+        let wait = async |phase| {
+            handle.wait(phase, std::future::ready(())).await;
+            let mut is_ready = false;
+            let waiting = std::future::poll_fn(|cx| {
+                if std::mem::replace(&mut is_ready, true) {
+                    control.advance(second);
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            });
+            handle.wait(phase, waiting).await;
+        };
+        runtime.block_on(wait(Phase::KeyWait));
+        runtime.block_on(wait(Phase::CredentialWait));
+        let seal_time = handle.seal_time();
+        seal_time.measure(&clock, || control.advance(second));
+        handle.sending();
+        seal_time.measure(&clock, || control.advance(second));
+        control.advance(second);
+        handle.answered(None);
+        handle.checking_key();
+        control.advance(second);
+        handle.key_checked(KeyCheck::Unchanged);
+        let body = guard.follow(response("answer"));
+        control.advance(second);
+        drop(body);
+    });
+    let spans: Vec<_> =
+        record.phases.spans().iter().map(|span| (span.phase, span.start.as_secs(), span.duration.as_secs())).collect();
+    let expected = [
+        (Phase::Body, 0, 2),
+        (Phase::KeyWait, 2, 1),
+        (Phase::CredentialWait, 3, 1),
+        (Phase::Provider, 5, 2),
+        (Phase::KeyCheck, 7, 1),
+        (Phase::Relay, 8, 1),
+        (Phase::Seal, 4, 2),
+    ];
+    assert_eq!(spans, expected);
+    assert_eq!(record.duration, 9 * second);
+    assert_eq!(record.key_check_time, Some(second));
+}
+
+#[test]
+fn a_phase_that_is_cut_off_ends_with_the_request_and_a_response_of_the_gateway_has_no_relay() {
+    let (clock, control) = Clock::manual();
+    let record = observed_by(clock, |guard| {
+        guard.handle().reading_body();
+        control.advance(Duration::from_secs(3));
+        guard.handle().refused(Code::RequestTimeout);
+        drop(guard.follow(response("")));
+    });
+    let body = PhaseSpan { phase: Phase::Body, start: Duration::ZERO, duration: Duration::from_secs(3) };
+    assert_eq!(record.phases.spans(), [body]);
+    assert_eq!(record.phases.total(Phase::Relay), None);
 }
 
 #[test]
@@ -146,12 +218,20 @@ fn filled_in() -> Record {
     Record {
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
         method: Method::POST,
+        user_agent: Some(HeaderValue::from_static("svc/1")),
+        client_address: Some(([10, 0, 0, 1], 4711).into()),
+        tls: Some(ProtocolVersion::TLSv1_3),
         caller: Some("portfolio".into()),
         upstream: Some("flanks".into()),
         status: Some(StatusCode::OK),
         refusal: Some(Code::UpstreamProtocol),
         upstream_time: Some(Duration::from_millis(20)),
+        provider: Some(ProviderPeer { address: ([10, 0, 0, 2], 443).into(), tls: Some(ProtocolVersion::TLSv1_2) }),
+        provider_trace_id: Some("4bf92f35".to_owned()),
         seal_time: Some(Duration::from_micros(300)),
+        attempts: 1,
+        bytes_in: 600,
+        bytes_out: 700,
         bytes_jwe: Some(900),
         kid: Some("kid-1".to_owned()),
         key_check: Some(KeyCheck::Resealed),
@@ -167,13 +247,19 @@ fn empty() -> Record {
     Record { query_keys: Vec::new(), ..observed(drop) }
 }
 
+/// The line of `record` in a JSON log, without the fields that every line has.
+fn line_of(record: &Record, share: SampleRatio, schema: Schema) -> BTreeMap<String, Value> {
+    let line = telemetry::json_line(schema, line::TARGET, line::MESSAGE, |line| line::add_fields(line, record, share));
+    let Value::Object(line) = line else { panic!("a line is an object") };
+    let bare = telemetry::json_line(schema, line::TARGET, line::MESSAGE, |_| {});
+    let (common, fields): (BTreeMap<_, _>, _) = line.into_iter().partition(|(name, _)| bare.get(name).is_some());
+    assert_eq!(common.len(), bare.as_object().unwrap().len(), "{common:?}");
+    fields
+}
+
 /// The fields of the log line of `record`, and their types.
 fn logged(record: &Record, share: SampleRatio) -> BTreeMap<String, &'static str> {
-    let line = telemetry::json_line(line::TARGET, line::MESSAGE, |line| line::add_fields(line, record, share));
-    assert_eq!((&line["target"], &line["message"]), (&"jwe_gateway::access".into(), &"request".into()));
-    let Value::Object(line) = line else { panic!("a line is an object") };
-    let fields = line.into_iter().filter(|(name, _)| !["timestamp", "level", "target", "message"].contains(&&**name));
-    let typed = fields.map(|(name, value)| {
+    let typed = line_of(record, share, Schema::Own).into_iter().map(|(name, value)| {
         let kind = match value {
             Value::String(_) => "text",
             Value::Number(_) => "number",
@@ -185,25 +271,32 @@ fn logged(record: &Record, share: SampleRatio) -> BTreeMap<String, &'static str>
     typed.collect()
 }
 
-/// The rows of the table in the documentation: field, type, and when the field is present.
-fn documented() -> Vec<[String; 3]> {
+/// The cells of the rows below the line `header` of the documentation, without backticks around a whole cell.
+fn documented<const N: usize>(header: &str) -> Vec<[String; N]> {
     let rows: Vec<_> = include_str!("../../../docs/operations.md")
         .lines()
-        .skip_while(|line| *line != "| field | type | present when | meaning |")
+        .skip_while(|line| *line != header)
         .skip(2)
         .take_while(|line| line.starts_with('|'))
         .map(|line| {
-            let cells: Vec<_> = line.split('|').map(str::trim).collect();
-            [cells[1].trim_matches('`').to_owned(), cells[2].to_owned(), cells[3].to_owned()]
+            let mut cells = line.split('|').skip(1).map(|cell| {
+                let cell = cell.trim();
+                let name = cell.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+                name.filter(|name| *name != "true" && !name.contains('`')).unwrap_or(cell).to_owned()
+            });
+            std::array::from_fn(|_| cells.next().unwrap())
         })
         .collect();
-    assert!(!rows.is_empty(), "docs/operations.md has the table of the access log");
+    assert!(!rows.is_empty(), "docs/operations.md has a table with the header {header}");
     rows
 }
 
+const FIELDS: &str = "| field | type | present when | meaning |";
+
 #[test]
 fn the_documentation_lists_exactly_the_fields_of_a_line_with_their_types() {
-    let documented: BTreeMap<String, String> = documented().into_iter().map(|[field, kind, _]| (field, kind)).collect();
+    let documented: BTreeMap<String, String> =
+        documented(FIELDS).into_iter().map(|[field, kind, _, _]| (field, kind)).collect();
     let logged: BTreeMap<String, String> = logged(&filled_in(), SampleRatio::new(0.1).unwrap())
         .into_iter()
         .map(|(field, kind)| (field, kind.to_owned()))
@@ -212,8 +305,62 @@ fn the_documentation_lists_exactly_the_fields_of_a_line_with_their_types() {
 }
 
 #[test]
+fn the_documentation_has_the_names_of_each_schema() {
+    let rows = documented::<3>("| `own` | `ecs` | `otel` |");
+    let common = ["timestamp", "level", "message", "target"];
+    for (column, schema) in [Schema::Own, Schema::Ecs, Schema::Otel].into_iter().enumerate() {
+        let documented: BTreeSet<String> = rows
+            .iter()
+            .filter(|[own, ..]| !common.contains(&own.as_str()))
+            .map(|row| row[column].clone())
+            .filter(|name| name != "error" && name != "error.message")
+            .collect();
+        let line = line_of(&filled_in(), SampleRatio::new(0.1).unwrap(), schema);
+        assert_eq!(line.into_keys().collect::<BTreeSet<_>>(), documented, "{schema:?}");
+        let bare = telemetry::json_line(schema, line::TARGET, line::MESSAGE, |_| {});
+        for row in rows.iter().filter(|[own, ..]| common.contains(&own.as_str())) {
+            assert!(bare.get(&row[column]).is_some(), "{schema:?}: {row:?}");
+        }
+    }
+}
+
+#[test]
+fn a_schema_has_its_own_units_and_values_where_it_defines_them() {
+    let record = Record { duration: Duration::from_micros(1_500), ..filled_in() };
+    let line = |schema| line_of(&record, SampleRatio::ALL, schema);
+    let (own, ecs, otel) = (line(Schema::Own), line(Schema::Ecs), line(Schema::Otel));
+    assert_eq!((&own["duration_ms"], &own["protocol"]), (&1.5.into(), &"HTTP/1.1".into()));
+    assert_eq!((&ecs["event.duration"], &ecs["http.version"]), (&1_500_000.into(), &"1.1".into()));
+    assert_eq!((&otel["jwe_gateway.duration_ms"], &otel["network.protocol.version"]), (&1.5.into(), &"1.1".into()));
+}
+
+#[test]
 fn a_field_that_is_not_always_present_is_left_out_if_nothing_happened() {
     let always: BTreeSet<_> =
-        documented().into_iter().filter(|row| row[2] == "always").map(|[field, ..]| field).collect();
+        documented::<4>(FIELDS).into_iter().filter(|row| row[2] == "always").map(|[field, ..]| field).collect();
     assert_eq!(logged(&empty(), SampleRatio::default()).into_keys().collect::<BTreeSet<_>>(), always);
+}
+
+#[test]
+fn no_value_of_a_request_breaks_its_line_or_makes_it_long_without_limit() {
+    let hostile = "a\"b\\c\n\r\x1b[31m</script>\u{2028}\u{85}é".repeat(300);
+    let record = Record {
+        path: hostile.clone(),
+        query_keys: vec![hostile.clone()],
+        caller: Some(hostile.as_str().into()),
+        kid: Some(hostile.clone()),
+        user_agent: Some(
+            HeaderValue::from_bytes(&[b"\"\\\xff\xc3\xa9{}".repeat(2_000), b"end".to_vec()].concat()).unwrap(),
+        ),
+        ..filled_in()
+    };
+    for schema in [Schema::Own, Schema::Ecs, Schema::Otel] {
+        let line = line_of(&record, SampleRatio::ALL, schema);
+        let value = |name: telemetry::schema::FieldName| line[name.of(schema)].as_str().unwrap().to_owned();
+        for name in [telemetry::schema::PATH, telemetry::schema::CALLER, telemetry::schema::KID] {
+            assert_eq!(value(name), hostile, "{name:?}");
+        }
+        let agent = value(telemetry::schema::USER_AGENT);
+        assert!(agent.starts_with("\"\\\u{fffd}é{}") && !agent.contains("end") && agent.len() < 512, "{agent}");
+    }
 }

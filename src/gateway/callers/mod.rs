@@ -100,15 +100,31 @@ pub enum BadCallers {
 pub(crate) struct UnknownCaller;
 
 impl Callers {
-    /// Reads the key files.
+    /// Reads the key files. A caller that `former` has too keeps its counts, and its limits if they are the same. If
+    /// `concurrent` changes, requests in flight do not count towards the new limit.
     ///
     /// # Errors
     /// See [`BadCallers`].
-    pub(crate) fn new(configs: Vec<Config>, tokens: TokenKey, clock: Clock) -> Result<Self, BadCallers> {
+    pub(crate) fn new(
+        configs: Vec<Config>,
+        tokens: TokenKey,
+        clock: Clock,
+        former: Option<&Self>,
+    ) -> Result<Self, BadCallers> {
         let owners = Arc::new(KeyOwners::default());
-        let callers: Result<Vec<_>, _> =
-            configs.into_iter().map(|config| CallerState::new(config, &owners, clock.now())).collect();
+        let former = |name: &str| former?.0.callers.iter().find(|state| *state.name == *name);
+        let state = |config: Config| {
+            let former = former(&config.name);
+            CallerState::new(config, &owners, clock.now(), former.map(|state| &**state))
+        };
+        let callers: Result<Vec<_>, _> = configs.into_iter().map(state).collect();
         Ok(Self(Arc::new(CallerRegistry { callers: callers?, tokens, clock })))
+    }
+
+    /// The key of the tokens that these callers get.
+    #[must_use]
+    pub(crate) fn token_key(&self) -> TokenKey {
+        self.0.tokens.clone()
     }
 
     /// Authenticates a request. Returns none if no callers are configured.

@@ -17,9 +17,11 @@ pub(super) struct CallerState {
     pub(super) name: Arc<str>,
     pub(super) config: Config,
     pub(super) keys: KeysInUse,
-    rate: Option<Mutex<TokenBucket>>,
+    rate: Option<Arc<Mutex<TokenBucket>>>,
     permits: Option<Arc<Semaphore>>,
-    pub(super) counts: DenialCounts,
+    pub(super) counts: Arc<DenialCounts>,
+    /// Failed reads of the key files that the caller had before its last change.
+    former_reloads_failed: u64,
 }
 
 /// The denials of a caller since the start.
@@ -54,13 +56,28 @@ pub(crate) struct Snapshot {
 }
 
 impl CallerState {
-    pub(super) fn new(config: Config, owners: &Arc<KeyOwners>, now: Instant) -> Result<Arc<Self>, BadCallers> {
+    pub(super) fn new(
+        config: Config,
+        owners: &Arc<KeyOwners>,
+        now: Instant,
+        former: Option<&Self>,
+    ) -> Result<Arc<Self>, BadCallers> {
         let name: Arc<str> = config.name.as_str().into();
         let keys = KeysInUse::load(config.keys.as_ref(), &name, owners)?;
-        let rate = config.requests_per_second.filter(|rate| *rate > 0);
-        let rate = rate.map(|rate| Mutex::new(TokenBucket::new(rate, Duration::from_secs(1) / rate, now)));
-        let permits = config.concurrent.map(|permits| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))));
-        Ok(Arc::new(Self { name, config, keys, rate, permits, counts: DenialCounts::default() }))
+        let rate = match former {
+            Some(former) if former.config.requests_per_second == config.requests_per_second => former.rate.clone(),
+            _ => config
+                .requests_per_second
+                .filter(|rate| *rate > 0)
+                .map(|rate| Arc::new(Mutex::new(TokenBucket::new(rate, Duration::from_secs(1) / rate, now)))),
+        };
+        let permits = match former {
+            Some(former) if former.config.concurrent == config.concurrent => former.permits.clone(),
+            _ => config.concurrent.map(|permits| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))),
+        };
+        let counts = former.map(|former| Arc::clone(&former.counts)).unwrap_or_default();
+        let former_reloads_failed = former.map_or(0, Self::reloads_failed);
+        Ok(Arc::new(Self { name, config, keys, rate, permits, counts, former_reloads_failed }))
     }
 
     pub(super) fn check_allowed(&self, method: &Method, path: &str) -> Result<(), Denied> {
@@ -82,14 +99,18 @@ impl CallerState {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let DenialCounts { forbidden, too_fast, too_many } = &self.counts;
+        let DenialCounts { forbidden, too_fast, too_many } = &*self.counts;
         Snapshot {
             name: Arc::clone(&self.name),
             enforced: self.config.enforce,
             forbidden: count(forbidden),
             too_fast: count(too_fast),
             too_many: count(too_many),
-            reloads_failed: self.keys.file().map_or(0, |file| file.failed_polls()),
+            reloads_failed: self.reloads_failed(),
         }
+    }
+
+    fn reloads_failed(&self) -> u64 {
+        self.former_reloads_failed + self.keys.file().map_or(0, |file| file.failed_polls())
     }
 }

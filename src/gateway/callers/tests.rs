@@ -12,12 +12,12 @@ fn with_key(name: &str, key: &str) -> Config {
 }
 
 fn callers(configs: Vec<Config>) -> Callers {
-    Callers::new(configs, TokenKey::random().unwrap(), Clock::system()).unwrap()
+    Callers::new(configs, TokenKey::random().unwrap(), Clock::system(), None).unwrap()
 }
 
 fn manual(config: Config) -> (Caller, Callers, ClockControl) {
     let (clock, control) = Clock::manual();
-    let callers = Callers::new(vec![config], TokenKey::random().unwrap(), clock).unwrap();
+    let callers = Callers::new(vec![config], TokenKey::random().unwrap(), clock, None).unwrap();
     let caller = callers.identify(&authorization("Bearer key"), &Peer::default()).unwrap().unwrap();
     (caller, callers, control)
 }
@@ -159,7 +159,7 @@ async fn a_key_that_moves_to_an_earlier_caller_has_its_new_owner_after_one_poll_
     };
     let (clock, control) = Clock::manual();
     let configs = vec![config(0, "a"), config(1, "b")];
-    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock).unwrap();
+    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock, None).unwrap();
     let refresh = tokio::spawn(callers.clone().run_refresh());
     tokio::task::yield_now().await;
     write(0, "b");
@@ -188,7 +188,7 @@ async fn a_key_file_that_hangs_does_not_stop_the_reload_of_other_key_files() {
     };
     let (clock, control) = Clock::manual();
     let configs = vec![with_file("a", hung.path()), with_file("b", file.path())];
-    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock).unwrap();
+    let callers = Callers::new(configs, TokenKey::random().unwrap(), clock, None).unwrap();
     let refresh = tokio::spawn(callers.clone().run_refresh());
     hung.hang();
     std::fs::write(file.path(), KeyDigest::of("three").hex()).unwrap();
@@ -210,7 +210,7 @@ async fn changed_key_files_are_loaded_when_the_clock_says_so() {
     std::fs::write(file.path(), "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed").unwrap();
     let a = Config { keys: Some(KeySource::File(file.path().to_owned())), ..Config::new("a") };
     let (clock, control) = Clock::manual();
-    let callers = Callers::new(vec![a], TokenKey::random().unwrap(), clock).unwrap();
+    let callers = Callers::new(vec![a], TokenKey::random().unwrap(), clock, None).unwrap();
     let refresh = tokio::spawn(callers.clone().run_refresh());
     std::fs::write(file.path(), "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3").unwrap();
     let reload = async {
@@ -227,7 +227,7 @@ async fn changed_key_files_are_loaded_when_the_clock_says_so() {
 #[test]
 fn two_callers_with_the_same_key_are_refused() {
     let configs = vec![with_key("a", "key"), with_key("b", "key")];
-    let fault = Callers::new(configs, TokenKey::random().unwrap(), Clock::system()).unwrap_err();
+    let fault = Callers::new(configs, TokenKey::random().unwrap(), Clock::system(), None).unwrap_err();
     assert_eq!(fault.to_string(), "callers a and b have a key in common");
 }
 

@@ -241,7 +241,8 @@ mod tests {
 
     fn callers() -> Callers {
         let keys = Some(KeySource::Digests(vec![KeyDigest::of("k y+")]));
-        Callers::new(vec![Config { keys, ..Config::new("a") }], TokenKey::random().unwrap(), Clock::system()).unwrap()
+        Callers::new(vec![Config { keys, ..Config::new("a") }], TokenKey::random().unwrap(), Clock::system(), None)
+            .unwrap()
     }
 
     fn headers(content_type: &'static str, authorization: Option<&str>) -> HeaderMap {

@@ -60,8 +60,8 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration) -> Self {
-        Self { callers, routes, body_time, id: GatewayId::random() }
+    pub(crate) fn new(callers: Callers, routes: Routes, body_time: Duration, id: GatewayId) -> Self {
+        Self { callers, routes, body_time, id }
     }
 
     /// Admits a request: checks it, reads its body and chooses the key to seal it with.
@@ -134,6 +134,7 @@ impl Admission {
         }
         let time = self.body_time.min(token::BODY_TIME);
         let limits = BodyLimits { max: token::MAX_BODY, budget: origin.token_budget.budget(), time };
+        record.reading_body();
         let token_request = body::read(body, &limits, |_| Ok::<_, Refusal>(())).await?;
         record.body(token_request.len());
         let scope = route.credentials.scope();

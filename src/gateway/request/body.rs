@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::gateway::capacity;
 use crate::gateway::request::buffer::Buffer;
 
 /// The limits for reading the rest of a refused body. A caller that sends its whole body before it reads then
@@ -34,6 +35,16 @@ pub(crate) struct Budget(Arc<Semaphore>);
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Changes the number of bytes. Bodies that are buffered keep theirs.
+    pub(crate) fn resize(&self, from: usize, to: usize) {
+        capacity::resize(&self.0, from, to);
+    }
+
+    /// The bytes that are free.
+    pub(crate) fn available(&self) -> usize {
+        self.0.available_permits()
     }
 
     pub(super) fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {

@@ -24,7 +24,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::clock::Clock;
-use crate::gateway::access_log::RecordHandle;
+use crate::gateway::access_log::{Phase, RecordHandle};
 use crate::gateway::request::body::{self, BodyLimits};
 use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
 use crate::gateway::response::refusal::{Refusal, Sent};
@@ -134,7 +134,8 @@ impl UnreadBody<'_> {
             None => Err(MediaTypeFault::Missing.into()),
             Some(MediaType::Json) => {
                 let plaintext = check_json(bytes).await?;
-                Ok(Payload::ToSeal { plaintext, key: keys.current().await?, keys: keys.clone() })
+                let key = self.record.wait(Phase::KeyWait, keys.current()).await?;
+                Ok(Payload::ToSeal { plaintext, key, keys: keys.clone() })
             }
             Some(MediaType::Jose) => {
                 let message = check_jwe(bytes).await?;
@@ -182,6 +183,9 @@ impl UnreadBody<'_> {
 
     /// The whole body. `check_piece` checks each piece before it is kept.
     async fn bytes(&mut self, check_piece: impl Fn(&[u8]) -> Result<(), Refusal>) -> Result<Bytes, Refusal> {
+        if !self.body.is_end_stream() {
+            self.record.reading_body();
+        }
         let bytes = body::read(self.body, self.limits, check_piece).await?;
         self.record.body(bytes.len());
         Ok(bytes)

@@ -19,6 +19,7 @@ use crate::gateway::access_log::RecordHandle;
 use crate::gateway::callers::CallerPermit;
 use crate::gateway::capacity::ResponsePermit;
 use crate::gateway::request::headers::{self, TransferCoding};
+use crate::gateway::response::error_trace_id::ErrorBody;
 use crate::gateway::response::key_hint::{JWE_KEY_HINT, KeyHint};
 use crate::gateway::response::proxy_status;
 use crate::gateway::response::refusal::{PROXY_STATUS, PSEUDONYM, Refusal};
@@ -58,6 +59,7 @@ pub(crate) fn relay(
         TransferCoding::Chunked => drop(head.headers.remove(CONTENT_LENGTH)),
         TransferCoding::Other => return Err(Refusal::UpstreamEncoding),
     }
+    let error_body = ErrorBody::of(head.status, &head.headers);
     headers::to_caller(&mut head.headers);
     remove_own_fields(&mut head.headers, is_egress);
     head.headers.append(PROXY_STATUS, received_status(head.status));
@@ -66,7 +68,8 @@ pub(crate) fn relay(
     }
     // The HTTP version belongs to a connection. hyper sets the one of the caller's connection.
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, Relayed { body, idle, idle_timer: None, is_egress, record, _permits: permits }))
+    let body = Relayed { body, idle, idle_timer: None, is_egress, error_body, record, _permits: permits };
+    Ok(Response::from_parts(head, body))
 }
 
 fn remove_own_fields(headers: &mut HeaderMap, is_egress: bool) {
@@ -96,6 +99,8 @@ pub(crate) struct Relayed {
     idle: Duration,
     idle_timer: Option<Pin<Box<Sleep>>>,
     is_egress: bool,
+    /// The body so far, if it may have a trace id.
+    error_body: Option<ErrorBody>,
     record: RecordHandle,
     /// Freed when the response has ended or the caller has disconnected.
     _permits: (ResponsePermit, Option<CallerPermit>),
@@ -111,6 +116,24 @@ pub(crate) enum ReplyError {
     Idle,
 }
 
+impl Relayed {
+    /// Records the trace id of an error reply when `frame` is the last one.
+    fn read_trace_id(&mut self, frame: &Option<Result<Frame<Bytes>, hyper::Error>>) {
+        let Some(mut copy) = self.error_body.take() else { return };
+        let fits = match frame {
+            Some(Ok(frame)) => frame.data_ref().is_none_or(|data| copy.push(data)),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        let is_complete = frame.is_none() || self.body.is_end_stream();
+        match fits {
+            true if is_complete => copy.trace_id().into_iter().for_each(|id| self.record.provider_trace_id(id)),
+            true => self.error_body = Some(copy),
+            false => {}
+        }
+    }
+}
+
 impl Body for Relayed {
     type Data = Bytes;
     type Error = ReplyError;
@@ -121,6 +144,7 @@ impl Body for Relayed {
             if matches!(frame, Some(Err(_))) {
                 self.record.aborted();
             }
+            self.read_trace_id(&frame);
             let is_egress = self.is_egress;
             let relayed = |mut frame: Frame<Bytes>| {
                 if let Some(trailers) = frame.trailers_mut() {

@@ -12,6 +12,7 @@
 //! needs no `Connection: close` before it ends: GOAWAY says exactly which requests were accepted.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -34,7 +35,7 @@ use crate::gateway::server::streams::{StreamExecutor, TrackedBody};
 use crate::gateway::server::tls::{self, ServerTls};
 use crate::gateway::server::woken::when_woken;
 use crate::gateway::server::write_timeout::WriteTimeout;
-use crate::gateway::stack::Stack;
+use crate::gateway::stack::CurrentStack;
 
 /// hyper's read buffer for a connection. It limits the head of a request, roughly, because hyper checks the
 /// size between reads. It is also the size of the pieces in which bodies are read.
@@ -82,31 +83,37 @@ pub(super) struct Timeouts {
 }
 
 /// Serves connections, each with the protocol that it speaks.
-#[derive(Clone)]
 pub(super) struct ConnectionHandler {
     http1: http1::Builder,
     timeouts: Timeouts,
+    tls: Option<ServerTls>,
     drain: Drain,
 }
 
 impl ConnectionHandler {
-    pub(super) fn new(timeouts: Timeouts, drain: Drain) -> Self {
+    pub(super) fn new(timeouts: Timeouts, tls: Option<ServerTls>, drain: Drain) -> Self {
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(timeouts.head).half_close(true).max_buf_size(BUFFER);
-        Self { http1, timeouts, drain }
+        Self { http1, timeouts, tls, drain }
     }
 
     /// Serves one connection until it ends.
-    pub(super) async fn serve(self, stream: Stream, open: Connection, tls: Option<ServerTls>, stack: Stack) {
+    pub(super) async fn serve(
+        &self,
+        stream: Stream,
+        address: Option<SocketAddr>,
+        open: Connection,
+        stack: CurrentStack,
+    ) {
         let open = Arc::new(open);
-        let origin = |peer| Arc::new(Origin { peer, token_budget: token::connection_budget() });
+        let origin = |peer: Peer| Arc::new(Origin { peer: peer.at(address), token_budget: token::connection_budget() });
         let hangup = Hangup::of(&stream, self.timeouts.half_close_grace);
-        let Some(tls) = tls else {
+        let Some(tls) = &self.tls else {
             let stream = WriteTimeout::new(stream, self.timeouts.write);
             return self.http1(stream, open, hangup, stack, origin(Peer::default()), None).await;
         };
         let handshake = tokio::select! {
-            handshake = tokio::time::timeout(self.timeouts.head, self.handshake(stream, &tls)) => handshake,
+            handshake = tokio::time::timeout(self.timeouts.head, self.handshake(stream, tls)) => handshake,
             // No request has begun, so nothing is lost.
             () = self.drain.closed() => return,
             () = open.closing() => return,
@@ -117,7 +124,8 @@ impl ConnectionHandler {
             Err(_) => return tracing::debug!("a TLS handshake took too long"),
         };
         let (_, session) = stream.get_ref();
-        let origin = origin(tls::peer(session.peer_certificates()));
+        let peer = tls::peer(session.peer_certificates());
+        let origin = origin(peer.over(session.protocol_version()));
         let expiry = tls::expiry(session.peer_certificates());
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         if is_http2 {
@@ -142,14 +150,14 @@ impl ConnectionHandler {
         stream: T,
         open: Arc<Connection>,
         hangup: Hangup,
-        stack: Stack,
+        stack: CurrentStack,
         origin: Arc<Origin>,
         expiry: Option<SystemTime>,
     ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let respond = move |request| {
-            let (stack, origin) = (stack.clone(), Arc::clone(&origin));
+            let (stack, origin) = (stack.get(), Arc::clone(&origin));
             async move { stack.respond(request, &origin).await }
         };
         let service = in_service::service(respond, Arc::clone(&open), Some(hangup.clone()));
@@ -185,7 +193,7 @@ impl ConnectionHandler {
         &self,
         stream: T,
         open: Arc<Connection>,
-        stack: Stack,
+        stack: CurrentStack,
         origin: Arc<Origin>,
         expiry: Option<SystemTime>,
     ) where
@@ -203,7 +211,7 @@ impl ConnectionHandler {
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW);
         let respond = move |request| {
-            let (stack, origin) = (stack.clone(), Arc::clone(&origin));
+            let (stack, origin) = (stack.get(), Arc::clone(&origin));
             async move { stack.respond(request, &origin).await.map(TrackedBody::new) }
         };
         let service = in_service::service(respond, Arc::clone(&open), None);
@@ -249,12 +257,12 @@ impl ConnectionHandler {
 
 /// Serves one HTTP/1.1 connection without a listener. All limits in time are `deadline`.
 #[cfg(any(test, fuzzing))]
-pub(crate) async fn serve_alone(stream: tokio::net::UnixStream, stack: Stack, deadline: Duration) {
+pub(crate) async fn serve_alone(stream: tokio::net::UnixStream, stack: CurrentStack, deadline: Duration) {
     use crate::gateway::server::connections::{ConnectionLimits, Connections};
     let Some(open) = Connections::new(ConnectionLimits { all: 1, per_network: 1 }).enter(None).await else { return };
     let timeouts = Timeouts { head: deadline, write: deadline, half_close_grace: deadline };
-    let handler = ConnectionHandler::new(timeouts, Drain::default());
-    handler.serve(Stream::Unix(Arc::new(stream)), open, None, stack).await;
+    let handler = ConnectionHandler::new(timeouts, None, Drain::default());
+    handler.serve(Stream::Unix(Arc::new(stream)), None, open, stack).await;
 }
 
 /// Returns once the connection is to be closed for another one, and has had the time to send its last bytes.

@@ -69,14 +69,14 @@ pub(super) struct Connections(Arc<ListenerState>);
 
 #[derive(Debug)]
 struct ListenerState {
-    limits: ConnectionLimits,
     table: Mutex<Table>,
     /// A connection has become idle or has ended.
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    limits: ConnectionLimits,
     /// The next number, for a connection or for its position among the idle ones.
     next: u64,
     open: HashMap<u64, Entry>,
@@ -109,7 +109,24 @@ struct Entry {
 
 impl Connections {
     pub(super) fn new(limits: ConnectionLimits) -> Self {
-        Self(Arc::new(ListenerState { limits, table: Mutex::default(), changed: Notify::new() }))
+        let table = Table {
+            limits,
+            next: 0,
+            open: HashMap::new(),
+            idle: BTreeMap::new(),
+            networks: HashMap::new(),
+            closing: 0,
+            is_waiting: false,
+            is_reported: false,
+        };
+        Self(Arc::new(ListenerState { table: Mutex::new(table), changed: Notify::new() }))
+    }
+
+    /// Changes the limits for new connections. Open ones stay, also beyond a lower limit.
+    pub(super) fn limit(&self, limits: ConnectionLimits) {
+        self.0.table().limits = limits;
+        // A connection that waits may now enter.
+        self.0.changed.notify_one();
     }
 
     /// Adds a connection. At the limit, closes an idle one first, or waits for one. `None` if the network is at its
@@ -130,8 +147,8 @@ impl Connections {
     }
 
     fn try_enter(&self, network: Option<Network>) -> Entrance {
-        let ConnectionLimits { all, per_network } = self.0.limits;
         let mut table = self.0.table();
+        let ConnectionLimits { all, per_network } = table.limits;
         let mut is_reported = false;
         if let Some(network) = network
             && table.networks.get(&network).is_some_and(|state| state.open >= per_network)

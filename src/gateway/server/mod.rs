@@ -17,9 +17,13 @@ pub(crate) mod tls;
 mod woken;
 pub(crate) mod write_timeout;
 
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,10 +33,10 @@ use crate::gateway::server::connections::{Connection, ConnectionLimits, Connecti
 use crate::gateway::server::drain::Drain;
 use crate::gateway::server::socket::{Address, Socket};
 use crate::gateway::server::stream::Stream;
-use crate::gateway::server::tls::{ServerTls, TlsError};
+use crate::gateway::server::tls::ServerTls;
 use crate::gateway::server::woken::when_woken;
-use crate::gateway::stack::Stack;
-use crate::gateway::{Deadlines, Listen};
+use crate::gateway::stack::CurrentStack;
+use crate::gateway::{Config, Listen};
 
 /// How long the responses to requests that the drain deadline ended have to reach their callers.
 const FINAL_RESPONSES: Duration = Duration::from_secs(1);
@@ -40,51 +44,65 @@ const FINAL_RESPONSES: Duration = Duration::from_secs(1);
 /// How long the connections that are still open after that have to end.
 const LAST_RECORDS: Duration = Duration::from_millis(100);
 
-/// Why the listener cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ListenError {
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Bind(#[from] io::Error),
+/// How new connections are served: their limits, deadlines and TLS. An open connection keeps what it began with. Clones
+/// share it.
+#[derive(Clone)]
+pub(crate) struct ConnectionPolicy {
+    connections: Connections,
+    handler: Arc<ArcSwap<ConnectionHandler>>,
+    drain: Drain,
+}
+
+impl ConnectionPolicy {
+    pub(crate) fn new(config: &Config, tls: Option<ServerTls>, drain: Drain) -> Self {
+        let handler = ConnectionHandler::new(Timeouts::of(config), tls, drain.clone());
+        let connections = Connections::new(ConnectionLimits::of(&config.listen));
+        Self { connections, handler: Arc::new(ArcSwap::from_pointee(handler)), drain }
+    }
+
+    pub(crate) fn replace(&self, config: &Config, tls: Option<ServerTls>) {
+        self.connections.limit(ConnectionLimits::of(&config.listen));
+        self.handler.store(Arc::new(ConnectionHandler::new(Timeouts::of(config), tls, self.drain.clone())));
+    }
+}
+
+impl fmt::Debug for ConnectionPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionPolicy").finish_non_exhaustive()
+    }
+}
+
+impl ConnectionLimits {
+    fn of(config: &Listen) -> Self {
+        Self { all: config.max_connections, per_network: config.connections_per_address }
+    }
+}
+
+impl Timeouts {
+    fn of(config: &Config) -> Self {
+        let deadlines = &config.deadlines;
+        Self { head: deadlines.head, write: deadlines.stall, half_close_grace: deadlines.half_close_grace }
+    }
 }
 
 /// A bound listener. It accepts connections once [`serve`](Self::serve) is called.
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Socket,
-    tls: Option<ServerTls>,
-    connections: Connections,
-    timeouts: Timeouts,
+    policy: ConnectionPolicy,
 }
 
 impl Listener {
     /// Binds the address. Callers wait in the kernel's queue until [`serve`](Self::serve) is called.
     ///
     /// # Errors
-    /// See [`ListenError`].
-    pub(crate) async fn bind(config: &Listen, deadlines: &Deadlines) -> Result<Self, ListenError> {
-        let tls = match config.tls.clone() {
-            Some(files) => Some(ServerTls::load(files)?),
-            None => None,
-        };
+    /// If the address cannot be bound.
+    pub(crate) async fn bind(config: &Listen, policy: ConnectionPolicy) -> io::Result<Self> {
         let socket = match &config.address {
             Address::Tcp(address) if config.reuse_port => Socket::bind_shared(*address)?,
             address => Socket::bind(address).await?,
         };
-        Ok(Self {
-            socket,
-            tls,
-            connections: Connections::new(ConnectionLimits {
-                all: config.max_connections,
-                per_network: config.connections_per_address,
-            }),
-            timeouts: Timeouts {
-                head: deadlines.head,
-                write: deadlines.stall,
-                half_close_grace: deadlines.half_close_grace,
-            },
-        })
+        Ok(Self { socket, policy })
     }
 
     /// The address in use. If port 0 is configured, it has the port that the system chose.
@@ -95,31 +113,26 @@ impl Listener {
         self.socket.address()
     }
 
-    #[must_use]
-    pub(crate) fn tls(&self) -> Option<ServerTls> {
-        self.tls.clone()
-    }
-
-    /// Serves until `drain` stops accepting. Then requests in flight have at most `drain_deadline` to finish.
-    pub(crate) async fn serve(self, stack: Stack, drain: Drain, drain_deadline: Duration) {
+    /// Serves until the gateway drains. Then requests in flight have at most `drain_deadline` to finish, as it is then.
+    pub(crate) async fn serve(self, stack: CurrentStack, drain_deadline: impl Fn() -> Duration) {
+        let drain = self.policy.drain.clone();
         let connections = TaskTracker::new();
         let abort = CancellationToken::new();
         // Connections also end when this future is dropped: a gateway that is gone serves no requests.
         let _abort_at_the_end = abort.clone().drop_guard();
-        let handler = ConnectionHandler::new(self.timeouts, drain.clone());
         let mut errors = AcceptErrors::default();
-        while let Some((stream, open)) = self.accept(&drain, &mut errors).await {
-            let (handler, stack, tls, abort) = (handler.clone(), stack.clone(), self.tls.clone(), abort.clone());
+        while let Some((stream, address, open)) = self.accept(&drain, &mut errors).await {
+            let (handler, stack, abort) = (self.policy.handler.load_full(), stack.clone(), abort.clone());
             connections.spawn(async move {
                 tokio::select! {
-                    () = handler.serve(stream, open, tls, stack) => {}
+                    () = handler.serve(stream, address, open, stack) => {}
                     () = when_woken(abort.cancelled()) => {}
                 }
             });
         }
         drop(self.socket);
         connections.close();
-        if tokio::time::timeout(drain_deadline, connections.wait()).await.is_err() {
+        if tokio::time::timeout(drain_deadline(), connections.wait()).await.is_err() {
             drain.expire();
             let _ = tokio::time::timeout(FINAL_RESPONSES, connections.wait()).await;
             abort.cancel();
@@ -128,8 +141,12 @@ impl Listener {
         }
     }
 
-    /// The next connection. None once `drain` stops accepting.
-    async fn accept(&self, drain: &Drain, errors: &mut AcceptErrors) -> Option<(Stream, Connection)> {
+    /// The next connection, with the caller's address. None once `drain` stops accepting.
+    async fn accept(
+        &self,
+        drain: &Drain,
+        errors: &mut AcceptErrors,
+    ) -> Option<(Stream, Option<SocketAddr>, Connection)> {
         loop {
             let accepted = tokio::select! {
                 () = drain.closed() => return None,
@@ -143,8 +160,8 @@ impl Listener {
                 Ok((stream, address)) => tokio::select! {
                     () = drain.closed() => return None,
                     // At the limit, further callers wait in the kernel's queue.
-                    open = self.connections.enter(address.and_then(Network::of)) => match open {
-                        Some(open) => return Some((stream, open)),
+                    open = self.policy.connections.enter(address.and_then(|address| Network::of(address.ip()))) => match open {
+                        Some(open) => return Some((stream, address, open)),
                         // The limit of the address. Closing tells the caller at once.
                         None => drop(stream),
                     },
@@ -156,7 +173,7 @@ impl Listener {
                     errors.report("callers", &error);
                     if lacks_resources(&error) {
                         // It has a descriptor that the next caller can use.
-                        self.connections.close_longest_idle();
+                        self.policy.connections.close_longest_idle();
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }

@@ -14,7 +14,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,17 +119,17 @@ impl Socket {
         }
     }
 
-    /// Accepts the next connection. Returns the caller's IP address too, unless it uses a unix socket.
+    /// Accepts the next connection. Returns the caller's address too, unless it uses a unix socket.
     ///
     /// # Errors
     /// If this connection cannot be accepted. The next one may succeed.
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // It fails if this caller is gone already. The connection works without it.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(Arc::new(stream)), Some(peer.ip())))
+                Ok((Stream::Tcp(Arc::new(stream)), Some(peer)))
             }
             Self::Unix(listener, _) => Ok((Stream::Unix(Arc::new(listener.accept().await?.0)), None)),
         }

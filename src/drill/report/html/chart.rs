@@ -3,9 +3,9 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::escape::Escaped;
 use crate::drill::report::Report;
 use crate::drill::timeline::Timeline;
+use crate::html::Escaped;
 
 /// The number of colours that can be distinguished. Further keys repeat them.
 const COLOURS: usize = 6;

@@ -9,17 +9,12 @@
 //! and buckets are the same as in the terminal's report.
 
 mod chart;
-mod escape;
 
 use std::fmt::{self, Write};
 
-use aws_lc_rs::digest;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use self::chart::Chart;
-use self::escape::Escaped;
 use super::{MAX_LISTED, Report};
+use crate::html::{Escaped, policy};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c2430;--dim:#5d6b7c;--line:#d5dbe3;--band:#eaeef3;\
@@ -46,12 +41,10 @@ pub(super) fn page(report: &Report) -> String {
 
 fn write_page(page: &mut String, report: &Report) -> fmt::Result {
     let title = report.title();
-    let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
     write!(
         page,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{hash}'; \
-         base-uri 'none'; form-action 'none'\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
          <p class=\"dim\">{}, {}<br>gateway {}, provider {} (sandbox)</p>\n",
@@ -60,6 +53,7 @@ fn write_page(page: &mut String, report: &Report) -> fmt::Result {
         Escaped(&report.gateway),
         Escaped(&report.provider),
         title = Escaped(&title),
+        policy = policy(STYLE),
     )?;
     let (word, reason) = (report.verdict.label(), Escaped(report.verdict.reason()));
     writeln!(page, "<p class=\"verdict {word}\"><b>{word}</b> {reason}</p>")?;

@@ -4,11 +4,13 @@ use http::Request;
 use tracing::Level;
 
 use super::*;
+use crate::clock::Clock;
 use crate::gateway::access_log::RecordHandle;
 use crate::gateway::capacity::UpstreamFull;
 use crate::gateway::endpoints::token::TokenNotGranted;
 use crate::gateway::request::body::BodyError;
 use crate::gateway::request::request_id::RequestId;
+use crate::gateway::server::peer::Peer;
 use crate::testing;
 
 #[test]
@@ -74,7 +76,8 @@ fn errors_of_lower_modules_become_refusals() {
 #[test]
 fn a_refusal_by_a_callers_rule_is_logged_at_info_with_caller_method_and_path() {
     let request = Request::post("/v0/token?client=canary").body(()).unwrap();
-    let handle = RecordHandle::begin(&request, &RequestId::assign(request.headers()));
+    let id = RequestId::assign(request.headers());
+    let handle = RecordHandle::begin(&request, &id, &Peer::default(), Clock::system());
     handle.caller(&Arc::from("portfolio"));
     for refusal in [Refusal::TokenEndpoint, Refusal::CallerForbidden] {
         let lines = testing::log_lines(Level::INFO, || refusal.log(&handle.snapshot()));
@@ -89,7 +92,8 @@ fn a_refusal_by_a_callers_rule_is_logged_at_info_with_caller_method_and_path() {
 #[test]
 fn other_faults_of_a_caller_are_logged_at_debug_and_faults_of_the_gateway_at_warn() {
     let request = Request::new(());
-    let record = RecordHandle::begin(&request, &RequestId::assign(request.headers())).snapshot();
+    let id = RequestId::assign(request.headers());
+    let record = RecordHandle::begin(&request, &id, &Peer::default(), Clock::system()).snapshot();
     assert!(testing::log_lines(Level::INFO, || Refusal::NoUpstream.log(&record)).is_empty());
     assert_eq!(testing::log_lines(Level::DEBUG, || Refusal::NoUpstream.log(&record))[0]["level"], "DEBUG");
     assert_eq!(testing::log_lines(Level::WARN, || Refusal::UpstreamUpgrade.log(&record))[0]["level"], "WARN");

@@ -29,7 +29,11 @@ use crate::watched_files::{self, FileAge, PollOutcome, Reloaded};
 
 /// The listener's TLS configuration. All clones see a reload.
 #[derive(Clone, Debug)]
-pub(crate) struct ServerTls(Arc<Reloaded<TlsFiles>>);
+pub(crate) struct ServerTls {
+    files: Arc<Reloaded<TlsFiles>>,
+    /// The counts of the files that the listener had before.
+    former: (u64, u64),
+}
 
 /// The metrics of the listener's TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,42 +46,43 @@ pub(crate) struct Snapshot {
 }
 
 impl ServerTls {
-    /// Reads the files. An expired certificate is accepted, with a warning in the log.
+    /// Reads the files. An expired certificate is accepted, with a warning in the log. The counts of `former` continue.
     ///
     /// # Errors
     /// If the files cannot be used.
-    pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        Ok(Self(Arc::new(Reloaded::load(files)?)))
+    pub(crate) fn load(files: TlsFiles, former: Option<&Self>) -> Result<Self, TlsError> {
+        let counts = |tls: &Self| (tls.snapshot().reloads_ok, tls.snapshot().reloads_failed);
+        Ok(Self { files: Arc::new(Reloaded::load(files)?), former: former.map(counts).unwrap_or_default() })
     }
 
     /// The acceptor for the next handshake.
     #[must_use]
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.current().config)
+        TlsAcceptor::from(self.files.current().config)
     }
 
     #[must_use]
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
-            reloads_ok: self.0.reloads(),
-            reloads_failed: self.0.failed_states(),
-            not_after: self.0.current().validity.not_after,
+            reloads_ok: self.former.0 + self.files.reloads(),
+            reloads_failed: self.former.1 + self.files.failed_states(),
+            not_after: self.files.current().validity.not_after,
         }
     }
 
     /// Reloads the files when they change. Never returns.
     pub(crate) async fn run_refresh(self, clock: Clock) {
-        watched_files::run_refresh(&[self.0], &clock).await;
+        watched_files::run_refresh(&[self.files], &clock).await;
     }
 
     /// Reads the files now.
     pub(crate) async fn reread(&self) -> Vec<PollOutcome> {
-        watched_files::poll(slice::from_ref(&self.0)).await
+        watched_files::poll(slice::from_ref(&self.files)).await
     }
 
     #[must_use]
     pub(crate) fn file_ages(&self) -> Vec<FileAge> {
-        self.0.file_ages()
+        self.files.file_ages()
     }
 }
 
@@ -140,7 +145,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files = files(&directory);
         write(&files, (2019, 2020));
-        let tls = ServerTls::load(files.clone()).unwrap();
+        let tls = ServerTls::load(files.clone(), None).unwrap();
         assert_eq!(tls.snapshot().not_after, year(2020));
         write(&files, (2019, 2021));
         assert_eq!(tls.reread().await[0].result, Ok(Change::InUse));
@@ -152,7 +157,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files = files(&directory);
         write(&files, (2020, 2090));
-        let tls = ServerTls::load(files.clone()).unwrap();
+        let tls = ServerTls::load(files.clone(), None).unwrap();
         let path = files.certificate.display();
         for (years, reason) in [
             ((2019, 2020), "expired on 2020-01-01T00:00:00Z"),

@@ -1,0 +1,413 @@
+//! The parts of a generation, and the tasks that keep them fresh.
+//!
+//! Promise: all or nothing. [`Prepared::of`] does everything that can fail, and starts nothing. What follows cannot fail.
+//!
+//! A part whose settings are the same in the next generation is kept, with its task. So a reload fetches no key set and
+//! no token without a reason, and the keys of an upstream stay when only its timeouts change. The connector decides
+//! first: if other certificates are trusted, or another proxy is used, all clients are made anew.
+//!
+//! Rejected: a comparison of whole upstreams. A changed rule for replies would then drop a good key set, and a provider
+//! that is down at this moment would make the upstream unusable.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::BuildError;
+use super::route::route;
+use super::tasks::{BackgroundTasks, Task};
+use crate::clock::{Clock, Jitter};
+use crate::config::{Config, Upstream};
+use crate::credentials::Credentials;
+use crate::gateway::callers::{self, Callers, TokenKey};
+use crate::gateway::capacity::{self, Quota};
+use crate::gateway::config::Config as GatewayConfig;
+use crate::gateway::generation::Generation;
+use crate::gateway::route::{BodyPolicy, Encryption};
+use crate::gateway::server::descriptors::limit_to_descriptors;
+use crate::gateway::server::tls::ServerTls;
+use crate::keys::Keys;
+use crate::secret::Secret;
+use crate::status::History;
+use crate::upstream::{self, Connector, ConnectorError, UpstreamClient};
+use crate::watched_files::{Change, PollOutcome};
+
+/// How long a reload waits for the first key set and the first credential of a new part. A provider that is down must not
+/// keep the rest of the configuration out of use.
+const FIRST_FETCH: Duration = Duration::from_secs(5);
+
+/// What parts need to work.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) clock: Clock,
+    pub(super) jitter: Jitter,
+    pub(super) tasks: BackgroundTasks,
+    pub(super) history: History,
+}
+
+/// The parts of a generation, with their tasks.
+pub(super) struct Parts {
+    /// The configuration in use, without the reductions of [`limit_to_descriptors`].
+    pub(super) config: Config,
+    gateway: GatewayConfig,
+    upstreams: Vec<UpstreamParts>,
+    callers: Refreshed<Callers>,
+    caller_settings: CallerSettings,
+    tls: Option<Refreshed<ServerTls>>,
+}
+
+struct UpstreamParts {
+    config: Upstream,
+    quota: Quota,
+    client: UpstreamClient,
+    connector: Refreshed<Connector>,
+    body_policy: Refreshed<BodyPolicy>,
+    credentials: Refreshed<Credentials>,
+}
+
+/// A part, and the task that keeps it fresh. Clones share both, and the task ends with the last one.
+#[derive(Clone)]
+struct Refreshed<T> {
+    part: T,
+    is_new: bool,
+    _task: Arc<Task>,
+}
+
+/// A part of the next generation.
+enum Part<T> {
+    Kept(Refreshed<T>),
+    New(T),
+}
+
+/// The settings that decide whether callers are kept.
+#[derive(Clone, PartialEq, Eq)]
+struct CallerSettings {
+    callers: Vec<callers::Config>,
+    /// The content of `token_key_file`.
+    token_secret: Option<Secret>,
+}
+
+/// The parts of a generation before their tasks are started.
+pub(super) struct Prepared {
+    config: Config,
+    gateway: GatewayConfig,
+    upstreams: Vec<PreparedUpstream>,
+    callers: Part<Callers>,
+    caller_settings: CallerSettings,
+    tls: Option<Part<ServerTls>>,
+}
+
+struct PreparedUpstream {
+    config: Upstream,
+    quota: Quota,
+    client: UpstreamClient,
+    connector: Part<Connector>,
+    body_policy: Part<BodyPolicy>,
+    credentials: Part<Credentials>,
+}
+
+impl Prepared {
+    /// Reads the files of `config`, and takes over the parts of `former` that can stay. Blocks.
+    ///
+    /// # Errors
+    /// All faults, at least one.
+    pub(super) fn of(config: Config, former: Option<&Parts>, context: &Context) -> Result<Self, Vec<BuildError>> {
+        let mut faults = Vec::new();
+        let mut gateway = config.gateway.clone();
+        let mut overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
+        // First: all limits below follow from the reduced values.
+        limit_to_descriptors(&mut gateway, &mut overrides);
+        let quotas = capacity::divide(&gateway.limits, &overrides);
+        let concurrent = capacity::default_concurrent(&quotas);
+        let mut upstreams = Vec::new();
+        for (upstream, quota) in config.upstreams.iter().zip(quotas) {
+            let former = former.and_then(|former| former.upstream(&upstream.name));
+            match PreparedUpstream::of(upstream, quota, former, context) {
+                Ok(prepared) => upstreams.push(prepared),
+                Err(cause) => faults.push(BuildError::Upstream { name: upstream.name.clone(), cause }),
+            }
+        }
+        let callers = prepare_callers(&gateway, concurrent, former, context).map_err(|fault| faults.push(fault));
+        let tls = prepare_tls(&config, former).map_err(|fault| faults.push(fault));
+        match (callers, tls) {
+            (Ok((callers, caller_settings)), Ok(tls)) if faults.is_empty() => {
+                Ok(Self { config, gateway, upstreams, callers, caller_settings, tls })
+            }
+            _ => Err(faults),
+        }
+    }
+
+    /// Starts the tasks of the new parts. The first fetches begin.
+    pub(super) fn start(self, context: &Context) -> Parts {
+        let Self { config, gateway, upstreams, callers, caller_settings, tls } = self;
+        let clock = || context.clock.clone();
+        let start = |upstream: PreparedUpstream| {
+            let PreparedUpstream { config, quota, client, connector, body_policy, credentials } = upstream;
+            UpstreamParts {
+                config,
+                quota,
+                client,
+                connector: connector.start(context, |connector| connector.run_refresh(clock())),
+                body_policy: body_policy.start(context, |policy| async move {
+                    match policy.keys() {
+                        Some(keys) => keys.run_refresh().await,
+                        None => std::future::pending().await,
+                    }
+                }),
+                credentials: credentials.start(context, Credentials::run_refresh),
+            }
+        };
+        Parts {
+            config,
+            gateway,
+            upstreams: upstreams.into_iter().map(start).collect(),
+            callers: callers.start(context, Callers::run_refresh),
+            caller_settings,
+            tls: tls.map(|tls| tls.start(context, |tls| tls.run_refresh(clock()))),
+        }
+    }
+}
+
+impl PreparedUpstream {
+    fn of(
+        config: &Upstream,
+        quota: Quota,
+        former: Option<&UpstreamParts>,
+        context: &Context,
+    ) -> Result<Self, ConnectorError> {
+        let connector = Connector::of(&config.upstream)?;
+        let former = former.filter(|former| {
+            let (one, other) = (&former.config.upstream, &config.upstream);
+            (&one.ca_file, &one.identity, &one.proxy) == (&other.ca_file, &other.identity, &other.proxy)
+                && former.connector.part.trusts_the_same(&connector)
+        });
+        let keeps = |is_same: fn(&Upstream, &Upstream) -> bool| former.filter(|former| is_same(&former.config, config));
+        let control = connector.control_client()?;
+        let client = match keeps(|one, other| one.upstream == other.upstream && one.encryption == other.encryption) {
+            Some(former) => former.client.clone(),
+            None => {
+                let in_clear = config.encryption == Encryption::Off;
+                UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &connector)?
+            }
+        };
+        let Context { clock, jitter, history, .. } = context;
+        let history = history.upstream(&config.name);
+        let body_policy = match keeps(|one, other| one.keys == other.keys && one.encryption == other.encryption) {
+            Some(former) => Part::Kept(former.body_policy.clone()),
+            None => {
+                let keys = || {
+                    let (name, config) = (&config.name, config.keys.clone());
+                    let keys = Keys::new(name, config, control.clone(), clock.clone(), jitter.clone());
+                    keys.recorded_in(Arc::clone(&history.keys))
+                };
+                Part::New(match client.in_clear() {
+                    Some(permit) => BodyPolicy::Off(permit),
+                    None if config.encryption == Encryption::RequireSealed => {
+                        BodyPolicy::RequireSealed(keys().published())
+                    }
+                    None => BodyPolicy::Seal(keys()),
+                })
+            }
+        };
+        let credentials = match keeps(|one, other| one.credentials == other.credentials) {
+            Some(former) => Part::Kept(former.credentials.clone()),
+            None => {
+                let (name, config) = (&config.name, config.credentials.clone());
+                let credentials = Credentials::new(name, config, control, clock.clone(), jitter.clone());
+                Part::New(credentials.recorded_in(Arc::clone(&history.renewals)))
+            }
+        };
+        let connector = match former {
+            Some(former) => Part::Kept(former.connector.clone()),
+            None => Part::New(connector),
+        };
+        Ok(Self { config: config.clone(), quota, client, connector, body_policy, credentials })
+    }
+}
+
+/// The route of one upstream, without the tasks that keep its keys and its credential fresh.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn route_alone(
+    config: &Upstream,
+    quota: Quota,
+    clock: &Clock,
+    jitter: &Jitter,
+) -> Result<crate::gateway::route::Route, ConnectorError> {
+    let context = Context {
+        clock: clock.clone(),
+        jitter: jitter.clone(),
+        tasks: BackgroundTasks::default(),
+        history: History::new(clock.clone()),
+    };
+    let PreparedUpstream { client, body_policy, credentials, .. } =
+        PreparedUpstream::of(config, quota, None, &context)?;
+    Ok(route(config, client, body_policy.into_part(), credentials.into_part(), quota, None))
+}
+
+impl<T: Clone> Part<T> {
+    #[cfg(any(test, fuzzing))]
+    fn into_part(self) -> T {
+        match self {
+            Self::Kept(Refreshed { part, .. }) | Self::New(part) => part,
+        }
+    }
+
+    fn start<F>(self, context: &Context, refresh: impl FnOnce(T) -> F) -> Refreshed<T>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self {
+            Self::Kept(kept) => Refreshed { is_new: false, ..kept },
+            Self::New(part) => {
+                let task = Arc::new(context.tasks.spawn(refresh(part.clone())));
+                Refreshed { part, is_new: true, _task: task }
+            }
+        }
+    }
+}
+
+fn prepare_callers(
+    config: &GatewayConfig,
+    concurrent: Option<usize>,
+    former: Option<&Parts>,
+    context: &Context,
+) -> Result<(Part<Callers>, CallerSettings), BuildError> {
+    let mut callers = config.callers.clone();
+    for caller in &mut callers {
+        caller.concurrent = caller.concurrent.or(concurrent);
+    }
+    let token_secret = config.token_key.as_ref().map(|source| source.read()).transpose()?;
+    let settings = CallerSettings { callers, token_secret };
+    if let Some(former) = former.filter(|former| former.caller_settings == settings) {
+        return Ok((Part::Kept(former.callers.clone()), settings));
+    }
+    let token_key = match (&settings.token_secret, former) {
+        (Some(secret), _) => TokenKey::shared(secret)?,
+        (None, Some(former)) if former.caller_settings.token_secret.is_none() => former.callers.part.token_key(),
+        (None, _) => TokenKey::random()?,
+    };
+    let former = former.map(|former| &former.callers.part);
+    let callers = Callers::new(settings.callers.clone(), token_key, context.clock.clone(), former)?;
+    Ok((Part::New(callers), settings))
+}
+
+fn prepare_tls(config: &Config, former: Option<&Parts>) -> Result<Option<Part<ServerTls>>, BuildError> {
+    let Some(files) = &config.gateway.listen.tls else { return Ok(None) };
+    let in_use = former.and_then(|former| former.tls.as_ref());
+    if let (Some(former), Some(in_use)) = (former, in_use)
+        && former.config.gateway.listen.tls.as_ref() == Some(files)
+    {
+        return Ok(Some(Part::Kept(in_use.clone())));
+    }
+    let loaded = ServerTls::load(files.clone(), in_use.map(|in_use| &in_use.part)).map_err(BuildError::Tls)?;
+    Ok(Some(Part::New(loaded)))
+}
+
+impl Parts {
+    /// The generation that these parts make. `former` is the one in use: permits and counts of its routes are taken over.
+    pub(super) fn generation(&self, former: Option<&Generation>) -> Generation {
+        let Self { gateway, upstreams, callers, tls, .. } = self;
+        let route = |parts: &UpstreamParts| {
+            let UpstreamParts { config, quota, client, body_policy, credentials, .. } = parts;
+            let former = former.and_then(|former| former.routes.iter().find(|route| *route.name == *config.name));
+            route(config, client.clone(), body_policy.part.clone(), credentials.part.clone(), *quota, former)
+        };
+        Generation {
+            config: gateway.clone(),
+            routes: upstreams.iter().map(route).collect(),
+            connectors: upstreams.iter().map(|parts| parts.connector.part.clone()).collect(),
+            callers: callers.part.clone(),
+            tls: tls.as_ref().map(|tls| tls.part.clone()),
+        }
+    }
+
+    /// Waits until the new keys and credentials can be used, so that the first request need not wait. Returns those
+    /// that cannot.
+    pub(super) async fn first_fetches(&self) -> Vec<PollOutcome> {
+        let mut fetches = JoinSet::new();
+        for UpstreamParts { config, body_policy, credentials, .. } in &self.upstreams {
+            if let (true, Some(keys)) = (body_policy.is_new, body_policy.part.keys()) {
+                let name = name_of_key_set(config);
+                fetches.spawn(first_fetch(name, async move { keys.key_set(false).await.map(drop) }));
+            }
+            if credentials.is_new {
+                let (name, credentials) = (name_of_credential(config), credentials.part.clone());
+                fetches.spawn(first_fetch(name, async move { credentials.current().await.map(drop) }));
+            }
+        }
+        joined(fetches).await.into_iter().flatten().collect()
+    }
+
+    /// Reads the files and fetches the key sets of the parts that were kept, side by side. A part that cannot be read
+    /// keeps its former value.
+    pub(super) async fn reread(&self) -> Vec<PollOutcome> {
+        let mut parts = JoinSet::new();
+        if let Refreshed { part, is_new: false, .. } = &self.callers {
+            let callers = part.clone();
+            parts.spawn(async move { callers.reread().await });
+        }
+        if let Some(Refreshed { part, is_new: false, .. }) = &self.tls {
+            let tls = part.clone();
+            parts.spawn(async move { tls.reread().await });
+        }
+        for UpstreamParts { config, connector, body_policy, credentials, .. } in &self.upstreams {
+            if !connector.is_new {
+                let connector = connector.part.clone();
+                parts.spawn(async move { connector.reread().await });
+            }
+            if let (false, Some(keys)) = (body_policy.is_new, body_policy.part.keys()) {
+                let name = name_of_key_set(config);
+                parts.spawn(async move {
+                    let changed = keys.refresh_now().await.map_err(|error| error.to_string());
+                    vec![PollOutcome { name, result: changed.map(change) }]
+                });
+            }
+            if !credentials.is_new {
+                let (name, credentials) = (name_of_credential(config), credentials.part.clone());
+                parts.spawn(async move {
+                    let changed = credentials.reread().await.map(|read| read.map_err(|error| error.to_string()));
+                    changed.map(|result| PollOutcome { name, result: result.map(change) }).into_iter().collect()
+                });
+            }
+        }
+        joined(parts).await.into_iter().flatten().collect()
+    }
+
+    fn upstream(&self, name: &str) -> Option<&UpstreamParts> {
+        self.upstreams.iter().find(|upstream| upstream.config.name == name)
+    }
+}
+
+/// Returns why `fetch` brings nothing in time.
+async fn first_fetch<E: fmt::Display>(name: String, fetch: impl Future<Output = Result<(), E>>) -> Option<PollOutcome> {
+    let error = match tokio::time::timeout(FIRST_FETCH, fetch).await {
+        Ok(fetched) => fetched.err()?.to_string(),
+        Err(_) => format!("nothing within {} s; the gateway keeps trying", FIRST_FETCH.as_secs()),
+    };
+    Some(PollOutcome { name, result: Err(error) })
+}
+
+fn name_of_key_set(config: &Upstream) -> String {
+    format!("the key set of {}", config.name)
+}
+
+fn name_of_credential(config: &Upstream) -> String {
+    format!("the credential of {}", config.name)
+}
+
+fn change(has_changed: bool) -> Change {
+    if has_changed { Change::InUse } else { Change::None }
+}
+
+async fn joined<T: 'static>(mut set: JoinSet<T>) -> Vec<T> {
+    let mut results = Vec::new();
+    while let Some(result) = set.join_next().await {
+        match result {
+            Ok(result) => results.push(result),
+            Err(error) => tracing::error!(%error, "a part of the reload failed"),
+        }
+    }
+    results
+}
