@@ -65,6 +65,30 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn the_changelog_has_the_form_of_keep_a_changelog() {
+    const GROUPS: [&str; 6] = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+    let changelog = document("CHANGELOG.md");
+    let mut versions = changelog.split("\n## ");
+    let head = versions.next().unwrap();
+    assert!(head.starts_with("# Changelog\n") && head.contains("keepachangelog.com/en/1.1.0"), "{head}");
+    for (index, version) in versions.enumerate() {
+        let (title, text) = version.split_once('\n').unwrap();
+        let is_dated = title.split_once("] - ").is_some_and(|(_, date)| date.parse::<jiff::civil::Date>().is_ok());
+        assert!(if index == 0 { title == "[Unreleased]" } else { title.starts_with('[') && is_dated }, "{title}");
+        let mut groups: Vec<usize> = Vec::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            match line.strip_prefix("### ") {
+                Some(name) => {
+                    groups.push(GROUPS.iter().position(|group| *group == name).unwrap_or_else(|| panic!("{line}")))
+                }
+                None => assert!(!groups.is_empty() && (line.starts_with("- ") || line.starts_with("  ")), "{line}"),
+            }
+        }
+        assert!(!groups.is_empty() && groups.is_sorted_by(|earlier, later| earlier < later), "{title}: {groups:?}");
+    }
+}
+
+#[test]
 fn every_source_file_that_the_architecture_names_exists() {
     let rows = table(&document("ARCHITECTURE.md"), "| question | file |");
     let words = rows.iter().flat_map(|row| row[1].split('`').skip(1).step_by(2));
