@@ -2,6 +2,7 @@
 
 mod changes;
 mod config_file;
+mod export;
 mod parts;
 mod readiness;
 mod reload;
@@ -27,6 +28,7 @@ pub use crate::gateway::response::refusal::{Code, Row};
 pub use crate::upstream::{Connector, ProviderPeer};
 use prometheus_client::registry::Registry;
 
+use self::export::Export;
 use self::parts::{Context, Prepared};
 use self::reload_state::ReloadMetrics;
 use self::tasks::{BackgroundTasks, TasksGuard};
@@ -55,6 +57,7 @@ pub struct App {
     drain: Drain,
     background_tasks: TasksGuard,
     reloader: Reloader,
+    export: Export,
 }
 
 /// What a test or an embedding program can replace.
@@ -100,6 +103,14 @@ pub enum BuildError {
     /// The listener's certificate, key or client CA cannot be used.
     #[error("listen.tls: {0}")]
     Tls(tls::TlsError),
+    /// The certificates to verify the collector of spans with cannot be used.
+    #[cfg(feature = "otlp")]
+    #[error("OTEL_EXPORTER_OTLP_CERTIFICATE: {0}")]
+    Collector(ConnectorError),
+    /// A variable of OpenTelemetry has no valid value.
+    #[cfg(feature = "otlp")]
+    #[error(transparent)]
+    Traces(#[from] crate::traces::StartError),
     /// Several of these.
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("\n"))]
     Several(Vec<Self>),
@@ -128,6 +139,9 @@ impl App {
         let (drain, tasks) = (Drain::default(), BackgroundTasks::default());
         let (listen, admin) = (config.gateway.listen.address.clone(), config.admin.clone());
         let background_tasks = TasksGuard(tasks.clone());
+        let mut metrics = Registry::default();
+        let export = Export::start(&config, clock.clone())?;
+        export.attach(&mut observers, &mut metrics);
         let context = Context {
             clock: clock.clone(),
             jitter,
@@ -142,7 +156,6 @@ impl App {
         let gateway = Gateway::bind(current.clone()).await.map_err(bind_error("listen.address", listen))?;
         let file = source.as_ref().and_then(|source| source.file());
         let reloader = Reloader::new(current.clone(), parts, context, drain.clone(), source);
-        let mut metrics = Registry::default();
         metrics.register_collector(Box::new(MetricsCollector::new(counters, current.clone())));
         metrics.register_collector(Box::new(ProcessMetrics));
         metrics.register_collector(Box::new(LogMetrics));
@@ -158,7 +171,7 @@ impl App {
         if let Some(file) = file {
             tasks.spawn_lasting(config_file::follow(file, reloader.clone(), clock));
         }
-        Ok(Self { gateway, admin, current, drain, background_tasks, reloader })
+        Ok(Self { gateway, admin, current, drain, background_tasks, reloader, export })
     }
 
     /// Returns the address that callers connect to; with port 0 configured, the port that the system
@@ -190,7 +203,7 @@ impl App {
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
     pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
-        let Self { gateway, admin, current, drain, background_tasks, .. } = self;
+        let Self { gateway, admin, current, drain, background_tasks, export, .. } = self;
         let draining = async {
             let delay = match shutdown.await {
                 Shutdown::AfterDelay => current.generation().config.deadlines.drain_delay,
@@ -208,6 +221,7 @@ impl App {
             () = admin.serve() => Err(BackgroundTaskExited),
             () = background_tasks.0.first_to_end() => Err(BackgroundTaskExited),
         };
+        export.flush().await;
         tracing::info!("stopped");
         ended
     }
