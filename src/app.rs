@@ -2,6 +2,7 @@
 
 mod changes;
 mod config_file;
+mod export;
 mod parts;
 mod readiness;
 mod reload;
@@ -27,6 +28,7 @@ pub use crate::gateway::response::refusal::{Code, Row};
 pub use crate::upstream::{Connector, ProviderPeer};
 use prometheus_client::registry::Registry;
 
+use self::export::Export;
 use self::parts::{Context, Prepared};
 use self::reload_state::ReloadMetrics;
 use self::tasks::{BackgroundTasks, TasksGuard};
@@ -57,6 +59,7 @@ pub struct App {
     stop: Stop,
     background_tasks: TasksGuard,
     reloader: Reloader,
+    export: Export,
 }
 
 /// What a test or an embedding program can replace.
@@ -102,6 +105,14 @@ pub enum BuildError {
     /// The listener's certificate, key or client CA cannot be used.
     #[error("listen.tls: {0}")]
     Tls(tls::TlsError),
+    /// The certificates to verify the collector of spans with cannot be used.
+    #[cfg(feature = "otlp")]
+    #[error("OTEL_EXPORTER_OTLP_CERTIFICATE: {0}")]
+    Collector(ConnectorError),
+    /// A variable of OpenTelemetry has no valid value.
+    #[cfg(feature = "otlp")]
+    #[error(transparent)]
+    Traces(#[from] crate::traces::StartError),
     /// Several of these.
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("\n"))]
     Several(Vec<Self>),
@@ -130,6 +141,9 @@ impl App {
         let (drain, tasks) = (Drain::default(), BackgroundTasks::default());
         let (listen, admin) = (config.gateway.listen.address.clone(), config.admin.clone());
         let background_tasks = TasksGuard(tasks.clone());
+        let mut metrics = Registry::default();
+        let export = Export::start(&config, clock.clone())?;
+        export.attach(&mut observers, &mut metrics);
         let context = Context {
             clock: clock.clone(),
             jitter,
@@ -146,7 +160,6 @@ impl App {
         let settings = admin::Settings::new(admin.clone());
         let reloader = Reloader::new(current.clone(), settings.clone(), parts, context, drain.clone(), source);
         let stop = Stop::default();
-        let mut metrics = Registry::default();
         metrics.register_collector(Box::new(MetricsCollector::new(counters, current.clone())));
         metrics.register_collector(Box::new(ProcessMetrics));
         metrics.register_collector(Box::new(LogMetrics));
@@ -162,7 +175,7 @@ impl App {
         if let Some(file) = file {
             tasks.spawn_lasting(config_file::follow(file, reloader.clone(), clock));
         }
-        Ok(Self { gateway, admin, current, drain, stop, background_tasks, reloader })
+        Ok(Self { gateway, admin, current, drain, stop, background_tasks, reloader, export })
     }
 
     /// Returns the address that callers connect to; with port 0 configured, the port that the system
@@ -194,7 +207,7 @@ impl App {
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
     pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
-        let Self { gateway, admin, current, drain, stop, background_tasks, .. } = self;
+        let Self { gateway, admin, current, drain, stop, background_tasks, export, .. } = self;
         let draining = async {
             let how = tokio::select! {
                 how = shutdown => how,
@@ -216,6 +229,7 @@ impl App {
             () = admin.serve() => Err(BackgroundTaskExited),
             () = background_tasks.0.first_to_end() => Err(BackgroundTaskExited),
         };
+        export.flush().await;
         tracing::info!("stopped");
         ended
     }

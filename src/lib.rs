@@ -30,6 +30,7 @@
 //! | [`admin`] | serves health, metrics and status |
 //! | [`status`] | says what is true now, as a page and as JSON |
 //! | [`telemetry`] | sets up the log |
+//! | [`traces`] | exports the spans of requests |
 //! | [`sandbox`] | imitates the provider, for tests and demonstrations |
 //! | [`drill`] | rotates keys under load, and gives a verdict |
 //!
@@ -83,6 +84,7 @@ mod status;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+mod traces;
 mod transport_error;
 mod upstream;
 mod watched_files;

@@ -29,6 +29,7 @@ mod files;
 mod limits;
 mod listen;
 mod ordinary_refusals;
+mod otel;
 mod overrides;
 mod report;
 mod schema;
@@ -66,6 +67,7 @@ pub use crate::path_prefix::{BadPathPrefix, PathPrefix};
 pub use crate::socket::Address;
 pub use crate::static_credential::StaticCredential;
 pub use crate::telemetry::{Config as LogConfig, LogFormat, Schema};
+pub use crate::traces::Config as TracesConfig;
 pub use crate::upstream::{Config as UpstreamConfig, Identity, Proxy};
 pub(crate) use urls::passes_in_clear;
 
@@ -78,7 +80,7 @@ use url::Url;
 use crate::admin::MIN_TOKEN;
 use crate::gateway::response::ordinary_refusal;
 use crate::secret::SecretSource;
-use crate::{admin, gateway, keys, telemetry};
+use crate::{admin, gateway, keys, telemetry, traces};
 use file::{ConfigFile, Context, Given, Section, Setting};
 use files::warn_if_world_readable;
 use limits::WrittenLimits;
@@ -96,6 +98,8 @@ pub struct Config {
     pub admin: admin::Config,
     /// `[log]`, except what selects access records.
     pub log: telemetry::Config,
+    /// The export of spans (`OTEL_*`). None if no variable asks for it, or this build does not have the feature `otlp`.
+    pub traces: Option<traces::Config>,
     /// `[[upstream]]`, at least one.
     pub upstreams: Vec<Upstream>,
 }
@@ -171,7 +175,7 @@ impl Config {
             upstream: crate::upstream::Config::new(url),
         };
         let admin = admin::Config { address: any_port.into(), ..admin::Config::default() };
-        Self { gateway, admin, log: telemetry::Config::default(), upstreams: vec![upstream] }
+        Self { gateway, admin, log: telemetry::Config::default(), traces: None, upstreams: vec![upstream] }
     }
 }
 
@@ -228,9 +232,10 @@ fn read(mut root: Section<'_>) -> Config {
     limits.check_quotas(&upstreams, root.context.report);
     let limits = limits.value();
     let (token_key, listen) = listen.finish(&callers, root.context.report);
+    let (traces, sampler) = otel::read(root.context.environment, root.context.report).unzip();
     root.finish();
-    let gateway = gateway::Config { listen, limits, deadlines, access_log, sampler: None, callers, token_key };
-    Config { gateway, admin, log, upstreams }
+    let gateway = gateway::Config { listen, limits, deadlines, access_log, sampler, callers, token_key };
+    Config { gateway, admin, log, traces, upstreams }
 }
 
 fn read_deadlines(mut section: Section<'_>) -> Deadlines {

@@ -165,7 +165,8 @@ impl Attempt {
             self.head.headers.insert(CONTENT_TYPE, content_type);
         }
         self.credential.apply(&mut self.head.headers);
-        if let Some(traceparent) = self.record.sending() {
+        let url = || self.route.upstream.url(&self.head.target);
+        if let Some(traceparent) = self.record.sending(url) {
             self.head.headers.insert(TRACEPARENT, traceparent);
         }
         let mut peer = None;

@@ -183,6 +183,12 @@ impl UpstreamClient {
         }
     }
 
+    /// Returns the URL that a request for `target` is sent to.
+    #[must_use]
+    pub(crate) fn url(&self, target: &PathAndQuery) -> Option<Uri> {
+        self.place(target).ok()
+    }
+
     fn place(&self, target: &PathAndQuery) -> Result<Uri, SendError> {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());

@@ -84,6 +84,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("status", &["clock", "credentials", "fetch_history", "gateway", "html", "keys"]),
+    ("traces", &["clock", "failure_log", "gateway"]),
     ("sandbox", &["jose", "clock", "host_check", "secret"]),
     (
         "config",
@@ -97,6 +98,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "socket",
             "static_credential",
             "telemetry",
+            "traces",
             "credentials",
             "upstream",
         ],
@@ -114,6 +116,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "socket",
             "status",
             "telemetry",
+            "traces",
             "credentials",
             "upstream",
             "watched_files",

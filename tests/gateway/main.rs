@@ -34,6 +34,8 @@ mod log;
 mod main_job;
 mod memory;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod process;
 mod provider_connections;
 mod proxy;

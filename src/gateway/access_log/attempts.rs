@@ -1,6 +1,6 @@
 //! The attempts of a request to reach the provider: the span, the connection and the status of each.
 
-use http::{StatusCode, Version};
+use http::{StatusCode, Uri, Version};
 
 use crate::gateway::request::trace_context::SpanId;
 use crate::upstream::ProviderPeer;
@@ -20,9 +20,10 @@ pub struct Attempt {
 }
 
 /// The attempts of one request, in their order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     attempts: [Option<Attempt>; MAX],
+    url: Option<Uri>,
 }
 
 impl Attempts {
@@ -35,6 +36,16 @@ impl Attempts {
     #[must_use]
     pub fn last(&self) -> Option<&Attempt> {
         self.iter().last()
+    }
+
+    /// The URL that the attempts were sent to. None if the spans of the request are not exported.
+    #[must_use]
+    pub fn url(&self) -> Option<&Uri> {
+        self.url.as_ref()
+    }
+
+    pub(super) fn set_url(&mut self, url: Option<Uri>) {
+        self.url = url;
     }
 
     pub(super) fn begin(&mut self, span: Option<SpanId>) {

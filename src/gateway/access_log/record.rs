@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use http::header::USER_AGENT;
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use rustls::ProtocolVersion;
 
 use crate::clock::Clock;
@@ -226,9 +226,13 @@ impl RecordHandle {
     }
 
     /// The request is about to be sent to the provider. Returns the `traceparent` to send, if it belongs to a trace.
-    pub(crate) fn sending(&self) -> Option<HeaderValue> {
+    /// `url` is only needed if the spans of the request are exported.
+    pub(crate) fn sending(&self, url: impl FnOnce() -> Option<Uri>) -> Option<HeaderValue> {
         let mut state = self.lock();
         let trace = state.record.trace;
+        if trace.is_some_and(|trace| trace.is_exported) {
+            state.record.sent.set_url(url());
+        }
         let span = trace.map(|trace| trace.attempt());
         state.record.attempts += 1;
         state.record.sent.begin(span);
