@@ -62,6 +62,7 @@ pub(super) struct Parts {
 
 struct UpstreamParts {
     config: Upstream,
+    counters: Arc<UpstreamCounters>,
     quota: Quota,
     client: UpstreamClient,
     connector: Refreshed<Connector>,
@@ -103,6 +104,7 @@ pub(super) struct Prepared {
 
 struct PreparedUpstream {
     config: Upstream,
+    counters: Arc<UpstreamCounters>,
     quota: Quota,
     client: UpstreamClient,
     connector: Part<Connector>,
@@ -146,9 +148,10 @@ impl Prepared {
         let Self { config, gateway, upstreams, callers, caller_settings, tls } = self;
         let clock = || context.clock.clone();
         let start = |upstream: PreparedUpstream| {
-            let PreparedUpstream { config, quota, client, connector, body_policy, credentials } = upstream;
+            let PreparedUpstream { config, counters, quota, client, connector, body_policy, credentials } = upstream;
             UpstreamParts {
                 config,
+                counters,
                 quota,
                 client,
                 connector: connector.start(context, |connector| connector.run_refresh(clock())),
@@ -186,6 +189,8 @@ impl PreparedUpstream {
                 && former.connector.part.trusts_the_same(&connector)
         });
         let keeps = |is_same: fn(&Upstream, &Upstream) -> bool| former.filter(|former| is_same(&former.config, config));
+        let Context { clock, jitter, history, .. } = context;
+        let counters = context.counters.upstream(&config.name);
         let control = connector.control_client()?;
         let client = match keeps(|one, other| one.upstream == other.upstream && one.encryption == other.encryption) {
             Some(former) => former.client.clone(),
@@ -229,7 +234,7 @@ impl PreparedUpstream {
             Some(former) => Part::Kept(former.connector.clone()),
             None => Part::New(connector),
         };
-        Ok(Self { config: config.clone(), quota, client, connector, body_policy, credentials })
+        Ok(Self { config: config.clone(), counters, quota, client, connector, body_policy, credentials })
     }
 }
 
@@ -248,7 +253,7 @@ pub(crate) fn route_alone(
         history: History::new(clock.clone()),
         counters: Counters::default(),
     };
-    let PreparedUpstream { client, body_policy, credentials, .. } =
+    let PreparedUpstream { counters, client, body_policy, credentials, .. } =
         PreparedUpstream::of(config, quota, None, &context)?;
     let counters = context.counters.upstream(&config.name);
     Ok(route(config, client, body_policy.into_part(), credentials.into_part(), quota, counters, None))
@@ -318,7 +323,7 @@ impl Parts {
     pub(super) fn generation(&self, former: Option<&Generation>, counters: &Counters) -> Generation {
         let Self { gateway, upstreams, callers, tls, .. } = self;
         let route = |parts: &UpstreamParts| {
-            let UpstreamParts { config, quota, client, body_policy, credentials, .. } = parts;
+            let UpstreamParts { config, counters, quota, client, body_policy, credentials, .. } = parts;
             let former = former.and_then(|former| former.routes.iter().find(|route| *route.name == *config.name));
             let (policy, credentials) = (body_policy.part.clone(), credentials.part.clone());
             route(config, client.clone(), policy, credentials, *quota, counters.upstream(&config.name), former)

@@ -15,6 +15,10 @@ pub(crate) struct Snapshot {
     pub usable: Result<(), TokenError>,
     /// The rest of the cached token's lifetime. `None` for other kinds.
     pub lifetime_left: Option<Duration>,
+    /// When the last renewal of this upstream's credential succeeded.
+    pub renewed: Option<SystemTime>,
+    /// When the last token of this upstream expires or has expired.
+    pub expires: Option<SystemTime>,
     /// Time since the cached token or static credential was obtained.
     pub age: Option<Duration>,
     /// The wait for the next scheduled renewal.

@@ -105,6 +105,12 @@ impl Current {
         self.0.connections.usage()
     }
 
+    /// The open connections of callers, and their limit.
+    #[must_use]
+    pub(crate) fn open_connections(&self) -> (usize, usize) {
+        self.0.connections.usage()
+    }
+
     /// Puts `next` into use. Requests that begin after this call are processed by it.
     pub(crate) fn replace(&self, next: Generation) {
         let Inner { generation, stack, connections, lasting } = &*self.0;

@@ -59,6 +59,11 @@ impl ConnectionPolicy {
         Self { connections, handler: Arc::new(ArcSwap::from_pointee(handler)), drain }
     }
 
+    /// The open connections, and their limit.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        self.connections.usage()
+    }
+
     pub(crate) fn replace(&self, config: &Config, tls: Option<ServerTls>) {
         self.connections.limit(ConnectionLimits::of(&config.listen));
         self.handler.store(Arc::new(ConnectionHandler::new(Timeouts::of(config), tls, self.drain.clone())));
