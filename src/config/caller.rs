@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use super::file::{Section, Setting};
+use super::file::Section;
 use super::report::Reporter;
+use super::setting::Setting;
 use super::shapes;
 use super::values::{BOOL, COUNT, Kind, NAME, PATH, Raw, TEXT};
 use crate::gateway::callers::{BadRule, Config, KeySource, Rule};

@@ -12,9 +12,10 @@ use http::{HeaderName, header};
 use url::Url;
 
 use super::faults::{ConfigFault, SettingOrigin};
-use super::file::{Context, Section, Setting};
+use super::file::{Context, Section};
 use super::files::warn_if_world_readable;
 use super::report::Reporter;
+use super::setting::Setting;
 use super::shapes::{self, words};
 use super::urls::{append, check_http};
 use super::values::{ANY_TEXT, DEADLINE, DURATION, Kind, MEMBERS, PATH, Raw, TEXT, URL, one_of, word};

@@ -4,8 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::Setting;
 use super::report::Reporter;
+use super::setting::Setting;
 use crate::error_chain::io_cause;
 use crate::secret::SecretSource;
 

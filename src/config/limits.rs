@@ -1,8 +1,9 @@
 //! `[limits]`, and the check that the limits of all upstreams fit into it.
 
 use super::Upstream;
-use super::file::{Section, Setting};
+use super::file::Section;
 use super::report::Reporter;
+use super::setting::Setting;
 use super::values::{COUNT, SIZE};
 use crate::gateway;
 use crate::gateway::capacity::divide;

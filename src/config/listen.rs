@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::file::{Section, Setting};
+use super::file::Section;
 use super::files::{check_certificates, check_private_key, warn_if_world_readable};
 use super::report::Reporter;
+use super::setting::Setting;
 use super::shapes;
 use super::urls::is_loopback;
 use super::values::{ADDRESS, BOOL, COUNT, Kind, PATH, Raw};

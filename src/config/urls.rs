@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, Url};
 
-use super::file::Setting;
 use super::report::Reporter;
+use super::setting::Setting;
 
 /// Appends to the path of `base`, which may end with `/` or not.
 pub(super) fn append(base: &Url, path: &str) -> Url {

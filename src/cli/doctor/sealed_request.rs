@@ -64,9 +64,8 @@ pub(super) async fn examine(
     credentials: &Credentials,
     findings: &mut Findings,
 ) {
-    let (key, credential) = match (keys.current().await, credentials.current().await) {
-        (Ok(key), Ok(credential)) => (key, credential),
-        _ => return findings.skip(STEP, "there is no key or no credential"),
+    let (Ok(key), Ok(credential)) = (keys.current().await, credentials.current().await) else {
+        return findings.skip(STEP, "there is no key or no credential");
     };
     let client = match UpstreamClient::new(&upstream.upstream, connector, Arc::default()) {
         Ok(client) => client,
