@@ -6,7 +6,7 @@ use crate::admin::StatusPages;
 use crate::config::Origins;
 use crate::gateway::generation::Current;
 use crate::gateway::server::drain::Drain;
-use crate::status::{Configuration, Facts, History, StatusReporter, Usage};
+use crate::status::{CONNECTIONS, Configuration, Facts, History, StatusReporter, Usage};
 use crate::telemetry;
 
 pub(super) fn reporter(history: History, current: Current, drain: Drain, reloader: Reloader) -> StatusReporter {
@@ -18,7 +18,7 @@ pub(super) fn reporter(history: History, current: Current, drain: Drain, reloade
             certificate_expires: generation.tls.as_ref().map(|tls| tls.snapshot().not_after),
             limits: vec![
                 Usage::of("requests in flight", current.in_flight()),
-                Usage::of("connections", current.open_connections()),
+                Usage::of(CONNECTIONS, current.open_connections()),
             ],
             configuration: configuration(&reloader),
             log_lines_dropped: telemetry::lines_dropped(),

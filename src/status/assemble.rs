@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::history::{History, RefusedRequest, UpstreamHistory};
 use super::model::{
-    ConfigurationStatus, CredentialStatus, FetchStatus, GatewayStatus, KeySetState, KeySetStatus, KeyStatus, LogStatus,
-    RefusalStatus, ReloadStatus, Status, Time, TrafficStatus, TrafficSummary, UpstreamStatus, VERSION, Verdict,
-    milliseconds,
+    ConfigurationStatus, ConnectionsStatus, CredentialStatus, FetchStatus, GatewayStatus, KeySetState, KeySetStatus,
+    KeyStatus, LogStatus, RefusalStatus, ReloadStatus, Status, Time, TrafficStatus, TrafficSummary, UpstreamStatus,
+    VERSION, Verdict, milliseconds,
 };
 use super::traffic::{Counts, SLOT, SLOTS, Traffic};
 use super::verdict::verdict;
@@ -81,6 +81,11 @@ fn upstream(route: &Route, history: &History, at: Time, now: Instant) -> Upstrea
     UpstreamStatus {
         name: route.name.to_string(),
         ready: has_key && credential.usable,
+        connections: ConnectionsStatus {
+            opened: route.counters.connections.opened(),
+            failed: route.counters.connections.failed(),
+            reused: route.counters.connections.reused(),
+        },
         encryption: match route.body_policy {
             BodyPolicy::Seal(_) => "seal",
             BodyPolicy::RequireSealed(_) => "require-sealed",

@@ -45,6 +45,9 @@ use crate::gateway::route::Route;
 /// late at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The name of the limit of callers' connections.
+pub(crate) const CONNECTIONS: &str = "connections";
+
 /// The parts in use at one moment.
 pub(crate) struct Facts {
     pub(crate) routes: Vec<Route>,

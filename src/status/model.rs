@@ -89,6 +89,7 @@ pub(super) struct UpstreamStatus {
     /// `None` if bodies are sent in clear.
     pub key_set: Option<KeySetStatus>,
     pub credential: CredentialStatus,
+    pub connections: ConnectionsStatus,
     pub limits: Vec<Usage>,
     pub traffic: TrafficStatus,
 }
@@ -166,6 +167,16 @@ pub(super) struct CredentialStatus {
     pub problem: Option<String>,
     /// Oldest first.
     pub renewals: Vec<FetchStatus>,
+}
+
+/// Connections to the provider since the start.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ConnectionsStatus {
+    pub opened: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Responses on a connection that had brought a response before.
+    pub reused: u64,
 }
 
 /// A limit, and how much of it is in use.

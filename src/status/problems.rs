@@ -8,7 +8,7 @@ use super::model::{
     CredentialStatus, KeySetState, KeySetStatus, State, Time, TrafficStatus, TrafficSummary, UpstreamStatus, Usage,
 };
 use super::verdict::{Kind, Problem};
-use super::{Facts, text};
+use super::{CONNECTIONS, Facts, text};
 
 /// A fetch that fails while the cached set is fresh is a problem after this time. One failure is none.
 const FAILING: Duration = Duration::from_secs(60);
@@ -125,18 +125,24 @@ fn of_credential(name: &str, credential: &CredentialStatus) -> Option<Problem> {
 }
 
 fn saturation(upstream: Option<&str>, limits: &[Usage]) -> Option<Problem> {
-    let fullest = limits.iter().max_by(|one, other| one.ratio().total_cmp(&other.ratio()))?;
+    // The first of several that are full.
+    let fullest = limits.iter().rev().max_by(|one, other| one.ratio().total_cmp(&other.ratio()))?;
     if fullest.ratio() <= SATURATED {
         return None;
     }
     let who = upstream.map_or_else(|| "The gateway".to_owned(), |name| format!("Upstream {name}"));
     let (used, limit) = (text::amount(fullest.what, fullest.used), text::amount(fullest.what, fullest.limit));
-    let is_full = fullest.used >= fullest.limit;
-    let effect = if is_full { "further requests are refused" } else { "requests are refused at the limit" };
     let what = fullest.what;
+    // A further connection replaces an idle one.
+    let refuses = fullest.used >= fullest.limit && what != CONNECTIONS;
+    let effect = match what {
+        CONNECTIONS => "at the limit, idle ones are closed for new ones",
+        _ if refuses => "further requests are refused",
+        _ => "requests are refused at the limit",
+    };
     let problem =
         Problem::new(Kind::Saturated, upstream, format!("{who} is saturated: {what} {used} of {limit}, {effect}."));
-    Some(if is_full { problem.state(State::Failing) } else { problem })
+    Some(if refuses { problem.state(State::Failing) } else { problem })
 }
 
 fn certificate(facts: &Facts, at: Time) -> Option<Problem> {
@@ -262,13 +268,14 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_problem_beyond_80_percent_and_requests_fail_at_the_limit() {
-        let at = |used| {
-            let limits = vec![Usage { what: "requests in flight", used, limit: 10 }];
+        let at = |what, used| {
+            let limits = vec![Usage { what, used, limit: 10 }];
             kinds(&history(), &Facts { limits, ..facts() }, 0)
         };
-        assert_eq!(at(8), []);
-        assert_eq!(at(9), [(Kind::Saturated, false)]);
-        assert_eq!(at(10), [(Kind::Saturated, true)]);
+        assert_eq!(at("requests in flight", 8), []);
+        assert_eq!(at("requests in flight", 9), [(Kind::Saturated, false)]);
+        assert_eq!(at("requests in flight", 10), [(Kind::Saturated, true)]);
+        assert_eq!(at(CONNECTIONS, 10), [(Kind::Saturated, false)], "idle connections are closed for new ones");
     }
 
     #[test]

@@ -124,7 +124,8 @@ impl Kind {
                 State::Attention,
                 "503 `overloaded`",
                 "symptom-overloaded",
-                "The latency of the upstream below. A slow provider fills the limit; otherwise raise it, or add replicas.",
+                "Whether the provider responds: requests that hang are not in the latency yet. If it does, raise the limit, or \
+                 add replicas.",
             ),
             Self::GatewayErrors => row(
                 State::Failing,

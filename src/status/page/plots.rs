@@ -92,12 +92,15 @@ fn end_plot(page: &mut String) -> fmt::Result {
     writeln!(page, "</svg><div class=\"axis\"><span>15 min ago</span><span>now</span></div></figure>")
 }
 
+/// A number of requests in a table.
+type Count = fn(&TrafficSummary) -> u64;
+
 fn write_table(page: &mut String, summaries: [&TrafficSummary; 3]) -> fmt::Result {
     page.push_str(
         "<table class=\"counts\">\n<tr><th>in the last</th><th>30 s</th><th>5 min</th><th>15 min</th></tr>\n",
     );
     let latency = |latency: Option<f64>| latency.map_or_else(|| "\u{2013}".to_owned(), text::latency);
-    let rows: [(&str, fn(&TrafficSummary) -> u64); 3] = [
+    let rows: [(&str, Count); 3] = [
         ("requests", |summary| summary.requests),
         ("errors of the gateway (5xx)", |summary| summary.gateway_errors),
         ("errors of the provider (5xx)", |summary| summary.upstream_errors),

@@ -21,7 +21,7 @@ dl{display:grid;grid-template-columns:5.2rem 1fr;gap:.15rem .6rem;margin:.3rem 0
 .also{margin-top:.9rem;color:var(--dim)}ol{margin:0;padding-left:1.3rem}li{margin:.5rem 0}.sentence{font-weight:600}\
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}\
 th,td{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:normal;color:var(--dim)}\
-.wide td,.wide th,.counts td+td,.limits td{white-space:nowrap}.wide td.wrap{white-space:normal;min-width:9rem}.code{font-family:ui-monospace,monospace;font-size:.85rem}\
+.wide td,.wide th,.counts td+td,.counts th,.limits td,.limits th{white-space:nowrap}.wide td.wrap{white-space:normal;min-width:9rem}.code{font-family:ui-monospace,monospace;font-size:.85rem}\
 .limits{width:100%;max-width:44rem}.limits td:last-child{width:40%;padding:.45rem 0 0}.limits td:first-child{white-space:normal}.limits th:last-child{padding:0}\
 .timeline{width:100%;table-layout:fixed}.timeline td{border:0;padding:.1rem .6rem .1rem 0;vertical-align:middle}\
 .timeline td:first-child{width:26%;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}.timeline td+td{padding:.1rem 0}\

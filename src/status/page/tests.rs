@@ -1,8 +1,8 @@
 use jiff::Timestamp;
 
 use super::super::model::{
-    CredentialStatus, FetchStatus, GatewayStatus, KeySetState, KeySetStatus, KeyStatus, LogStatus, ReloadStatus,
-    TrafficStatus, TrafficSummary, UpstreamStatus, VERSION,
+    ConnectionsStatus, CredentialStatus, FetchStatus, GatewayStatus, KeySetState, KeySetStatus, KeyStatus, LogStatus,
+    ReloadStatus, TrafficStatus, TrafficSummary, UpstreamStatus, VERSION,
 };
 use super::super::traffic::SLOTS;
 use super::super::verdict::{Kind, Problem, verdict};
@@ -39,7 +39,7 @@ fn status(text: &str, keys: usize, refusals: usize) -> Status {
         kid: Some(format!("{index}{text}")),
         thumbprint: Some(name()),
         bits: Some(4096),
-        published: index % 3 > 0,
+        published: !index.is_multiple_of(3),
         state: name(),
         seals: index == 1,
         first_seen: Some(at(-3600)),
@@ -75,6 +75,7 @@ fn status(text: &str, keys: usize, refusals: usize) -> Status {
         encryption: "seal",
         key_set: Some(key_set),
         credential,
+        connections: ConnectionsStatus { opened: 7, failed: 2, reused: 900 },
         limits: vec![usage("requests in flight", 1000), usage("buffered bytes", 12)],
         traffic: traffic(90),
     };
@@ -127,6 +128,7 @@ fn the_first_sentence_is_the_heading_and_the_title_has_the_state() {
          Next fetch in 20 s.",
         "Obtained 30 min ago. Expires in 30 min. Next renewal in 5 min.",
         "50 of 100 fetches failed",
+        "<p>7 opened since the start, <span class=\"bad\">2 attempts failed</span>. 900 responses",
         "<td>1000</td><td>1024</td>",
         "<b class=\"bad\">failed</b>: a",
     ] {

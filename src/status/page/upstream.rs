@@ -3,7 +3,9 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::super::model::{CredentialStatus, FetchStatus, KeySetState, KeySetStatus, KeyStatus, Time, UpstreamStatus};
+use super::super::model::{
+    ConnectionsStatus, CredentialStatus, FetchStatus, KeySetState, KeySetStatus, KeyStatus, Time, UpstreamStatus,
+};
 use super::super::text;
 use super::plots::{self, WIDTH};
 use super::{or_dash, write_limits};
@@ -35,7 +37,13 @@ pub(super) fn write(page: &mut String, upstream: &UpstreamStatus, with_traffic: 
         write_keys(page, keys, now)?;
     }
     write_credential(page, &upstream.credential, now)?;
-    page.push_str("<h3>Limits</h3>\n");
+    let ConnectionsStatus { opened, failed, reused } = upstream.connections;
+    let class = if failed > 0 { "bad" } else { "dim" };
+    writeln!(
+        page,
+        "<h3>Connections to the provider</h3>\n<p>{opened} opened since the start, <span class=\"{class}\">{failed} \
+         attempts failed</span>. {reused} responses came on a connection that was used before.</p>\n<h3>Limits</h3>"
+    )?;
     write_limits(page, &upstream.limits)?;
     writeln!(page, "</section>")
 }
