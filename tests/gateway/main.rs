@@ -37,6 +37,7 @@ mod reload_config;
 mod resend;
 mod rotation;
 mod silence;
+mod systemd;
 mod threat_model;
 mod upstream_faults;
 mod upstreams;
