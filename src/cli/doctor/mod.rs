@@ -24,7 +24,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     loaded.warnings.iter().for_each(output::note);
     let mut findings = Findings::default();
     findings.heading(format_args!("listener {}", loaded.config.gateway.listen.address));
-    listener::examine(&loaded.config.gateway, &mut findings).await;
+    listener::examine(&loaded.config.gateway, &loaded.config.admin, &mut findings).await;
     for upstream in &loaded.config.upstreams {
         findings.heading(format_args!("upstream {}", upstream.name));
         provider::examine(upstream, &mut findings).await;
