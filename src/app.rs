@@ -3,6 +3,7 @@
 mod changes;
 mod config_file;
 mod export;
+mod lifecycle;
 mod parts;
 mod readiness;
 mod reload;
@@ -16,6 +17,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::lifecycle::{LifecycleEvent, LifecycleObserver};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::parts::route_alone;
 pub use self::reload::{ReloadError, ReloadReport, Reloader};
@@ -29,6 +31,7 @@ pub use crate::upstream::{Connector, ProviderPeer};
 use prometheus_client::registry::Registry;
 
 use self::export::Export;
+use self::lifecycle::Lifecycle;
 use self::parts::{Context, Prepared};
 use self::reload_state::ReloadMetrics;
 use self::tasks::{BackgroundTasks, TasksGuard};
@@ -45,6 +48,7 @@ use crate::gateway::server::drain::Drain;
 use crate::gateway::server::tls;
 use crate::secret::UnreadableSecret;
 use crate::socket::Address;
+pub use crate::socket::InheritedSocket;
 use crate::status::History;
 use crate::telemetry::LogMetrics;
 use crate::upstream::ConnectorError;
@@ -57,6 +61,7 @@ pub struct App {
     current: Current,
     drain: Drain,
     stop: Stop,
+    lifecycle: Lifecycle,
     background_tasks: TasksGuard,
     reloader: Reloader,
     export: Export,
@@ -73,11 +78,22 @@ pub struct Dependencies {
     pub observers: Vec<Observer>,
     /// Where a reload reads the configuration. If none, a reload keeps it, and reads only its files again.
     pub source: Option<Arc<ConfigSource>>,
+    /// Called when a reload begins or ends, and when the shutdown begins.
+    pub lifecycle: Option<LifecycleObserver>,
+}
+
+/// The sockets that a service manager has bound. Each must have the configured address.
+#[derive(Debug, Default)]
+pub struct InheritedSockets {
+    /// For callers.
+    pub data: Option<InheritedSocket>,
+    /// For the admin listener.
+    pub admin: Option<InheritedSocket>,
 }
 
 impl Default for Dependencies {
     fn default() -> Self {
-        Self { clock: Clock::system(), jitter: Jitter::random(), observers: Vec::new(), source: None }
+        Self { clock: Clock::system(), jitter: Jitter::random(), observers: Vec::new(), source: None, lifecycle: None }
     }
 }
 
@@ -113,6 +129,17 @@ pub enum BuildError {
     #[cfg(feature = "otlp")]
     #[error(transparent)]
     Traces(#[from] crate::traces::StartError),
+    /// A socket of the service manager has another address. The configured one decides whether callers must
+    /// authenticate.
+    #[error("{what} is {address}, and the service manager passes a socket for {inherited}: both must be the same")]
+    Inherited {
+        /// The setting that holds the address.
+        what: &'static str,
+        /// The configured address.
+        address: Address,
+        /// The address of the socket.
+        inherited: Address,
+    },
     /// Several of these.
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("\n"))]
     Several(Vec<Self>),
@@ -135,11 +162,26 @@ impl App {
     /// # Errors
     /// See [`BuildError`].
     pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, BuildError> {
-        let Dependencies { clock, jitter, mut observers, source } = dependencies;
+        Self::build_on(InheritedSockets::default(), config, dependencies).await
+    }
+
+    /// The same with sockets that are bound already. A listener without one binds its address.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub async fn build_on(
+        sockets: InheritedSockets,
+        config: Config,
+        dependencies: Dependencies,
+    ) -> Result<Self, BuildError> {
+        let Dependencies { clock, jitter, mut observers, source, lifecycle } = dependencies;
+        let lifecycle = Lifecycle(lifecycle);
         let (history, counters) = (History::new(clock.clone()), Counters::default());
         observers.push(history.observer());
         let (drain, tasks) = (Drain::default(), BackgroundTasks::default());
         let (listen, admin) = (config.gateway.listen.address.clone(), config.admin.clone());
+        check_inherited("listen.address", sockets.data.as_ref(), &listen)?;
+        check_inherited("admin.address", sockets.admin.as_ref(), &admin.address)?;
         let background_tasks = TasksGuard(tasks.clone());
         let mut metrics = Registry::default();
         let export = Export::start(&config, clock.clone())?;
@@ -155,10 +197,12 @@ impl App {
         let first = parts.generation(None, &counters);
         let current = Current::new(first, observers, counters.clone(), drain.clone(), clock.clone());
         let bind_error = |what, address| move |cause| BuildError::Bind { what, address, cause };
-        let gateway = Gateway::bind(current.clone()).await.map_err(bind_error("listen.address", listen))?;
+        let gateway =
+            Gateway::bind(current.clone(), sockets.data).await.map_err(bind_error("listen.address", listen))?;
         let file = source.as_ref().and_then(|source| source.file());
         let settings = admin::Settings::new(admin.clone());
-        let reloader = Reloader::new(current.clone(), settings.clone(), parts, context, drain.clone(), source);
+        let reloader =
+            Reloader::new(current.clone(), settings.clone(), parts, context, drain.clone(), source, lifecycle.clone());
         let stop = Stop::default();
         metrics.register_collector(Box::new(MetricsCollector::new(counters, current.clone())));
         metrics.register_collector(Box::new(ProcessMetrics));
@@ -170,12 +214,14 @@ impl App {
         let actions = Arc::new(Verbs { reloader: reloader.clone(), stop: stop.clone() });
         let endpoints = Endpoints { settings, checks, status: status::pages(&reporter), metrics, actions };
         let address = admin.address;
-        let admin = Admin::bind(&address, endpoints).await.map_err(bind_error("admin.address", address.clone()))?;
+        let admin = Admin::bind(&address, sockets.admin, endpoints)
+            .await
+            .map_err(bind_error("admin.address", address.clone()))?;
         tasks.spawn_lasting(keep_a_timer_near());
         if let Some(file) = file {
             tasks.spawn_lasting(config_file::follow(file, reloader.clone(), clock));
         }
-        Ok(Self { gateway, admin, current, drain, stop, background_tasks, reloader, export })
+        Ok(Self { gateway, admin, current, drain, stop, lifecycle, background_tasks, reloader, export })
     }
 
     /// Returns the address that callers connect to; with port 0 configured, the port that the system
@@ -207,7 +253,7 @@ impl App {
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
     pub async fn run(self, shutdown: impl Future<Output = Shutdown>) -> Result<(), BackgroundTaskExited> {
-        let Self { gateway, admin, current, drain, stop, background_tasks, export, .. } = self;
+        let Self { gateway, admin, current, drain, stop, lifecycle, background_tasks, export, .. } = self;
         let draining = async {
             let how = tokio::select! {
                 how = shutdown => how,
@@ -218,6 +264,7 @@ impl App {
                 Shutdown::Immediate => Duration::ZERO,
             };
             drain.announce();
+            lifecycle.notify(LifecycleEvent::Stopping);
             tracing::info!(delay_s = delay.as_secs_f64(), "stopping");
             tokio::time::sleep(delay).await;
             drain.close();
@@ -258,6 +305,18 @@ pub enum Shutdown {
     AfterDelay,
     /// Stop accepting at once. Requests in flight may finish. For a person who pressed Ctrl-C.
     Immediate,
+}
+
+fn check_inherited(what: &'static str, socket: Option<&InheritedSocket>, address: &Address) -> Result<(), BuildError> {
+    let Some(socket) = socket else { return Ok(()) };
+    let bind_error = |cause| BuildError::Bind { what, address: address.clone(), cause };
+    let inherited = socket.address().map_err(bind_error)?;
+    let is_same = match (&inherited, address) {
+        // The service manager has set the mode.
+        (Address::Unix { path, .. }, Address::Unix { path: configured, .. }) => path == configured,
+        (inherited, address) => inherited == address,
+    };
+    if is_same { Ok(()) } else { Err(BuildError::Inherited { what, address: address.clone(), inherited }) }
 }
 
 impl BuildError {

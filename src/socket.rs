@@ -76,7 +76,40 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix {
+        listener: UnixListener,
+        path: PathBuf,
+        mode: u32,
+        /// Removes the file at the end. None if the file belongs to the service manager.
+        _file: Option<SocketFile>,
+    },
+}
+
+/// A socket that the service manager has bound.
+#[derive(Debug)]
+pub enum InheritedSocket {
+    /// At an IP address and port.
+    Tcp(std::net::TcpListener),
+    /// A unix socket. Its file belongs to the service manager.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl InheritedSocket {
+    /// Returns the address of the socket. The mode of a unix socket is that of its file.
+    ///
+    /// # Errors
+    /// If the operating system does not report it.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
+            Self::Unix(listener) => {
+                let address = listener.local_addr()?;
+                let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+                let mode = fs::metadata(&path)?.mode() & 0o777;
+                Ok(Address::Unix { path, mode })
+            }
+        }
+    }
 }
 
 impl Socket {
@@ -92,8 +125,27 @@ impl Socket {
                 check_length(path)?;
                 check_free(path).await?;
                 let (listener, file) = SocketFile::bind(path, *mode)?;
-                Ok(Self::Unix(listener, file))
+                Ok(Self::Unix { listener, path: path.clone(), mode: *mode, _file: Some(file) })
             }
+        }
+    }
+
+    /// Takes over a socket of the service manager, which keeps it. So callers can connect while this process restarts.
+    ///
+    /// # Errors
+    /// If the socket cannot be used without blocking.
+    pub(crate) fn adopt(inherited: InheritedSocket) -> io::Result<Self> {
+        let address = inherited.address()?;
+        match (inherited, address) {
+            (InheritedSocket::Unix(listener), Address::Unix { path, mode }) => {
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix { listener: UnixListener::from_std(listener)?, path, mode, _file: None })
+            }
+            (InheritedSocket::Tcp(listener), Address::Tcp(_)) => {
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(TcpListener::from_std(listener)?))
+            }
+            _ => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -117,7 +169,7 @@ impl Socket {
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
-            Self::Unix(_, file) => Ok(Address::Unix { path: file.path.clone(), mode: file.mode }),
+            Self::Unix { path, mode, .. } => Ok(Address::Unix { path: path.clone(), mode: *mode }),
         }
     }
 
@@ -133,7 +185,7 @@ impl Socket {
                 let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(Arc::new(stream)), Some(peer)))
             }
-            Self::Unix(listener, _) => Ok((Stream::Unix(Arc::new(listener.accept().await?.0)), None)),
+            Self::Unix { listener, .. } => Ok((Stream::Unix(Arc::new(listener.accept().await?.0)), None)),
         }
     }
 }
@@ -142,7 +194,6 @@ impl Socket {
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    mode: u32,
     /// Device and inode. They distinguish this file from another one with the same path.
     identity: (u64, u64),
 }
@@ -157,7 +208,7 @@ impl SocketFile {
         fs::set_permissions(&temporary, Permissions::from_mode(mode))?;
         let identity = identity(&temporary)?;
         fs::rename(&temporary, path)?;
-        Ok((listener, Self { path: path.to_owned(), mode, identity }))
+        Ok((listener, Self { path: path.to_owned(), identity }))
     }
 }
 

@@ -42,7 +42,7 @@ use self::exposition::Format;
 use self::server::{Answer, Work};
 pub(crate) use self::verbs::{Actions, MIN_TOKEN, Reloaded};
 use self::verbs::{Authority, Verb};
-use crate::socket::{Address, Socket};
+use crate::socket::{Address, InheritedSocket, Socket};
 
 /// The default address: loopback, and the port after the default of the callers' listener.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
@@ -127,13 +127,21 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Binds the listener.
+    /// Binds the listener, unless its socket is inherited.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub(crate) async fn bind(address: &Address, endpoints: Endpoints) -> io::Result<Self> {
+    pub(crate) async fn bind(
+        address: &Address,
+        inherited: Option<InheritedSocket>,
+        endpoints: Endpoints,
+    ) -> io::Result<Self> {
         let bound = address.tcp().map(|address| address.ip());
-        Ok(Self { listener: Socket::bind(address).await?, bound, endpoints })
+        let listener = match inherited {
+            Some(inherited) => Socket::adopt(inherited)?,
+            None => Socket::bind(address).await?,
+        };
+        Ok(Self { listener, bound, endpoints })
     }
 
     /// Returns the bound address.

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::BuildError;
 use super::changes;
+use super::lifecycle::{Lifecycle, LifecycleEvent};
 use super::parts::{Context, Parts, Prepared};
 use super::reload_state::{LastReload, ReloadState, Trigger};
 use crate::admin;
@@ -47,6 +48,7 @@ struct Inner {
     context: Context,
     drain: Drain,
     source: Option<Arc<ConfigSource>>,
+    lifecycle: Lifecycle,
     state: Arc<ReloadState>,
     /// Locked during a reload.
     running: Mutex<Running>,
@@ -93,6 +95,7 @@ impl Reloader {
         context: Context,
         drain: Drain,
         source: Option<Arc<ConfigSource>>,
+        lifecycle: Lifecycle,
     ) -> Self {
         Self(Arc::new(Inner {
             current,
@@ -100,6 +103,7 @@ impl Reloader {
             context,
             drain,
             source,
+            lifecycle,
             state: Arc::default(),
             running: Mutex::new(Running { parts: Arc::new(parts), last_start: None }),
             begun: AtomicU64::new(0),
@@ -176,7 +180,13 @@ impl Inner {
         if is_requested {
             self.begun.fetch_add(1, Ordering::AcqRel);
         }
+        self.lifecycle.notify(LifecycleEvent::Reloading);
         let outcome = self.replace(&mut running.parts, trigger, config).await;
+        let reported = match &outcome {
+            Ok(report) => &Ok(report.clone().unwrap_or_default()),
+            Err(error) => &Err(error.clone()),
+        };
+        self.lifecycle.notify(LifecycleEvent::Reloaded(reported));
         let last = &self.state.last().outcome;
         let outcome = match outcome {
             // A faulty file was replaced by the former one: the fault is over.

@@ -24,6 +24,7 @@ use crate::admin;
 use crate::config::Environment;
 use crate::error_chain::chain;
 use crate::secret::SecretSource;
+use crate::socket;
 
 /// The limit for an answer that is read. The gateway's own ones are much smaller.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -97,6 +98,21 @@ impl AdminArguments {
 }
 
 impl AdminClient {
+    /// A client of the admin listener with this configured address, for requests that change nothing.
+    pub(super) fn of(address: &socket::Address) -> Self {
+        let address = match address {
+            socket::Address::Tcp(address) => Address::Tcp(reachable(*address)),
+            socket::Address::Unix { path, .. } => Address::Unix(path.clone()),
+        };
+        Self { address, token: None }
+    }
+
+    /// Whether a gateway answers within `limit`.
+    pub(super) async fn finds_gateway(&self, limit: Duration) -> bool {
+        let answer = self.send(Method::GET, "/livez", limit).await;
+        answer.is_ok_and(|answer| answer.status == StatusCode::OK && answer.body == "alive\n")
+    }
+
     /// Sends a request. Connecting, sending and the whole answer take at most `limit`.
     pub(super) async fn send(&self, method: Method, path: &str, limit: Duration) -> Result<Answer, AdminError> {
         let address = || self.address.to_string();
@@ -176,12 +192,17 @@ fn parse(text: &str) -> Result<Address, String> {
         return Ok(Address::Unix(path.into()));
     }
     let address: SocketAddr = text.parse().map_err(|_| format!("{text:?} is neither IP:PORT nor unix:PATH"))?;
+    Ok(Address::Tcp(reachable(address)))
+}
+
+/// An address of this machine in place of the one that means all of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
-    Ok(Address::Tcp(SocketAddr::new(ip, address.port())))
+    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod secrets;
 mod shutdown;
 mod signals;
 mod source;
+mod systemd;
 
 use std::io;
 use std::num::NonZero;

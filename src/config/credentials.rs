@@ -6,7 +6,9 @@
 //! if there is one upstream: a secret must not be sent to another provider that happens to lack one. No
 //! flag takes the secret itself, because other users can see a command line.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use http::{HeaderName, header};
 use url::Url;
@@ -117,13 +119,18 @@ fn read_client_secret(section: &mut Section<'_>) -> Setting<SecretSource> {
         Some(secret_by_value(section, secret, FLANKS_CLIENT_SECRET))
     } else {
         let directory = variable(section, CREDENTIALS_DIRECTORY).map(PathBuf::from);
-        let path = directory.map(|directory| directory.join("client_secret")).filter(|path| path.exists());
+        let path = directory.map(|directory| directory.join("client_secret")).filter(|path| may_exist(path));
         path.map(|path| secret_in_file(section, path, CREDENTIALS_DIRECTORY))
     };
     found.unwrap_or_else(|| {
         let advice = "set it under [upstream.credentials] or by --client-secret-file";
         section.required(SECRET_KEY, &PATH, advice, PathBuf::new()).map(SecretSource::File)
     })
+}
+
+/// False if there is certainly no such file. A file that cannot be examined counts: reading it then says why.
+fn may_exist(path: &Path) -> bool {
+    !matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 fn secret_in_file(section: &mut Section<'_>, path: PathBuf, variable: &str) -> Setting<SecretSource> {

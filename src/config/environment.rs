@@ -63,6 +63,13 @@ impl Environment {
         self.get("JWE_GATEWAY_ADMIN").map(|value| value.to_string_lossy().into_owned())
     }
 
+    /// The names of the sockets that a service manager passes, in their order (`LISTEN_FDNAMES`).
+    #[must_use]
+    pub fn names_of_sockets(&self) -> Vec<String> {
+        let names = self.get("LISTEN_FDNAMES").map(|names| names.to_string_lossy().into_owned());
+        names.iter().flat_map(|names| names.split(':')).map(str::to_owned).collect()
+    }
+
     /// Whether text on a terminal may be coloured: `NO_COLOR` is not set.
     #[must_use]
     pub fn may_colour(&self) -> bool {

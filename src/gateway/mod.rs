@@ -37,7 +37,7 @@ pub(crate) mod stack;
 
 use std::io;
 
-use crate::socket::Address;
+use crate::socket::{Address, InheritedSocket};
 pub(crate) use config::{Config, Limits, Listen};
 use generation::Current;
 use server::Listener;
@@ -50,12 +50,12 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Binds the listener.
+    /// Binds the listener, unless its socket is inherited.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub(crate) async fn bind(current: Current) -> io::Result<Self> {
-        let listener = Listener::bind(&current.generation().config.listen, current.connections()).await?;
+    pub(crate) async fn bind(current: Current, inherited: Option<InheritedSocket>) -> io::Result<Self> {
+        let listener = Listener::bind(&current.generation().config.listen, inherited, current.connections()).await?;
         Ok(Self { listener, current })
     }
 

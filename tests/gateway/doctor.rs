@@ -14,7 +14,10 @@ async fn examine(url: &str, secret: &str, more: &[&str]) -> (String, Option<i32>
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("secret");
     std::fs::write(&file, secret).unwrap();
-    let mut arguments = vec!["doctor", "--upstream", url, "--client-id", "sandbox-client", "--listen", "127.0.0.1:0"];
+    let mut arguments = vec!["doctor", "--upstream", url, "--client-id", "sandbox-client"];
+    if !more.contains(&"--listen") {
+        arguments.extend(["--listen", "127.0.0.1:0"]);
+    }
     arguments.extend(["--client-secret-file", file.to_str().unwrap()]);
     arguments.extend(more);
     let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
@@ -40,6 +43,25 @@ async fn every_step_succeeds_against_a_healthy_provider() {
     assert_eq!(code, Some(0));
     assert!(!printed.contains(sandbox.client_secret()));
     assert_eq!(sandbox.received_total(), 0, "nothing is sent to the API");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_a_gateway_only_if_one_answers_at_the_admin_address() {
+    let gateway = TestGateway::spawn().await;
+    let (address, admin) = (gateway.address.to_string(), gateway.admin.to_string());
+    let bind = async |admin: &str| {
+        let more = ["--listen", &address, "--admin", admin];
+        let (printed, _) = examine(&gateway.sandbox.url(), gateway.sandbox.client_secret(), &more).await;
+        let (verdict, advice) = step(&printed, "bind");
+        (verdict.to_owned(), advice.to_owned())
+    };
+    let (verdict, _) = bind(&admin).await;
+    assert!(verdict.starts_with("skip") && verdict.ends_with(&format!("it answers at {admin}")), "{verdict}");
+    // The sandbox answers too, and is no gateway.
+    let other = gateway.sandbox.url().replace("http://", "");
+    let (verdict, advice) = bind(&other).await;
+    assert!(verdict.starts_with("warn") && verdict.contains(&format!("no gateway answers at {other}")), "{verdict}");
+    assert!(advice.contains("stop the process"), "{advice}");
 }
 
 #[tokio::test]

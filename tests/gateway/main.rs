@@ -45,6 +45,7 @@ mod resend;
 mod rotation;
 mod silence;
 mod status;
+mod systemd;
 mod threat_model;
 mod traces;
 mod upstream_faults;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jwe_gateway::app::{Dependencies, ReloadError, Trigger};
+use jwe_gateway::app::{Dependencies, ReloadError, Shutdown, Trigger};
 use jwe_gateway::clock::{Clock, ClockControl};
 use jwe_gateway::config::{CallerConfig, Config, ConfigSource, Environment, Overrides};
-use jwe_gateway::sandbox::{Options, Sandbox};
+use jwe_gateway::sandbox::{Fault, KeySetFault, Options, Sandbox};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -281,6 +281,55 @@ async fn a_changed_file_is_used_and_a_faulty_one_is_reported_once() {
     test.passes_until("the fault is over", || last().outcome.is_ok()).await;
     assert_eq!(last().outcome.as_ref().unwrap().changed, [""; 0]);
     assert_eq!(test.sandbox.token_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_files_under_load_change_nothing_and_fail_no_request() {
+    let test = FromFile::start().await;
+    let file = test.directory.path().join("gateway.toml");
+    let good = std::fs::read(&file).unwrap();
+    let load = Load::start(&test.gateway);
+    let broken: [&[u8]; 7] = [
+        b"",
+        b"\xff\xfe\x00",
+        b"[limits]\nmax_body = ",
+        &good[..good.len() - 5],
+        &[good.as_slice(), b"[[upstream]]\n"].concat(),
+        &[good.as_slice(), b"ca_file = \"/nowhere\"\n"].concat(),
+        &b"# \n".repeat(1_000_000),
+    ];
+    for content in broken {
+        std::fs::write(&file, content).unwrap();
+        let Err(ReloadError::Faulty(faults)) = test.gateway.reloader.reload().await else {
+            panic!("{:?}", String::from_utf8_lossy(&content[..content.len().min(400)]));
+        };
+        assert!(!faults.is_empty());
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(test.gateway.reloader.reload().await.is_err(), "no file");
+    std::fs::create_dir(&file).unwrap();
+    assert!(test.gateway.reloader.reload().await.is_err(), "a directory");
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::write(&file, good).unwrap();
+    assert_eq!(test.gateway.reloader.reload().await.unwrap().changed, [""; 0]);
+    load.end().await;
+    assert_eq!(test.sandbox.token_requests(), 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_during_a_reload_does_not_wait_for_it() {
+    let mut test = FromFile::start().await;
+    test.sandbox.arm(Fault::KeySet(KeySetFault::SlowDrip { pause_ms: 3_600_000 }));
+    let reload = tokio::spawn({
+        let reloader = test.gateway.reloader.clone();
+        async move { reloader.reload().await }
+    });
+    let fetches = test.sandbox.jwks_fetches();
+    eventually("the reload fetches the key set", async || test.sandbox.jwks_fetches() > fetches).await;
+    test.gateway.stop(Shutdown::Immediate);
+    test.gateway.ended().await;
+    assert!(!reload.is_finished(), "the reload still waits");
+    reload.abort();
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::finding::Findings;
+use crate::admin;
+use crate::cli::admin_client::AdminClient;
 use crate::gateway::server::tls::ServerTls;
 use crate::gateway::{Config, Listen};
 use crate::socket::{Address, Socket};
@@ -11,9 +13,12 @@ use crate::socket::{Address, Socket};
 /// A certificate that expires sooner gets a warning.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 
+/// The limit for the answer of a gateway on this machine.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+
 const DAY: u64 = 24 * 3600;
 
-pub(super) async fn examine(config: &Config, findings: &mut Findings) {
+pub(super) async fn examine(config: &Config, admin: &admin::Config, findings: &mut Findings) {
     let Listen { address, tls, .. } = &config.listen;
     match Socket::bind(address).await {
         Ok(socket) => {
@@ -21,7 +26,14 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
             findings.ok("bind", "the address is free");
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            findings.skip("bind", "the address is in use, as expected while the gateway runs");
+            let client = AdminClient::of(&admin.address);
+            if client.finds_gateway(ANSWER_LIMIT).await {
+                findings
+                    .skip("bind", format_args!("the address is in use, and a gateway runs: it answers at {client}"));
+            } else {
+                let text = format_args!("the address is in use, and no gateway answers at {client}");
+                findings.warn("bind", text, "stop the process that uses it, or set another `address` under [listen]");
+            }
         }
         Err(error) => findings.fail("bind", error, advice_on(address)),
     }

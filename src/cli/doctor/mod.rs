@@ -36,7 +36,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     loaded.warnings.iter().for_each(output::note);
     let mut findings = Findings::new(arguments.json);
     findings.heading("listener", &loaded.config.gateway.listen.address);
-    listener::examine(&loaded.config.gateway, &mut findings).await;
+    listener::examine(&loaded.config.gateway, &loaded.config.admin, &mut findings).await;
     for upstream in &loaded.config.upstreams {
         findings.heading("upstream", &upstream.name);
         provider::examine(upstream, &arguments.probe, &mut findings).await;

@@ -156,6 +156,19 @@ fn the_credentials_directory_is_used_last() {
 }
 
 #[test]
+fn a_secret_of_the_credentials_directory_that_cannot_be_read_is_a_fault() {
+    let files = TestFiles::new();
+    let secret = files.path("client_secret");
+    // A link to itself: it exists, and nobody can read it.
+    std::os::unix::fs::symlink(&secret, &secret).unwrap();
+    let directory = files.path("");
+    let environment = Environment::from([("CREDENTIALS_DIRECTORY", directory.as_str())]);
+    let without = SMALLEST.replace("credentials.client_secret_file = \"SECRET\"\n", "");
+    let faults = files.read(&without, &[], environment).unwrap_err().to_string();
+    assert!(faults.contains(&secret) && !faults.contains("missing"), "{faults}");
+}
+
+#[test]
 fn each_of_several_upstreams_has_its_own_tables() {
     let second = "[[upstream]]\nurl = \"https://b.example\"\nprefix = \"/b\"\ncredentials.kind = \"none\"\n";
     let config = config(&format!("{SMALLEST}{second}"));

@@ -35,7 +35,7 @@ use crate::gateway::server::woken::when_woken;
 use crate::gateway::stack::CurrentStack;
 use crate::gateway::{Config, Listen};
 use crate::socket::Stream;
-use crate::socket::{Address, Socket};
+use crate::socket::{Address, InheritedSocket, Socket};
 
 /// How long the responses to requests that the drain deadline ended have to reach their callers.
 const FINAL_RESPONSES: Duration = Duration::from_secs(1);
@@ -97,14 +97,20 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds the address. Callers wait in the kernel's queue until [`serve`](Self::serve) is called.
+    /// Binds the address, or takes over a socket that is bound to it. Callers wait in the kernel's queue until
+    /// [`serve`](Self::serve) is called.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub(crate) async fn bind(config: &Listen, policy: ConnectionPolicy) -> io::Result<Self> {
-        let socket = match &config.address {
-            Address::Tcp(address) if config.reuse_port => Socket::bind_shared(*address)?,
-            address => Socket::bind(address).await?,
+    pub(crate) async fn bind(
+        config: &Listen,
+        inherited: Option<InheritedSocket>,
+        policy: ConnectionPolicy,
+    ) -> io::Result<Self> {
+        let socket = match (inherited, &config.address) {
+            (Some(inherited), _) => Socket::adopt(inherited)?,
+            (None, Address::Tcp(address)) if config.reuse_port => Socket::bind_shared(*address)?,
+            (None, address) => Socket::bind(address).await?,
         };
         Ok(Self { socket, policy })
     }
