@@ -107,7 +107,7 @@ fn of_a_query_only_the_names_are_recorded() {
 fn the_wait_for_the_provider_is_the_sum_of_all_attempts_and_of_one_that_was_cut_off() {
     let (clock, control) = Clock::manual();
     let second = Duration::from_secs(1);
-    let record = observed_by(clock.clone(), |guard| {
+    let record = observed_by(clock, |guard| {
         let handle = guard.handle();
         control.advance(second);
         handle.sending(|| None);

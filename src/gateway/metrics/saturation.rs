@@ -24,7 +24,10 @@ const OF_GATEWAY: [Names; 2] = [
     ],
 ];
 
-const OF_UPSTREAM: [(Names, fn(&Route) -> Usage); 3] = [
+/// A usage of one upstream.
+type OfRoute = fn(&Route) -> Usage;
+
+const OF_UPSTREAM: [(Names, OfRoute); 3] = [
     (
         [
             ("jwe_gateway_upstream_requests_in_flight", "Requests to the upstream up to the head of the reply"),

@@ -29,7 +29,9 @@ struct Now {
 }
 
 /// The name and help text of a gauge, and its samples for one upstream.
-const GAUGES: [(&str, &str, fn(&Now) -> Samples); 8] = [
+type Gauge = (&'static str, &'static str, fn(&Now) -> Samples);
+
+const GAUGES: [Gauge; 8] = [
     ("jwe_gateway_ready", "1 while there is a usable key and a credential", |now| {
         let has_key = now.keys.as_ref().is_none_or(|keys| keys.usable.is_ok());
         one(flag(has_key && now.credentials.usable.is_ok()))
@@ -72,7 +74,7 @@ const GAUGES: [(&str, &str, fn(&Now) -> Samples); 8] = [
     }),
 ];
 
-/// A counter, as in [`GAUGES`].
+/// The same for a counter.
 type Counter = (&'static str, &'static str, fn(&UpstreamCounters) -> Samples);
 
 /// An upstream with `encryption = "off"` has no samples of these.
