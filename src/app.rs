@@ -3,6 +3,7 @@
 mod changes;
 mod config_file;
 mod lifecycle;
+mod outcomes;
 mod parts;
 mod readiness;
 mod reload;
