@@ -4,6 +4,7 @@ mod changes;
 mod config_file;
 mod export;
 mod lifecycle;
+mod outcomes;
 mod parts;
 mod readiness;
 mod reload;

@@ -9,13 +9,12 @@
 //! Rejected: a comparison of whole upstreams. A changed rule for replies would then drop a good key set, and a provider
 //! that is down at this moment would make the upstream unusable.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use super::BuildError;
+use super::outcomes::{change, first_fetch, joined};
 use super::route::route;
 use super::tasks::{BackgroundTasks, Task};
 use crate::clock::{Clock, Jitter};
@@ -33,11 +32,7 @@ use crate::keys::Keys;
 use crate::secret::Secret;
 use crate::status::History;
 use crate::upstream::{self, Connector, ConnectorError, UpstreamClient};
-use crate::watched_files::{Change, PollOutcome};
-
-/// How long a reload waits for the first key set and the first credential of a new part. A provider that is down must not
-/// keep the rest of the configuration out of use.
-const FIRST_FETCH: Duration = Duration::from_secs(5);
+use crate::watched_files::PollOutcome;
 
 /// What parts need to work.
 #[derive(Clone, Debug)]
@@ -389,34 +384,10 @@ impl Parts {
     }
 }
 
-/// Returns why `fetch` brings nothing in time.
-async fn first_fetch<E: fmt::Display>(name: String, fetch: impl Future<Output = Result<(), E>>) -> Option<PollOutcome> {
-    let error = match tokio::time::timeout(FIRST_FETCH, fetch).await {
-        Ok(fetched) => fetched.err()?.to_string(),
-        Err(_) => format!("nothing within {} s; the gateway keeps trying", FIRST_FETCH.as_secs()),
-    };
-    Some(PollOutcome { name, result: Err(error) })
-}
-
 fn name_of_key_set(config: &Upstream) -> String {
     format!("the key set of {}", config.name)
 }
 
 fn name_of_credential(config: &Upstream) -> String {
     format!("the credential of {}", config.name)
-}
-
-fn change(has_changed: bool) -> Change {
-    if has_changed { Change::InUse } else { Change::None }
-}
-
-async fn joined<T: 'static>(mut set: JoinSet<T>) -> Vec<T> {
-    let mut results = Vec::new();
-    while let Some(result) = set.join_next().await {
-        match result {
-            Ok(result) => results.push(result),
-            Err(error) => tracing::error!(%error, "a part of the reload failed"),
-        }
-    }
-    results
 }

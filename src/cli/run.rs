@@ -8,7 +8,7 @@ use super::core_dumps;
 use super::failure::Failure;
 use super::init_log;
 use super::signals::Signals;
-use super::systemd;
+use super::systemd::{Notifier, inherited_sockets};
 use crate::app::{App, BuildError, Dependencies, Shutdown};
 use crate::config::{ConfigSource, Environment, Overrides};
 use crate::telemetry::Stream;
@@ -31,8 +31,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     // Before the addresses are bound: a supervisor may send a signal as soon as the gateway is reachable.
     let (mut signals, hang_up) = Signals::listen_as_service()?;
-    let sockets = systemd::inherited_sockets(source.environment())?;
-    let lifecycle = Some(systemd::observer());
+    let sockets = inherited_sockets(source.environment())?;
+    let systemd = Notifier::start()?;
+    let lifecycle = Some(systemd.observer());
     let dependencies = Dependencies { source: Some(source), lifecycle, ..Dependencies::default() };
     let app = App::build_on(sockets, loaded.config, dependencies).await.map_err(|error| match error {
         BuildError::Bind { .. } => Failure::unavailable(error),
@@ -41,8 +42,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (gateway, admin) = (app.address()?, app.admin_address()?);
     tracing::info!(%gateway, %admin, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    systemd::ready("serving");
-    tokio::spawn(systemd::feed_watchdog());
+    systemd.ready("serving");
+    tokio::spawn(systemd.feed_watchdog());
 
     let (sender, receiver) = oneshot::channel();
     let stop = async { receiver.await.unwrap_or(Shutdown::Immediate) };

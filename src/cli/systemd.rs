@@ -9,7 +9,9 @@
 //! Rejected: `listen_fds` of sd-notify. It returns numbers of descriptors, and only unsafe code makes sockets of them.
 //! listenfd does that, and checks that a descriptor is a listening socket of the right kind.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -51,38 +53,64 @@ pub(super) fn inherited_sockets(environment: &Environment) -> Result<InheritedSo
     Ok(sockets)
 }
 
-/// Tells systemd that both listeners are bound.
-pub(super) fn ready(status: &str) {
-    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
-}
+/// Sends messages to systemd, in their order, from a thread of its own: if systemd reads none, only this thread waits.
+/// Clones share it.
+#[derive(Clone)]
+pub(super) struct Notifier(mpsc::SyncSender<Message>);
 
-/// Tells systemd when a reload begins and ends, and when the shutdown begins.
-pub(super) fn observer() -> LifecycleObserver {
-    Arc::new(|event| match event {
-        LifecycleEvent::Reloading => match NotifyState::monotonic_usec_now() {
-            Ok(now) => notify(&[NotifyState::Reloading, now]),
-            Err(error) => tracing::warn!(%error, "systemd is not told about the reload: the clock cannot be read"),
-        },
-        LifecycleEvent::Reloaded(Ok(_)) => ready("serving"),
-        LifecycleEvent::Reloaded(Err(_)) => {
-            ready("serving with the former configuration: the new one was refused, see the log");
-        }
-        LifecycleEvent::Stopping => notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]),
-    })
-}
+type Message = Vec<NotifyState<'static>>;
 
-/// Tells systemd twice in each `WatchdogSec` that the runtime runs tasks. Never returns, unless there is no watchdog.
-pub(super) async fn feed_watchdog() {
-    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| *limit > Duration::ZERO) else { return };
-    let mut interval = tokio::time::interval(limit / 2);
-    loop {
-        interval.tick().await;
-        notify(&[NotifyState::Watchdog]);
+/// How many messages can wait for systemd. More are only sent if it reads none for minutes.
+const WAITING: usize = 16;
+
+impl Notifier {
+    pub(super) fn start() -> io::Result<Self> {
+        let (sender, messages) = mpsc::sync_channel::<Message>(WAITING);
+        let send = move || {
+            for message in messages {
+                if let Err(error) = sd_notify::notify(&message) {
+                    tracing::warn!(%error, "systemd cannot be told the state of the gateway");
+                }
+            }
+        };
+        thread::Builder::new().name("systemd".to_owned()).spawn(send)?;
+        Ok(Self(sender))
     }
-}
 
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd cannot be told the state of the gateway");
+    /// Tells systemd that both listeners are bound.
+    pub(super) fn ready(&self, status: &'static str) {
+        self.send(vec![NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// Tells systemd when a reload begins and ends, and when the shutdown begins.
+    pub(super) fn observer(&self) -> LifecycleObserver {
+        let notifier = self.clone();
+        Arc::new(move |event| match event {
+            LifecycleEvent::Reloading => match NotifyState::monotonic_usec_now() {
+                Ok(now) => notifier.send(vec![NotifyState::Reloading, now]),
+                Err(error) => tracing::warn!(%error, "systemd is not told about the reload: the clock cannot be read"),
+            },
+            LifecycleEvent::Reloaded(Ok(_)) => notifier.ready("serving"),
+            LifecycleEvent::Reloaded(Err(_)) => {
+                notifier.ready("serving with the former configuration: the new one was refused, see the log");
+            }
+            LifecycleEvent::Stopping => notifier.send(vec![NotifyState::Stopping, NotifyState::Status("stopping")]),
+        })
+    }
+
+    /// Tells systemd twice in each `WatchdogSec` that the runtime runs tasks. Ends at once if there is no watchdog.
+    pub(super) async fn feed_watchdog(self) {
+        let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| *limit > Duration::ZERO) else { return };
+        let mut interval = tokio::time::interval(limit / 2);
+        loop {
+            interval.tick().await;
+            self.send(vec![NotifyState::Watchdog]);
+        }
+    }
+
+    fn send(&self, message: Message) {
+        if self.0.try_send(message).is_err() {
+            tracing::warn!("systemd reads no messages, so it is not told the state of the gateway");
+        }
     }
 }

@@ -73,7 +73,9 @@ async fn sighup_reads_all_changed_files_and_the_key_set_at_once() {
 
     authority.put("secret", sandbox.client_secret());
     let line = reload(&mut running);
-    assert_eq!((&line["changed"], &line["level"]), (&"the credential of sandbox".into(), &"INFO".into()), "{line}");
+    // The gateway tries a corrected secret every second, so it may have done so before the signal.
+    let changed = line["changed"].as_str().unwrap();
+    assert!(line["level"] == "INFO" && ["the credential of sandbox", ""].contains(&changed), "{line}");
     running.signal("TERM");
     assert_eq!(running.end().0, Some(0));
 }
