@@ -193,6 +193,7 @@ impl App {
             tasks: tasks.clone(),
             history: history.clone(),
             counters: counters.clone(),
+            export: export.clone(),
         };
         let parts = Prepared::of(config, None, &context).map_err(BuildError::of)?.start(&context);
         let first = parts.generation(None, &counters);

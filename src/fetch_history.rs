@@ -6,13 +6,18 @@
 //! The hard case is an outage. With traffic there is an attempt per second, which would push everything before the
 //! outage out of a list of fixed length. Successive failures with the same cause are therefore one [`Attempts`].
 //!
+//! An observer gets each attempt too, for the spans of a trace.
+//!
 //! Rejected: reading the log again. It may be filtered, and it is elsewhere.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+use crate::fetch_counters::FailureReason;
 
 /// The number of entries. At the usual lifetime of a key set they cover more than six hours.
 const REMEMBERED: usize = 100;
@@ -34,13 +39,32 @@ pub(crate) struct Attempts {
     pub error: Option<String>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct FetchHistory(Mutex<VecDeque<Attempts>>);
+/// A function that is called at the end of each attempt, with how long it took, and why it failed.
+pub(crate) type FetchObserver = Arc<dyn Fn(Duration, Option<FailureReason>) + Send + Sync>;
+
+#[derive(Default)]
+pub(crate) struct FetchHistory {
+    attempts: Mutex<VecDeque<Attempts>>,
+    observer: Mutex<Option<FetchObserver>>,
+}
 
 impl FetchHistory {
-    /// Records an attempt that has just ended.
-    pub(crate) fn record(&self, took: Duration, result: Result<(), String>) {
-        self.record_at(Timestamp::now(), took, result);
+    /// Records an attempt that has just ended. A failure without a reason has no outcome, because the process is ending.
+    pub(crate) fn record(&self, took: Duration, result: Result<(), (String, Option<FailureReason>)>) {
+        let outcome = match &result {
+            Ok(()) => Some(None),
+            Err((_, reason)) => reason.map(Some),
+        };
+        self.record_at(Timestamp::now(), took, result.map_err(|(error, _)| error));
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let (Some(observer), Some(failure)) = (observer, outcome) {
+            observer(took, failure);
+        }
+    }
+
+    /// Calls `observer`, and no longer any other, at the end of each attempt.
+    pub(crate) fn observe(&self, observer: FetchObserver) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observer);
     }
 
     /// The remembered attempts, oldest first.
@@ -67,7 +91,13 @@ impl FetchHistory {
 
     fn attempts(&self) -> MutexGuard<'_, VecDeque<Attempts>> {
         // A poisoned lock only means that another thread panicked. The list is whole after each change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for FetchHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FetchHistory").field(&self.attempts).finish()
     }
 }
 

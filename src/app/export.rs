@@ -1,18 +1,30 @@
 //! The export of spans, as far as the configuration asks for it and this build can do it.
 
+#[cfg(feature = "otlp")]
+use std::sync::Arc;
+
+#[cfg(feature = "otlp")]
+use http::Method;
 use prometheus_client::registry::Registry;
+#[cfg(feature = "otlp")]
+use url::Url;
 
 use super::BuildError;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::gateway::access_log::Observer;
+use crate::config::{Config, Upstream};
 #[cfg(feature = "otlp")]
-use crate::traces::Traces;
+use crate::config::{CredentialsConfig, KeysSource};
+#[cfg(feature = "otlp")]
+use crate::fetch_history::FetchHistory;
+use crate::gateway::access_log::Observer;
+use crate::status::UpstreamHistory;
+#[cfg(feature = "otlp")]
+use crate::traces::{FetchTarget, Traces};
 #[cfg(feature = "otlp")]
 use crate::upstream::Connector;
 
 /// Exports the spans of requests, or does nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Export {
     #[cfg(feature = "otlp")]
     traces: Option<Traces>,
@@ -22,9 +34,27 @@ pub(super) struct Export {
 impl Export {
     /// Starts the export in the background.
     pub(super) fn start(config: &Config, clock: Clock) -> Result<Self, BuildError> {
-        let Some(config) = &config.traces else { return Ok(Self { traces: None }) };
+        let sampler = config.gateway.sampler;
+        let Some(config) = &config.traces else { return Ok(Self::default()) };
         let client = Connector::new(config.ca_file.as_deref()).and_then(|connector| connector.control_client());
-        Ok(Self { traces: Some(Traces::start(config, client.map_err(BuildError::Collector)?, clock)?) })
+        let client = client.map_err(BuildError::Collector)?;
+        Ok(Self { traces: Some(Traces::start(config, sampler.unwrap_or_default(), client, clock)?) })
+    }
+
+    /// Follows the fetches for an upstream. Those from files have no spans.
+    pub(super) fn follow(&self, upstream: &Upstream, history: &UpstreamHistory) {
+        if let KeysSource::Url(url) = &upstream.keys.source {
+            self.follow_fetches(&history.keys.fetches, "key_set", Method::GET, url, &upstream.name);
+        }
+        if let CredentialsConfig::ClientCredentials(credentials) = &upstream.credentials {
+            self.follow_fetches(&history.renewals, "token", Method::POST, &credentials.url, &upstream.name);
+        }
+    }
+
+    fn follow_fetches(&self, history: &FetchHistory, kind: &'static str, method: Method, url: &Url, upstream: &str) {
+        let (Some(traces), Ok(url)) = (self.traces.clone(), url.as_str().parse()) else { return };
+        let target = Arc::new(FetchTarget { kind, method, url, upstream: upstream.to_owned() });
+        history.observe(Arc::new(move |took, failure| traces.fetched(&target, took, failure)));
     }
 
     /// Adds what the export needs to know about requests, and its metrics.
@@ -48,8 +78,10 @@ impl Export {
 #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the signatures are those with the feature otlp")]
 impl Export {
     pub(super) fn start(_: &Config, _: Clock) -> Result<Self, BuildError> {
-        Ok(Self {})
+        Ok(Self::default())
     }
+
+    pub(super) fn follow(&self, _: &Upstream, _: &UpstreamHistory) {}
 
     pub(super) fn attach(&self, _: &mut Vec<Observer>, _: &mut Registry) {}
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::BuildError;
+use super::export::Export;
 use super::outcomes::{change, first_fetch, joined};
 use super::route::route;
 use super::tasks::{BackgroundTasks, Task};
@@ -42,6 +43,7 @@ pub(super) struct Context {
     pub(super) tasks: BackgroundTasks,
     pub(super) history: History,
     pub(super) counters: Counters,
+    pub(super) export: Export,
 }
 
 /// The parts of a generation, with their tasks.
@@ -190,9 +192,10 @@ impl PreparedUpstream {
                 UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &connector, counters)?
             }
         };
-        let Context { clock, jitter, history, counters, .. } = context;
+        let Context { clock, jitter, history, counters, export, .. } = context;
         let counters = counters.upstream(&config.name);
         let history = history.upstream(&config.name);
+        export.follow(config, &history);
         let body_policy = match keeps(|one, other| one.keys == other.keys && one.encryption == other.encryption) {
             Some(former) => Part::Kept(former.body_policy.clone()),
             None => {
@@ -242,6 +245,7 @@ pub(crate) fn route_alone(
         tasks: BackgroundTasks::default(),
         history: History::new(clock.clone()),
         counters: Counters::default(),
+        export: Export::default(),
     };
     let PreparedUpstream { client, body_policy, credentials, .. } =
         PreparedUpstream::of(config, quota, None, &context)?;

@@ -63,7 +63,7 @@ impl Counters {
 }
 
 /// `None` for a renewal that has no outcome, because the process is ending.
-fn reason(kind: &RenewalErrorKind) -> Option<FailureReason> {
+pub(super) fn reason(kind: &RenewalErrorKind) -> Option<FailureReason> {
     Some(match kind {
         RenewalErrorKind::Refused { .. } => FailureReason::Refused,
         RenewalErrorKind::Busy { .. } => FailureReason::Busy,

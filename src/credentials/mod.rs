@@ -314,7 +314,9 @@ impl Credentials {
         let Some(history) = self.0.history.get() else { return };
         match outcome {
             RenewalOutcome::Good => history.record(took, Ok(())),
-            RenewalOutcome::Failed(error) => history.record(took, Err(error.to_string())),
+            RenewalOutcome::Failed(error) => {
+                history.record(took, Err((error.to_string(), counters::reason(&error.kind))));
+            }
             RenewalOutcome::Late => {}
         }
     }

@@ -52,7 +52,7 @@ impl Counters {
 }
 
 /// `None` for a fetch that has no outcome, because the process is ending.
-fn reason(kind: &FetchErrorKind) -> Option<FailureReason> {
+pub(super) fn reason(kind: &FetchErrorKind) -> Option<FailureReason> {
     Some(match kind {
         FetchErrorKind::Timeout(_) => FailureReason::Timeout,
         FetchErrorKind::Transport(_) => FailureReason::Connection,

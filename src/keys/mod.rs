@@ -308,7 +308,9 @@ impl Keys {
                     history.published(cached.set());
                 }
             }
-            FetchOutcome::Failed(error) => history.fetches.record(took, Err(error.to_string())),
+            FetchOutcome::Failed(error) => {
+                history.fetches.record(took, Err((error.to_string(), counters::reason(&error.kind))));
+            }
             FetchOutcome::Late => {}
         }
     }

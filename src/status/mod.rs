@@ -36,7 +36,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub(crate) use history::History;
+pub(crate) use history::{History, UpstreamHistory};
 pub(crate) use model::Usage;
 
 use crate::gateway::route::Route;

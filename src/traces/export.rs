@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -16,10 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::fetch::{Fetch, FetchTarget};
 use super::{Config, FLUSH_LIMIT, spans};
 use crate::clock::Clock;
 use crate::failure_log::FailureLog;
+use crate::fetch_counters::FailureReason;
 use crate::gateway::access_log::{Observer, Record};
+use crate::gateway::request::trace_context::{Sampler, TraceContext};
 
 /// Why no spans can be exported.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +37,13 @@ pub(crate) struct Traces {
     sender: mpsc::UnboundedSender<Message>,
     counters: Arc<Counters>,
     max_queue: usize,
+    sampler: Sampler,
 }
 
 #[derive(Debug)]
 enum Message {
     Ended(Box<Record>),
+    Fetched(Box<Fetch>),
     /// Send what is there, and answer.
     Flush(oneshot::Sender<()>),
 }
@@ -54,7 +61,12 @@ impl Traces {
     ///
     /// # Errors
     /// If a variable of OpenTelemetry has no valid value.
-    pub(crate) fn start(config: &Config, client: reqwest::Client, clock: Clock) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        config: &Config,
+        sampler: Sampler,
+        client: reqwest::Client,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         let builder = SpanExporter::builder().with_http().with_http_client(client);
         let builder = match &config.endpoint {
             Some(endpoint) => builder.with_endpoint(endpoint),
@@ -66,7 +78,7 @@ impl Traces {
         let counters = Arc::new(Counters::default());
         let sending = Sending { receiver, exporter, counters: Arc::clone(&counters), config: config.clone(), clock };
         tokio::spawn(sending.run());
-        Ok(Self { sender, counters, max_queue: config.max_queue })
+        Ok(Self { sender, counters, max_queue: config.max_queue, sampler })
     }
 
     /// Gets the record of each request that has ended.
@@ -74,9 +86,19 @@ impl Traces {
         let traces = self.clone();
         Arc::new(move |record| {
             if record.trace.is_some_and(|trace| trace.is_exported) {
-                traces.push(record);
+                traces.push(spans::count(record), || Message::Ended(Box::new(record.clone())));
             }
         })
+    }
+
+    /// Adds the span of a fetch that has just ended. The fetch is a trace of its own.
+    pub(crate) fn fetched(&self, target: &Arc<FetchTarget>, took: Duration, failure: Option<FailureReason>) {
+        let trace = TraceContext::of(&HeaderMap::new(), Some(self.sampler));
+        if let Some(trace) = trace.filter(|trace| trace.is_exported) {
+            let ended = SystemTime::now();
+            let fetch = || Fetch { target: Arc::clone(target), trace, ended, took, failure };
+            self.push(1, || Message::Fetched(Box::new(fetch())));
+        }
     }
 
     pub(crate) fn metrics(&self) -> TraceMetrics {
@@ -93,11 +115,10 @@ impl Traces {
         }
     }
 
-    fn push(&self, record: &Record) {
-        let spans = spans::count(record);
+    fn push(&self, spans: usize, message: impl FnOnce() -> Message) {
         let waiting = self.counters.waiting.fetch_add(spans, Ordering::Relaxed);
         // The task has ended only if it has panicked.
-        if waiting + spans > self.max_queue || self.sender.send(Message::Ended(Box::new(record.clone()))).is_err() {
+        if waiting + spans > self.max_queue || self.sender.send(message()).is_err() {
             self.counters.waiting.fetch_sub(spans, Ordering::Relaxed);
             self.counters.dropped.fetch_add(spans as u64, Ordering::Relaxed);
         }
@@ -143,6 +164,7 @@ impl Sending {
         loop {
             match next {
                 Some(Message::Ended(record)) => spans::add(&mut batch, &record),
+                Some(Message::Fetched(fetch)) => batch.push(fetch.span()),
                 Some(Message::Flush(flushed)) => return (batch, Some(flushed)),
                 None => return (batch, None),
             }

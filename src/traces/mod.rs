@@ -16,6 +16,8 @@
 #[cfg(feature = "otlp")]
 mod export;
 #[cfg(feature = "otlp")]
+mod fetch;
+#[cfg(feature = "otlp")]
 mod spans;
 
 use std::path::PathBuf;
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 #[cfg(feature = "otlp")]
 pub(crate) use export::{StartError, Traces};
+#[cfg(feature = "otlp")]
+pub(crate) use fetch::FetchTarget;
 
 /// How long the end of the process waits for spans that are not sent yet.
 #[cfg(feature = "otlp")]

@@ -95,12 +95,12 @@ fn server_span(record: &Record, trace: &TraceContext) -> SpanData {
     }
     // By the conventions, a fault of the caller is no error of the server.
     let is_error = record.status.is_some_and(|status| status.is_server_error()) || record.outcome == Outcome::Aborted;
-    let times = (Duration::ZERO, record.duration);
+    let times = (at(record, Duration::ZERO), at(record, record.duration));
     SpanData {
         parent_span_id: trace.parent.map_or(opentelemetry::SpanId::INVALID, id),
         parent_span_is_remote: trace.parent.is_some(),
         status: status(is_error),
-        ..span(record, trace, trace.span, SpanKind::Server, name.into(), times, attributes)
+        ..span(trace, trace.span, SpanKind::Server, name.into(), times, attributes)
     }
 }
 
@@ -162,25 +162,26 @@ impl Child<'_> {
     }
 
     fn span(&self, own: SpanId, kind: SpanKind, name: &'static str, attributes: Attributes) -> SpanData {
-        let times = (self.phase.start, self.phase.start + self.phase.duration);
-        SpanData {
-            parent_span_id: id(self.trace.span),
-            ..span(self.record, &self.trace, own, kind, name.into(), times, attributes)
-        }
+        let PhaseSpan { start, duration, .. } = *self.phase;
+        let times = (at(self.record, start), at(self.record, start + duration));
+        SpanData { parent_span_id: id(self.trace.span), ..span(&self.trace, own, kind, name.into(), times, attributes) }
     }
 }
 
-/// A span without a parent and without an error. `times` count from the start of the request.
-fn span(
-    record: &Record,
+/// The time that is `offset` after the start of the request.
+fn at(record: &Record, offset: Duration) -> SystemTime {
+    record.started.checked_add(offset).unwrap_or(record.started)
+}
+
+/// A span without a parent and without an error.
+pub(super) fn span(
     trace: &TraceContext,
     own: SpanId,
     kind: SpanKind,
     name: Cow<'static, str>,
-    (start, end): (Duration, Duration),
+    (start_time, end_time): (SystemTime, SystemTime),
     attributes: Attributes,
 ) -> SpanData {
-    let at = |offset: Duration| record.started.checked_add(offset).unwrap_or(SystemTime::UNIX_EPOCH);
     let trace_id = opentelemetry::TraceId::from(trace.trace_id.0);
     SpanData {
         span_context: SpanContext::new(trace_id, id(own), TraceFlags::SAMPLED, false, TraceState::NONE),
@@ -188,8 +189,8 @@ fn span(
         parent_span_is_remote: false,
         span_kind: kind,
         name,
-        start_time: at(start),
-        end_time: at(end),
+        start_time,
+        end_time,
         attributes: attributes.0,
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
@@ -201,7 +202,7 @@ fn span(
     }
 }
 
-fn status(is_error: bool) -> Status {
+pub(super) fn status(is_error: bool) -> Status {
     // `error.type` says which one.
     if is_error { Status::error("") } else { Status::Unset }
 }
@@ -211,15 +212,15 @@ fn id(span: SpanId) -> opentelemetry::SpanId {
 }
 
 #[derive(Default)]
-struct Attributes(Vec<KeyValue>);
+pub(super) struct Attributes(Vec<KeyValue>);
 
 impl Attributes {
-    fn add(&mut self, name: &'static str, value: impl Into<opentelemetry::Value>) {
+    pub(super) fn add(&mut self, name: &'static str, value: impl Into<opentelemetry::Value>) {
         self.0.push(KeyValue::new(name, value));
     }
 
     /// A text that a caller or a provider chose.
-    fn text(&mut self, name: &'static str, value: &str) {
+    pub(super) fn text(&mut self, name: &'static str, value: &str) {
         let longest = (0..=MAX_TEXT.min(value.len())).rev().find(|end| value.is_char_boundary(*end));
         self.add(name, value[..longest.unwrap_or_default()].to_owned());
     }
@@ -230,7 +231,7 @@ impl Attributes {
         }
     }
 
-    fn method(&mut self, method: &Method) {
+    pub(super) fn method(&mut self, method: &Method) {
         self.add("http.request.method", known(method).unwrap_or("_OTHER"));
         if known(method).is_none() {
             self.text("http.request.method_original", method.as_str());
@@ -238,7 +239,7 @@ impl Attributes {
     }
 
     /// The URL of an attempt, without the query.
-    fn url(&mut self, url: &Uri) {
+    pub(super) fn url(&mut self, url: &Uri) {
         let is_https = url.scheme() == Some(&Scheme::HTTPS);
         let (scheme, host) = (if is_https { "https" } else { "http" }, url.host().unwrap_or_default());
         let port = url.port_u16().unwrap_or(if is_https { 443 } else { 80 });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jwe_gateway::app::Shutdown;
 use jwe_gateway::config::{Config, Encryption, Sampler, TracesConfig};
-use jwe_gateway::sandbox::{Options, Rotation, Sandbox};
+use jwe_gateway::sandbox::{Fault, Options, Rotation, Sandbox, TokenFault};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -48,11 +48,12 @@ impl Collector {
         resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
     }
 
-    /// Waits until it has a number of server spans. Returns all spans.
+    /// Waits until it has a number of server spans. Returns all spans of requests.
     async fn spans_with_servers(&self, count: usize) -> Vec<Span> {
         let is_server = |span: &&Span| span.kind() == SpanKind::Server;
         eventually("the spans", async || self.spans().await.iter().filter(is_server).count() >= count).await;
-        self.spans().await
+        let is_fetch = |span: &Span| span.attributes.iter().any(|attribute| attribute.key == "jwe_gateway.fetch");
+        self.spans().await.into_iter().filter(|span| !is_fetch(span)).collect()
     }
 
     /// Makes a gateway export its spans to this collector.
@@ -193,7 +194,8 @@ async fn each_attempt_has_a_span_and_failures_have_a_type() {
     let found = attributes(&servers[2].attributes);
     assert_eq!((&*found["error.type"], &*found["jwe_gateway.origin"]), ("caller_forbidden", "gateway"));
     assert!(servers[2].status.as_ref().is_none_or(|status| status.code() == StatusCode::Unset), "the caller's fault");
-    eventually("all are counted", async || metrics(&gateway).await == (spans.len() as u64, 0)).await;
+    let sent = async || (collector.spans().await.len() as u64, 0);
+    eventually("all are counted", async || metrics(&gateway).await == sent().await).await;
 }
 
 #[tokio::test]
@@ -218,6 +220,32 @@ async fn a_sidecar_and_its_egress_make_one_trace() {
     assert!(first.parent_span_id.is_empty());
     let attempt = spans.iter().find(|span| span.kind() == SpanKind::Client && span.parent_span_id == first.span_id);
     assert_eq!(second.parent_span_id, attempt.unwrap().span_id);
+}
+
+#[tokio::test]
+async fn a_fetch_of_keys_or_of_a_token_has_a_trace_of_its_own() {
+    let collector = Collector::start().await;
+    let gateway = TestGateway::spawn_with(|config| collector.receive_from(config)).await;
+    gateway.ready().await;
+    let is_fetch = |span: &&Span| span.attributes.iter().any(|attribute| attribute.key == "jwe_gateway.fetch");
+    eventually("both fetches", async || collector.spans().await.iter().filter(is_fetch).count() >= 2).await;
+    let spans = collector.spans().await;
+    let keys = find(&spans, SpanKind::Client, "GET /.well-known/jwks.json");
+    let token = find(&spans, SpanKind::Client, "POST /v0/token");
+    assert!(keys.trace_id != token.trace_id && keys.parent_span_id.is_empty() && token.parent_span_id.is_empty());
+    let found = attributes(&token.attributes);
+    assert_eq!(found["url.full"], format!("{}/v0/token", gateway.sandbox.url()));
+    assert_eq!((&*found["jwe_gateway.fetch"], &*found["jwe_gateway.upstream"]), ("token", "sandbox"));
+    assert!(!found.contains_key("error.type") && token.end_time_unix_nano >= token.start_time_unix_nano);
+
+    gateway.sandbox.revoke_tokens();
+    gateway.sandbox.arm(Fault::Token(TokenFault::RefuseCredentials));
+    gateway.json("POST", LIST, "{}").send().await.unwrap();
+    let failed = |span: &&Span| is_fetch(span) && span.attributes.iter().any(|attribute| attribute.key == "error.type");
+    eventually("a failed fetch", async || collector.spans().await.iter().any(|span| failed(&span))).await;
+    let spans = collector.spans().await;
+    let found = attributes(&spans.iter().find(failed).unwrap().attributes);
+    assert_eq!((&*found["jwe_gateway.fetch"], &*found["error.type"]), ("token", "refused"));
 }
 
 #[tokio::test]
@@ -280,7 +308,7 @@ async fn the_documentation_lists_the_metrics_of_the_export() {
     let documented = table(&document("docs/operations.md"), "| metric of the export | type | unit | meaning |");
     for row in &documented {
         let name = row[0].trim_matches('`');
-        assert_eq!(counter(&text, name), 0);
+        counter(&text, name);
         assert!(text.contains(&format!("# TYPE {} {}", name.trim_end_matches("_total"), row[1])), "{name}");
     }
     assert_eq!(documented.len(), text.lines().filter(|line| line.starts_with("# TYPE jwe_gateway_trace_")).count());
