@@ -63,6 +63,7 @@ impl FetchHistory {
     }
 
     /// Calls `observer`, and no longer any other, at the end of each attempt.
+    #[cfg(feature = "otlp")]
     pub(crate) fn observe(&self, observer: FetchObserver) {
         *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observer);
     }

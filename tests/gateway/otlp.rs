@@ -309,7 +309,9 @@ async fn the_documentation_lists_the_metrics_of_the_export() {
     for row in &documented {
         let name = row[0].trim_matches('`');
         counter(&text, name);
-        assert!(text.contains(&format!("# TYPE {} {}", name.trim_end_matches("_total"), row[1])), "{name}");
+        // OpenMetrics and the older text format name the type of a counter differently.
+        let written = format!("# TYPE {name} {}", row[1]);
+        assert!(text.replace("_total", "").contains(&written.replace("_total", "")), "{text}");
     }
     assert_eq!(documented.len(), text.lines().filter(|line| line.starts_with("# TYPE jwe_gateway_trace_")).count());
 }
