@@ -26,6 +26,7 @@ const DOCUMENTS: [&str; 2] = [
     r#"
     caller = [{}]
     listen = { address = "unix:/gateway.sock", tls = {} }
+    admin = { address = "unix:/admin.sock" }
     [[upstream]]
     keys = { url = "https://provider.invalid/keys" }
     credentials = { kind = "static" }
