@@ -57,8 +57,8 @@ async fn an_address_in_use_is_a_gateway_only_if_one_answers_at_the_admin_address
     };
     let (verdict, _) = bind(&admin).await;
     assert!(verdict.starts_with("skip") && verdict.ends_with(&format!("it answers at {admin}")), "{verdict}");
-    // The sandbox answers too, and is no gateway.
-    let other = gateway.sandbox.url().replace("http://", "");
+    // The management interface of the sandbox answers too, and is no gateway.
+    let other = gateway.sandbox.management_url().replace("http://", "");
     let (verdict, advice) = bind(&other).await;
     assert!(verdict.starts_with("warn") && verdict.contains(&format!("no gateway answers at {other}")), "{verdict}");
     assert!(advice.contains("stop the process"), "{advice}");
