@@ -6,6 +6,8 @@
 //! Where keys or credentials know when a failure began, their time counts. Else it is the time when a check found the
 //! cause first: see [`History::onsets`](super::history::History::onsets).
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::model::{Finding, State, Time, Verdict};
@@ -21,7 +23,7 @@ pub(super) fn on_the_web(documentation: &str) -> Option<String> {
     (!repository.is_empty()).then(|| format!("{repository}/blob/main/{documentation}"))
 }
 
-/// What is wrong. The order is that of the page.
+/// What is wrong. Among problems of the same severity, this is the order of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
@@ -188,9 +190,9 @@ impl Problem {
 /// The verdict about these problems. `found` are the times when a check found each of them first.
 pub(super) fn verdict(problems: Vec<Problem>, found: Vec<Time>) -> Verdict {
     let mut findings: Vec<(State, Finding)> = problems.into_iter().zip(found).map(finding).collect();
-    // The sort is stable: the configured order decides among upstreams.
-    findings.sort_by_key(|(_, finding)| finding.kind);
-    let state = findings.iter().map(|(state, _)| *state).max().unwrap_or(State::Well);
+    // What makes requests fail comes first. The sort is stable: the configured order decides among upstreams.
+    findings.sort_by_key(|(state, finding)| (Reverse(*state), finding.kind));
+    let state = findings.first().map_or(State::Well, |(state, _)| *state);
     let findings: Vec<Finding> = findings.into_iter().map(|(_, finding)| finding).collect();
     let sentence = match findings.first() {
         None => "All is well.".to_owned(),
@@ -261,5 +263,17 @@ mod tests {
             let Row { symptom, anchor, .. } = kind.row();
             assert!(table.contains(&format!("\n| {symptom} | <a id=\"{anchor}\"></a>")), "{kind:?} has no row");
         }
+    }
+
+    #[test]
+    fn the_first_sentence_is_about_a_problem_that_makes_requests_fail() {
+        let now = Time(Timestamp::UNIX_EPOCH);
+        let stale = Problem::new(Kind::KeySetStale, None, "The key set is stale.".to_owned());
+        let full = Problem::new(Kind::Saturated, None, "A limit is reached.".to_owned()).state(State::Failing);
+        let verdict = verdict(vec![stale, full], vec![now; 2]);
+        assert_eq!(verdict.state, State::Failing);
+        assert!(verdict.sentence.starts_with("A limit is reached."), "{}", verdict.sentence);
+        let kinds: Vec<_> = verdict.findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, [Kind::Saturated, Kind::KeySetStale]);
     }
 }
