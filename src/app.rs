@@ -141,6 +141,21 @@ pub enum BuildError {
         /// The address of the socket.
         inherited: Address,
     },
+    /// More users can connect to a unix socket of the service manager than `mode` permits.
+    #[error(
+        "{what} {address} permits mode {mode:04o}, and the service manager passes a socket with mode {inherited:04o}: set \
+         SocketMode={mode:04o} in the socket unit, or change mode"
+    )]
+    InheritedMode {
+        /// The setting that holds the address.
+        what: &'static str,
+        /// The configured address.
+        address: Address,
+        /// The configured mode.
+        mode: u32,
+        /// The mode of the socket's file.
+        inherited: u32,
+    },
     /// Several of these.
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("\n"))]
     Several(Vec<Self>),
@@ -313,12 +328,19 @@ fn check_inherited(what: &'static str, socket: Option<&InheritedSocket>, address
     let Some(socket) = socket else { return Ok(()) };
     let bind_error = |cause| BuildError::Bind { what, address: address.clone(), cause };
     let inherited = socket.address().map_err(bind_error)?;
-    let is_same = match (&inherited, address) {
-        // The service manager has set the mode.
-        (Address::Unix { path, .. }, Address::Unix { path: configured, .. }) => path == configured,
-        (inherited, address) => inherited == address,
-    };
-    if is_same { Ok(()) } else { Err(BuildError::Inherited { what, address: address.clone(), inherited }) }
+    match (&inherited, address) {
+        (&Address::Unix { ref path, mode: inherited }, &Address::Unix { path: ref configured, mode })
+            if path == configured =>
+        {
+            // A stricter mode is safe.
+            if inherited & !mode == 0 {
+                return Ok(());
+            }
+            Err(BuildError::InheritedMode { what, address: address.clone(), mode, inherited })
+        }
+        (inherited, address) if inherited == address => Ok(()),
+        _ => Err(BuildError::Inherited { what, address: address.clone(), inherited }),
+    }
 }
 
 impl BuildError {
