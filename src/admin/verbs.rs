@@ -74,7 +74,10 @@ impl Verb {
         if let Err(refusal) = authority.check(&headers).await {
             return refusal.respond();
         }
-        work.begin();
+        if !work.begin() {
+            let text = "too many reloads and shutdowns are in progress: try again when one of them has ended\n";
+            return plain(StatusCode::TOO_MANY_REQUESTS, text);
+        }
         match self {
             Self::Reload => {
                 tracing::info!("a reload was requested at the admin listener");
