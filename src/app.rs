@@ -132,7 +132,10 @@ pub enum BuildError {
     Traces(#[from] crate::traces::StartError),
     /// A socket of the service manager has another address. The configured one decides whether callers must
     /// authenticate.
-    #[error("{what} is {address}, and the service manager passes a socket for {inherited}: both must be the same")]
+    #[error(
+        "{what} is {address}, and the service manager passes a socket for {inherited}: use the same address in both, or \
+         remove the socket unit"
+    )]
     Inherited {
         /// The setting that holds the address.
         what: &'static str,
@@ -264,8 +267,8 @@ impl App {
         self.reloader.clone()
     }
 
-    /// Serves until `shutdown` resolves or the admin listener is asked to stop. It then shuts down in order: the gateway reports not ready,
-    /// waits, stops accepting, and lets requests in flight finish. Dropping the future ends at once.
+    /// Serves until `shutdown` resolves or the admin listener is asked to stop. It then shuts down in order: the gateway
+    /// reports not ready, waits, stops accepting, and lets requests in flight finish. Dropping the future ends at once.
     ///
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
