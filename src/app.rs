@@ -132,7 +132,10 @@ pub enum BuildError {
     Traces(#[from] crate::traces::StartError),
     /// A socket of the service manager has another address. The configured one decides whether callers must
     /// authenticate.
-    #[error("{what} is {address}, and the service manager passes a socket for {inherited}: both must be the same")]
+    #[error(
+        "{what} is {address}, and the service manager passes a socket for {inherited}: use the same address in both, or \
+         remove the socket unit"
+    )]
     Inherited {
         /// The setting that holds the address.
         what: &'static str,
@@ -140,6 +143,21 @@ pub enum BuildError {
         address: Address,
         /// The address of the socket.
         inherited: Address,
+    },
+    /// More users can connect to a unix socket of the service manager than `mode` permits.
+    #[error(
+        "{what} {address} permits mode {mode:04o}, and the service manager passes a socket with mode {inherited:04o}: set \
+         SocketMode={mode:04o} in the socket unit, or change mode"
+    )]
+    InheritedMode {
+        /// The setting that holds the address.
+        what: &'static str,
+        /// The configured address.
+        address: Address,
+        /// The configured mode.
+        mode: u32,
+        /// The mode of the socket's file.
+        inherited: u32,
     },
     /// Several of these.
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("\n"))]
@@ -249,8 +267,8 @@ impl App {
         self.reloader.clone()
     }
 
-    /// Serves until `shutdown` resolves or the admin listener is asked to stop. It then shuts down in order: the gateway reports not ready,
-    /// waits, stops accepting, and lets requests in flight finish. Dropping the future ends at once.
+    /// Serves until `shutdown` resolves or the admin listener is asked to stop. It then shuts down in order: the gateway
+    /// reports not ready, waits, stops accepting, and lets requests in flight finish. Dropping the future ends at once.
     ///
     /// # Errors
     /// If a background task ended: see [`BackgroundTaskExited`].
@@ -313,12 +331,19 @@ fn check_inherited(what: &'static str, socket: Option<&InheritedSocket>, address
     let Some(socket) = socket else { return Ok(()) };
     let bind_error = |cause| BuildError::Bind { what, address: address.clone(), cause };
     let inherited = socket.address().map_err(bind_error)?;
-    let is_same = match (&inherited, address) {
-        // The service manager has set the mode.
-        (Address::Unix { path, .. }, Address::Unix { path: configured, .. }) => path == configured,
-        (inherited, address) => inherited == address,
-    };
-    if is_same { Ok(()) } else { Err(BuildError::Inherited { what, address: address.clone(), inherited }) }
+    match (&inherited, address) {
+        (&Address::Unix { ref path, mode: inherited }, &Address::Unix { path: ref configured, mode })
+            if path == configured =>
+        {
+            // A stricter mode is safe.
+            if inherited & !mode == 0 {
+                return Ok(());
+            }
+            Err(BuildError::InheritedMode { what, address: address.clone(), mode, inherited })
+        }
+        (inherited, address) if inherited == address => Ok(()),
+        _ => Err(BuildError::Inherited { what, address: address.clone(), inherited }),
+    }
 }
 
 impl BuildError {

@@ -49,7 +49,8 @@ pub(crate) struct FetchHistory {
 }
 
 impl FetchHistory {
-    /// Records an attempt that has just ended. A failure without a reason has no outcome, because the process is ending.
+    /// Records an attempt that has just ended. The reason is `None` if the process is ending. The observer is then not
+    /// called.
     pub(crate) fn record(&self, took: Duration, result: Result<(), (String, Option<FailureReason>)>) {
         let outcome = match &result {
             Ok(()) => Some(None),

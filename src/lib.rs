@@ -30,7 +30,7 @@
 //! | [`admin`] | serves health, metrics and status |
 //! | [`status`] | says what is true now, as a page and as JSON |
 //! | [`telemetry`] | sets up the log |
-//! | [`traces`] | exports the spans of requests |
+//! | [`traces`] | exports the spans of requests and fetches |
 //! | [`sandbox`] | imitates the provider, for tests and demonstrations |
 //! | [`drill`] | rotates keys under load, and gives a verdict |
 //!

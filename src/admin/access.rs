@@ -11,8 +11,9 @@
 //! | scrape by name, from another machine | any name | unless `hosts` is set and does not have it |
 //! | any name, at a loopback address | | only if `hosts` has it: only a proxy or a page can send it |
 //!
-//! A unix socket counts as loopback. So a listener that is bound to loopback is closed to DNS rebinding. A listener that others can reach is open to it
-//! unless `hosts` is set: the name of a page and the name of a scrape look the same there.
+//! So a listener that is bound to loopback is closed to DNS rebinding. A unix socket counts as loopback. A listener that
+//! others can reach is open to DNS rebinding unless `hosts` is set: the name of a page and the name of a scrape look the
+//! same there.
 //!
 //! Rejected: telling browsers by `User-Agent`. A page can change it in some browsers, and monitors imitate browsers.
 

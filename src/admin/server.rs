@@ -8,7 +8,8 @@
 //! - At [`MAX_CONNECTIONS`], a new connection replaces the one that has been idle longest. If none is idle, it replaces
 //!   the oldest. So a scrape that is in progress is not ended by connections that send nothing.
 //!
-//! A request that changes something may take longer. It keeps its permit, but only after its token was checked.
+//! A request that changes something may take longer. It keeps its permit, but only after its token was checked. At most
+//! [`MAX_WORKING`] such requests are in progress, so probes always have connections.
 //!
 //! The hard case is many new connections at once: some of them have sent a request that this process has not read yet.
 //! A connection is not replaced before its task has looked for a request.
@@ -31,7 +32,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::Interest;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -51,6 +52,9 @@ const EXCHANGE_DEADLINE: Duration = Duration::from_secs(5);
 /// The time limit for a request that changes something and has the right to. A reload reads files and fetches key sets.
 const WORK_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The limit for requests in progress that change something. Reloads run one after the other.
+const MAX_WORKING: usize = 4;
+
 /// The response to a request.
 pub(super) enum Answer {
     Now(Response<Full<Bytes>>),
@@ -63,6 +67,7 @@ pub(super) enum Answer {
 pub(super) struct Work {
     phase: Arc<AtomicU8>,
     after: Arc<Mutex<Vec<After>>>,
+    working: Arc<Semaphore>,
 }
 
 /// Called when it is dropped.
@@ -70,9 +75,14 @@ struct After(Option<Box<dyn FnOnce() + Send>>);
 
 impl Work {
     /// From now on the connection has [`WORK_DEADLINE`], and no other connection takes its place. Only for requests that
-    /// have the right to it.
-    pub(super) fn begin(&self) {
+    /// have the right to it. False if [`MAX_WORKING`] others are in progress.
+    #[must_use]
+    pub(super) fn begin(&self) -> bool {
+        let Ok(permit) = Arc::clone(&self.working).try_acquire_owned() else { return false };
+        // A caller that does not read its answer keeps the permit as long as its connection.
+        self.afterwards(move || drop(permit));
         self.phase.store(WORKING, Ordering::Relaxed);
+        true
     }
 
     /// Calls `f` when the connection has ended. The answer has been sent by then, if the caller has read it in time.
@@ -101,7 +111,7 @@ pub(super) async fn serve<F>(listener: Socket, respond: F)
 where
     F: Fn(Request<Incoming>, Work) -> Answer + Clone + Send + 'static,
 {
-    let (mut connections, mut errors) = (Connections::default(), AcceptErrors::default());
+    let (mut connections, mut errors) = (Connections::new(), AcceptErrors::default());
     loop {
         let accepted = tokio::select! {
             () = errors.quiet() => {
@@ -124,13 +134,14 @@ where
     }
 }
 
-#[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
     /// The connections in the order of their arrival.
     open: VecDeque<Connection>,
     /// Notified by the task of a connection when it first looks for a request.
     looked: Arc<Notify>,
+    /// The permits for requests that change something.
+    working: Arc<Semaphore>,
 }
 
 struct Connection {
@@ -148,6 +159,15 @@ const ACTIVE: u8 = 2;
 const WORKING: u8 = 3;
 
 impl Connections {
+    fn new() -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            open: VecDeque::new(),
+            looked: Arc::default(),
+            working: Arc::new(Semaphore::new(MAX_WORKING)),
+        }
+    }
+
     /// Returns when there are fewer connections than the limit. At the limit, this closes one.
     async fn close_excess(&mut self) {
         while self.tasks.try_join_next().is_some() {}
@@ -185,7 +205,7 @@ impl Connections {
     {
         let phase = Arc::new(AtomicU8::new(NEW));
         let task = {
-            let (phase, looked) = (Arc::clone(&phase), Arc::clone(&self.looked));
+            let (phase, looked, working) = (Arc::clone(&phase), Arc::clone(&self.looked), Arc::clone(&self.working));
             async move {
                 // The runtime does not know yet whether bytes have arrived. It finds out before it continues here.
                 tokio::task::yield_now().await;
@@ -193,7 +213,7 @@ impl Connections {
                 looked.notify_one();
                 if timeout(IDLE_DEADLINE, begins(&stream)).await == Ok(true) {
                     phase.store(ACTIVE, Ordering::Relaxed);
-                    let work = Work { phase: Arc::clone(&phase), after: Arc::default() };
+                    let work = Work { phase: Arc::clone(&phase), after: Arc::default(), working };
                     let mut exchange = pin!(exchange(stream, respond, work));
                     // A connection that breaks or exceeds the deadline is closed. No answer can be sent on it.
                     let in_time = timeout(EXCHANGE_DEADLINE, exchange.as_mut()).await;
@@ -239,102 +259,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::net::SocketAddr;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    /// A server with answers of `length` bytes.
-    async fn start(length: usize) -> (SocketAddr, JoinSet<()>) {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = Socket::bind(&any_port.into()).await.unwrap();
-        let address = listener.address().unwrap().tcp().unwrap();
-        let body = Bytes::from(vec![b'x'; length]);
-        let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, move |_, _| Answer::Now(Response::new(Full::from(body.clone())))));
-        (address, serving)
-    }
-
-    async fn answer(stream: &mut TcpStream) -> String {
-        let mut answer = Vec::new();
-        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer").unwrap();
-        String::from_utf8(answer).unwrap()
-    }
-
-    async fn probe(address: SocketAddr) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n").await.unwrap();
-        answer(&mut stream).await
-    }
-
-    #[tokio::test]
-    async fn each_answer_ends_its_connection() {
-        let (address, _serving) = start(2).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: g\r\n\r\nGET / HTTP/1.1\r\nHost: g\r\n\r\n").await.unwrap();
-        let answer = answer(&mut stream).await;
-        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1);
-        assert!(answer.contains("connection: close"), "{answer}");
-    }
-
-    #[tokio::test]
-    async fn a_probe_that_arrives_before_many_idle_connections_is_answered() {
-        let (address, _serving) = start(2).await;
-        // Blocking calls: the server runs only after all of them.
-        let mut first = std::net::TcpStream::connect(address).unwrap();
-        first.write_all(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n").unwrap();
-        let _idle: Vec<_> = (0..MAX_CONNECTIONS + 20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
-        first.set_nonblocking(true).unwrap();
-        let answer = answer(&mut TcpStream::from_std(first).unwrap()).await;
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
-    }
-
-    #[tokio::test]
-    async fn idle_connections_do_not_end_an_exchange_that_has_begun() {
-        let (address, _serving) = start(2).await;
-        let mut begun = TcpStream::connect(address).await.unwrap();
-        begun.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-        probe(address).await;
-        let mut idle = Vec::new();
-        for _ in 0..2 * MAX_CONNECTIONS {
-            idle.push(TcpStream::connect(address).await.unwrap());
-        }
-        probe(address).await;
-        begun.write_all(b"Host: g\r\n\r\n").await.unwrap();
-        let answer = answer(&mut begun).await;
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
-    }
-
-    #[tokio::test]
-    async fn connections_that_read_no_answer_do_not_keep_a_probe_from_its_answer() {
-        // More than the buffers of a connection hold.
-        let (address, _serving) = start(16 * 1024 * 1024).await;
-        let mut unread = Vec::new();
-        for _ in 0..MAX_CONNECTIONS + 6 {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(&b"GET / HTTP/1.1\r\nHost: g\r\n\r\n".repeat(100)).await.unwrap();
-            unread.push(stream);
-        }
-        assert!(probe(address).await.starts_with("HTTP/1.1 200"));
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_not_read_has_a_deadline() {
-        let (address, _serving) = start(16 * 1024 * 1024).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: g\r\n\r\n").await.unwrap();
-        stream.readable().await.unwrap();
-        tokio::time::pause();
-        tokio::time::sleep(EXCHANGE_DEADLINE).await;
-        tokio::time::resume();
-        let mut answer = Vec::new();
-        let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the end of the connection");
-        assert!(read.is_err() || answer.len() < 16 * 1024 * 1024, "the server closed the connection early");
-    }
-}
+mod tests;

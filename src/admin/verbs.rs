@@ -74,7 +74,10 @@ impl Verb {
         if let Err(refusal) = authority.check(&headers).await {
             return refusal.respond();
         }
-        work.begin();
+        if !work.begin() {
+            let text = "too many reloads and shutdowns are in progress: try again when one of them has ended\n";
+            return plain(StatusCode::TOO_MANY_REQUESTS, text);
+        }
         match self {
             Self::Reload => {
                 tracing::info!("a reload was requested at the admin listener");
@@ -106,9 +109,13 @@ pub(super) struct Authority {
     pub(super) is_unix: bool,
 }
 
+const UNUSABLE_FILE: &str = "token_file cannot be used; the log has the reason\n";
+
 enum Refused {
     NoTokenFile,
     TokenFile(UnreadableSecret),
+    /// The token of the file has fewer than [`MIN_TOKEN`] characters.
+    TooShort,
     WrongToken,
 }
 
@@ -119,12 +126,15 @@ impl Authority {
             None if self.is_unix => return Ok(()),
             None => return Err(Refused::NoTokenFile),
         };
-        let presented = presented(headers).ok_or(Refused::WrongToken)?;
         let token = token.expose().as_bytes();
+        if token.len() < MIN_TOKEN {
+            return Err(Refused::TooShort);
+        }
+        let presented = presented(headers).ok_or(Refused::WrongToken)?;
         // The digests have one length, so the time reveals nothing, not even the length of the token.
         let [of_presented, of_token] = [presented, token].map(|text| digest(&SHA256, text));
         let is_equal = verify_slices_are_equal(of_presented.as_ref(), of_token.as_ref()).is_ok();
-        if is_equal && token.len() >= MIN_TOKEN { Ok(()) } else { Err(Refused::WrongToken) }
+        if is_equal { Ok(()) } else { Err(Refused::WrongToken) }
     }
 }
 
@@ -145,7 +155,14 @@ impl Refused {
             ),
             Self::TokenFile(error) => {
                 tracing::error!(%error, "a request at the admin listener was refused: token_file cannot be used");
-                plain(StatusCode::SERVICE_UNAVAILABLE, "token_file cannot be used; the log has the reason\n")
+                plain(StatusCode::SERVICE_UNAVAILABLE, UNUSABLE_FILE)
+            }
+            Self::TooShort => {
+                tracing::error!(
+                    "a request at the admin listener was refused: the token in token_file has fewer than {MIN_TOKEN} \
+                     characters; write a longer one, such as the output of openssl rand -hex 32"
+                );
+                plain(StatusCode::SERVICE_UNAVAILABLE, UNUSABLE_FILE)
             }
             Self::WrongToken => {
                 let text = "the token is missing or wrong: send Authorization: Bearer and the content of token_file\n";
@@ -201,7 +218,9 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         assert_eq!(status(&authority(Some(file.clone()), true), &["Bearer "]).await, 503, "an empty file");
         std::fs::write(&file, "short").unwrap();
-        assert_eq!(status(&authority(Some(file), false), &["Bearer short"]).await, 401, "too short to be safe");
+        for token in [&["Bearer short"][..], &[]] {
+            assert_eq!(status(&authority(Some(file.clone()), false), token).await, 503, "too short to be safe");
+        }
         assert_eq!(status(&authority(None, false), &["Bearer x"]).await, 403);
         assert_eq!(status(&authority(None, true), &[]).await, 200, "the permissions of the socket decide");
     }

@@ -1,4 +1,4 @@
-//! The signals that stop the process, the signal that reloads files, and those that must have no effect.
+//! The signals that stop the process, the signal that reloads the configuration, and those that must have no effect.
 
 use std::convert::Infallible;
 use std::io;

@@ -116,8 +116,8 @@ struct CredentialsInner {
 type RenewalResult = Result<(), RenewalError>;
 
 impl Credentials {
-    /// Creates the credentials of upstream `name`, without I/O. `http` must not follow redirects. `counters`
-    /// count on.
+    /// Creates the credentials of upstream `name`, without I/O. `http` must not follow redirects. The new
+    /// part continues the counts in `counters`.
     #[must_use]
     pub(crate) fn new(
         name: &str,

@@ -13,7 +13,7 @@
 //!
 //! The hard case is a provider that withdraws a key after we fetched it, or a token before it expires. The
 //! provider has then processed nothing, so sending again is safe, even for a POST. The gateway sends again at
-//! most once for each:
+//! most once for each of these two causes:
 //!
 //! - The provider no longer has our key: take a newer key, seal again, send.
 //! - The provider rejected our credential: renew it, send.
@@ -100,6 +100,11 @@ impl Exchange {
         let credential = record.wait(Phase::CredentialWait, route.credentials.current()).await?;
         let budget = RetryBudget { key: true, credential: true };
         let mut attempt = Attempt { route, head, payload, credential, budget, record, clock: self.clock.clone() };
+        if context.trace.is_some_and(|trace| trace.is_exported)
+            && let Some(url) = attempt.route.upstream.url_without_query(&attempt.head.target)
+        {
+            attempt.record.url(url);
+        }
         loop {
             let mut reply = attempt.send().await?;
             match attempt.retry(&mut reply).await {
@@ -165,8 +170,7 @@ impl Attempt {
             self.head.headers.insert(CONTENT_TYPE, content_type);
         }
         self.credential.apply(&mut self.head.headers);
-        let url = || self.route.upstream.url(&self.head.target);
-        if let Some(traceparent) = self.record.sending(url) {
+        if let Some(traceparent) = self.record.sending() {
             self.head.headers.insert(TRACEPARENT, traceparent);
         }
         let mut peer = None;

@@ -48,7 +48,7 @@ struct Steps {
 
 impl Stack {
     /// Puts the steps around `exchange`. A request is refused if `in_flight` counts `max_in_flight` others. It takes at
-    /// most `deadline`. `sampler` is there if spans are exported.
+    /// most `deadline`. `sampler` is `Some` if spans are exported.
     pub(crate) fn new(
         exchange: Exchange,
         (in_flight, max_in_flight): (InFlight, usize),
@@ -164,9 +164,10 @@ impl InFlight {
 
     /// Counts a request until the guard is dropped. None if `max` others are in flight.
     fn enter(&self, max: usize) -> Option<InFlightGuard<'_>> {
-        let others = self.0.fetch_add(1, Ordering::Relaxed);
-        let guard = InFlightGuard(&self.0);
-        (others < max).then_some(guard)
+        // A refused request is never counted. Otherwise refusals that run at once could refuse a request below the limit.
+        let counted =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |others| (others < max).then_some(others + 1));
+        counted.is_ok().then(|| InFlightGuard(&self.0))
     }
 }
 

@@ -122,7 +122,8 @@ enum Reason {
 }
 
 impl Keys {
-    /// Creates the keys of upstream `name`, without I/O. `http` must not follow redirects. `counters` count on.
+    /// Creates the keys of upstream `name`, without I/O. `http` must not follow redirects. The new part
+    /// continues the counts in `counters`.
     #[must_use]
     pub(crate) fn new(
         name: &str,

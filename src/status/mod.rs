@@ -41,8 +41,8 @@ pub(crate) use model::Usage;
 
 use crate::gateway::route::Route;
 
-/// How often problems are looked for while nobody requests the page. A problem that only a check can date is dated this
-/// late at most.
+/// How often problems are looked for while no client requests the page. The time of a problem that only a check finds can
+/// be this much too late.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The name of the limit of callers' connections.

@@ -26,10 +26,22 @@ use crate::fetch_counters::FailureReason;
 use crate::gateway::access_log::{Observer, Record};
 use crate::gateway::request::trace_context::{Sampler, TraceContext};
 
-/// Why no spans can be exported.
+/// Why no spans can be exported. It has no value of a setting: a URL can contain a password.
 #[derive(Debug, thiserror::Error)]
 #[error("the export of spans cannot start: {0}")]
-pub struct StartError(#[from] ExporterBuildError);
+pub struct StartError(String);
+
+impl From<ExporterBuildError> for StartError {
+    fn from(error: ExporterBuildError) -> Self {
+        let text = error.to_string();
+        // A URL that cannot be parsed has no known host, so nothing of it is shown.
+        let parts = text.split_once("invalid endpoint '");
+        match parts.and_then(|(setting, rest)| Some((setting, rest.rsplit_once('\'')?.1))) {
+            Some((setting, reason)) => Self(format!("{setting}invalid endpoint{reason}")),
+            None => Self(text),
+        }
+    }
+}
 
 /// The export of spans. Clones share it.
 #[derive(Clone, Debug)]
@@ -50,7 +62,7 @@ enum Message {
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// The spans that are not sent yet. It limits the queue, which has no limit itself.
+    /// The spans that are not sent yet. The channel is unbounded; `push` drops spans when this count reaches `max_queue`.
     waiting: AtomicUsize,
     exported: AtomicU64,
     dropped: AtomicU64,

@@ -1,8 +1,9 @@
-//! The export of spans to an OpenTelemetry collector, by OTLP over HTTP.
+//! The export of spans of requests and fetches to an OpenTelemetry collector, by OTLP over HTTP.
 //!
 //! Promise: no request waits for the collector, or is slower if the collector is. The gateway makes no spans while it
-//! works on a request. When a request has ended, its [`Record`](crate::gateway::access_log::Record) goes into a queue. A
-//! task turns records into spans and sends them in batches. If the queue is full, the spans are dropped and counted.
+//! works on a request. When a request has ended, its [`Record`](crate::gateway::access_log::Record) goes into a queue. So
+//! does each fetch of a key set or a token. A task turns them into spans and sends them in batches. If the queue is full,
+//! the spans are dropped and counted.
 //!
 //! The hard case is a collector that accepts connections and does not answer. Each batch then waits for `timeout`, and
 //! the queue fills up. At the end of the process, the wait is at most [`FLUSH_LIMIT`].
@@ -41,7 +42,7 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// How many spans wait at most.
     pub max_queue: usize,
-    /// How many spans are sent together at most.
+    /// How many spans are sent together at most. The spans of the last request in a batch may exceed it.
     pub max_batch: usize,
     /// How long a span waits for others.
     pub delay: Duration,

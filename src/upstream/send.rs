@@ -183,10 +183,11 @@ impl UpstreamClient {
         }
     }
 
-    /// Returns the URL that a request for `target` is sent to.
+    /// Returns the URL that a request for `target` is sent to, without the query.
     #[must_use]
-    pub(crate) fn url(&self, target: &PathAndQuery) -> Option<Uri> {
-        self.place(target).ok()
+    pub(crate) fn url_without_query(&self, target: &PathAndQuery) -> Option<Uri> {
+        let path = PathAndQuery::try_from(target.path()).ok()?;
+        self.place(&path).ok()
     }
 
     fn place(&self, target: &PathAndQuery) -> Result<Uri, SendError> {

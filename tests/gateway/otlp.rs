@@ -163,6 +163,23 @@ async fn a_process_exports_as_the_standard_variables_say_and_nothing_secret() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_faulty_address_of_the_collector_stops_the_start_and_its_password_is_not_shown() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let mut command = process::gateway(&sandbox, "0s");
+    command
+        .env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:canary'password@collector name:4318");
+    let (code, output) = Running::spawn(command).end();
+    assert!(
+        code == Some(78) && output.contains("OTEL_EXPORTER_OTLP_ENDPOINT: invalid endpoint: "),
+        "{code:?} {output}"
+    );
+    for hidden in ["user", "canary", "password", "collector name"] {
+        assert!(!output.contains(hidden), "{output}");
+    }
+}
+
 fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

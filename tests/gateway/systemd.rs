@@ -1,9 +1,10 @@
 //! What `run` tells systemd, and the sockets that it takes over from it.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
 
 use jwe_gateway::sandbox::{Options, Sandbox};
@@ -69,7 +70,7 @@ async fn a_refused_reload_is_shown_in_the_status() {
 }
 
 /// `run` with these addresses, and `listener` as the socket `name` of systemd.
-fn with_socket(sandbox: &Sandbox, listener: &TcpListener, name: &str, listen: &str, admin: &str) -> Command {
+fn with_socket(sandbox: &Sandbox, listener: &impl AsFd, name: &str, listen: &str, admin: &str) -> Command {
     // The shell makes standard input the first socket, because only unsafe code could do that here.
     let script = "LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 0</dev/null";
     let url = sandbox.url();
@@ -79,7 +80,7 @@ fn with_socket(sandbox: &Sandbox, listener: &TcpListener, name: &str, listen: &s
     command.args(["--listen", listen, "--admin", admin]).env_clear();
     command.env("JWE_GATEWAY_CLIENT_SECRET", sandbox.client_secret());
     command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
-    command.stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
+    command.stdin(Stdio::from(listener.as_fd().try_clone_to_owned().unwrap()));
     command
 }
 
@@ -123,4 +124,22 @@ async fn a_socket_with_another_address_or_an_unknown_name_stops_the_start() {
     assert!(code == Some(78) && output.contains(&expected), "{code:?} {output}");
     let (code, output) = start("jwe-gateway.socket", &address);
     assert!(code == Some(78) && output.contains("set FileDescriptorName= to data or admin"), "{code:?} {output}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unix_socket_that_more_users_can_connect_to_than_the_mode_permits_stops_the_start() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let address = format!("unix:{}", path.display());
+    // The default of SocketMode=.
+    fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+    let command = || with_socket(&sandbox, &listener, "admin", "127.0.0.1:0", &address);
+    let (code, output) = Running::spawn(command()).end();
+    assert!(code == Some(78) && output.contains("set SocketMode=0600 in the socket unit"), "{code:?} {output}");
+    for stricter_or_equal in [0o600, 0o200] {
+        fs::set_permissions(&path, Permissions::from_mode(stricter_or_equal)).unwrap();
+        assert_eq!(Running::start(command()).admin, address);
+    }
 }

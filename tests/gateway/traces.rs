@@ -81,6 +81,19 @@ async fn each_attempt_of_an_exported_request_has_a_span_id_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_record_and_its_url_have_no_value_of_the_query() {
+    let records = Records::default();
+    let gateway = records.spawn_with(|config| config.gateway.sampler = Some(Sampler::default())).await;
+    let request = gateway.json("POST", &format!("{LIST}?token=canary"), "{}");
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let record = records.next().await;
+    assert!(gateway.last().target.ends_with("?token=canary"), "the provider gets it");
+    let url = record.sent.url().map(ToString::to_string);
+    assert_eq!(url, Some(format!("{}{LIST}", gateway.sandbox.url())));
+    assert!(!format!("{record:?}").contains("canary"));
+}
+
+#[tokio::test]
 async fn a_sidecar_and_its_egress_share_a_trace() {
     let (of_egress, of_sidecar) = (Records::default(), Records::default());
     let egress = of_egress.spawn_with(|config| config.upstreams[0].encryption = Encryption::RequireSealed).await;

@@ -38,14 +38,14 @@ impl Attempts {
         self.iter().last()
     }
 
-    /// The URL that the attempts were sent to. None if the spans of the request are not exported.
+    /// The URL that the attempts were sent to, without the query. None if the spans of the request are not exported.
     #[must_use]
     pub fn url(&self) -> Option<&Uri> {
         self.url.as_ref()
     }
 
-    pub(super) fn set_url(&mut self, url: Option<Uri>) {
-        self.url = url;
+    pub(super) fn set_url(&mut self, url: Uri) {
+        self.url = Some(url);
     }
 
     pub(super) fn begin(&mut self, span: Option<SpanId>) {

@@ -34,7 +34,8 @@ pub use record::Record;
 pub(crate) use record::{RecordGuard, RecordHandle};
 pub use selection::{Access, Config, SampleRatio};
 
-/// A function that gets the record of each request that has ended.
+/// A function that gets the record of each request that has ended. It runs under the record's lock and on the thread that
+/// serves requests, so it must not block.
 pub type Observer = Arc<dyn Fn(&Record) + Send + Sync>;
 
 /// What gets every record: the metrics, the log and the other observers. Clones share them.

@@ -97,8 +97,8 @@ impl Phases {
     }
 
     pub(super) fn push(&mut self, span: PhaseSpan) {
-        // There is always room: see `MAX_SPANS`. A request must not fail if that is wrong.
-        debug_assert!(self.len < MAX_SPANS, "{self:?} has no room for {span:?}");
+        // One is always unused: see `MAX_SPANS`. A request must not fail if that is wrong.
+        debug_assert!(self.len < MAX_SPANS, "{self:?} is full, and {span:?} is lost");
         if let Some(unused) = self.spans.get_mut(self.len) {
             *unused = span;
             self.len += 1;

@@ -225,14 +225,15 @@ impl RecordHandle {
         self.lock().seal_time.get_or_insert_default().clone()
     }
 
+    /// All attempts will be sent to `url`, which has no query. Only needed if the spans of the request are exported.
+    pub(crate) fn url(&self, url: Uri) {
+        self.lock().record.sent.set_url(url);
+    }
+
     /// The request is about to be sent to the provider. Returns the `traceparent` to send, if it belongs to a trace.
-    /// `url` is only needed if the spans of the request are exported.
-    pub(crate) fn sending(&self, url: impl FnOnce() -> Option<Uri>) -> Option<HeaderValue> {
+    pub(crate) fn sending(&self) -> Option<HeaderValue> {
         let mut state = self.lock();
         let trace = state.record.trace;
-        if trace.is_some_and(|trace| trace.is_exported) {
-            state.record.sent.set_url(url());
-        }
         let span = trace.map(|trace| trace.attempt());
         state.record.attempts += 1;
         state.record.sent.begin(span);

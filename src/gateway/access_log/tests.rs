@@ -110,11 +110,11 @@ fn the_wait_for_the_provider_is_the_sum_of_all_attempts_and_of_one_that_was_cut_
     let record = observed_by(clock, |guard| {
         let handle = guard.handle();
         control.advance(second);
-        handle.sending(|| None);
+        handle.sending();
         control.advance(second);
         handle.answered(None, None);
         control.advance(second);
-        handle.sending(|| None);
+        handle.sending();
         control.advance(second);
         drop(guard);
     });
@@ -150,7 +150,7 @@ fn each_phase_has_a_span_from_its_beginning_to_its_end() {
         runtime.block_on(wait(Phase::CredentialWait));
         let seal_time = handle.seal_time();
         seal_time.measure(&clock, || control.advance(second));
-        handle.sending(|| None);
+        handle.sending();
         seal_time.measure(&clock, || control.advance(second));
         control.advance(second);
         handle.answered(None, None);

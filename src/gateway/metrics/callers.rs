@@ -16,7 +16,7 @@ pub(super) fn encode(counters: &Counters, callers_now: &Callers, encoder: &mut D
         for enforced in [true, false] {
             for reason in DenialReason::ALL {
                 let count = caller.denials.total(reason, enforced);
-                // `enforce` may have changed. The former count does not fall, but a caller has no samples that can only be 0.
+                // Counts from before a change of `enforce` stay. A sample that can only be 0 is left out.
                 if count > 0 || enforced_now == Some(enforced) {
                     let labels = vec![
                         ("caller", (&*caller.name).into()),

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The slots of each table. All tables together take 73 KiB for each upstream.
 const SIZES: [usize; 3] = [64, 512, 4096];
 
-/// How many slots of a table a key may use. A table is so regarded as full when it is nearly full.
+/// How many slots of a table a key may use. A table can count as full before every slot is used.
 const PROBES: usize = 8;
 
 /// Counts by key.

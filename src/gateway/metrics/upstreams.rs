@@ -74,7 +74,7 @@ const GAUGES: [Gauge; 8] = [
     }),
 ];
 
-/// The same for a counter.
+/// The name and help text of a counter, and its samples for one upstream.
 type Counter = (&'static str, &'static str, fn(&UpstreamCounters) -> Samples);
 
 /// An upstream with `encryption = "off"` has no samples of these.

@@ -52,7 +52,6 @@ fn of(headers: &HeaderMap) -> State {
             return State::Faulty;
         }
     }
-    let key = |member: &str| member.split('=').next().unwrap_or_default().to_owned();
     let is_repeated = |(at, member): (usize, &&str)| members[..at].iter().any(|other| key(other) == key(member));
     if !members.iter().all(|member| is_valid(member)) || members.iter().enumerate().any(is_repeated) {
         return State::Faulty;
@@ -71,6 +70,10 @@ fn of(headers: &HeaderMap) -> State {
         members.pop();
     }
     HeaderValue::try_from(members.join(",")).map_or(State::Faulty, State::Shortened)
+}
+
+fn key(member: &str) -> &str {
+    member.split('=').next().unwrap_or_default()
 }
 
 /// Whether a member has a key and a value with allowed characters.

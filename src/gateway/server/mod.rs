@@ -34,8 +34,7 @@ use crate::gateway::server::tls::ServerTls;
 use crate::gateway::server::woken::when_woken;
 use crate::gateway::stack::CurrentStack;
 use crate::gateway::{Config, Listen};
-use crate::socket::Stream;
-use crate::socket::{Address, InheritedSocket, Socket};
+use crate::socket::{Address, InheritedSocket, Socket, Stream};
 
 /// How long the responses to requests that the drain deadline ended have to reach their callers.
 const FINAL_RESPONSES: Duration = Duration::from_secs(1);
