@@ -3,8 +3,8 @@
 //! Promise: all or nothing. [`Prepared::of`] does everything that can fail, and starts nothing. What follows cannot fail.
 //!
 //! A part whose settings are the same in the next generation is kept, with its task. So a reload fetches no key set and
-//! no token without a reason, and the keys of an upstream stay when only its timeouts change. The connector decides
-//! first: if other certificates are trusted, or another proxy is used, all clients are made anew.
+//! no token without a reason, and the keys of an upstream stay when only its timeouts change. If the connector changes,
+//! all parts of the upstream are new.
 //!
 //! Rejected: a comparison of whole upstreams. A changed rule for replies would then drop a good key set, and a provider
 //! that is down at this moment would make the upstream unusable.
@@ -176,20 +176,29 @@ impl PreparedUpstream {
         former: Option<&UpstreamParts>,
         context: &Context,
     ) -> Result<Self, ConnectorError> {
-        let connector = Connector::of(&config.upstream)?;
+        let read = Connector::of(&config.upstream)?;
         let former = former.filter(|former| {
             let (one, other) = (&former.config.upstream, &config.upstream);
             (&one.ca_file, &one.identity, &one.proxy) == (&other.ca_file, &other.identity, &other.proxy)
-                && former.connector.part.trusts_the_same(&connector)
+                && former.connector.part.trusts_the_same(&read)
         });
+        // All new parts connect by the connector that has a task: only this one follows its certificate's files.
+        let connector = match former {
+            Some(former) => Part::Kept(former.connector.clone()),
+            None => Part::New(read),
+        };
         let keeps = |is_same: fn(&Upstream, &Upstream) -> bool| former.filter(|former| is_same(&former.config, config));
-        let control = connector.control_client()?;
+        let control = connector.get().control_client()?;
         let client = match keeps(|one, other| one.upstream == other.upstream && one.encryption == other.encryption) {
             Some(former) => former.client.clone(),
             None => {
                 let in_clear = config.encryption == Encryption::Off;
                 let counters = Arc::clone(&context.counters.upstream(&config.name).connections);
-                UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &connector, counters)?
+                UpstreamClient::new(
+                    &upstream::Config { in_clear, ..config.upstream.clone() },
+                    connector.get(),
+                    counters,
+                )?
             }
         };
         let Context { clock, jitter, history, counters, export, .. } = context;
@@ -223,10 +232,6 @@ impl PreparedUpstream {
                 Part::New(credentials.recorded_in(Arc::clone(&history.renewals)))
             }
         };
-        let connector = match former {
-            Some(former) => Part::Kept(former.connector.clone()),
-            None => Part::New(connector),
-        };
         Ok(Self { config: config.clone(), quota, client, connector, body_policy, credentials })
     }
 }
@@ -250,12 +255,11 @@ pub(crate) fn route_alone(
     let PreparedUpstream { client, body_policy, credentials, .. } =
         PreparedUpstream::of(config, quota, None, &context)?;
     let counters = context.counters.upstream(&config.name);
-    Ok(route(config, client, body_policy.into_part(), credentials.into_part(), quota, counters, None))
+    Ok(route(config, client, body_policy.get().clone(), credentials.get().clone(), quota, counters, None))
 }
 
 impl<T: Clone> Part<T> {
-    #[cfg(any(test, fuzzing))]
-    fn into_part(self) -> T {
+    fn get(&self) -> &T {
         match self {
             Self::Kept(Refreshed { part, .. }) | Self::New(part) => part,
         }
