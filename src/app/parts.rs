@@ -144,6 +144,7 @@ impl Prepared {
         let clock = || context.clock.clone();
         let start = |upstream: PreparedUpstream| {
             let PreparedUpstream { config, quota, client, connector, body_policy, credentials } = upstream;
+            context.export.follow(&config, &context.history.upstream(&config.name));
             UpstreamParts {
                 config,
                 quota,
@@ -201,10 +202,9 @@ impl PreparedUpstream {
                 )?
             }
         };
-        let Context { clock, jitter, history, counters, export, .. } = context;
+        let Context { clock, jitter, history, counters, .. } = context;
         let counters = counters.upstream(&config.name);
         let history = history.upstream(&config.name);
-        export.follow(config, &history);
         let body_policy = match keeps(|one, other| one.keys == other.keys && one.encryption == other.encryption) {
             Some(former) => Part::Kept(former.body_policy.clone()),
             None => {
