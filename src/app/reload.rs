@@ -288,7 +288,7 @@ impl NextParts {
             (None, None) => used.config.clone(),
         };
         let needs_restart = changes::keep_until_restart(&used.config, &mut config);
-        changes::check_access(&needs_restart, &config).map_err(|fault| vec![fault])?;
+        changes::check_access(&needs_restart, &used.config, &config).map_err(|fault| vec![fault])?;
         let changed = changes::changed(&used.config, &config);
         if trigger == Trigger::File && changed.is_empty() && needs_restart.is_empty() {
             return Ok(None);
