@@ -183,7 +183,7 @@ impl PreparedUpstream {
             (&one.ca_file, &one.identity, &one.proxy) == (&other.ca_file, &other.identity, &other.proxy)
                 && former.connector.part.trusts_the_same(&read)
         });
-        // All new parts connect by the connector that has a task: only this one follows its certificate's files.
+        // New parts connect by the connector that has a task: only this one follows its certificate's files.
         let connector = match former {
             Some(former) => Part::Kept(former.connector.clone()),
             None => Part::New(read),
@@ -202,9 +202,8 @@ impl PreparedUpstream {
                 )?
             }
         };
-        let Context { clock, jitter, history, counters, .. } = context;
-        let counters = counters.upstream(&config.name);
-        let history = history.upstream(&config.name);
+        let Context { clock, jitter, .. } = context;
+        let (counters, history) = (context.counters.upstream(&config.name), context.history.upstream(&config.name));
         let body_policy = match keeps(|one, other| one.keys == other.keys && one.encryption == other.encryption) {
             Some(former) => Part::Kept(former.body_policy.clone()),
             None => {
