@@ -183,8 +183,8 @@ pub(super) struct ConnectionsStatus {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Usage {
     pub what: &'static str,
-    pub used: u64,
-    pub limit: u64,
+    pub used: usize,
+    pub limit: usize,
 }
 
 /// Rates and latencies of the last 15 minutes. The lists have one number for each interval, the oldest first. The last
@@ -283,11 +283,11 @@ pub(super) fn milliseconds(duration: Duration) -> f64 {
 
 impl Usage {
     pub(crate) fn of(what: &'static str, usage: permits::Usage) -> Self {
-        Self { what, used: usage.used as u64, limit: usage.limit as u64 }
+        Self { what, used: usage.used, limit: usage.limit }
     }
 
-    /// From 0 to 1.
+    /// See [`permits::Usage::ratio`].
     pub(super) fn ratio(&self) -> f64 {
-        if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
+        permits::Usage { used: self.used, limit: self.limit }.ratio()
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// A number of what a limit counts.
-pub(super) fn amount(what: &str, number: u64) -> String {
+pub(super) fn amount(what: &str, number: usize) -> String {
     if !what.contains("bytes") {
         return number.to_string();
     }
