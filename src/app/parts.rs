@@ -27,7 +27,7 @@ use crate::gateway::config::Config as GatewayConfig;
 use crate::gateway::generation::Generation;
 use crate::gateway::metrics::counters::Counters;
 use crate::gateway::route::{BodyPolicy, Encryption};
-use crate::gateway::server::descriptors::limit_to_descriptors;
+use crate::gateway::server::descriptors::{Reduced, limit_to_descriptors};
 use crate::gateway::server::tls::ServerTls;
 use crate::keys::Keys;
 use crate::secret::Secret;
@@ -92,6 +92,7 @@ struct CallerSettings {
 pub(super) struct Prepared {
     config: Config,
     gateway: GatewayConfig,
+    reduced: Option<Reduced>,
     upstreams: Vec<PreparedUpstream>,
     callers: Part<Callers>,
     caller_settings: CallerSettings,
@@ -113,14 +114,13 @@ impl Prepared {
     /// # Errors
     /// All faults, at least one.
     pub(super) fn of(config: Config, former: Option<&Parts>, context: &Context) -> Result<Self, Vec<BuildError>> {
-        let mut faults = Vec::new();
+        let (mut faults, mut upstreams) = (Vec::new(), Vec::new());
         let mut gateway = config.gateway.clone();
         let mut overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
         // First: all limits below follow from the reduced values.
-        limit_to_descriptors(&mut gateway, &mut overrides);
+        let reduced = limit_to_descriptors(&mut gateway, &mut overrides);
         let quotas = capacity::divide(&gateway.limits, &overrides);
         let concurrent = capacity::default_concurrent(&quotas);
-        let mut upstreams = Vec::new();
         for (upstream, quota) in config.upstreams.iter().zip(quotas) {
             let former = former.and_then(|former| former.upstream(&upstream.name));
             match PreparedUpstream::of(upstream, quota, former, context) {
@@ -132,7 +132,7 @@ impl Prepared {
         let tls = prepare_tls(&config, former).map_err(|fault| faults.push(fault));
         match (callers, tls) {
             (Ok((callers, caller_settings)), Ok(tls)) if faults.is_empty() => {
-                Ok(Self { config, gateway, upstreams, callers, caller_settings, tls })
+                Ok(Self { config, gateway, reduced, upstreams, callers, caller_settings, tls })
             }
             _ => Err(faults),
         }
@@ -140,8 +140,8 @@ impl Prepared {
 
     /// Starts the tasks of the new parts. The first fetches begin.
     pub(super) fn start(self, context: &Context) -> Parts {
-        let Self { config, gateway, upstreams, callers, caller_settings, tls } = self;
-        let clock = || context.clock.clone();
+        let Self { config, gateway, reduced, upstreams, callers, caller_settings, tls } = self;
+        reduced.into_iter().for_each(Reduced::warn);
         let start = |upstream: PreparedUpstream| {
             let PreparedUpstream { config, quota, client, connector, body_policy, credentials } = upstream;
             context.export.follow(&config, &context.history.upstream(&config.name));
@@ -149,7 +149,7 @@ impl Prepared {
                 config,
                 quota,
                 client,
-                connector: connector.start(context, |connector| connector.run_refresh(clock())),
+                connector: connector.start(context, |connector| connector.run_refresh(context.clock.clone())),
                 body_policy: body_policy.start(context, |policy| async move {
                     match policy.keys() {
                         Some(keys) => keys.run_refresh().await,
@@ -165,7 +165,7 @@ impl Prepared {
             upstreams: upstreams.into_iter().map(start).collect(),
             callers: callers.start(context, Callers::run_refresh),
             caller_settings,
-            tls: tls.map(|tls| tls.start(context, |tls| tls.run_refresh(clock()))),
+            tls: tls.map(|tls| tls.start(context, |tls| tls.run_refresh(context.clock.clone()))),
         }
     }
 }
@@ -189,12 +189,14 @@ impl PreparedUpstream {
             None => Part::New(read),
         };
         let keeps = |is_same: fn(&Upstream, &Upstream) -> bool| former.filter(|former| is_same(&former.config, config));
+        let (counters, history) = (context.counters.upstream(&config.name), context.history.upstream(&config.name));
+        let Context { clock, jitter, .. } = context;
         let control = connector.get().control_client()?;
         let client = match keeps(|one, other| one.upstream == other.upstream && one.encryption == other.encryption) {
             Some(former) => former.client.clone(),
             None => {
                 let in_clear = config.encryption == Encryption::Off;
-                let counters = Arc::clone(&context.counters.upstream(&config.name).connections);
+                let counters = Arc::clone(&counters.connections);
                 UpstreamClient::new(
                     &upstream::Config { in_clear, ..config.upstream.clone() },
                     connector.get(),
@@ -202,8 +204,6 @@ impl PreparedUpstream {
                 )?
             }
         };
-        let Context { clock, jitter, .. } = context;
-        let (counters, history) = (context.counters.upstream(&config.name), context.history.upstream(&config.name));
         let body_policy = match keeps(|one, other| one.keys == other.keys && one.encryption == other.encryption) {
             Some(former) => Part::Kept(former.body_policy.clone()),
             None => {
