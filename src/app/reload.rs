@@ -5,8 +5,9 @@
 //! begun is finished by the configuration that it began with.
 //!
 //! A requested reload also reads the parts again that have the same settings: secrets, certificates, caller keys and key
-//! sets. A secret, a certificate or a caller key that cannot be read is a fault of the configuration. Between reloads the
-//! former value of such a file stays in use. A key set or a token that cannot be fetched is no fault.
+//! sets. A secret, a caller key or a client certificate that cannot be read is a fault, so nothing is reloaded. If only the
+//! listener's certificate or a key set cannot be read, this part alone keeps its former value. Between reloads this is
+//! true for all of them.
 //!
 //! Flags and environment variables keep their precedence. The process cannot change them, so they are as at the start.
 //!
