@@ -194,7 +194,7 @@ impl App {
         dependencies: Dependencies,
     ) -> Result<Self, BuildError> {
         let Dependencies { clock, jitter, mut observers, source, lifecycle } = dependencies;
-        let lifecycle = Lifecycle(lifecycle);
+        let lifecycle = Lifecycle::new(lifecycle);
         let (history, counters) = (History::new(clock.clone()), Counters::default());
         observers.push(history.observer());
         let (drain, tasks) = (Drain::default(), BackgroundTasks::default());

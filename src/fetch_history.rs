@@ -63,10 +63,10 @@ impl FetchHistory {
         }
     }
 
-    /// Calls `observer`, and no longer any other, at the end of each attempt.
+    /// Replaces the observer. It is called at the end of each attempt.
     #[cfg(feature = "otlp")]
-    pub(crate) fn observe(&self, observer: FetchObserver) {
-        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observer);
+    pub(crate) fn observe(&self, observer: Option<FetchObserver>) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
     }
 
     /// The remembered attempts, oldest first.

@@ -6,10 +6,11 @@
 use crate::config::{Address, Config};
 use crate::gateway::Listen;
 
-/// The settings that need a restart: the name, whether two configurations differ in it, and how to keep the value in use.
+/// A setting that needs a restart: the name, whether two configurations differ in it, and a function that copies the value
+/// in use into the next configuration.
 type RestartSetting = (&'static str, fn(&Config, &Config) -> bool, fn(&Config, &mut Config));
 
-const NEEDS_RESTART: [RestartSetting; 5] = [
+const NEEDS_RESTART: [RestartSetting; 6] = [
     (
         "listen.address",
         |one, other| one.gateway.listen.address != other.gateway.listen.address,
@@ -30,7 +31,8 @@ const NEEDS_RESTART: [RestartSetting; 5] = [
         |one, other| one.admin.address != other.admin.address,
         |used, next| next.admin.address = used.admin.address.clone(),
     ),
-    ("log.format", |one, other| one.log != other.log, |used, next| next.log = used.log.clone()),
+    ("log.format", |one, other| one.log.format != other.log.format, |used, next| next.log.format = used.log.format),
+    ("log.schema", |one, other| one.log.schema != other.log.schema, |used, next| next.log.schema = used.log.schema),
 ];
 
 /// Puts the values in use into `next` for the settings that need a restart. Returns the names of those that differ.
@@ -40,20 +42,25 @@ pub(super) fn keep_until_restart(used: &Config, next: &mut Config) -> Vec<String
     differing.iter().map(|(name, _, _)| (*name).to_owned()).collect()
 }
 
-/// Checks that the listener is not open to the network without authentication. Reading the configuration has checked
-/// it for the written settings, but some of them do not apply before a restart.
-pub(super) fn check_access(kept: &[String], next: &Config) -> Result<(), String> {
-    let Listen { address, tls, .. } = &next.gateway.listen;
-    let is_open = matches!(address, Address::Tcp(address) if !address.ip().to_canonical().is_loopback());
-    let requires_certificate = tls.as_ref().is_some_and(|tls| tls.require_client_certificate);
+/// Checks that the listener does not become open to the network without authentication. Reading the configuration has
+/// checked it for the written settings, but some of them do not apply before a restart.
+pub(super) fn check_access(kept: &[String], used: &Config, next: &Config) -> Result<(), String> {
     let is_written = !kept.iter().any(|name| name == "listen.address" || name == "listen.tls");
-    if is_written || !is_open || requires_certificate || !next.gateway.callers.is_empty() {
+    if is_written || !serves_any_client(next) || serves_any_client(used) {
         return Ok(());
     }
     Err(format!(
-        "{} needs a restart, and until then {address} would serve any client: keep a [[caller]], or restart the gateway",
-        kept.join(", ")
+        "{} needs a restart, and until then {} would serve any client: keep a [[caller]], or restart the gateway",
+        kept.join(", "),
+        next.gateway.listen.address
     ))
+}
+
+fn serves_any_client(config: &Config) -> bool {
+    let Listen { address, tls, .. } = &config.gateway.listen;
+    let is_on_network = matches!(address, Address::Tcp(address) if !address.ip().to_canonical().is_loopback());
+    let requires_certificate = tls.as_ref().is_some_and(|tls| tls.require_client_certificate);
+    is_on_network && !requires_certificate && config.gateway.callers.is_empty()
 }
 
 /// Compares fields, and pushes the names of those that differ.
@@ -105,6 +112,7 @@ mod tests {
     use super::*;
     use crate::config::{CallerConfig, TlsFiles};
     use crate::secret::{Secret, SecretSource};
+    use crate::telemetry::Schema;
 
     fn config() -> Config {
         let secret = SecretSource::Value(Secret::new("secret".to_owned()));
@@ -116,9 +124,10 @@ mod tests {
         let (used, mut next) = (config(), config());
         next.gateway.listen.address = Address::Tcp("127.0.0.1:9".parse().unwrap());
         next.admin.address = Address::Tcp("127.0.0.1:10".parse().unwrap());
+        next.log.schema = Schema::Ecs;
         next.gateway.limits.in_flight = 7;
-        assert_eq!(keep_until_restart(&used, &mut next), ["listen.address", "admin.address"]);
-        assert_eq!(next.gateway.listen, used.gateway.listen);
+        assert_eq!(keep_until_restart(&used, &mut next), ["listen.address", "admin.address", "log.schema"]);
+        assert_eq!((&next.gateway.listen, next.log.schema), (&used.gateway.listen, used.log.schema));
         assert_eq!(changed(&used, &next), ["limits.in_flight"]);
     }
 
@@ -143,7 +152,7 @@ mod tests {
             let mut next = used.clone();
             change(&mut next);
             let kept = keep_until_restart(&used, &mut next);
-            check_access(&kept, &next).is_err()
+            check_access(&kept, &used, &next).is_err()
         };
         assert!(refused(|next| {
             next.gateway.listen.address = Address::Tcp("127.0.0.1:8080".parse().unwrap());
@@ -159,5 +168,12 @@ mod tests {
         assert!(!refused(|next| next.gateway.listen.address = Address::Tcp("127.0.0.1:8080".parse().unwrap())));
         // `anonymous = true` under [listen], which reading has checked.
         assert!(!refused(|next| next.gateway.callers.clear()));
+        // A listener that is open already can get another address.
+        let mut open = used.clone();
+        open.gateway.callers.clear();
+        let mut next = open.clone();
+        next.gateway.listen.address = Address::Tcp("0.0.0.0:8081".parse().unwrap());
+        let kept = keep_until_restart(&open, &mut next);
+        assert_eq!((kept.as_slice(), check_access(&kept, &open, &next)), (&["listen.address".to_owned()][..], Ok(())));
     }
 }

@@ -31,7 +31,8 @@ pub(super) async fn follow(path: PathBuf, reloader: Reloader, clock: Clock) {
     loop {
         clock.sleep(POLL_INTERVAL).await;
         let mut content = read().await;
-        if known.as_ref() == Some(&content) {
+        // After a failure the content is checked again: a requested reload can have met another content meanwhile.
+        if known.as_ref() == Some(&content) && reloader.last().outcome.is_ok() {
             continue;
         }
         loop {

@@ -15,7 +15,7 @@ use crate::config::{Config, Upstream};
 #[cfg(feature = "otlp")]
 use crate::config::{CredentialsConfig, KeysSource};
 #[cfg(feature = "otlp")]
-use crate::fetch_history::FetchHistory;
+use crate::fetch_history::FetchObserver;
 use crate::gateway::access_log::Observer;
 use crate::status::UpstreamHistory;
 #[cfg(feature = "otlp")]
@@ -41,20 +41,27 @@ impl Export {
         Ok(Self { traces: Some(Traces::start(config, sampler.unwrap_or_default(), client, clock)?) })
     }
 
-    /// Follows the fetches for an upstream. Those from files have no spans.
+    /// Follows the fetches for an upstream, and no longer those for the upstream of the same name before a reload.
+    /// Files are not fetched, so their reads have no spans.
     pub(super) fn follow(&self, upstream: &Upstream, history: &UpstreamHistory) {
-        if let KeysSource::Url(url) = &upstream.keys.source {
-            self.follow_fetches(&history.keys.fetches, "key_set", Method::GET, url, &upstream.name);
-        }
-        if let CredentialsConfig::ClientCredentials(credentials) = &upstream.credentials {
-            self.follow_fetches(&history.renewals, "token", Method::POST, &credentials.url, &upstream.name);
-        }
+        let key_set = match &upstream.keys.source {
+            KeysSource::Url(url) => self.observer("key_set", Method::GET, url, &upstream.name),
+            KeysSource::File(_) => None,
+        };
+        history.keys.fetches.observe(key_set);
+        let token = match &upstream.credentials {
+            CredentialsConfig::ClientCredentials(credentials) => {
+                self.observer("token", Method::POST, &credentials.url, &upstream.name)
+            }
+            CredentialsConfig::Static(_) | CredentialsConfig::None => None,
+        };
+        history.renewals.observe(token);
     }
 
-    fn follow_fetches(&self, history: &FetchHistory, kind: &'static str, method: Method, url: &Url, upstream: &str) {
-        let (Some(traces), Ok(url)) = (self.traces.clone(), url.as_str().parse()) else { return };
+    fn observer(&self, kind: &'static str, method: Method, url: &Url, upstream: &str) -> Option<FetchObserver> {
+        let (traces, url) = (self.traces.clone()?, url.as_str().parse().ok()?);
         let target = Arc::new(FetchTarget { kind, method, url, upstream: upstream.to_owned() });
-        history.observe(Arc::new(move |took, failure| traces.fetched(&target, took, failure)));
+        Some(Arc::new(move |took, failure| traces.fetched(&target, took, failure)))
     }
 
     /// Adds what the export needs to know about requests, and its metrics.

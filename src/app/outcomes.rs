@@ -11,7 +11,7 @@ use crate::watched_files::{Change, PollOutcome};
 /// keep the rest of the configuration out of use.
 const FIRST_FETCH: Duration = Duration::from_secs(5);
 
-/// Returns why `fetch` brings nothing in time.
+/// Returns the error of `fetch`, or that it took too long. `None` after a success.
 pub(super) async fn first_fetch<E: fmt::Display>(
     name: String,
     fetch: impl Future<Output = Result<(), E>>,

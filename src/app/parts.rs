@@ -3,8 +3,8 @@
 //! Promise: all or nothing. [`Prepared::of`] does everything that can fail, and starts nothing. What follows cannot fail.
 //!
 //! A part whose settings are the same in the next generation is kept, with its task. So a reload fetches no key set and
-//! no token without a reason, and the keys of an upstream stay when only its timeouts change. The connector decides
-//! first: if other certificates are trusted, or another proxy is used, all clients are made anew.
+//! no token without a reason, and the keys of an upstream stay when only its timeouts change. If the connector changes,
+//! all parts of the upstream are new.
 //!
 //! Rejected: a comparison of whole upstreams. A changed rule for replies would then drop a good key set, and a provider
 //! that is down at this moment would make the upstream unusable.
@@ -27,7 +27,7 @@ use crate::gateway::config::Config as GatewayConfig;
 use crate::gateway::generation::Generation;
 use crate::gateway::metrics::counters::Counters;
 use crate::gateway::route::{BodyPolicy, Encryption};
-use crate::gateway::server::descriptors::limit_to_descriptors;
+use crate::gateway::server::descriptors::{Reduced, limit_to_descriptors};
 use crate::gateway::server::tls::ServerTls;
 use crate::keys::Keys;
 use crate::secret::Secret;
@@ -92,6 +92,7 @@ struct CallerSettings {
 pub(super) struct Prepared {
     config: Config,
     gateway: GatewayConfig,
+    reduced: Option<Reduced>,
     upstreams: Vec<PreparedUpstream>,
     callers: Part<Callers>,
     caller_settings: CallerSettings,
@@ -113,14 +114,13 @@ impl Prepared {
     /// # Errors
     /// All faults, at least one.
     pub(super) fn of(config: Config, former: Option<&Parts>, context: &Context) -> Result<Self, Vec<BuildError>> {
-        let mut faults = Vec::new();
+        let (mut faults, mut upstreams) = (Vec::new(), Vec::new());
         let mut gateway = config.gateway.clone();
         let mut overrides: Vec<_> = config.upstreams.iter().map(|upstream| upstream.quota).collect();
         // First: all limits below follow from the reduced values.
-        limit_to_descriptors(&mut gateway, &mut overrides);
+        let reduced = limit_to_descriptors(&mut gateway, &mut overrides);
         let quotas = capacity::divide(&gateway.limits, &overrides);
         let concurrent = capacity::default_concurrent(&quotas);
-        let mut upstreams = Vec::new();
         for (upstream, quota) in config.upstreams.iter().zip(quotas) {
             let former = former.and_then(|former| former.upstream(&upstream.name));
             match PreparedUpstream::of(upstream, quota, former, context) {
@@ -132,7 +132,7 @@ impl Prepared {
         let tls = prepare_tls(&config, former).map_err(|fault| faults.push(fault));
         match (callers, tls) {
             (Ok((callers, caller_settings)), Ok(tls)) if faults.is_empty() => {
-                Ok(Self { config, gateway, upstreams, callers, caller_settings, tls })
+                Ok(Self { config, gateway, reduced, upstreams, callers, caller_settings, tls })
             }
             _ => Err(faults),
         }
@@ -140,15 +140,16 @@ impl Prepared {
 
     /// Starts the tasks of the new parts. The first fetches begin.
     pub(super) fn start(self, context: &Context) -> Parts {
-        let Self { config, gateway, upstreams, callers, caller_settings, tls } = self;
-        let clock = || context.clock.clone();
+        let Self { config, gateway, reduced, upstreams, callers, caller_settings, tls } = self;
+        reduced.into_iter().for_each(Reduced::warn);
         let start = |upstream: PreparedUpstream| {
             let PreparedUpstream { config, quota, client, connector, body_policy, credentials } = upstream;
+            context.export.follow(&config, &context.history.upstream(&config.name));
             UpstreamParts {
                 config,
                 quota,
                 client,
-                connector: connector.start(context, |connector| connector.run_refresh(clock())),
+                connector: connector.start(context, |connector| connector.run_refresh(context.clock.clone())),
                 body_policy: body_policy.start(context, |policy| async move {
                     match policy.keys() {
                         Some(keys) => keys.run_refresh().await,
@@ -164,7 +165,7 @@ impl Prepared {
             upstreams: upstreams.into_iter().map(start).collect(),
             callers: callers.start(context, Callers::run_refresh),
             caller_settings,
-            tls: tls.map(|tls| tls.start(context, |tls| tls.run_refresh(clock()))),
+            tls: tls.map(|tls| tls.start(context, |tls| tls.run_refresh(context.clock.clone()))),
         }
     }
 }
@@ -176,26 +177,33 @@ impl PreparedUpstream {
         former: Option<&UpstreamParts>,
         context: &Context,
     ) -> Result<Self, ConnectorError> {
-        let connector = Connector::of(&config.upstream)?;
+        let read = Connector::of(&config.upstream)?;
         let former = former.filter(|former| {
             let (one, other) = (&former.config.upstream, &config.upstream);
             (&one.ca_file, &one.identity, &one.proxy) == (&other.ca_file, &other.identity, &other.proxy)
-                && former.connector.part.trusts_the_same(&connector)
+                && former.connector.part.trusts_the_same(&read)
         });
+        // New parts connect by the connector that has a task: only this one follows its certificate's files.
+        let connector = match former {
+            Some(former) => Part::Kept(former.connector.clone()),
+            None => Part::New(read),
+        };
         let keeps = |is_same: fn(&Upstream, &Upstream) -> bool| former.filter(|former| is_same(&former.config, config));
-        let control = connector.control_client()?;
+        let (counters, history) = (context.counters.upstream(&config.name), context.history.upstream(&config.name));
+        let Context { clock, jitter, .. } = context;
+        let control = connector.get().control_client()?;
         let client = match keeps(|one, other| one.upstream == other.upstream && one.encryption == other.encryption) {
             Some(former) => former.client.clone(),
             None => {
                 let in_clear = config.encryption == Encryption::Off;
-                let counters = Arc::clone(&context.counters.upstream(&config.name).connections);
-                UpstreamClient::new(&upstream::Config { in_clear, ..config.upstream.clone() }, &connector, counters)?
+                let counters = Arc::clone(&counters.connections);
+                UpstreamClient::new(
+                    &upstream::Config { in_clear, ..config.upstream.clone() },
+                    connector.get(),
+                    counters,
+                )?
             }
         };
-        let Context { clock, jitter, history, counters, export, .. } = context;
-        let counters = counters.upstream(&config.name);
-        let history = history.upstream(&config.name);
-        export.follow(config, &history);
         let body_policy = match keeps(|one, other| one.keys == other.keys && one.encryption == other.encryption) {
             Some(former) => Part::Kept(former.body_policy.clone()),
             None => {
@@ -223,10 +231,6 @@ impl PreparedUpstream {
                 Part::New(credentials.recorded_in(Arc::clone(&history.renewals)))
             }
         };
-        let connector = match former {
-            Some(former) => Part::Kept(former.connector.clone()),
-            None => Part::New(connector),
-        };
         Ok(Self { config: config.clone(), quota, client, connector, body_policy, credentials })
     }
 }
@@ -250,12 +254,11 @@ pub(crate) fn route_alone(
     let PreparedUpstream { client, body_policy, credentials, .. } =
         PreparedUpstream::of(config, quota, None, &context)?;
     let counters = context.counters.upstream(&config.name);
-    Ok(route(config, client, body_policy.into_part(), credentials.into_part(), quota, counters, None))
+    Ok(route(config, client, body_policy.get().clone(), credentials.get().clone(), quota, counters, None))
 }
 
 impl<T: Clone> Part<T> {
-    #[cfg(any(test, fuzzing))]
-    fn into_part(self) -> T {
+    fn get(&self) -> &T {
         match self {
             Self::Kept(Refreshed { part, .. }) | Self::New(part) => part,
         }

@@ -4,8 +4,10 @@
 //! faulty, the former one stays in use, and the log lists all faults. No connection is closed, and a request that has
 //! begun is finished by the configuration that it began with.
 //!
-//! A requested reload also reads the parts again whose settings have not changed: secrets, certificates, caller keys and
-//! key sets. If one of these cannot be read, only this part keeps its former value, as between reloads.
+//! A requested reload also reads the parts again that have the same settings: secrets, certificates, caller keys and key
+//! sets. A secret, a caller key or a client certificate that cannot be read is a fault, so nothing is reloaded. If only the
+//! listener's certificate or a key set cannot be read, this part alone keeps its former value. Between reloads this is
+//! true for all of them.
 //!
 //! Flags and environment variables keep their precedence. The process cannot change them, so they are as at the start.
 //!
@@ -14,10 +16,12 @@
 //! without limit.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -27,7 +31,7 @@ use super::lifecycle::{Lifecycle, LifecycleEvent};
 use super::parts::{Context, Parts, Prepared};
 use super::reload_state::{LastReload, ReloadState, Trigger};
 use crate::admin;
-use crate::config::{Config, ConfigSource};
+use crate::config::{Config, ConfigSource, Origins};
 use crate::gateway::generation::Current;
 use crate::gateway::server::drain::Drain;
 use crate::watched_files::{Change, PollOutcome};
@@ -145,8 +149,7 @@ impl Reloader {
         Arc::clone(&self.0.state)
     }
 
-    /// Reloads if the configuration differs from the one in use. A fault that was the result of the last reload is not
-    /// reported again.
+    /// Reloads if the configuration differs from the one in use. A fault is logged once, until another result follows.
     pub(super) async fn reload_if_changed(&self) -> Result<(), ReloadError> {
         self.spawned(Trigger::File, None).await.map(drop)
     }
@@ -161,15 +164,13 @@ impl Reloader {
 impl Inner {
     async fn reload(&self, trigger: Trigger, config: Option<Config>) -> Result<ReloadReport, ReloadError> {
         let is_requested = trigger == Trigger::Request;
+        let reads_files = config.is_none();
         let begun = self.begun.load(Ordering::Acquire);
         let mut running = self.running.lock().await;
         if self.drain.is_announced() {
-            if is_requested {
-                tracing::info!("not reloaded: the gateway is stopping");
-            }
-            return Err(ReloadError::Stopping);
+            return Err(self.stopping(trigger));
         }
-        if config.is_none() && is_requested && self.begun.load(Ordering::Acquire) > begun {
+        if reads_files && is_requested && self.begun.load(Ordering::Acquire) > begun {
             // A whole reload has run since this one was requested.
             return self.state.last().outcome.clone();
         }
@@ -177,47 +178,89 @@ impl Inner {
             tokio::time::sleep_until(last + INTERVAL).await;
         }
         running.last_start = Some(Instant::now());
-        if is_requested {
+        if reads_files && is_requested {
             self.begun.fetch_add(1, Ordering::AcqRel);
         }
-        self.lifecycle.notify(LifecycleEvent::Reloading);
-        let outcome = self.replace(&mut running.parts, trigger, config).await;
-        let reported = match &outcome {
-            Ok(report) => &Ok(report.clone().unwrap_or_default()),
-            Err(error) => &Err(error.clone()),
-        };
-        self.lifecycle.notify(LifecycleEvent::Reloaded(reported));
-        let last = &self.state.last().outcome;
-        let outcome = match outcome {
-            // A faulty file was replaced by the former one: the fault is over.
-            Ok(None) if last.is_ok() => return Ok(ReloadReport::default()),
-            Ok(report) => Ok(report.unwrap_or_default()),
-            Err(error) if !is_requested && *last == Err(error.clone()) => return Err(error),
-            Err(error) => Err(error),
-        };
-        self.state.record(trigger, outcome.clone());
-        log(&outcome);
-        outcome
+        // A panic is a failed reload: otherwise the observer would wait for the end for ever.
+        let reload = AssertUnwindSafe(self.reload_now(&mut running.parts, trigger, config)).catch_unwind();
+        reload.await.unwrap_or_else(|_| {
+            let fault = "the reload ended because of a defect of the gateway; the log has a line about the panic";
+            self.ended(trigger, Err(ReloadError::Faulty(vec![fault.to_owned()])))
+        })
     }
 
-    /// None if nothing was to be done.
-    async fn replace(
+    async fn reload_now(
         &self,
         parts: &mut Arc<Parts>,
         trigger: Trigger,
         config: Option<Config>,
-    ) -> Result<Option<ReloadReport>, ReloadError> {
-        let Some(NextParts { prepared, mut changed, needs_restart }) =
-            self.prepare(Arc::clone(parts), trigger, config).await.map_err(ReloadError::Faulty)?
-        else {
-            return Ok(None);
+    ) -> Result<ReloadReport, ReloadError> {
+        let is_requested = trigger == Trigger::Request;
+        if is_requested {
+            self.lifecycle.notify(LifecycleEvent::Reloading);
+        }
+        let last = self.state.last();
+        let next = self.prepare(Arc::clone(parts), trigger, last.outcome.is_err(), config).await;
+        let next = next.map_err(ReloadError::Faulty);
+        match &next {
+            Ok(None) if last.outcome.is_ok() => return Ok(ReloadReport::default()),
+            // A fault is reported once, until another result follows.
+            Err(error) if !is_requested && last.outcome.as_ref() == Err(error) => return Err(error.clone()),
+            _ => {}
+        }
+        if !is_requested {
+            // Only now: a check of a file that has not changed is no reload.
+            self.lifecycle.notify(LifecycleEvent::Reloading);
+        }
+        let outcome = match next {
+            Ok(Some(next)) => self.put_into_use(parts, trigger, next).await,
+            // The file is again the one in use, so the failure is over.
+            Ok(None) => Ok(ReloadReport::default()),
+            Err(error) => Err(error),
         };
+        if outcome == Err(ReloadError::Stopping) {
+            return Err(self.stopping(trigger));
+        }
+        self.ended(trigger, outcome)
+    }
+
+    fn stopping(&self, trigger: Trigger) -> ReloadError {
+        if trigger == Trigger::Request {
+            tracing::info!("not reloaded: the gateway is stopping");
+        }
+        ReloadError::Stopping
+    }
+
+    /// Records and reports `outcome`, and returns it.
+    fn ended(&self, trigger: Trigger, outcome: Result<ReloadReport, ReloadError>) -> Result<ReloadReport, ReloadError> {
+        self.state.record(trigger, outcome.clone());
+        log(&outcome);
+        self.lifecycle.notify(LifecycleEvent::Reloaded(&outcome));
+        outcome
+    }
+
+    /// # Errors
+    /// If a shutdown has begun meanwhile.
+    async fn put_into_use(
+        &self,
+        parts: &mut Arc<Parts>,
+        trigger: Trigger,
+        next: NextParts,
+    ) -> Result<ReloadReport, ReloadError> {
+        let NextParts { prepared, origins, mut changed, needs_restart } = next;
         let next = prepared.start(&self.context);
         let mut outcomes = next.first_fetches().await;
-        // From here on nothing waits, so no request finds half of it.
+        if self.drain.is_announced() {
+            return Err(ReloadError::Stopping);
+        }
+        // From here to the end of the replacement nothing waits. A request gets one stack, the former or the new one. A
+        // connection that is accepted at this moment can have the new TLS and a first request with the former stack.
         self.current.replace(next.generation(Some(&self.current.generation()), &self.context.counters));
         self.admin.replace(next.config.admin.clone());
         *parts = Arc::new(next);
+        if let (Some(source), Some(origins)) = (&self.source, origins) {
+            source.came_into_use(origins);
+        }
         if trigger == Trigger::Request {
             outcomes.extend(parts.reread().await);
         }
@@ -230,15 +273,16 @@ impl Inner {
                 Err(error) => failed.push(format!("{name}: {error}")),
             }
         }
-        Ok(Some(ReloadReport { changed, unchanged, needs_restart, failed }))
+        Ok(ReloadReport { changed, unchanged, needs_restart, failed })
     }
 
-    /// Reads the next configuration, unless it is given, and prepares its parts. None if a changed file has no new
-    /// configuration.
+    /// Reads the next configuration, unless it is given, and prepares its parts. `None` if a changed file has the
+    /// configuration in use.
     async fn prepare(
         &self,
         parts: Arc<Parts>,
         trigger: Trigger,
+        has_failed: bool,
         config: Option<Config>,
     ) -> Result<Option<NextParts>, Vec<String>> {
         let Ok(turn) = Arc::clone(&self.reading).try_lock_owned() else {
@@ -246,7 +290,7 @@ impl Inner {
         };
         let (source, context) = (self.source.clone(), self.context.clone());
         let reading = tokio::task::spawn_blocking(move || {
-            let next = NextParts::prepare(config, source.as_deref(), &parts, trigger, &context);
+            let next = NextParts::prepare(config, source.as_deref(), &parts, (trigger, has_failed), &context);
             drop(turn);
             next
         });
@@ -263,6 +307,8 @@ impl Inner {
 
 struct NextParts {
     prepared: Prepared,
+    /// Of the configuration, if it was read.
+    origins: Option<Origins>,
     changed: Vec<String>,
     needs_restart: Vec<String>,
 }
@@ -272,33 +318,36 @@ impl NextParts {
         config: Option<Config>,
         source: Option<&ConfigSource>,
         used: &Parts,
-        trigger: Trigger,
+        (trigger, has_failed): (Trigger, bool),
         context: &Context,
     ) -> Result<Option<Self>, Vec<String>> {
-        let mut warnings = None;
-        let mut config = match (config, source) {
-            (Some(config), _) => config,
+        let (mut config, loaded) = match (config, source) {
+            (Some(config), _) => (config, None),
             (None, Some(source)) => {
                 let loaded =
                     source.read().map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-                let config = loaded.config.clone();
-                warnings = Some(loaded);
-                config
+                (loaded.config.clone(), Some(loaded))
             }
-            (None, None) => used.config.clone(),
+            (None, None) => (used.config.clone(), None),
         };
         let needs_restart = changes::keep_until_restart(&used.config, &mut config);
-        changes::check_access(&needs_restart, &config).map_err(|fault| vec![fault])?;
+        changes::check_access(&needs_restart, &used.config, &config).map_err(|fault| vec![fault])?;
         let changed = changes::changed(&used.config, &config);
-        if trigger == Trigger::File && changed.is_empty() && needs_restart.is_empty() {
+        let is_in_use = trigger == Trigger::File && changed.is_empty() && needs_restart.is_empty();
+        if is_in_use && !has_failed {
             return Ok(None);
-        }
-        if let Some(loaded) = warnings {
-            loaded.warn();
         }
         let prepared = Prepared::of(config, Some(used), context)
             .map_err(|faults| faults.iter().map(BuildError::to_string).collect::<Vec<_>>())?;
-        Ok(Some(Self { prepared, changed, needs_restart }))
+        if is_in_use {
+            // The last reload has failed, and now all files that the configuration names can be used.
+            return Ok(None);
+        }
+        // After all that can fail: a faulty file is read every ten seconds.
+        if let Some(loaded) = &loaded {
+            loaded.warn();
+        }
+        Ok(Some(Self { prepared, origins: loaded.map(|loaded| loaded.summary.origins()), changed, needs_restart }))
     }
 }
 

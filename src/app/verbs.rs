@@ -43,7 +43,7 @@ impl Actions for Verbs {
     }
 
     fn shut_down(&self) {
-        // Kept until the gateway looks for it.
+        // `notify_one` is remembered if no task waits yet.
         self.stop.0.notify_one();
     }
 }

@@ -1,7 +1,7 @@
 //! systemd: tells it the state of the process, and takes over the sockets that it has bound.
 //!
-//! Without systemd (no `NOTIFY_SOCKET`, no `LISTEN_FDS`) nothing happens. A message that systemd does not accept is logged
-//! and changes nothing: the service manager then decides by its own time limits.
+//! Without `NOTIFY_SOCKET` no message is sent, and without `LISTEN_FDS` the gateway binds its addresses itself. A message
+//! that systemd does not accept is logged and changes nothing: systemd then decides by its own time limits.
 //!
 //! The watchdog message comes from a task of the runtime. If the runtime can run no task for the whole `WatchdogSec`,
 //! systemd restarts the process.
@@ -27,7 +27,7 @@ pub(super) fn inherited_sockets(environment: &Environment) -> Result<InheritedSo
     let names = environment.names_of_sockets();
     let mut sockets = InheritedSockets::default();
     for (index, name) in (0..passed.len()).zip(names.into_iter().map(Some).chain(std::iter::repeat(None))) {
-        let place = match name.as_deref() {
+        let slot = match name.as_deref() {
             Some("data") => &mut sockets.data,
             Some("admin") => &mut sockets.admin,
             other => {
@@ -38,7 +38,7 @@ pub(super) fn inherited_sockets(environment: &Environment) -> Result<InheritedSo
                 return Err(Failure::config(text));
             }
         };
-        if place.is_some() {
+        if slot.is_some() {
             return Err(Failure::config("the service manager passes two sockets with the same name"));
         }
         let socket = match passed.take_tcp_listener(index) {
@@ -48,7 +48,7 @@ pub(super) fn inherited_sockets(environment: &Environment) -> Result<InheritedSo
                 .map_err(|error| Failure::config(format!("the socket that the service manager passes: {error}")))?
                 .map(InheritedSocket::Unix),
         };
-        *place = socket;
+        *slot = socket;
     }
     Ok(sockets)
 }
@@ -60,7 +60,7 @@ pub(super) struct Notifier(mpsc::SyncSender<Message>);
 
 type Message = Vec<NotifyState<'static>>;
 
-/// How many messages can wait for systemd. More are only sent if it reads none for minutes.
+/// How many messages can wait for systemd. This overflows only if systemd reads nothing for minutes.
 const WAITING: usize = 16;
 
 impl Notifier {

@@ -47,7 +47,7 @@ pub(crate) struct Origins {
 }
 
 impl Summary {
-    pub(super) fn origins(&self) -> Origins {
+    pub(crate) fn origins(&self) -> Origins {
         let (mut flags, mut variables) = (BTreeSet::new(), BTreeSet::new());
         for SummaryLine { origin, .. } in &self.0 {
             match origin {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 use super::{ConfigFaults, Environment, Loaded, Origins, Overrides};
 
@@ -12,31 +12,38 @@ use super::{ConfigFaults, Environment, Loaded, Origins, Overrides};
 pub struct ConfigSource {
     overrides: Overrides,
     environment: Environment,
-    /// Of the last configuration without a fault.
-    origins: ArcSwap<Origins>,
+    /// Of the configuration in use. None before the first configuration was read.
+    origins: ArcSwapOption<Origins>,
 }
 
 impl ConfigSource {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(overrides: Overrides, environment: Environment) -> Self {
-        Self { overrides, environment, origins: ArcSwap::default() }
+        Self { overrides, environment, origins: ArcSwapOption::empty() }
     }
 
-    /// Reads the configuration as it is now: see [`Loaded::read`].
+    /// Reads the configuration as it is now: see [`Loaded::read`]. The first one that has no fault counts as in use.
     ///
     /// # Errors
     /// All faults of the configuration.
     pub fn read(&self) -> Result<Loaded, ConfigFaults> {
         let loaded = Loaded::read(&self.overrides, &self.environment)?;
-        self.origins.store(Arc::new(loaded.summary.origins()));
+        if self.origins.load().is_none() {
+            self.came_into_use(loaded.summary.origins());
+        }
         Ok(loaded)
     }
 
-    /// Returns the flags and variables that set something when the configuration was last read without a fault.
+    /// Takes note of the flags and variables that set something in the configuration that has come into use.
+    pub(crate) fn came_into_use(&self, origins: Origins) {
+        self.origins.store(Some(Arc::new(origins)));
+    }
+
+    /// Returns the flags and variables that set something in the configuration in use.
     #[must_use]
     pub(crate) fn origins(&self) -> Origins {
-        self.origins.load().as_ref().clone()
+        self.origins.load().as_deref().cloned().unwrap_or_default()
     }
 
     /// Returns the variables.

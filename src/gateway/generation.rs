@@ -9,8 +9,12 @@
 //! The hard case is a limit that a reload lowers: requests of the former generation still use it. The counts and the
 //! permits are therefore shared by all generations, and a lower limit refuses new requests until enough have ended.
 //!
-//! Rejected: one swap for everything that a generation has. The parts of a connection (TLS, deadlines) are taken once per
-//! connection, and the stack once per request, so one swap for both would be read too often.
+//! A connection takes its parts (TLS, deadlines) once, and each request takes its stack. The two are replaced one after
+//! the other. So a connection that is accepted at this moment can have the new TLS, and a first request with the former
+//! stack.
+//!
+//! Rejected: one swap for everything that a generation has. With one swap, each request would also load the parts that
+//! only a connection needs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -105,7 +109,8 @@ impl Current {
         self.0.connections.usage()
     }
 
-    /// Puts `next` into use. Requests that begin after this call are processed by it.
+    /// Puts `next` into use. Requests that begin after this call are processed by it. The callers of this function must
+    /// not run at the same time.
     pub(crate) fn replace(&self, next: Generation) {
         let Inner { generation, stack, connections, lasting } = &*self.0;
         connections.replace(&next.config, next.tls.clone());

@@ -70,6 +70,7 @@ pub(crate) trait Loader: Send + Sync + 'static {
 
 /// Loads the values again when their files have changed. Polls all of `watched` every [`POLL_INTERVAL`]. Never returns.
 pub(crate) async fn run_refresh<L: Loader>(watched: &[Arc<Reloaded<L>>], clock: &Clock) {
+    watched.iter().for_each(|reloaded| reloaded.report());
     loop {
         clock.sleep(POLL_INTERVAL).await;
         poll(watched).await;

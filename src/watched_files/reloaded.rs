@@ -87,14 +87,14 @@ pub(crate) async fn poll<L: Loader>(watched: &[Arc<Reloaded<L>>]) -> Vec<PollOut
 }
 
 impl<L: Loader> Reloaded<L> {
-    /// Loads the value for the first time. Blocks while the files are read.
+    /// Loads the value for the first time. Blocks while the files are read. [`run_refresh`](super::run_refresh) reports
+    /// that it is in use.
     ///
     /// # Errors
     /// If the value cannot be loaded.
     pub(crate) fn load(loader: L) -> Result<Self, L::Error> {
         let contents = FileContents::read(loader.files());
         let output = loader.load(&contents)?;
-        loader.adopted(&output);
         Ok(Self {
             read_at: contents.0.iter().map(|_| Mutex::new(SystemTime::now())).collect(),
             polling: tokio::sync::Mutex::default(),
@@ -104,6 +104,11 @@ impl<L: Loader> Reloaded<L> {
             reloads: AtomicU64::new(0),
             failed_states: AtomicU64::new(0),
         })
+    }
+
+    /// Reports the first value as the one in use.
+    pub(super) fn report(&self) {
+        self.loader.adopted(&self.in_use.load().output);
     }
 
     /// The last value that could be loaded.

@@ -41,6 +41,7 @@ mod provider_connections;
 mod proxy;
 mod reload;
 mod reload_config;
+mod reload_events;
 mod resend;
 mod rotation;
 mod silence;

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jwe_gateway::app::Connector;
-use jwe_gateway::config::KeyDigest;
+use jwe_gateway::config::{CallerConfig, Encryption, Identity, KeyDigest, KeysSource as Source};
 use jwe_gateway::sandbox::{Options, Rotation, Sandbox};
 use serde_json::Value;
 
 use crate::certificates::{Authority, client};
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, Served, TestGateway};
 use crate::process::{self, Running, command};
 
 const RELOADED: &str = "\"reloaded";
@@ -118,4 +118,43 @@ async fn fifty_hang_ups_in_a_second_under_load_lose_no_request_and_cause_few_rel
     assert!((2..=5).contains(&fetches), "the first fetch, and one for each reload: {fetches}");
     running.signal("TERM");
     assert_eq!(running.end().0, Some(0));
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_read_again_also_after_a_reload_that_changed_something_else() {
+    let authority = Authority::new();
+    let egress = TestGateway::spawn_with(|config| {
+        authority.serve_mtls(config);
+        let [first, second] = ["first", "second"]
+            .map(|name| CallerConfig { certificate: Some(format!("{name}.test")), ..CallerConfig::new(name) });
+        // Enough to fetch the keys.
+        let allow = Some(vec!["GET /**".parse().unwrap()]);
+        config.gateway.callers = vec![CallerConfig { allow, ..first }, second];
+        config.upstreams[0].encryption = Encryption::RequireSealed;
+    })
+    .await;
+    let install = |name: &str| {
+        let name = rcgen::SanType::DnsName(name.try_into().unwrap());
+        let pair = authority.issue_with(|params| params.subject_alt_names.push(name));
+        authority.put("sidecar.pem", &pair.certificate);
+        authority.put("sidecar.key", &pair.key);
+    };
+    install("first.test");
+    let mut config = crate::chain::sidecar_config(&egress, None);
+    let upstream = &mut config.upstreams[0];
+    upstream.upstream.url = format!("https://{}", egress.address).parse().unwrap();
+    upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
+    upstream.upstream.ca_file = Some(authority.path("ca.pem"));
+    upstream.upstream.identity =
+        Some(Identity { certificate: authority.path("sidecar.pem"), private_key: authority.path("sidecar.key") });
+    let sidecar = Served::start(config.clone()).await;
+    // The clients are made anew, and how they connect stays.
+    config.upstreams[0].upstream.reply = Duration::from_secs(7);
+    assert_eq!(sidecar.reloader.apply(config.clone()).await.unwrap().changed, ["upstream sandbox"]);
+    install("second.test");
+    let changed = sidecar.reloader.apply(config).await.unwrap().changed;
+    assert!(changed.iter().any(|part| part.contains("client certificate")), "{changed:?}");
+    // No earlier request has made a connection, so this one presents the certificate that is in use now.
+    let reply = sidecar.json("POST", "/v0/bank/credentials/list", "{}").send().await.unwrap();
+    assert_eq!(reply.status(), 200);
 }

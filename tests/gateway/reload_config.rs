@@ -203,6 +203,11 @@ pub(crate) struct FromFile {
 
 impl FromFile {
     pub(crate) async fn start() -> Self {
+        Self::start_in(Dependencies::default()).await
+    }
+
+    /// The same with the dependencies of the test, except for the clock and the source.
+    pub(crate) async fn start_in(dependencies: Dependencies) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         std::fs::write(directory.path().join("secret"), sandbox.client_secret()).unwrap();
@@ -213,7 +218,7 @@ impl FromFile {
         let source = Arc::new(ConfigSource::new(overrides, Environment::from([("JWE_GATEWAY_IN_FLIGHT", "9")])));
         let (clock, control) = Clock::manual();
         let config = source.read().unwrap().config;
-        let dependencies = Dependencies { clock, source: Some(source), ..Dependencies::default() };
+        let dependencies = Dependencies { clock, source: Some(source), ..dependencies };
         let gateway = Served::start_in(config, dependencies).await;
         gateway.ready().await;
         Self { directory, sandbox, gateway, control }
@@ -238,13 +243,20 @@ impl FromFile {
     }
 
     /// Lets time pass until `condition` holds.
-    async fn passes_until(&self, what: &str, condition: impl Fn() -> bool) {
+    pub(crate) async fn passes_until(&self, what: &str, condition: impl Fn() -> bool) {
         eventually(what, async || {
             self.control.advance(Duration::from_secs(1));
             tokio::time::sleep(Duration::from_millis(5)).await;
             condition()
         })
         .await;
+    }
+
+    /// Lets `seconds` pass.
+    pub(crate) async fn passes(&self, seconds: usize) {
+        for _ in 0..seconds {
+            self.passes_until("a second passes", || true).await;
+        }
     }
 
     async fn accepts(&self, bytes: usize) -> bool {
@@ -268,9 +280,7 @@ async fn a_changed_file_is_used_and_a_faulty_one_is_reported_once() {
     let Err(ReloadError::Faulty(faults)) = &last().outcome else { panic!("{:?}", last()) };
     assert!(faults.len() == 2 && faults[0].contains("gateway.toml:7:1: limits.max_body"), "all faults: {faults:?}");
     let reported = last().at;
-    for _ in 0..30 {
-        test.passes_until("a second passes", || true).await;
-    }
+    test.passes(30).await;
     assert_eq!(last().at, reported, "reported once");
     assert!(test.accepts(60).await && !test.accepts(61).await, "the former configuration is in use");
     let (_, metrics) = test.gateway.admin("/metrics").await;

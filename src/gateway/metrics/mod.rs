@@ -6,8 +6,9 @@
 //!
 //! Counting a request takes no lock and allocates nothing: [`http`] and [`series`] say how.
 //!
-//! Labels are bounded: upstreams, callers and files by the configuration, kids by the limit of 100 keys per set and to
-//! [`MAX_KID`](upstreams::MAX_KID) bytes, and the labels of requests by [`series`]. No label holds a path or a header.
+//! Labels are bounded: upstreams and callers by all configurations since the start, also by refused ones, and files by the
+//! configuration in use. Kids are bounded by the limit of 100 keys per set and to [`MAX_KID`](upstreams::MAX_KID) bytes, and
+//! the labels of requests by [`series`]. No label holds a path or a header.
 //! `docs/operations.md` lists every metric, and a test compares the two.
 
 mod callers;

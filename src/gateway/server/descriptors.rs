@@ -13,37 +13,55 @@ use crate::gateway::server::connections::MAX_CLOSING;
 /// own sockets take the rest.
 const RESERVE: usize = 128 + MAX_CLOSING;
 
-/// Raises the soft limit of descriptors to the hard one. Reduces `max_connections` and `in_flight` to what it allows,
-/// and the `in_flight` of each upstream with them.
-pub(crate) fn limit_to_descriptors(config: &mut Config, upstreams: &mut [QuotaOverrides]) {
-    if let Some(limit) = raise() {
-        reduce(config, upstreams, limit);
+/// The limits that are in use instead of the configured ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reduced {
+    limit: usize,
+    needed: usize,
+    /// `max_connections` and `in_flight`.
+    configured: (usize, usize),
+    /// The same.
+    allowed: (usize, usize),
+}
+
+impl Reduced {
+    /// Logs a warning.
+    pub(crate) fn warn(self) {
+        let Self { limit, needed, configured, allowed } = self;
+        tracing::warn!(
+            limit,
+            needed,
+            configured_max_connections = configured.0,
+            configured_in_flight = configured.1,
+            max_connections = allowed.0,
+            in_flight = allowed.1,
+            "the limit of file descriptors allows fewer connections than max_connections and in_flight: raise it \
+             (LimitNOFILE), or lower them"
+        );
     }
 }
 
-fn reduce(config: &mut Config, upstreams: &mut [QuotaOverrides], limit: usize) {
+/// Raises the soft limit of descriptors to the hard one. Reduces `max_connections` and `in_flight` to what it allows,
+/// and the `in_flight` of each upstream with them. `None` if nothing had to be reduced.
+pub(crate) fn limit_to_descriptors(config: &mut Config, upstreams: &mut [QuotaOverrides]) -> Option<Reduced> {
+    reduce(config, upstreams, raise()?)
+}
+
+fn reduce(config: &mut Config, upstreams: &mut [QuotaOverrides], limit: usize) -> Option<Reduced> {
     let (max_connections, in_flight) = (&mut config.listen.max_connections, &mut config.limits.in_flight);
     let needed = max_connections.saturating_add(in_flight.saturating_mul(RESPONSES)).saturating_add(RESERVE);
     if needed <= limit {
-        return;
+        return None;
     }
-    let (configured_max_connections, configured_in_flight) = (*max_connections, *in_flight);
-    (*max_connections, *in_flight) = allocate(limit, *max_connections, *in_flight);
+    let configured = (*max_connections, *in_flight);
+    let allowed = allocate(limit, *max_connections, *in_flight);
+    (*max_connections, *in_flight) = allowed;
     let per_address = &mut config.listen.connections_per_address;
-    *per_address = scale(*per_address, configured_max_connections, *max_connections);
+    *per_address = scale(*per_address, configured.0, allowed.0);
     for quota in upstreams.iter_mut().filter_map(|upstream| upstream.in_flight.as_mut()) {
-        *quota = scale(*quota, configured_in_flight, *in_flight);
+        *quota = scale(*quota, configured.1, allowed.1);
     }
-    tracing::warn!(
-        limit,
-        needed,
-        configured_max_connections,
-        configured_in_flight,
-        max_connections,
-        in_flight,
-        "the limit of file descriptors allows fewer connections than max_connections and in_flight: raise it \
-         (LimitNOFILE), or lower them"
-    );
+    Some(Reduced { limit, needed, configured, allowed })
 }
 
 /// The same fraction of `reduced` as `value` is of `configured`.
@@ -94,7 +112,8 @@ mod tests {
         config.listen.connections_per_address = 1024;
         let own = |in_flight| QuotaOverrides { in_flight, ..QuotaOverrides::default() };
         let mut upstreams = [own(Some(512)), own(None), own(None)];
-        reduce(&mut config, &mut upstreams, 1024);
+        let reduced = reduce(&mut config, &mut upstreams, 1024).unwrap();
+        assert_eq!((reduced.configured, reduced.allowed), ((4096, 1024), (416, 208)));
         assert_eq!((config.listen.max_connections, config.listen.connections_per_address), (416, 104));
         let quotas = divide(&config.limits, &upstreams).into_iter().map(|quota| quota.in_flight);
         assert_eq!(quotas.collect::<Vec<_>>(), [104, 52, 52]);
@@ -104,7 +123,7 @@ mod tests {
     fn limits_are_kept_if_the_descriptors_suffice_and_zero_causes_no_panic() {
         let mut config = Config::default();
         let mut upstreams = [QuotaOverrides { in_flight: Some(1024), ..QuotaOverrides::default() }];
-        reduce(&mut config, &mut upstreams, 6336);
+        assert_eq!(reduce(&mut config, &mut upstreams, 6336), None);
         assert_eq!((config.listen.max_connections, config.limits.in_flight), (4096, 1024));
         assert_eq!(upstreams[0].in_flight, Some(1024));
         (config.listen.max_connections, config.limits.in_flight) = (0, 0);
