@@ -42,9 +42,17 @@ pub(super) fn keep_until_restart(used: &Config, next: &mut Config) -> Vec<String
     differing.iter().map(|(name, _, _)| (*name).to_owned()).collect()
 }
 
-/// Checks that the listener does not become open to the network without authentication. Reading the configuration has
-/// checked it for the written settings, but some of them do not apply before a restart.
+/// Checks that the listener does not become open by mistake.
+///
+/// - On the network: reading the configuration has checked the written settings, but some of them do not apply before a
+///   restart.
+/// - On this machine: a file that another program has written half, or emptied, may lack its callers.
 pub(super) fn check_access(kept: &[String], used: &Config, next: &Config) -> Result<(), String> {
+    if authenticates(used) && !authenticates(next) && !is_on_network(next) {
+        return Err("the configuration in use authenticates callers, and the new one would serve any client: \
+                    keep a [[caller]], or restart the gateway"
+            .to_owned());
+    }
     let is_written = !kept.iter().any(|name| name == "listen.address" || name == "listen.tls");
     if is_written || !serves_any_client(next) || serves_any_client(used) {
         return Ok(());
@@ -56,11 +64,18 @@ pub(super) fn check_access(kept: &[String], used: &Config, next: &Config) -> Res
     ))
 }
 
+/// Whether clients on other machines can connect, and none of them must authenticate.
 fn serves_any_client(config: &Config) -> bool {
-    let Listen { address, tls, .. } = &config.gateway.listen;
-    let is_on_network = matches!(address, Address::Tcp(address) if !address.ip().to_canonical().is_loopback());
-    let requires_certificate = tls.as_ref().is_some_and(|tls| tls.require_client_certificate);
-    is_on_network && !requires_certificate && config.gateway.callers.is_empty()
+    is_on_network(config) && !authenticates(config)
+}
+
+fn is_on_network(config: &Config) -> bool {
+    matches!(&config.gateway.listen.address, Address::Tcp(address) if !address.ip().to_canonical().is_loopback())
+}
+
+fn authenticates(config: &Config) -> bool {
+    let Listen { tls, .. } = &config.gateway.listen;
+    !config.gateway.callers.is_empty() || tls.as_ref().is_some_and(|tls| tls.require_client_certificate)
 }
 
 /// Compares fields, and pushes the names of those that differ.
@@ -168,7 +183,13 @@ mod tests {
         assert!(!refused(|next| next.gateway.listen.address = Address::Tcp("127.0.0.1:8080".parse().unwrap())));
         // `anonymous = true` under [listen], which reading has checked.
         assert!(!refused(|next| next.gateway.callers.clear()));
+        // On this machine, reading does not ask for it.
+        used.gateway.listen.address = Address::Tcp("127.0.0.1:8080".parse().unwrap());
+        let mut next = used.clone();
+        next.gateway.callers.clear();
+        assert!(check_access(&[], &used, &next).unwrap_err().contains("would serve any client"));
         // A listener that is open already can get another address.
+        used.gateway.listen.address = Address::Tcp("0.0.0.0:8080".parse().unwrap());
         let mut open = used.clone();
         open.gateway.callers.clear();
         let mut next = open.clone();

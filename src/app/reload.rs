@@ -368,7 +368,7 @@ fn log(outcome: &Result<ReloadReport, ReloadError>) {
             unchanged,
             needs_restart,
             failed,
-            "reloaded, except for what needs a restart and for parts that failed; these keep their former values"
+            "reloaded; settings that need a restart keep their former values, and parts that failed are tried again"
         );
     }
 }

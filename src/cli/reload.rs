@@ -54,7 +54,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     match report.failed.as_slice() {
         [] => Ok(()),
-        failed => Err(Failure::new(format!("these keep their former values:\n{}", failed.join("\n")))),
+        failed => {
+            Err(Failure::new(format!("reloaded, but these parts failed and are tried again:\n{}", failed.join("\n"))))
+        }
     }
 }
 
