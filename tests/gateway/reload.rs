@@ -148,6 +148,7 @@ async fn a_client_certificate_is_read_again_also_after_a_reload_that_changed_som
     upstream.upstream.identity =
         Some(Identity { certificate: authority.path("sidecar.pem"), private_key: authority.path("sidecar.key") });
     let sidecar = Served::start(config.clone()).await;
+    sidecar.ready().await;
     // The clients are made anew, and how they connect stays.
     config.upstreams[0].upstream.reply = Duration::from_secs(7);
     assert_eq!(sidecar.reloader.apply(config.clone()).await.unwrap().changed, ["upstream sandbox"]);
