@@ -165,6 +165,7 @@ async fn a_withdrawn_key_stays_in_the_list_and_a_reload_resets_nothing() {
     gateway.sandbox.rotate(Rotation::HardCut).await.unwrap();
     // Another lifetime makes new keys. They record in the same history.
     let mut changed = config(&gateway.sandbox);
+    changed.gateway.callers = vec![caller("a")];
     changed.upstreams[0].keys.max_stale = Duration::from_secs(7);
     gateway.reloader.apply(changed).await.unwrap();
     gateway.ready().await;
