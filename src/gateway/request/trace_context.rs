@@ -7,7 +7,7 @@
 //!
 //! The hard case is a gateway that exports nothing and gets no `traceparent`. It sends none. With the flag "not sampled",
 //! the next service would drop its own spans, because samplers follow their parent by default; with the flag "sampled",
-//! its spans would hang from a parent that nobody has.
+//! its spans would have a parent that does not exist.
 //!
 //! The ids are random, but not secret: a fast generator makes them, one for each thread.
 //!
