@@ -6,7 +6,7 @@
 //! the spans are dropped and counted.
 //!
 //! The hard case is a collector that accepts connections and does not answer. Each batch then waits for `timeout`, and
-//! the queue fills up. At the end of the process, the wait is at most [`FLUSH_LIMIT`].
+//! the queue fills up. At the end of the process, the wait is at most 2 s.
 //!
 //! Only the standard variables of OpenTelemetry turn the export on. The crates of OpenTelemetry read some of them
 //! themselves: those of the collector's address and headers, and those of the resource.
