@@ -1,8 +1,6 @@
 //! Authentication of callers, their rules and their limits.
 
 use jwe_gateway::config::Config;
-use jwe_gateway::config::Identity;
-use jwe_gateway::config::KeysSource as Source;
 use jwe_gateway::config::{CallerConfig, CallerKeys as KeySource, KeyDigest};
 use jwe_gateway::config::{Encryption, TokenEndpoint};
 use jwe_gateway::sandbox::{ApiFault, Fault};
@@ -319,18 +317,8 @@ async fn a_sidecar_connects_to_its_egress_with_a_client_certificate() {
         config.upstreams[0].encryption = Encryption::RequireSealed;
     })
     .await;
-    let name = rcgen::SanType::DnsName("sidecar.test".try_into().unwrap());
-    let pair = authority.issue_with(|params| params.subject_alt_names.push(name));
-    authority.put("sidecar.pem", &pair.certificate);
-    authority.put("sidecar.key", &pair.key);
-    let mut config = crate::chain::sidecar_config(&egress, None);
-    let upstream = &mut config.upstreams[0];
-    upstream.upstream.url = format!("https://{}", egress.address).parse().unwrap();
-    upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
-    upstream.upstream.ca_file = Some(authority.path("ca.pem"));
-    upstream.upstream.identity =
-        Some(Identity { certificate: authority.path("sidecar.pem"), private_key: authority.path("sidecar.key") });
-    let sidecar = Served::start(config).await;
+    authority.put_client("sidecar.test");
+    let sidecar = Served::start(crate::chain::mtls_sidecar_config(&egress, &authority)).await;
     let reply = sidecar.json("POST", LIST, "{}").send().await.unwrap();
     assert_eq!(reply.status(), 200);
     assert_eq!(egress.last().plaintext, "{}");

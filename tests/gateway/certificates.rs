@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jwe_gateway::config::Config;
-use jwe_gateway::config::TlsFiles;
+use jwe_gateway::config::{Identity, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -55,6 +55,18 @@ impl Authority {
 
     pub(crate) fn put(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Replaces the client certificate that [`client`](Self::client) names by one for `name`.
+    pub(crate) fn put_client(&self, name: &str) {
+        let name = rcgen::SanType::DnsName(name.try_into().unwrap());
+        let pair = self.issue_with(|params| params.subject_alt_names.push(name));
+        self.put("client.pem", &pair.certificate);
+        self.put("client.key", &pair.key);
+    }
+
+    pub(crate) fn client(&self) -> Identity {
+        Identity { certificate: self.path("client.pem"), private_key: self.path("client.key") }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -11,6 +11,7 @@ use jwe_gateway::sandbox::Rotation;
 use jwe_gateway::secret::{Secret, SecretSource};
 use tokio::task::JoinSet;
 
+use crate::certificates::Authority;
 use crate::harness::{Served, TestGateway, eventually};
 
 const LIST: &str = "/v0/bank/credentials/list";
@@ -42,6 +43,17 @@ impl Chain {
 /// A sidecar in front of `egress` that presents `key`.
 pub(crate) async fn sidecar_before(egress: &TestGateway, key: Option<&str>) -> Served {
     Served::start(sidecar_config(egress, key)).await
+}
+
+/// A sidecar that presents the client certificate of `authority` to `egress`.
+pub(crate) fn mtls_sidecar_config(egress: &TestGateway, authority: &Authority) -> Config {
+    let mut config = sidecar_config(egress, None);
+    let upstream = &mut config.upstreams[0];
+    upstream.upstream.url = format!("https://{}", egress.address).parse().unwrap();
+    upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
+    upstream.upstream.ca_file = Some(authority.path("ca.pem"));
+    upstream.upstream.identity = Some(authority.client());
+    config
 }
 
 pub(crate) fn sidecar_config(egress: &TestGateway, key: Option<&str>) -> Config {

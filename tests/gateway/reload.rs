@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jwe_gateway::app::Connector;
-use jwe_gateway::config::{CallerConfig, Encryption, Identity, KeyDigest, KeysSource as Source};
+use jwe_gateway::config::{CallerConfig, Encryption, KeyDigest};
 use jwe_gateway::sandbox::{Options, Rotation, Sandbox};
 use serde_json::Value;
 
@@ -133,26 +133,14 @@ async fn a_client_certificate_is_read_again_also_after_a_reload_that_changed_som
         config.upstreams[0].encryption = Encryption::RequireSealed;
     })
     .await;
-    let install = |name: &str| {
-        let name = rcgen::SanType::DnsName(name.try_into().unwrap());
-        let pair = authority.issue_with(|params| params.subject_alt_names.push(name));
-        authority.put("sidecar.pem", &pair.certificate);
-        authority.put("sidecar.key", &pair.key);
-    };
-    install("first.test");
-    let mut config = crate::chain::sidecar_config(&egress, None);
-    let upstream = &mut config.upstreams[0];
-    upstream.upstream.url = format!("https://{}", egress.address).parse().unwrap();
-    upstream.keys.source = Source::Url(upstream.upstream.url.join("/.well-known/jwks.json").unwrap());
-    upstream.upstream.ca_file = Some(authority.path("ca.pem"));
-    upstream.upstream.identity =
-        Some(Identity { certificate: authority.path("sidecar.pem"), private_key: authority.path("sidecar.key") });
+    authority.put_client("first.test");
+    let mut config = crate::chain::mtls_sidecar_config(&egress, &authority);
     let sidecar = Served::start(config.clone()).await;
     sidecar.ready().await;
     // The clients are made anew, and how they connect stays.
     config.upstreams[0].upstream.reply = Duration::from_secs(7);
     assert_eq!(sidecar.reloader.apply(config.clone()).await.unwrap().changed, ["upstream sandbox"]);
-    install("second.test");
+    authority.put_client("second.test");
     let changed = sidecar.reloader.apply(config).await.unwrap().changed;
     assert!(changed.iter().any(|part| part.contains("client certificate")), "{changed:?}");
     // No earlier request has made a connection, so this one presents the certificate that is in use now.
