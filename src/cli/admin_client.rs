@@ -36,8 +36,11 @@ pub(super) struct AdminArguments {
     admin: Option<Address>,
 }
 
+/// The arguments of a command that changes something.
 #[derive(clap::Args)]
-pub(super) struct TokenArguments {
+pub(super) struct VerbArguments {
+    #[command(flatten)]
+    admin: AdminArguments,
     /// The file with the token: token_file under [admin] of the gateway
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -84,11 +87,13 @@ impl AdminArguments {
         };
         Ok(AdminClient { address, token: None })
     }
+}
 
-    /// A client with the token, for requests that change something.
-    pub(super) async fn client_with(self, token: TokenArguments) -> Result<AdminClient, Failure> {
-        let client = self.client()?;
-        let Some(file) = token.token_file else { return Ok(client) };
+impl VerbArguments {
+    /// A client with the token.
+    pub(super) async fn client(self) -> Result<AdminClient, Failure> {
+        let client = self.admin.client()?;
+        let Some(file) = self.token_file else { return Ok(client) };
         let token = SecretSource::File(file).read_line_async().await.map_err(Failure::config)?;
         let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
             .map_err(|_| Failure::config("the token contains characters that a header cannot carry"))?;
@@ -111,6 +116,14 @@ impl AdminClient {
     pub(super) async fn finds_gateway(&self, limit: Duration) -> bool {
         let answer = self.send(Method::GET, "/livez", limit).await;
         answer.is_ok_and(|answer| answer.status == StatusCode::OK && answer.body == "alive\n")
+    }
+
+    /// Sends a request that changes something.
+    ///
+    /// # Errors
+    /// Without an answer [`Failure::unavailable`]: a supervisor can tell a gateway that is not there from one that refuses.
+    pub(super) async fn post(&self, path: &str, limit: Duration) -> Result<Answer, Failure> {
+        self.send(Method::POST, path, limit).await.map_err(Failure::unavailable)
     }
 
     /// Sends a request. Connecting, sending and the whole answer take at most `limit`.

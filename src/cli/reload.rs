@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde::Deserialize;
 
-use super::admin_client::{AdminArguments, AdminError, TokenArguments};
+use super::admin_client::VerbArguments;
 use super::failure::Failure;
 use super::output;
 
@@ -15,9 +15,7 @@ const LIMIT: Duration = Duration::from_secs(70);
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    admin: AdminArguments,
-    #[command(flatten)]
-    token: TokenArguments,
+    verb: VerbArguments,
 }
 
 /// The answer to `POST /reload`.
@@ -32,8 +30,8 @@ struct Report {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let client = arguments.admin.client_with(arguments.token).await?;
-    let answer = client.send(Method::POST, "/reload", LIMIT).await.map_err(failure)?;
+    let client = arguments.verb.client().await?;
+    let answer = client.post("/reload", LIMIT).await?;
     if !matches!(answer.status, StatusCode::OK | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY) {
         return Err(Failure::new(format!("{client} refused the reload: {}", answer.refusal())));
     }
@@ -58,9 +56,4 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             Err(Failure::new(format!("reloaded, but these parts failed and are tried again:\n{}", failed.join("\n"))))
         }
     }
-}
-
-/// No answer. A supervisor can tell a gateway that is not there from one that refuses.
-pub(super) fn failure(error: AdminError) -> Failure {
-    Failure::unavailable(error)
 }

@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
-use super::admin_client::{AdminArguments, TokenArguments};
+use super::admin_client::VerbArguments;
 use super::failure::Failure;
 use super::output;
-use super::reload::failure;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    admin: AdminArguments,
-    #[command(flatten)]
-    token: TokenArguments,
+    verb: VerbArguments,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let client = arguments.admin.client_with(arguments.token).await?;
-    let answer = client.send(Method::POST, "/shutdown", LIMIT).await.map_err(failure)?;
+    let client = arguments.verb.client().await?;
+    let answer = client.post("/shutdown", LIMIT).await?;
     if answer.status != StatusCode::ACCEPTED {
         return Err(Failure::new(format!("{client} refused the shutdown: {}", answer.refusal())));
     }
