@@ -2,7 +2,7 @@
 //!
 //! The revision comes from the first of these that is there: the variable `JWE_GATEWAY_REVISION`, `.cargo_vcs_info.json`
 //! (in a package that `cargo package` made), `.git`. A build without optimisation does not read `.git`: each commit
-//! would compile the crate again, and nobody distributes such a build.
+//! would compile the crate again, and such a build is not distributed.
 //!
 //! Rejected: a crate such as vergen, for three files; the command `git`, which a build image may lack, and which refuses
 //! the directory of another user.

@@ -70,7 +70,7 @@ pub(crate) type Checks = Box<dyn Fn() -> Readiness + Send + Sync>;
 
 /// Whether requests can be served, and what is missing.
 pub(crate) struct Readiness {
-    /// The reason why the gateway takes no requests, whatever its upstreams can do.
+    /// The reason why the gateway takes no requests, even if its upstreams can serve them.
     pub stopping: Option<String>,
     /// What each upstream lacks. At least one must lack nothing.
     pub missing: Vec<Vec<String>>,

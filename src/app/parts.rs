@@ -2,7 +2,7 @@
 //!
 //! Promise: all or nothing. [`Prepared::of`] does everything that can fail, and starts nothing. What follows cannot fail.
 //!
-//! A part whose settings are the same in the next generation is kept, with its task. So a reload fetches no key set and
+//! A part with unchanged settings is kept, with its task. So a reload fetches no key set and
 //! no token without a reason, and the keys of an upstream stay when only its timeouts change. If the connector changes,
 //! all parts of the upstream are new.
 //!

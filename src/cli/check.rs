@@ -43,7 +43,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The setting whose files cannot be used, and the reason.
+/// The setting that names unusable files, and the reason.
 struct UnusableFiles {
     key: String,
     message: String,

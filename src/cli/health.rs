@@ -26,7 +26,7 @@ const TIMEOUT: &str = "60s";
 pub(super) struct HealthArguments {
     #[command(flatten)]
     admin: AdminArguments,
-    /// Ask /livez instead of /readyz: whether the process responds, whatever the provider does
+    /// Ask /livez instead of /readyz: whether the process responds, also if the provider is down
     #[arg(long)]
     live: bool,
 }

@@ -4,8 +4,8 @@
 //! is wrong, since when, and what to look at.
 //!
 //! Page and JSON are made from one value, a [`Status`](model::Status), at each request. It is assembled from snapshots of
-//! the parts in use and from the [`History`], which a reload of the configuration does not reset. A gateway whose page is
-//! not requested spends little: counters per request, and a check every five seconds that dates the problems it finds.
+//! the parts in use and from the [`History`], which a reload of the configuration does not reset. If the page is not
+//! requested, the gateway spends little: counters per request, and a check every five seconds that dates the problems it finds.
 //!
 //! The hard case is text from others: kids, paths, request ids, error messages of the provider. Each is cut and escaped.
 //! The page has no script and may load nothing, so even a mistake there could do little.

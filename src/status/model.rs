@@ -56,7 +56,7 @@ pub(super) struct Verdict {
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {
     Well,
-    /// Requests are served, but somebody must act before they are not.
+    /// Requests are served, and will fail if the cause stays.
     Attention,
     /// Requests fail.
     Failing,

@@ -4,8 +4,8 @@
 //! and without an allocation. A slot is used again after 15 minutes. The first request of a new slot empties it under a
 //! lock, once per 15 s.
 //!
-//! Latencies are counted in buckets whose width is at most a quarter of their value, so a quantile is off by an eighth
-//! at most.
+//! Latencies are counted in buckets. The width of a bucket is at most a quarter of its value, so a quantile is off by an
+//! eighth at most.
 //!
 //! The hard case is a request that ends exactly when its slot begins: while one thread empties the slot, another must not
 //! count in it. A slot therefore gets its new number after it is empty, and a thread that finds another number waits for

@@ -41,7 +41,7 @@ const DEFAULT_FILTER: &str = "info";
 pub struct Config {
     /// The format of a line.
     pub format: LogFormat,
-    /// Whose names the fields have, if the format is JSON.
+    /// The names of the fields, if the format is JSON.
     pub schema: Schema,
 }
 

@@ -19,7 +19,7 @@ const ECS_VERSION: &str = "8.17.0";
 /// What a name begins with that the schema does not define.
 const PREFIX: &str = "jwe_gateway.";
 
-/// Whose names the fields of a JSON log have.
+/// The convention that names the fields of a JSON log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Schema {
     /// The gateway's own.

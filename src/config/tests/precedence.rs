@@ -159,7 +159,7 @@ fn the_credentials_directory_is_used_last() {
 fn a_secret_of_the_credentials_directory_that_cannot_be_read_is_a_fault() {
     let files = TestFiles::new();
     let secret = files.path("client_secret");
-    // A link to itself: it exists, and nobody can read it.
+    // A link to itself: it exists, and cannot be read.
     std::os::unix::fs::symlink(&secret, &secret).unwrap();
     let directory = files.path("");
     let environment = Environment::from([("CREDENTIALS_DIRECTORY", directory.as_str())]);

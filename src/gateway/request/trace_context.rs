@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The flag of a trace whose caller may have recorded its spans.
+/// The flag that says that the caller may have recorded its spans.
 const SAMPLED: u8 = 0x01;
 
 /// The flag of a trace id that is random in its last seven bytes (Trace Context Level 2). Other flags are not defined.
