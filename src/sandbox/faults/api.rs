@@ -1,6 +1,7 @@
 //! Faults in the response to an API call, which leave the client in doubt.
 //!
-//! `unauthorized` and `bad_request` refuse a call before it has an effect. With the other faults the call
+//! `unauthorized`, `bad_request`, `forbidden`, `too_many_requests` and `server_error` refuse a call before it has an
+//! effect. With the other faults the call
 //! takes effect and its response is lost or slow. A client that then repeats the call performs it twice, and
 //! the recorded calls show both.
 
@@ -8,7 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::header::RETRY_AFTER;
+use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
@@ -26,6 +28,15 @@ pub enum ApiFault {
     Unauthorized,
     /// 400 as for a body that cannot be opened, for any body.
     BadRequest,
+    /// 403 as for a client without permission.
+    Forbidden,
+    /// 429 with `Retry-After`.
+    TooManyRequests {
+        /// The value of `Retry-After` in seconds.
+        retry_after: u64,
+    },
+    /// 500 without an effect.
+    ServerError,
     /// A TCP reset in place of the response.
     ResetBeforeHead,
     /// The head and half of the body, then a TCP reset.
@@ -47,6 +58,9 @@ impl ApiFault {
         vec![
             Self::Unauthorized,
             Self::BadRequest,
+            Self::Forbidden,
+            Self::TooManyRequests { retry_after: 1 },
+            Self::ServerError,
             Self::ResetBeforeHead,
             Self::ResetInBody,
             Self::SlowHead { delay_ms: 500 },
@@ -59,6 +73,9 @@ impl ApiFault {
         faults.iter().find_map(|fault| match fault {
             Self::Unauthorized => Some(format.unauthenticated()),
             Self::BadRequest => Some(format.undecryptable()),
+            Self::Forbidden => Some(format.forbidden()),
+            Self::TooManyRequests { .. } => Some(format.too_many_requests()),
+            Self::ServerError => Some(format.internal()),
             Self::ResetBeforeHead | Self::ResetInBody | Self::SlowHead { .. } | Self::SlowBody { .. } => None,
         })
     }
@@ -73,7 +90,12 @@ impl ApiFault {
         let mut response = response.into_response();
         for fault in faults {
             match fault {
-                Self::Unauthorized | Self::BadRequest => {}
+                Self::Unauthorized | Self::BadRequest | Self::Forbidden | Self::ServerError => {}
+                Self::TooManyRequests { retry_after } => {
+                    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                        response.headers_mut().insert(RETRY_AFTER, (*retry_after).into());
+                    }
+                }
                 Self::ResetBeforeHead => return Err(io::ErrorKind::ConnectionReset.into()),
                 Self::ResetInBody => {
                     *response.body_mut() = ScriptedBody::cut(&document, io::ErrorKind::ConnectionReset)

@@ -168,10 +168,11 @@ mod tests {
     use super::*;
     use crate::sandbox::letters::Letters;
 
-    /// Three letters, one per day, and the letter that exists from the start.
+    /// A connected letter and three signed ones, one per day.
     fn letters() -> Letters {
         let day = |day| Timestamp::from_second(86_400 * day).unwrap();
-        let mut letters = Letters::seeded(day(0));
+        let first = Letter::new("connector-0".to_owned(), Map::new(), LetterStatus::Connected, day(0));
+        let mut letters = Letters { letters: vec![first] };
         for number in 1..=3_i64 {
             let body = json!({
                 "connector_id": format!("connector-{number}"),
