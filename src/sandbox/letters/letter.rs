@@ -96,22 +96,23 @@ impl LetterStatus {
 
 /// A letter without its PDF document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Letter {
-    pub(super) id: Uuid,
-    pub(super) connector_id: String,
-    pub(super) status: LetterStatus,
+#[serde(deny_unknown_fields)]
+pub(in crate::sandbox) struct Letter {
+    pub(in crate::sandbox) id: Uuid,
+    pub(in crate::sandbox) connector_id: String,
+    pub(in crate::sandbox) status: LetterStatus,
     #[serde(default)]
-    pub(super) labels: Map<String, Value>,
+    pub(in crate::sandbox) labels: Map<String, Value>,
     /// The `credentials_token` of the connection.
     #[serde(default)]
-    pub(super) connection_id: Option<String>,
+    pub(in crate::sandbox) connection_id: Option<String>,
     #[serde(default)]
-    pub(super) observations: Option<String>,
-    pub(super) created_at: Timestamp,
-    pub(super) updated_at: Timestamp,
+    pub(in crate::sandbox) observations: Option<String>,
+    pub(in crate::sandbox) created_at: Timestamp,
+    pub(in crate::sandbox) updated_at: Timestamp,
     /// When the letter takes its next step by itself. `None` means never.
     #[serde(default)]
-    pub(super) next_step_at: Option<Timestamp>,
+    pub(in crate::sandbox) next_step_at: Option<Timestamp>,
 }
 
 /// What the bank credentials must follow after a letter has changed its status.

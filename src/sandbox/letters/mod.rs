@@ -39,7 +39,7 @@ pub(super) const SEEDED_CONNECTION: &str = "sandbox-connection-1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Letters {
-    letters: Vec<Letter>,
+    pub(super) letters: Vec<Letter>,
 }
 
 /// Why the management interface cannot change a letter.
