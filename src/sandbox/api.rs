@@ -36,7 +36,7 @@ pub(super) async fn respond(
 async fn handle_call(state: &Arc<SandboxState>, request: Request<Incoming>) -> io::Result<Response<ScriptedBody>> {
     let (head, body) = request.into_parts();
     let format = ErrorFormat::of(head.uri.path());
-    let faults = state.faults.take_for_call();
+    let faults = state.faults.take_for_call(head.uri.path());
     let mut call = Received::from_head(&head, state.clock.now());
     let response = match body::read(body, MAX_BODY, BODY_DEADLINE).await {
         Err(error) => error.to_response(format),
@@ -102,8 +102,7 @@ fn open_and_dispatch(
             Ok(body) => match FlinksEndpoint::at(head.uri.path()) {
                 Some(endpoint) => endpoint.respond(&head.method, &head.uri, content, &body),
                 None => {
-                    let now = state.timestamp();
-                    routes::dispatch(&mut lock(&state.api), now, &head.method, &head.uri, &body)
+                    state.with_api(|api, now| routes::dispatch(api, now, &head.method, &head.uri, &body))
                 }
             },
         },

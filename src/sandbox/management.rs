@@ -183,6 +183,7 @@ async fn arm(state: &SandboxState, body: Incoming) -> Result<ApiResponse, ApiRes
     };
     let armed: Armed =
         serde_json::from_slice(&body).map_err(|error| error_response(StatusCode::BAD_REQUEST, &error.to_string()))?;
+    armed.check().map_err(|message| error_response(StatusCode::BAD_REQUEST, &message))?;
     let response = ApiResponse::ok(json!(armed));
     state.faults.arm(armed);
     Ok(response)

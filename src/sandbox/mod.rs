@@ -50,6 +50,7 @@ mod flinks;
 mod host_check;
 mod key_set;
 mod letters;
+mod life_cycles;
 mod links;
 mod listing;
 mod management;
@@ -81,9 +82,11 @@ use self::management::Addresses;
 use self::state::{SandboxState, lock};
 use crate::secret::Secret;
 
+pub use self::bank_credentials::ForcedFlow;
 pub use self::faults::{ApiFault, Armed, Fault, KeySetFault, MalformedKeys, TokenFault};
 pub use self::flinks::FlinksKeys;
 pub use self::key_set::Rotation;
+pub use self::letters::LetterStatus;
 pub use self::options::Options;
 pub use self::received::{OpenedBody, Received};
 
@@ -221,13 +224,24 @@ impl Sandbox {
 
     /// Arms a fault until it is disarmed.
     pub fn arm(&self, fault: Fault) {
-        self.state.faults.arm(Armed { fault, times: None });
+        self.state.faults.arm(Armed { fault, times: None, path: None });
     }
 
     /// Arms a fault for the next `times` requests that it applies to. Zero disarms it.
     pub fn arm_times(&self, fault: Fault, times: u32) {
         let times = Some(times);
-        self.state.faults.arm(Armed { fault, times });
+        self.state.faults.arm(Armed { fault, times, path: None });
+    }
+
+    /// Arms a fault for the next `times` calls of one path, or until it is disarmed.
+    ///
+    /// # Errors
+    /// A sentence, if `path` does not begin with `/` or has a query.
+    pub fn arm_at(&self, path: &str, fault: ApiFault, times: Option<u32>) -> Result<(), String> {
+        let armed = Armed { fault: Fault::Api(fault), times, path: Some(path.to_owned()) };
+        armed.check()?;
+        self.state.faults.arm(armed);
+        Ok(())
     }
 
     /// Disarms this fault. Does nothing if it is not armed.

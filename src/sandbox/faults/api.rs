@@ -182,6 +182,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_call_is_refused_with_403_429_or_500_in_the_error_format_of_the_path_without_effect() {
+        let sandbox = TestSandbox::start().await;
+        for (fault, status, text, code) in [
+            (ApiFault::Forbidden, 403, "You are not authorized to perform this action", "UNAUTHORIZED"),
+            (ApiFault::TooManyRequests { retry_after: 7 }, 429, "Too Many Requests", "TOO_MANY_REQUESTS"),
+            (ApiFault::ServerError, 500, "Internal Error", "INTERNAL_ERROR"),
+        ] {
+            let reply = once(&sandbox, fault.clone(), STATUS, first()).await;
+            assert_eq!((reply.status.as_u16(), reply.json()), (status, json!({ "error": text })));
+            assert_eq!(reply.header("retry-after"), if status == 429 { "7" } else { "" });
+            let reply = once(&sandbox, fault.clone(), SEARCH, json!({ "query": {} })).await;
+            assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (status, &json!(code)));
+            sandbox.handle.arm_times(Fault::Api(fault), 1);
+            assert_eq!(sandbox.call(Method::DELETE, "/v0/bank/credentials", &first()).await.status, status);
+            sandbox.post(STATUS, &first()).await.ok();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_can_be_armed_for_one_path() {
+        let sandbox = TestSandbox::start().await;
+        sandbox.handle.arm_at(SEARCH, ApiFault::Forbidden, Some(1)).unwrap();
+        sandbox.post(STATUS, &first()).await.ok();
+        assert_eq!(sandbox.post(SEARCH, &json!({ "query": {} })).await.status, 403);
+        sandbox.post(SEARCH, &json!({ "query": {} })).await.ok();
+        assert!(sandbox.handle.arm_at("no-slash", ApiFault::Forbidden, None).unwrap_err().contains("no-slash"));
+    }
+
+    #[tokio::test]
     async fn a_reset_before_the_head_follows_a_call_that_took_effect() {
         let sandbox = TestSandbox::start().await;
         sandbox.handle.arm_times(Fault::Api(ApiFault::ResetBeforeHead), 1);

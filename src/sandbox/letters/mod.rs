@@ -32,9 +32,6 @@ const MAX_LETTERS: usize = 10_000;
 /// The id of the seeded letter number 0. The numbers of the others follow, in the order of [`LetterStatus::ALL`].
 const SEEDED: u128 = 0x5a4d_b0c5_0000_4000_8000_0000_0000_0000;
 
-/// The connection of the seeded letter that is connected.
-pub(super) const SEEDED_CONNECTION: &str = "sandbox-connection-1";
-
 /// All letters of the sandbox's only customer, oldest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -51,8 +48,9 @@ pub(super) enum LetterError {
 }
 
 impl Letters {
-    /// One letter in each status. The ids are the same for every seed; connectors and dates depend on the seed.
-    pub(super) fn seeded(seed: u64, now: Timestamp) -> Self {
+    /// One letter in each status, and the connection of the connected one. The ids are the same for every seed;
+    /// connectors and dates depend on the seed.
+    pub(super) fn seeded(seed: u64, now: Timestamp) -> (Self, Option<ConnectionChange>) {
         let mut random = fastrand::Rng::with_seed(seed);
         let letters = LetterStatus::ALL.into_iter().zip(1_u8..).map(|(status, number)| {
             let connector_id = format!("sandbox-connector-{}", random.u8(1..=3));
@@ -61,7 +59,6 @@ impl Letters {
             let updated = random.i64(1..400);
             Letter {
                 id: Uuid::from_u128(SEEDED + u128::from(number)),
-                connection_id: (status == LetterStatus::Connected).then(|| SEEDED_CONNECTION.to_owned()),
                 observations: observations(status).map(str::to_owned),
                 created_at: before(updated + random.i64(24..1000)),
                 updated_at: before(updated),
@@ -70,7 +67,9 @@ impl Letters {
         });
         let mut letters: Vec<_> = letters.collect();
         letters.sort_by_key(|letter| letter.created_at);
-        Self { letters }
+        let mut connected = letters.iter_mut().filter(|letter| letter.status == LetterStatus::Connected);
+        let connection = connected.find_map(|letter| letter.enter(LetterStatus::Connected, letter.updated_at));
+        (Self { letters }, connection)
     }
 
     pub(super) fn create_signed(&mut self, body: &Value, now: Timestamp) -> ApiResponse {
@@ -248,12 +247,26 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         let connected = json!({ "query": { "status_in": ["Connected"] } });
         let found = sandbox.post(SEARCH, &connected).await.ok();
-        assert_eq!(found["items"][0]["connection_id"], SEEDED_CONNECTION);
+        let connection = json!({ "credentials_token": found["items"][0]["connection_id"] });
+        let status = "/v0/bank/credentials/status";
+        sandbox.post(status, &connection).await.ok();
         let id = found["items"][0]["id"].clone();
         sandbox.post(DISCONTINUE, &json!({ "letter_id": id })).await.ok();
         let found = sandbox.post(SEARCH, &json!({ "query": { "id_in": [id] } })).await.ok();
         assert_eq!(found["items"][0]["status"], "Discontinued");
         assert_eq!(found["items"][0]["connection_id"], Value::Null);
+        assert_eq!(sandbox.post(status, &connection).await.status, 400, "the data is removed");
+    }
+
+    #[tokio::test]
+    async fn a_connected_letter_is_discontinued_if_its_credentials_are_deleted() {
+        let sandbox = TestSandbox::start().await;
+        let connected = json!({ "query": { "status_in": ["Connected"] } });
+        let letter = sandbox.post(SEARCH, &connected).await.ok()["items"][0].take();
+        let connection = json!({ "credentials_token": letter["connection_id"] });
+        sandbox.call(http::Method::DELETE, "/v0/bank/credentials", &connection).await.ok();
+        let found = sandbox.post(SEARCH, &json!({ "query": { "id_in": [letter["id"]] } })).await.ok();
+        assert_eq!(found["items"][0]["status"], "Discontinued");
     }
 
     #[tokio::test]
@@ -303,7 +316,7 @@ mod tests {
     #[test]
     fn the_number_of_letters_is_limited() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut letters = Letters::seeded(1, now);
+        let (mut letters, _) = Letters::seeded(1, now);
         for _ in 0..MAX_LETTERS {
             assert_eq!(letters.create_signed(&signed(), now).status, 200);
         }
@@ -315,8 +328,9 @@ mod tests {
     fn every_seed_gives_one_letter_in_each_status_and_the_same_letters_again() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         for seed in [1, 2, 3] {
-            let letters = Letters::seeded(seed, now);
-            assert_eq!(letters, Letters::seeded(seed, now));
+            let (letters, connection) = Letters::seeded(seed, now);
+            assert!(matches!(connection, Some(ConnectionChange::Opened { .. })));
+            assert_eq!(letters, Letters::seeded(seed, now).0);
             for (status, number) in LetterStatus::ALL.into_iter().zip(1..) {
                 let letter = letters.letters.iter().find(|letter| letter.status == status).unwrap();
                 assert_eq!(letter.id.as_u128() - SEEDED, number);
@@ -324,12 +338,12 @@ mod tests {
                 assert!(letter.created_at < letter.updated_at && letter.updated_at < now);
             }
         }
-        assert_ne!(Letters::seeded(1, now), Letters::seeded(2, now));
+        assert_ne!(Letters::seeded(1, now).0, Letters::seeded(2, now).0);
     }
 
     #[test]
     fn a_letter_takes_one_step_in_24_hours_each_dated_with_its_own_time() {
-        let day = |day| Timestamp::from_second(86_400 * day).unwrap();
+        let day = |day: i64| Timestamp::from_second(86_400 * day).unwrap();
         let mut letters = Letters { letters: Vec::new() };
         letters.create_signed(&signed(), day(0));
         let just_before = day(1).checked_sub(SignedDuration::from_secs(1)).unwrap();
@@ -353,7 +367,7 @@ mod tests {
 
     #[test]
     fn letters_survive_a_round_trip_through_json() {
-        let letters = Letters::seeded(1, Timestamp::UNIX_EPOCH);
+        let (letters, _) = Letters::seeded(1, Timestamp::UNIX_EPOCH);
         let text = serde_json::to_string(&letters).unwrap();
         assert_eq!(serde_json::from_str::<Letters>(&text).unwrap(), letters);
     }

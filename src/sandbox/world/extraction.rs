@@ -1,6 +1,7 @@
 //! Which parts of the data were extracted from the bank, and which of them failed.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One flag for each part of the data, as `created` and `errored` of a status spell them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,5 +56,47 @@ impl Extraction {
                 liability: flag,
             },
         }
+    }
+
+    /// The flags of `self` that `other` does not have.
+    pub(in crate::sandbox) fn without(&self, other: &Self) -> Self {
+        let (product, transactions) = (&other.product, &other.transactions);
+        Self {
+            product: ProductFlags {
+                auth: self.product.auth && !product.auth,
+                account: self.product.account && !product.account,
+                card: self.product.card && !product.card,
+                portfolio: self.product.portfolio && !product.portfolio,
+                investment: self.product.investment && !product.investment,
+                liability: self.product.liability && !product.liability,
+                holders: self.product.holders && !product.holders,
+                mifid: self.product.mifid && !product.mifid,
+            },
+            transactions: TransactionFlags {
+                account: self.transactions.account && !transactions.account,
+                card: self.transactions.card && !transactions.card,
+                investment: self.transactions.investment && !transactions.investment,
+                investmentincome: self.transactions.investmentincome && !transactions.investmentincome,
+                liability: self.transactions.liability && !transactions.liability,
+            },
+        }
+    }
+
+    /// Replaces the flags that `change` names: `{"product": {"card": true}}`.
+    pub(in crate::sandbox) fn merged(&self, change: &Value) -> Result<Self, serde_json::Error> {
+        let mut merged = serde_json::to_value(self)?;
+        match (merged.as_object_mut(), change.as_object()) {
+            (Some(groups), Some(changes)) => {
+                for (name, flags) in changes {
+                    match (groups.get_mut(name).and_then(Value::as_object_mut), flags.as_object()) {
+                        (Some(group), Some(flags)) => group.extend(flags.clone()),
+                        // Deserialising reports it.
+                        _ => drop(groups.insert(name.clone(), flags.clone())),
+                    }
+                }
+            }
+            _ => merged = change.clone(),
+        }
+        serde_json::from_value(merged)
     }
 }
