@@ -51,7 +51,6 @@ mod host_check;
 mod key_set;
 mod letters;
 mod links;
-mod listing;
 mod management;
 mod options;
 mod products;
@@ -74,11 +73,9 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use uuid::Uuid;
 
 use self::management::Addresses;
 use self::state::{SandboxState, lock};
-use crate::secret::Secret;
 
 pub use self::faults::{ApiFault, Armed, Fault, KeySetFault, MalformedKeys, TokenFault};
 pub use self::flinks::FlinksKeys;
@@ -86,12 +83,10 @@ pub use self::key_set::Rotation;
 pub use self::options::Options;
 pub use self::received::{OpenedBody, Received};
 
-const CLIENT_ID: &str = "sandbox-client";
-
 /// A running sandbox. Dropping it stops both listeners and closes their connections.
 pub struct Sandbox {
     state: Arc<SandboxState>,
-    addresses: Addresses,
+    addresses: Arc<Addresses>,
     listeners: [AbortHandle; 2],
     running: watch::Receiver<()>,
 }
@@ -107,27 +102,26 @@ impl Sandbox {
         management::check_address(options.management, options.allow_remote_management)?;
         let provider = bind(options.address).await?;
         let management = bind(options.management).await?;
-        let addresses = Addresses { provider: provider.local_addr()?, management: management.local_addr()? };
+        let addresses = Arc::new(Addresses {
+            provider: provider.local_addr()?,
+            management: management.local_addr()?,
+            allowed_hosts: options.allowed_hosts.clone(),
+            tls: options.tls,
+        });
         if let Some(warning) = management::remote_warning(addresses.management) {
             tracing::warn!("sandbox: {warning}");
         }
-        let state = Arc::new(SandboxState::new(
-            options.client_id.unwrap_or_else(|| CLIENT_ID.to_owned()),
-            Secret::new(options.client_secret.unwrap_or_else(random_secret)),
-            options.token_lifetime,
-            options.max_age,
-            options.clock,
-        ));
+        let state = Arc::new(SandboxState::new(options));
         key_set::rotate(&state, Rotation::HardCut).await?;
 
         let (alive, running) = watch::channel(());
         let alive = Arc::new(alive);
         let api_state = Arc::clone(&state);
-        let management_state = Arc::clone(&state);
+        let (management_state, management_addresses) = (Arc::clone(&state), Arc::clone(&addresses));
         let listeners = [
             server::spawn(provider, Arc::clone(&alive), move |request| api::respond(Arc::clone(&api_state), request)),
             server::spawn(management, alive, move |request| {
-                management::respond(Arc::clone(&management_state), addresses, request)
+                management::respond(Arc::clone(&management_state), Arc::clone(&management_addresses), request)
             }),
         ];
         Ok(Self { state, addresses, listeners, running })
@@ -136,13 +130,13 @@ impl Sandbox {
     /// The base URL of the provider's API: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.addresses.provider)
+        self.addresses.provider_url()
     }
 
     /// The base URL of the management interface.
     #[must_use]
     pub fn management_url(&self) -> String {
-        format!("http://{}", self.addresses.management)
+        self.addresses.management_url()
     }
 
     /// A warning for people if other hosts can reach the management interface.
@@ -285,8 +279,4 @@ impl fmt::Debug for Sandbox {
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let with_address = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
     TcpListener::bind(address).await.map_err(with_address)
-}
-
-fn random_secret() -> String {
-    format!("sandbox-secret-{}", Uuid::new_v4().simple())
 }
