@@ -38,8 +38,9 @@
 //! and libraries of this build), [`clock`] (time and random spread), [`error_chain`] (an error with its causes as one
 //! text), [`failure_log`] (which failures of a repeated task are logged), [`fetch_counters`] and [`fetch_history`]
 //! (what has become of the fetches of a key set or a credential), [`file_read`] (reads a file within a deadline),
-//! [`host_check`] (requests of web pages), [`html`] (escaped text in a page), [`path_prefix`], [`pem`] (certificates in
-//! files), [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`] (work that several callers need is done once),
+//! [`host_check`] (requests of web pages), [`html`] (escaped text in a page), [`openapi`] (descriptions of APIs),
+//! [`path_prefix`], [`pem`] (certificates in files), [`rate_limit`], [`retry_after`], [`secret`], [`single_flight`]
+//! (work that several callers need is done once),
 //! [`socket`] (TCP and unix sockets that listen), [`static_credential`] (a header with a secret), [`transport_error`]
 //! (why a request for keys or a token got no response), [`watched_files`] (values that are reloaded when their files
 //! change).
@@ -70,6 +71,7 @@ mod host_check;
 mod html;
 pub mod jose;
 mod keys;
+pub mod openapi;
 mod path_prefix;
 mod pem;
 mod rate_limit;

@@ -8,15 +8,13 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::bank_credentials::BankCredentials;
 use super::faults::ArmedFaults;
 use super::flinks::Flinks;
 use super::key_set::DecryptionKeys;
-use super::letters::Letters;
-use super::links::Links;
 use super::options::Options;
 use super::received::CallLog;
 use super::token::{self, IssuedTokens};
+use super::world::ApiState;
 use crate::clock::Clock;
 use crate::jose::DecryptionKey;
 use crate::secret::Secret;
@@ -31,7 +29,7 @@ pub(super) struct SandboxState {
     pub(super) token_lifetime: Duration,
     pub(super) max_age: Duration,
     /// The seed of the data.
-    #[expect(dead_code, reason = "the seeded data follow")]
+    #[expect(dead_code, reason = "a reset follows")]
     pub(super) seed: u64,
     /// Whether plain JSON bodies are refused.
     #[expect(dead_code, reason = "the refusal follows")]
@@ -52,13 +50,6 @@ pub(super) struct SandboxState {
     token_requests: AtomicU64,
 }
 
-/// The data that API calls read and change.
-pub(super) struct ApiState {
-    pub(super) credentials: BankCredentials,
-    pub(super) links: Links,
-    pub(super) letters: Letters,
-}
-
 impl SandboxState {
     pub(super) fn new(options: Options) -> Self {
         let clock = options.clock;
@@ -77,11 +68,7 @@ impl SandboxState {
             keys: Mutex::new(DecryptionKeys::new()),
             tokens: Mutex::default(),
             flinks: Flinks::new(),
-            api: Mutex::new(ApiState {
-                credentials: BankCredentials::seeded(started_at),
-                links: Links::seeded(),
-                letters: Letters::seeded(started_at),
-            }),
+            api: Mutex::new(ApiState::seeded(options.seed, started_at)),
             received: Mutex::default(),
             faults: ArmedFaults::default(),
             jwks_fetches: AtomicU64::new(0),
@@ -107,7 +94,7 @@ impl SandboxState {
     }
 
     pub(super) fn issue_token(&self, lifetime: Duration) -> String {
-        lock(&self.tokens).issue(lifetime, self.clock.now())
+        lock(&self.tokens).issue(lifetime, self.now())
     }
 
     /// Revokes all tokens of both providers.

@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("build_info", &[]),
     ("host_check", &[]),
     ("html", &[]),
+    ("openapi", &[]),
     ("admin", &["accept_errors", "host_check", "secret", "socket"]),
     (
         "keys",
@@ -72,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error_chain",
             "jose",
             "keys",
+            "openapi",
             "credentials",
             "upstream",
             "clock",
@@ -85,7 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("status", &["clock", "credentials", "fetch_history", "gateway", "html", "keys"]),
     ("traces", &["clock", "failure_log", "fetch_counters", "gateway"]),
-    ("sandbox", &["jose", "clock", "host_check", "secret"]),
+    ("sandbox", &["jose", "clock", "host_check", "openapi", "secret"]),
     (
         "config",
         &[
@@ -135,6 +137,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "html",
             "jose",
             "keys",
+            "openapi",
             "sandbox",
             "secret",
             "telemetry",
@@ -155,6 +158,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "gateway",
             "jose",
             "keys",
+            "openapi",
             "sandbox",
             "secret",
             "socket",
