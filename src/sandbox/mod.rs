@@ -10,7 +10,7 @@
 //! opening of messages, which the gateway itself never does. Messages made by other implementations test that
 //! code against the standard.
 //!
-//! Rejected: TLS, because each client under test would have to trust the sandbox's certificate. Also
+//! Rejected: TLS by default, because each client under test would have to trust the sandbox's certificate. Also
 //! rejected: delays and failures by default (as in Pebble, the ACME test server), because a test suite
 //! decides itself where faults occur.
 //!
@@ -59,6 +59,7 @@ mod routes;
 mod scripted_body;
 mod server;
 mod state;
+mod tls;
 mod token;
 mod world;
 
@@ -77,6 +78,7 @@ use tokio::task::AbortHandle;
 
 use self::management::Addresses;
 use self::state::{SandboxState, lock};
+use self::tls::Tls;
 
 pub use self::faults::{ApiFault, Armed, Fault, KeySetFault, MalformedKeys, TokenFault};
 pub use self::flinks::FlinksKeys;
@@ -88,6 +90,7 @@ pub use self::received::{OpenedBody, Received};
 pub struct Sandbox {
     state: Arc<SandboxState>,
     addresses: Arc<Addresses>,
+    ca_pem: Option<String>,
     listeners: [AbortHandle; 2],
     running: watch::Receiver<()>,
 }
@@ -109,32 +112,42 @@ impl Sandbox {
             allowed_hosts: options.allowed_hosts.clone(),
             tls: options.tls,
         });
+        let tls = options.tls.then(|| Tls::generate(addresses.provider.ip(), &options.allowed_hosts)).transpose()?;
         if let Some(warning) = management::remote_warning(addresses.management) {
             tracing::warn!("sandbox: {warning}");
         }
         let state = Arc::new(SandboxState::new(options));
         key_set::rotate(&state, Rotation::HardCut).await?;
 
+        let (acceptor, ca_pem) = tls.map(|tls| (tls.acceptor, tls.ca_pem)).unzip();
         let (alive, running) = watch::channel(());
         let alive = Arc::new(alive);
         let api_state = Arc::clone(&state);
         let (management_state, management_addresses) = (Arc::clone(&state), Arc::clone(&addresses));
         let listeners = [
-            server::spawn(provider, Arc::clone(&alive), move |request| api::respond(Arc::clone(&api_state), request)),
-            server::spawn(management, alive, move |request| {
+            server::spawn(provider, acceptor, Arc::clone(&alive), move |request| {
+                api::respond(Arc::clone(&api_state), request)
+            }),
+            server::spawn(management, None, alive, move |request| {
                 management::respond(Arc::clone(&management_state), Arc::clone(&management_addresses), request)
             }),
         ];
-        Ok(Self { state, addresses, listeners, running })
+        Ok(Self { state, addresses, ca_pem, listeners, running })
     }
 
-    /// The base URL of the provider's API: `http://127.0.0.1:PORT`.
+    /// The base URL of the provider's API: `http://127.0.0.1:PORT`, with [`Options::tls`] `https://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         self.addresses.provider_url()
     }
 
-    /// The base URL of the management interface.
+    /// With [`Options::tls`]: the certificate of the authority that clients must trust, as PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
+    }
+
+    /// The base URL of the management interface. It has no TLS.
     #[must_use]
     pub fn management_url(&self) -> String {
         self.addresses.management_url()

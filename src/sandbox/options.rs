@@ -41,7 +41,8 @@ pub struct Options {
     /// Names that `Host` may have in requests to the management interface, besides `localhost` and addresses. With
     /// `tls` the certificate is also valid for them. Default: none.
     pub allowed_hosts: Vec<String>,
-    /// Whether the provider's API uses HTTPS, with a certificate of a new authority. Default: false.
+    /// Whether the provider's API uses HTTPS, with a certificate of a new authority:
+    /// [`Sandbox::ca_pem`](super::Sandbox::ca_pem). Default: false.
     pub tls: bool,
     /// The clock for token lifetimes, overlaps of keys, delays and dates. Default: the system clock.
     pub clock: Clock,
