@@ -61,6 +61,7 @@ mod scripted_body;
 mod server;
 mod state;
 mod token;
+mod world;
 
 #[cfg(test)]
 mod testing;

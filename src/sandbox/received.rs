@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -26,6 +27,8 @@ const MAX_BYTES: usize = 256 * 1024 * 1024;
 pub struct Received {
     /// The number of the call since the sandbox started, from 1.
     pub number: u64,
+    /// When the head of the request was read, by the clock of the sandbox.
+    pub at: Instant,
     /// The method of the request.
     pub method: Method,
     /// The path and query as received.
@@ -60,13 +63,14 @@ pub struct OpenedBody {
 
 impl Received {
     /// A call without a body or a status yet.
-    pub(super) fn from_head(head: &request::Parts) -> Self {
+    pub(super) fn from_head(head: &request::Parts, at: Instant) -> Self {
         let mut headers = head.headers.clone();
         for (name, value) in headers.iter_mut() {
             value.set_sensitive([AUTHORIZATION.as_str(), "x-api-key", "flinks-auth-key"].contains(&name.as_str()));
         }
         Self {
             number: 0,
+            at,
             method: head.method.clone(),
             target: head.uri.to_string(),
             headers,
@@ -176,7 +180,7 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        let mut call = Received::from_head(&head);
+        let mut call = Received::from_head(&head, Instant::now());
         call.wire = Bytes::from(vec![b'x'; length]);
         call
     }

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use jiff::Timestamp;
 
-use super::bank_credentials::BankCredentials;
 use super::faults::ArmedFaults;
 use super::flinks::Flinks;
 use super::key_set::DecryptionKeys;
-use super::letters::Letters;
-use super::links::Links;
 use super::received::CallLog;
 use super::token::{self, IssuedTokens};
+use super::world::ApiState;
 use crate::clock::Clock;
 use crate::jose::DecryptionKey;
 use crate::secret::Secret;
+
+/// The seed of the data, until the options have one.
+const DEFAULT_SEED: u64 = 1;
 
 /// The state of the provider. A lock is held for one look-up or change, never across an `await`, and never
 /// together with another lock.
@@ -37,13 +38,6 @@ pub(super) struct SandboxState {
     started_at: Timestamp,
     jwks_fetches: AtomicU64,
     token_requests: AtomicU64,
-}
-
-/// The data that API calls read and change.
-pub(super) struct ApiState {
-    pub(super) credentials: BankCredentials,
-    pub(super) links: Links,
-    pub(super) letters: Letters,
 }
 
 impl SandboxState {
@@ -66,11 +60,7 @@ impl SandboxState {
             keys: Mutex::new(DecryptionKeys::new()),
             tokens: Mutex::default(),
             flinks: Flinks::new(),
-            api: Mutex::new(ApiState {
-                credentials: BankCredentials::seeded(started_at),
-                links: Links::seeded(),
-                letters: Letters::seeded(started_at),
-            }),
+            api: Mutex::new(ApiState::seeded(DEFAULT_SEED, started_at)),
             received: Mutex::default(),
             faults: ArmedFaults::default(),
             jwks_fetches: AtomicU64::new(0),
