@@ -159,6 +159,49 @@ impl Sandbox {
         management::remote_warning(self.addresses.management)
     }
 
+    /// The URL for token requests.
+    #[must_use]
+    pub fn token_url(&self) -> String {
+        self.url() + token::PATH
+    }
+
+    /// The URL of the key set.
+    #[must_use]
+    pub fn jwks_url(&self) -> String {
+        self.url() + key_set::PATH
+    }
+
+    /// The `kid` of each published key, newest first.
+    #[must_use]
+    pub fn kids(&self) -> Vec<String> {
+        self.state.keys().iter().filter_map(|key| key.kid().map(str::to_owned)).collect()
+    }
+
+    /// The `credentials_token` of each of the customer's credentials.
+    #[must_use]
+    pub fn credentials_tokens(&self) -> Vec<String> {
+        let api = lock(&self.state.api);
+        api.credentials.all.iter().map(|credential| credential.credentials_token.clone()).collect()
+    }
+
+    /// The link codes that nobody has exchanged yet.
+    #[must_use]
+    pub fn link_codes(&self) -> Vec<String> {
+        lock(&self.state.api).links.pending.iter().map(|pending| pending.code.clone()).collect()
+    }
+
+    /// [`Options::seed`].
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.state.seed
+    }
+
+    /// [`Options::require_sealed`].
+    #[must_use]
+    pub fn require_sealed(&self) -> bool {
+        self.state.require_sealed
+    }
+
     /// The `client_id` that token requests must use.
     #[must_use]
     pub fn client_id(&self) -> &str {

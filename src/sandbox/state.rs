@@ -29,10 +29,8 @@ pub(super) struct SandboxState {
     pub(super) token_lifetime: Duration,
     pub(super) max_age: Duration,
     /// The seed of the data.
-    #[expect(dead_code, reason = "a reset follows")]
     pub(super) seed: u64,
     /// Whether plain JSON bodies are refused.
-    #[expect(dead_code, reason = "the refusal follows")]
     pub(super) require_sealed: bool,
     /// For waiting. For the time use [`SandboxState::now`].
     pub(super) clock: Clock,
