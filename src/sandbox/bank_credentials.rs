@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::world::{Bank, Extraction, Products};
 
 /// The limit on credentials, for a client that redeems codes in a loop.
-const MAX_CREDENTIALS: usize = 10_000;
+const MAX_CREDENTIALS: usize = 100;
 
 /// The time between two updates by the provider.
 const UPDATE_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
@@ -234,11 +234,6 @@ impl BankCredential {
             reset_token: None,
             transaction_token: None,
         }
-    }
-
-    /// The parts that the data endpoints return: extracted, and without an error.
-    pub(super) fn delivered(&self) -> Extraction {
-        self.created.without(&self.errored)
     }
 
     fn set_pending(&mut self, pending: bool, now: Timestamp) {

@@ -3,8 +3,10 @@
 //! A step that is due is taken when the next call looks at the data, dated with the time at which it was due. A letter
 //! and the credentials that it produced change under one lock, so no call sees one without the other.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Sandbox;
 use super::bank_credentials::{BankCredential, CredentialError, ForcedFlow};
@@ -71,7 +73,7 @@ impl ApiState {
     /// used before.
     pub(super) fn redeem(&mut self, code: &str, now: Timestamp) -> Option<(String, LinkCode)> {
         let used = self.links.redeem(code)?;
-        let alias = used.extra.get("alias").and_then(Value::as_str).map(str::to_owned);
+        let alias = used.extra.get("alias").cloned();
         let bank = self.bank_or_default(used.bank.as_deref().unwrap_or(DEFAULT_BANK));
         let token = format!("sandbox-credentials-{}", uuid::Uuid::new_v4().simple());
         self.credentials.add(BankCredential::new(self.seed, token.clone(), alias, bank, now));
@@ -208,7 +210,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// A sentence, if there are too many unused codes.
-    pub fn add_link_code(&self, link_token: &str, extra: Map<String, Value>) -> Result<String, String> {
+    pub fn add_link_code(&self, link_token: &str, extra: BTreeMap<String, String>) -> Result<String, String> {
         let request = LinkCodeRequest { link_token: Some(link_token.to_owned()), extra, ..LinkCodeRequest::default() };
         let added = self.state.add_link_code(request).map_err(ChangeError::message)?;
         Ok(added["code"].as_str().unwrap_or_default().to_owned())

@@ -1,8 +1,10 @@
 //! Link codes. Each results from an end user's visit to a link, and can be exchanged once for a
 //! `credentials_token`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// The link of the first code of a new sandbox.
@@ -25,7 +27,7 @@ pub(super) struct LinkCode {
     pub(super) link_token: String,
     /// The parameters of the link. `alias` becomes the `external_id` of the credentials.
     #[serde(default)]
-    pub(super) extra: Map<String, Value>,
+    pub(super) extra: BTreeMap<String, String>,
     /// The bank that the end user chose.
     #[serde(default)]
     pub(super) bank: Option<String>,
@@ -37,7 +39,8 @@ pub(super) struct LinkCode {
 pub(super) struct LinkCodeRequest {
     pub(super) code: Option<String>,
     pub(super) link_token: Option<String>,
-    pub(super) extra: Map<String, Value>,
+    /// Parameters of a query string, so the values are texts.
+    pub(super) extra: BTreeMap<String, String>,
     pub(super) bank: Option<String>,
 }
 
@@ -57,8 +60,8 @@ impl Links {
             extra,
             bank: None,
         };
-        let extra = Map::from_iter([("alias".to_owned(), json!("customer-7"))]);
-        Self { pending: vec![code(1, extra), code(2, Map::new())] }
+        let extra = BTreeMap::from([("alias".to_owned(), "customer-7".to_owned())]);
+        Self { pending: vec![code(1, extra), code(2, BTreeMap::new())] }
     }
 
     /// Lists the pending codes, all or those of one link.

@@ -80,9 +80,9 @@ impl Armed {
         match (&self.path, &self.fault) {
             (None, _) => Ok(()),
             (Some(path), Fault::Api(_)) if path.starts_with('/') && !path.contains(['?', '#']) => Ok(()),
-            (Some(path), Fault::Api(_)) => {
-                Err(format!("path must begin with / and have no query, but is {path}: for example \"/v0/bank/available\""))
-            }
+            (Some(path), Fault::Api(_)) => Err(format!(
+                "path must begin with / and have no query, but is {path}: for example \"/v0/bank/available\""
+            )),
             (Some(_), Fault::Publish(_) | Fault::KeySet(_) | Fault::Token(_)) => {
                 Err("only a fault of the kind api can have a path; the other kinds have one path each".to_owned())
             }

@@ -278,7 +278,7 @@ mod tests {
         let wrong = json!({
             "connector_id": "",
             "data": "bm90IGEgcGRm",
-            "labels": [],
+            "labels": { "user": 1 },
             "annex": "not base64!",
             "contact_info": "x",
         });

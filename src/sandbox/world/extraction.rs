@@ -58,30 +58,6 @@ impl Extraction {
         }
     }
 
-    /// The flags of `self` that `other` does not have.
-    pub(in crate::sandbox) fn without(&self, other: &Self) -> Self {
-        let (product, transactions) = (&other.product, &other.transactions);
-        Self {
-            product: ProductFlags {
-                auth: self.product.auth && !product.auth,
-                account: self.product.account && !product.account,
-                card: self.product.card && !product.card,
-                portfolio: self.product.portfolio && !product.portfolio,
-                investment: self.product.investment && !product.investment,
-                liability: self.product.liability && !product.liability,
-                holders: self.product.holders && !product.holders,
-                mifid: self.product.mifid && !product.mifid,
-            },
-            transactions: TransactionFlags {
-                account: self.transactions.account && !transactions.account,
-                card: self.transactions.card && !transactions.card,
-                investment: self.transactions.investment && !transactions.investment,
-                investmentincome: self.transactions.investmentincome && !transactions.investmentincome,
-                liability: self.transactions.liability && !transactions.liability,
-            },
-        }
-    }
-
     /// Replaces the flags that `change` names: `{"product": {"card": true}}`.
     pub(in crate::sandbox) fn merged(&self, change: &Value) -> Result<Self, serde_json::Error> {
         let mut merged = serde_json::to_value(self)?;
