@@ -299,6 +299,7 @@ fn new_flow_token() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Options;
     use crate::sandbox::api_response::bad_request;
     use crate::sandbox::testing::TestSandbox;
     use http::Method;
@@ -364,7 +365,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_forced_flow_stops_the_daily_update_until_it_is_completed() {
-        let sandbox = TestSandbox::start().await;
+        let options = Options { token_lifetime: 30 * DAY, ..Options::default() };
+        let sandbox = TestSandbox::start_with(options).await;
         let updated = async |number| status(&sandbox, number).await["last_update_timestamp"].as_i64().unwrap();
         let start = updated(1).await;
         sandbox.control.advance(DAY);

@@ -29,7 +29,7 @@ pub(super) struct LinkCode {
     #[serde(default)]
     pub(super) extra: BTreeMap<String, String>,
     /// The bank that the end user chose.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bank: Option<String>,
 }
 
