@@ -81,10 +81,9 @@ impl ApiState {
     }
 
     fn bank_or_default(&self, id: &str) -> String {
-        let known = self.banks.iter().any(|bank| bank.id == id);
+        let known = |id: &&str| self.banks.iter().any(|bank| bank.id == **id);
         let first = self.banks.first().map(|bank| bank.id.as_str());
-        let default = if self.banks.iter().any(|bank| bank.id == DEFAULT_BANK) { Some(DEFAULT_BANK) } else { first };
-        if known { id } else { default.unwrap_or(DEFAULT_BANK) }.to_owned()
+        [id, DEFAULT_BANK].into_iter().find(known).or(first).unwrap_or(DEFAULT_BANK).to_owned()
     }
 }
 
