@@ -111,18 +111,18 @@ const CARD: &str = "card";
 const TO_SAVINGS: &str = "TRASPASO A CUENTA DE AHORRO";
 
 const CURRENT: [Event; 9] = [
-    event("TRANSFERENCIA NOMINA EMPRESA DE PRUEBA", "salary", TRANSFER, "15", (24, 28), (2_100_00, 3_900_00)),
-    event("TRANSFERENCIA ALQUILER VIVIENDA", "housing", TRANSFER, "04", (1, 5), (-1_150_00, -650_00)),
-    event("RECIBO ENERGIA MUESTRA", "utilities", "direct_debit", "03", (6, 12), (-120_00, -35_00)),
-    event("COMPRA SUPERMERCADO MUESTRA", "groceries", CARD, "12", (1, 28), (-140_00, -12_00)),
-    event("COMPRA CAFETERIA EJEMPLO", "restaurants", CARD, "12", (1, 28), (-48_00, -5_00)),
-    event("RESERVA HOTEL TRIVAGO ONLINE", "travel", CARD, "12", (8, 20), (-280_00, -60_00)),
-    event("INGRESO CAJERO", "cash", "cash", "02", (10, 18), (20_00, 200_00)),
-    event("DEVOLUCION COMPRA", "refunds", CARD, "14", (14, 22), (10_00, 20_00)),
-    event(TO_SAVINGS, "savings", TRANSFER, "04", (28, 28), (-300_00, -50_00)),
+    event("TRANSFERENCIA NOMINA EMPRESA DE PRUEBA", "salary", TRANSFER, "15", (24, 28), (210_000, 390_000)),
+    event("TRANSFERENCIA ALQUILER VIVIENDA", "housing", TRANSFER, "04", (1, 5), (-115_000, -65_000)),
+    event("RECIBO ENERGIA MUESTRA", "utilities", "direct_debit", "03", (6, 12), (-12_000, -3_500)),
+    event("COMPRA SUPERMERCADO MUESTRA", "groceries", CARD, "12", (1, 28), (-14_000, -1_200)),
+    event("COMPRA CAFETERIA EJEMPLO", "restaurants", CARD, "12", (1, 28), (-4_800, -500)),
+    event("RESERVA HOTEL TRIVAGO ONLINE", "travel", CARD, "12", (8, 20), (-28_000, -6_000)),
+    event("INGRESO CAJERO", "cash", "cash", "02", (10, 18), (2_000, 20_000)),
+    event("DEVOLUCION COMPRA", "refunds", CARD, "14", (14, 22), (1_000, 2_000)),
+    event(TO_SAVINGS, "savings", TRANSFER, "04", (28, 28), (-30_000, -5_000)),
 ];
 
-const INTEREST: Event = event("INTERESES CUENTA DE AHORRO", "interest", "interest", "17", (2, 2), (10, 9_99));
+const INTEREST: Event = event("INTERESES CUENTA DE AHORRO", "interest", "interest", "17", (2, 2), (10, 999));
 
 /// The accounts of one credential with their transactions, oldest first, and who holds the accounts.
 pub(super) struct Accounts {
@@ -159,8 +159,8 @@ pub(super) fn seeded(origin: &Origin<'_>, people: &People, pan: &str) -> Account
         transactions.push(transaction(origin, rng, &INTEREST, &savings, date));
     }
     transactions.sort_by_key(|one| one.operation_date);
-    current.balance = money(rng, 800_00, 4_000_00);
-    savings.balance = money(rng, 2_000_00, 20_000_00);
+    current.balance = money(rng, 80_000, 400_000);
+    savings.balance = money(rng, 200_000, 2_000_000);
     for (number, one) in transactions.iter_mut().enumerate() {
         let ids = origin.ids("account transaction", number);
         (one.id, one.external_id) = (ids.id, ids.external_id);

@@ -138,7 +138,7 @@ pub(super) fn transactions(
                 card_id: cards.credit.id.clone(),
                 operation_date: date,
                 value_date: date,
-                amount: -money(rng, 2_50, 180_00),
+                amount: -money(rng, 250, 18_000),
                 commission: Some(Money::ZERO),
                 currency: pick(rng, &["EUR"]).to_owned(),
                 shop: Some(shop.to_owned()),

@@ -3,7 +3,6 @@ use crate::sandbox::world::decimal::{Money, Precise};
 use jiff::civil::Date;
 use proptest::prelude::*;
 use std::collections::HashMap;
-use std::time::Instant;
 
 fn now() -> Timestamp {
     "2026-11-30T10:00:00Z".parse().unwrap()
@@ -22,14 +21,9 @@ fn the_document_can_be_written_and_read_back_unchanged() {
 }
 
 #[test]
-fn the_document_is_small_and_made_at_once() {
-    let started = Instant::now();
-    let state = ApiState::seeded(1, now());
-    let elapsed = started.elapsed();
-    let bytes = serde_json::to_string(&state).unwrap().len();
-    println!("{} credentials: {bytes} bytes in {elapsed:?}", state.credentials.all.len());
+fn the_document_is_smaller_than_3_mib() {
+    let bytes = serde_json::to_string(&ApiState::seeded(1, now())).unwrap().len();
     assert!(bytes < 3 << 20, "{bytes} bytes");
-    assert!(elapsed.as_secs() < 5, "{elapsed:?}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Trades {
             }
         }
         if kind.income {
-            let value = money(rng, 12_00, 160_00);
+            let value = money(rng, 1_200, 16_000);
             let price = moved(rng, kind, first_price);
             let (kind, shares) = (TransactionKind::Income, Precise::ZERO);
             trades.trades.push(Trade { date: end, kind, shares, price, value, counterpart: None });
