@@ -129,10 +129,6 @@ impl BankCredentials {
         self.all.push(credential);
     }
 
-    pub(super) fn exist(&self, token: &str) -> bool {
-        self.all.iter().any(|credential| credential.credentials_token == token)
-    }
-
     pub(super) fn status(&self, token: &str) -> Option<Value> {
         let credential = self.all.iter().find(|credential| credential.credentials_token == token)?;
         Some(credential.status())
@@ -156,8 +152,10 @@ impl BankCredentials {
         if credential.flow_token(flow).take().is_none() {
             return Err(CredentialError::NoSuchFlow(flow));
         }
-        if flow == ForcedFlow::Reset {
-            credential.blocked = false;
+        match flow {
+            ForcedFlow::Sca => {}
+            ForcedFlow::Reset => credential.blocked = false,
+            ForcedFlow::Transaction => credential.products.extend_account_history(),
         }
         credential.updated_at = now;
         Ok(credential.document())
@@ -216,7 +214,7 @@ impl BankCredentials {
 }
 
 impl BankCredential {
-    /// Credentials whose extraction has succeeded.
+    /// Credentials whose extraction has succeeded. Their account transactions go back 24 months.
     pub(super) fn new(seed: u64, token: String, external_id: Option<String>, bank: String, now: Timestamp) -> Self {
         Self {
             products: Products::seeded(seed, &token, external_id.as_deref(), &bank, now),
@@ -506,6 +504,6 @@ mod tests {
             credentials.add(BankCredential { credentials_token: format!("credentials-{number}"), ..one.clone() });
         }
         assert_eq!(credentials.all.len(), MAX_CREDENTIALS);
-        assert!(!credentials.exist("sandbox-credentials-1"));
+        assert_eq!(credentials.status("sandbox-credentials-1"), None);
     }
 }

@@ -50,7 +50,8 @@ impl ApiState {
             match change {
                 ConnectionChange::Opened { connection_id, connector_id, labels, at } => {
                     let bank = self.bank_or_default(&connector_id);
-                    let credential = BankCredential::new(self.seed, connection_id, None, bank, at);
+                    let mut credential = BankCredential::new(self.seed, connection_id, None, bank, at);
+                    credential.products.shorten_account_history(at);
                     self.credentials.add(BankCredential { labels, ..credential });
                 }
                 ConnectionChange::Closed { connection_id } => {
@@ -76,7 +77,9 @@ impl ApiState {
         let alias = used.extra.get("alias").cloned();
         let bank = self.bank_or_default(used.bank.as_deref().unwrap_or(DEFAULT_BANK));
         let token = format!("sandbox-credentials-{}", uuid::Uuid::new_v4().simple());
-        self.credentials.add(BankCredential::new(self.seed, token.clone(), alias, bank, now));
+        let mut credential = BankCredential::new(self.seed, token.clone(), alias, bank, now);
+        credential.products.shorten_account_history(now);
+        self.credentials.add(credential);
         Some((token, used))
     }
 

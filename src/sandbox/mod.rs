@@ -55,6 +55,7 @@ mod links;
 mod management;
 mod options;
 mod products;
+mod query;
 mod received;
 mod routes;
 mod scripted_body;
