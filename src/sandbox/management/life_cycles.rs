@@ -108,17 +108,12 @@ fn reply(changed: Result<Value, ChangeError>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::testing::{TestResponse, TestSandbox, send};
+    use crate::sandbox::testing::TestSandbox;
     use http::Method;
     use serde_json::json;
 
     const SEARCH: &str = "/letters/v1/search-letters";
     const STATUS: &str = "/v0/bank/credentials/status";
-
-    async fn manage(sandbox: &TestSandbox, method: Method, target: &str, body: Value) -> TestResponse {
-        let request = sandbox.http.request(method, sandbox.handle.management_url() + target);
-        send(request.body(body.to_string())).await
-    }
 
     async fn letter(sandbox: &TestSandbox, status: &str) -> Value {
         let query = json!({ "query": { "status_in": [status] } });
@@ -130,7 +125,7 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         let waiting = letter(&sandbox, "WaitingForData").await;
         let target = format!("/letters/{}", waiting["id"].as_str().unwrap());
-        let advance = async || manage(&sandbox, Method::POST, &format!("{target}/advance"), json!(null)).await;
+        let advance = async || sandbox.manage(Method::POST, &format!("{target}/advance")).await;
         let connected = advance().await.ok();
         assert_eq!(connected["status"], "Connected");
         let named = json!({ "credentials_token": connected["connection_id"] });
@@ -140,25 +135,25 @@ mod tests {
         assert_eq!(reply.status, 409);
         assert!(reply.json()["error"].as_str().unwrap().contains("Connected"));
         let change = json!({ "status": "Cancelled", "observations": "by hand" });
-        let cancelled = manage(&sandbox, Method::PUT, &target, change).await.ok();
+        let cancelled = sandbox.manage_with(Method::PUT, &target, &change).await.ok();
         assert_eq!((&cancelled["connection_id"], &cancelled["observations"]), (&json!(null), &json!("by hand")));
         assert_eq!(sandbox.post(STATUS, &named).await.status, 400);
-        let kept = manage(&sandbox, Method::PUT, &target, json!({ "status": "Revoked" })).await.ok();
+        let kept = sandbox.manage_with(Method::PUT, &target, &json!({ "status": "Revoked" })).await.ok();
         assert_eq!(kept["observations"], "by hand");
         let removed = json!({ "status": "Revoked", "observations": null });
-        assert_eq!(manage(&sandbox, Method::PUT, &target, removed).await.ok()["observations"], json!(null));
+        assert_eq!(sandbox.manage_with(Method::PUT, &target, &removed).await.ok()["observations"], json!(null));
     }
 
     #[tokio::test]
     async fn credentials_are_changed_and_their_flow_is_completed() {
         let sandbox = TestSandbox::start().await;
         let target = "/credentials/sandbox-credentials-1";
-        let blocked = manage(&sandbox, Method::PUT, target, json!({ "blocked": true })).await.ok();
+        let blocked = sandbox.manage_with(Method::PUT, target, &json!({ "blocked": true })).await.ok();
         assert_eq!(blocked["credentials_token"], "sandbox-credentials-1");
         assert!(blocked["status"]["reset_token"].is_string());
         let complete = async |flow: &str| {
             let target = format!("{target}/complete?flow={flow}");
-            manage(&sandbox, Method::POST, &target, json!(null)).await
+            sandbox.manage(Method::POST, &target).await
         };
         let reset = complete("reset").await.ok()["status"].take();
         assert_eq!((&reset["blocked"], &reset["reset_token"]), (&json!(false), &json!(null)));
@@ -173,7 +168,7 @@ mod tests {
         for number in 0..20 {
             let extra = json!({ "alias": format!("alias-{number}"), "advisor": "7" });
             let wanted = json!({ "link_token": "my-link", "extra": extra, "bank": "sandbox-bank-2" });
-            let added = manage(&sandbox, Method::POST, "/link-codes", wanted).await.ok();
+            let added = sandbox.manage_with(Method::POST, "/link-codes", &wanted).await.ok();
             assert_eq!((&added["extra"], &added["link_token"]), (&extra, &json!("my-link")));
         }
         let pending = sandbox.get(&format!("{link}?link_token=my-link")).await.ok();
@@ -182,7 +177,7 @@ mod tests {
         assert_eq!(exchanged["extra"], json!({ "alias": "alias-7", "advisor": "7" }));
         let status = sandbox.post(STATUS, &json!({ "credentials_token": exchanged["credentials_token"] })).await.ok();
         assert_eq!(status["name"], "sandbox-bank-2");
-        let defaults = manage(&sandbox, Method::POST, "/link-codes", json!({})).await.ok();
+        let defaults = sandbox.manage_with(Method::POST, "/link-codes", &json!({})).await.ok();
         assert_eq!(defaults["link_token"], "sandbox-link-1");
     }
 
@@ -203,7 +198,7 @@ mod tests {
             (Method::PUT, format!("/letters/{id}"), json!({ "status": "Lost" }), 400, "Lost"),
             (Method::PUT, format!("/letters/{id}"), json!({ "observations": "x" }), 400, "status"),
         ] {
-            let reply = manage(&sandbox, method, &target, body).await;
+            let reply = sandbox.manage_with(method, &target, &body).await;
             assert_eq!(reply.status, status, "{target}");
             let error = reply.json()["error"].as_str().unwrap().to_owned();
             assert!(error.contains(told), "{target}: {error}");
