@@ -271,16 +271,18 @@ impl BankCredential {
     }
 
     fn status(&self) -> Value {
-        let date = self.updated_at.strftime("%Y-%m-%d").to_string();
+        let last_update = self.updated_at.strftime("%Y-%m-%d").to_string();
+        let retrieved = if self.pending { None } else { self.products.last_transaction_date() };
         json!({
             "pending": self.pending,
             "blocked": self.blocked,
             "reset_token": self.reset_token,
-            "last_transaction_date": date,
+            // The documentation knows no null here.
+            "last_transaction_date": retrieved.map_or_else(|| last_update.clone(), |date| date.to_string()),
             "sca_token": self.sca_token,
             "transaction_token": self.transaction_token,
             "name": self.bank,
-            "last_update": date,
+            "last_update": last_update,
             "time": self.updated_at.strftime("%H:%M").to_string(),
             "last_update_timestamp": self.updated_at.as_second(),
             "created_at_timestamp": self.created_at.as_second(),
