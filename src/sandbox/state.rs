@@ -65,7 +65,7 @@ impl SandboxState {
             clock,
             keys: Mutex::new(DecryptionKeys::new()),
             tokens: Mutex::default(),
-            flinks: Flinks::new(),
+            flinks: Flinks::new(options.seed, started_at),
             api: Mutex::new(ApiState::seeded(options.seed, started_at)),
             received: Mutex::default(),
             faults: ArmedFaults::default(),
