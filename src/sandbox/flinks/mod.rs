@@ -95,6 +95,11 @@ impl Flinks {
             sessions: Mutex::new(Sessions::seeded(seed)),
         }
     }
+
+    /// Forgets all request ids and starts to number them again. Keys and tokens stay.
+    pub(super) fn reset(&self) {
+        lock(&self.sessions).reset();
+    }
 }
 
 /// Returns the refusal of a request without the credential that its operation requires.

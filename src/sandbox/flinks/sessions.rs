@@ -33,6 +33,7 @@ impl Stage {
 
 #[derive(Debug)]
 pub(super) struct Sessions {
+    seed: u64,
     ids: fastrand::Rng,
     by_id: HashMap<String, Session>,
     /// In order of creation.
@@ -41,7 +42,12 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn seeded(seed: u64) -> Self {
-        Self { ids: fastrand::Rng::with_seed(seed), by_id: HashMap::new(), order: VecDeque::new() }
+        Self { seed, ids: fastrand::Rng::with_seed(seed), by_id: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// Forgets all request ids.
+    pub(super) fn reset(&mut self) {
+        *self = Self::seeded(self.seed);
     }
 
     /// Returns a new identifier. The same seed gives the same identifiers in the same order.
@@ -92,5 +98,10 @@ mod tests {
         assert_eq!(first_two(1), first_two(1));
         assert_ne!(first_two(1), first_two(2));
         assert_ne!(first_two(1)[0], first_two(1)[1]);
+        let mut sessions = Sessions::seeded(1);
+        let first = sessions.open(0, Stage::CACHED);
+        sessions.reset();
+        assert!(sessions.get_mut(&first).is_none());
+        assert_eq!(sessions.next_id(), first);
     }
 }
