@@ -57,6 +57,11 @@ impl ErrorFormat {
         }
     }
 
+    /// Whether the path belongs to the second provider, which accepts no sealed bodies.
+    pub(super) fn is_flinks(self) -> bool {
+        matches!(self, Self::Flinks(_))
+    }
+
     pub(super) fn unauthenticated(self) -> ApiResponse {
         if let Self::Flinks(dialect) = self {
             return dialect.unauthenticated();
