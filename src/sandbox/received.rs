@@ -180,7 +180,7 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        let mut call = Received::from_head(&head, Instant::now());
+        let mut call = Received::from_head(&head, crate::clock::Clock::system().now());
         call.wire = Bytes::from(vec![b'x'; length]);
         call
     }
