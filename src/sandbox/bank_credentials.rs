@@ -5,15 +5,11 @@
 //! the status.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// The banks: id, name, VAT number, and whether each login needs a second factor.
-const BANKS: [(&str, &str, &str, bool); 3] = [
-    ("sandbox-bank-1", "First Sandbox Bank", "X00000001", false),
-    ("sandbox-bank-2", "Second Sandbox Bank", "X00000002", true),
-    ("sandbox-bank-3", "Third Sandbox Bank", "X00000003", false),
-];
+use super::world::{Extraction, Products};
 
 /// The bank of the credentials that a link code is exchanged for.
 const LINKED_BANK: &str = "sandbox-bank-3";
@@ -22,18 +18,31 @@ const LINKED_BANK: &str = "sandbox-bank-3";
 const MAX_CREDENTIALS: usize = 10_000;
 
 /// All credentials of the sandbox's only customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct BankCredentials {
-    all: Vec<BankCredential>,
+    pub(super) all: Vec<BankCredential>,
 }
 
-struct BankCredential {
-    token: String,
-    external_id: Option<String>,
-    bank: &'static str,
-    created_at: Timestamp,
-    sca_token: Option<String>,
-    reset_token: Option<String>,
-    transaction_token: Option<String>,
+/// An end user's access to one bank, with everything that was extracted there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BankCredential {
+    pub(super) credentials_token: String,
+    pub(super) external_id: Option<String>,
+    /// The id of the bank.
+    pub(super) bank: String,
+    pub(super) created_at: Timestamp,
+    pub(super) pending: bool,
+    pub(super) blocked: bool,
+    /// The parts whose extraction has ended.
+    pub(super) created: Extraction,
+    /// The parts whose extraction has failed.
+    pub(super) errored: Extraction,
+    pub(super) sca_token: Option<String>,
+    pub(super) reset_token: Option<String>,
+    pub(super) transaction_token: Option<String>,
+    pub(super) products: Products,
 }
 
 /// A flow that needs the end user.
@@ -55,41 +64,31 @@ impl ForcedFlow {
     }
 }
 
-/// The list of banks.
-pub(super) fn banks() -> Value {
-    BANKS
-        .iter()
-        .map(|(id, name, cif, manual)| json!({ "id": id, "name": name, "cif": cif, "alwaysManualRefresh": manual }))
-        .collect()
-}
-
 impl BankCredentials {
-    pub(super) fn seeded(now: Timestamp) -> Self {
-        let credential = |number: usize, bank| BankCredential {
-            token: format!("sandbox-credentials-{number}"),
-            external_id: Some(format!("customer-{number}")),
-            ..BankCredential::new(bank, now)
+    pub(super) fn seeded(seed: u64, now: Timestamp) -> Self {
+        let credential = |number: usize, bank| {
+            let token = format!("sandbox-credentials-{number}");
+            BankCredential::new(seed, token, Some(format!("customer-{number}")), bank, now)
         };
         Self { all: vec![credential(1, "sandbox-bank-1"), credential(2, "sandbox-bank-2")] }
     }
 
     /// Adds credentials and returns their `credentials_token`.
-    pub(super) fn add(&mut self, external_id: Option<String>, now: Timestamp) -> String {
+    pub(super) fn add(&mut self, seed: u64, external_id: Option<String>, now: Timestamp) -> String {
         if self.all.len() >= MAX_CREDENTIALS {
             self.all.remove(0);
         }
-        let credential = BankCredential { external_id, ..BankCredential::new(LINKED_BANK, now) };
-        let token = credential.token.clone();
-        self.all.push(credential);
+        let token = format!("sandbox-credentials-{}", Uuid::new_v4().simple());
+        self.all.push(BankCredential::new(seed, token.clone(), external_id, LINKED_BANK, now));
         token
     }
 
     pub(super) fn exist(&self, token: &str) -> bool {
-        self.all.iter().any(|credential| credential.token == token)
+        self.all.iter().any(|credential| credential.credentials_token == token)
     }
 
     pub(super) fn status(&self, token: &str) -> Option<Value> {
-        let credential = self.all.iter().find(|credential| credential.token == token)?;
+        let credential = self.all.iter().find(|credential| credential.credentials_token == token)?;
         Some(credential.status())
     }
 
@@ -99,7 +98,7 @@ impl BankCredentials {
             .iter()
             .map(|credential| {
                 json!({
-                    "credentials_token": credential.token,
+                    "credentials_token": credential.credentials_token,
                     "external_id": credential.external_id,
                     "bank": credential.bank,
                     "status": credential.status(),
@@ -111,7 +110,7 @@ impl BankCredentials {
 
     /// Starts a flow. Returns a document with the token of the flow.
     pub(super) fn force(&mut self, token: &str, flow: ForcedFlow) -> Option<Value> {
-        let credential = self.all.iter_mut().find(|credential| credential.token == token)?;
+        let credential = self.all.iter_mut().find(|credential| credential.credentials_token == token)?;
         let (member, flow_token) = match flow {
             ForcedFlow::Sca => ("sca_token", &mut credential.sca_token),
             ForcedFlow::Reset => ("reset_token", &mut credential.reset_token),
@@ -125,18 +124,24 @@ impl BankCredentials {
     /// Returns false if there are no such credentials.
     pub(super) fn delete(&mut self, token: &str) -> bool {
         let before = self.all.len();
-        self.all.retain(|credential| credential.token != token);
+        self.all.retain(|credential| credential.credentials_token != token);
         self.all.len() < before
     }
 }
 
 impl BankCredential {
-    fn new(bank: &'static str, now: Timestamp) -> Self {
+    /// Credentials whose extraction has succeeded.
+    fn new(seed: u64, token: String, external_id: Option<String>, bank: &str, now: Timestamp) -> Self {
         Self {
-            token: format!("sandbox-credentials-{}", Uuid::new_v4().simple()),
-            external_id: None,
-            bank,
+            products: Products::seeded(seed, &token, external_id.as_deref(), bank, now),
+            credentials_token: token,
+            external_id,
+            bank: bank.to_owned(),
             created_at: now,
+            pending: false,
+            blocked: false,
+            created: Extraction::of(true),
+            errored: Extraction::of(false),
             sca_token: None,
             reset_token: None,
             transaction_token: None,
@@ -146,8 +151,8 @@ impl BankCredential {
     fn status(&self) -> Value {
         let date = self.created_at.strftime("%Y-%m-%d").to_string();
         json!({
-            "pending": false,
-            "blocked": false,
+            "pending": self.pending,
+            "blocked": self.blocked,
             "reset_token": self.reset_token,
             "last_transaction_date": date,
             "sca_token": self.sca_token,
@@ -157,24 +162,10 @@ impl BankCredential {
             "time": self.created_at.strftime("%H:%M").to_string(),
             "last_update_timestamp": self.created_at.as_second(),
             "created_at_timestamp": self.created_at.as_second(),
-            "errored": extraction(false),
-            "created": extraction(true),
+            "errored": self.errored,
+            "created": self.created,
         })
     }
-}
-
-/// A document with the same flag for every kind of data.
-fn extraction(flag: bool) -> Value {
-    json!({
-        "product": {
-            "auth": flag, "account": flag, "card": flag, "portfolio": flag, "investment": flag,
-            "liability": flag, "holders": flag, "mifid": flag,
-        },
-        "transactions": {
-            "account": flag, "card": flag, "investment": flag, "investmentincome": flag,
-            "liability": flag,
-        },
-    })
 }
 
 #[cfg(test)]
@@ -278,7 +269,7 @@ mod tests {
     async fn the_banks_are_listed_in_the_documented_format() {
         let sandbox = TestSandbox::start().await;
         let banks = sandbox.get("/v0/bank/available").await.ok();
-        assert_eq!(banks.as_array().unwrap().len(), BANKS.len());
+        assert_eq!(banks.as_array().unwrap().len(), 3);
         assert_eq!(
             banks[1],
             json!({
@@ -293,9 +284,9 @@ mod tests {
     #[test]
     fn the_number_of_credentials_is_limited() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut credentials = BankCredentials::seeded(now);
+        let mut credentials = BankCredentials::seeded(1, now);
         for _ in 0..MAX_CREDENTIALS {
-            credentials.add(None, now);
+            credentials.add(1, None, now);
         }
         assert_eq!(credentials.all.len(), MAX_CREDENTIALS);
         assert!(!credentials.exist("sandbox-credentials-1"));

@@ -1,6 +1,7 @@
 //! Link codes. Each results from an end user's visit to a link, and can be exchanged once for a
 //! `credentials_token`.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The only pending code of a new sandbox, and its link.
@@ -8,10 +9,14 @@ const CODE: &str = "sandbox-link-code-1";
 const LINK: &str = "sandbox-link-1";
 
 /// The codes that are not used yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Links {
-    pending: Vec<LinkCode>,
+    pub(super) pending: Vec<LinkCode>,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct LinkCode {
     pub(super) code: String,
     pub(super) link_token: String,

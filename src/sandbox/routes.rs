@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::api_response::{ApiResponse, ErrorFormat, bad_request};
-use super::bank_credentials::{self, ForcedFlow};
+use super::bank_credentials::ForcedFlow;
 use super::products;
-use super::state::ApiState;
+use super::world::ApiState;
 
 pub(super) fn dispatch(api: &mut ApiState, now: Timestamp, method: &Method, uri: &Uri, body: &Value) -> ApiResponse {
     let path = uri.path();
     match (method.as_str(), path) {
-        ("GET", "/v0/bank/available") => ApiResponse::ok(bank_credentials::banks()),
+        ("GET", "/v0/bank/available") => ApiResponse::ok(json!(api.banks)),
         ("POST", "/v0/bank/credentials/list") => ApiResponse::ok(api.credentials.list()),
         ("POST", "/v0/bank/credentials/status") => {
             with_credentials(api, body, |api, token| api.credentials.status(token))
@@ -92,7 +92,7 @@ fn redeem(api: &mut ApiState, now: Timestamp, body: &Value) -> ApiResponse {
         return bad_request("The code is unknown or was used before");
     };
     let alias = used.extra.get("alias").and_then(Value::as_str);
-    let token = api.credentials.add(alias.map(str::to_owned), now);
+    let token = api.credentials.add(api.seed, alias.map(str::to_owned), now);
     ApiResponse::ok(json!({
         "message": "Successfully retrieved",
         "credentials_token": token,
@@ -109,9 +109,6 @@ pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::bank_credentials::BankCredentials;
-    use crate::sandbox::letters::Letters;
-    use crate::sandbox::links::Links;
     use crate::sandbox::testing::TestSandbox;
     use proptest::prelude::*;
 
@@ -226,11 +223,7 @@ mod tests {
         #[test]
         fn every_body_gets_a_documented_status(body in bodies()) {
             let now = Timestamp::UNIX_EPOCH;
-            let mut api = ApiState {
-                credentials: BankCredentials::seeded(now),
-                links: Links::seeded(),
-                letters: Letters::seeded(now),
-            };
+            let mut api = ApiState::seeded(1, now);
             for (method, path) in BODIES {
                 let method = method.parse().unwrap();
                 let response = dispatch(&mut api, now, &method, &Uri::from_static(path), &body);

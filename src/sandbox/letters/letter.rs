@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 /// The status of a letter, by its documented name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum LetterStatus {
+pub(in crate::sandbox) enum LetterStatus {
     NewRequest,
     UsersDetail,
     Generated,
@@ -43,14 +43,16 @@ impl LetterStatus {
 }
 
 /// A letter without its PDF document.
-pub(super) struct Letter {
-    pub(super) id: Uuid,
-    pub(super) connector_id: String,
-    pub(super) status: LetterStatus,
-    pub(super) labels: Map<String, Value>,
-    pub(super) connection_id: Option<String>,
-    pub(super) created_at: Timestamp,
-    pub(super) updated_at: Timestamp,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::sandbox) struct Letter {
+    pub(in crate::sandbox) id: Uuid,
+    pub(in crate::sandbox) connector_id: String,
+    pub(in crate::sandbox) status: LetterStatus,
+    pub(in crate::sandbox) labels: Map<String, Value>,
+    pub(in crate::sandbox) connection_id: Option<String>,
+    pub(in crate::sandbox) created_at: Timestamp,
+    pub(in crate::sandbox) updated_at: Timestamp,
 }
 
 impl Letter {

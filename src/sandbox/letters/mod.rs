@@ -9,6 +9,7 @@ mod letter;
 mod search;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -24,8 +25,10 @@ const MAX_LETTERS: usize = 10_000;
 const CONNECTED: Uuid = Uuid::from_u128(0x5a4d_b0c5_0000_4000_8000_0000_0000_0001);
 
 /// All letters of the sandbox's only customer, oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Letters {
-    letters: Vec<Letter>,
+    pub(super) letters: Vec<Letter>,
 }
 
 impl Letters {

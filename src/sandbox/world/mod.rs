@@ -1,0 +1,63 @@
+//! The data of the provider: banks, credentials with their products, link codes and letters, as one document.
+//!
+//! The same seed and the same day give the same data, on every platform. Each credential owns its products, so
+//! deleting it removes them everywhere. The management interface hands out the document and takes another one:
+//! [`ApiState::check`] reports what is wrong with it in plain text.
+
+mod bank;
+mod check;
+mod extraction;
+mod products;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::bank_credentials::BankCredentials;
+use super::letters::Letters;
+use super::links::Links;
+
+pub(super) use self::bank::Bank;
+pub(super) use self::extraction::Extraction;
+pub(super) use self::products::Products;
+
+/// The data that API calls read and change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApiState {
+    /// The products of new credentials depend on it.
+    pub(super) seed: u64,
+    pub(super) banks: Vec<Bank>,
+    pub(super) credentials: BankCredentials,
+    pub(super) links: Links,
+    pub(super) letters: Letters,
+}
+
+impl ApiState {
+    pub(super) fn seeded(seed: u64, now: Timestamp) -> Self {
+        Self {
+            seed,
+            banks: bank::seeded(),
+            credentials: BankCredentials::seeded(seed, now),
+            links: Links::seeded(),
+            letters: Letters::seeded(now),
+        }
+    }
+
+    /// Returns one sentence for each fault of a document that came from outside. No sentence: no fault.
+    pub(super) fn check(&self) -> Vec<String> {
+        check::faults(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_can_be_written_and_read_back_unchanged() {
+        let state = ApiState::seeded(7, Timestamp::UNIX_EPOCH);
+        let document = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<ApiState>(&document).unwrap(), state);
+        assert_eq!(state.check(), Vec::<String>::new());
+    }
+}
