@@ -61,6 +61,10 @@ pub struct LostRequest {
     pub due: Duration,
     /// The time when its client had a reply or an error.
     pub ended: Duration,
+    /// The status of its reply. `None` if it has no complete reply.
+    pub status: Option<u16>,
+    /// Whether the provider accepted it.
+    pub was_accepted: bool,
     /// The reason why it counts as lost.
     pub reason: String,
     /// What the provider recorded of each attempt.
@@ -85,6 +89,11 @@ impl Score {
                     number: reply.number,
                     due: reply.due,
                     ended: reply.ended,
+                    status: match reply.outcome {
+                        ReplyOutcome::Status(status) => Some(status),
+                        ReplyOutcome::NoReply(_) => None,
+                    },
+                    was_accepted: accepted(calls).next().is_some(),
                     reason,
                     attempts: calls.iter().map(ToString::to_string).collect(),
                     gateway: gateway_records
