@@ -229,10 +229,8 @@ fn replies(observations: &Observations, score: &Score, add: &mut impl FnMut(&'st
     if let Some(first) = unanswered.first() {
         add("no_reply", format!("it did not reply to {}: {first}", requests(unanswered.len())));
     }
-    // Calls without a number may belong to any request, so they are given the benefit of the doubt.
-    let unnumbered = observations.calls.iter().filter(|call| call.number.is_none()).count();
     let without_call = score.lost.iter().filter(|lost| lost.attempts.is_empty() && lost.status.is_some());
-    let own = without_call.clone().count().saturating_sub(unnumbered);
+    let own = without_call.clone().count();
     if own > 0 {
         let statuses: BTreeMap<u16, usize> =
             without_call.clone().filter_map(|lost| lost.status).fold(BTreeMap::new(), |mut statuses, status| {

@@ -274,6 +274,7 @@ impl Linter {
 fn usable_bits(key: &Value) -> Result<u32, UnusableKey> {
     let mut public: Map<String, Value> = key.as_object().ok_or(UnusableKey::NotAnObject)?.clone();
     let is_private = PRIVATE_MEMBERS.iter().any(|name| public.contains_key(*name));
-    public.retain(|name, _| !PRIVATE_MEMBERS.contains(&name.as_str()) && !(is_private && name == "key_ops"));
+    // A private key lists other operations than its public one.
+    public.retain(|name, _| !(PRIVATE_MEMBERS.contains(&name.as_str()) || is_private && name == "key_ops"));
     EncryptionKey::from_jwk(&Value::Object(public)).map(|key| key.bits())
 }

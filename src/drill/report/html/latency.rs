@@ -3,7 +3,6 @@
 //! The scale is logarithmic: a request without a fault takes two milliseconds, and one during an outage can take seconds.
 
 use std::fmt::{self, Write};
-use std::time::Duration;
 
 use super::chart::{AXIS, Chart, LABEL_LINE, LABEL_LINES, LEFT, RIGHT, WIDTH};
 use crate::drill::latency::LatencyOverTime;
@@ -35,9 +34,7 @@ pub(super) fn write(page: &mut String, chart: &Chart<'_>, latency: &LatencyOverT
         writeln!(page, "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{line:.1}\" x2=\"{end}\" y2=\"{line:.1}\"/>")?;
         writeln!(page, "<text x=\"{x}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>", line + 4.0)?;
     }
-    let series: [(&str, fn(&Quantiles) -> Duration); 3] =
-        [("max", |quantiles| quantiles.max), ("p99", |quantiles| quantiles.p99), ("p50", |quantiles| quantiles.p50)];
-    for (index, (name, value)) in series.into_iter().enumerate() {
+    for (index, name) in ["max", "p99", "p50"].into_iter().enumerate() {
         let label = TOP + 14.0 * (index as f64 + 1.0);
         writeln!(
             page,
@@ -47,14 +44,19 @@ pub(super) fn write(page: &mut String, chart: &Chart<'_>, latency: &LatencyOverT
         let mut path = String::new();
         let mut is_drawing = false;
         for (index, bucket) in (0..).zip(&latency.buckets) {
-            let Some(quantiles) = bucket else {
+            let Some(Quantiles { p50, p99, max, .. }) = bucket else {
                 is_drawing = false;
                 continue;
+            };
+            let value = match name {
+                "max" => max,
+                "p99" => p99,
+                _ => p50,
             };
             // A step for each bucket, so that a single bucket between empty ones is visible.
             let (from, to) = (chart.x(latency.bucket * index), chart.x(latency.bucket * (index + 1)));
             let command = if is_drawing { 'L' } else { 'M' };
-            write!(path, "{command}{from:.1} {:.1}H{to:.1}", y(value(quantiles).as_secs_f64() * 1e3))?;
+            write!(path, "{command}{from:.1} {:.1}H{to:.1}", y(value.as_secs_f64() * 1e3))?;
             is_drawing = true;
         }
         writeln!(page, "<path class=\"{name}\" d=\"{path}\"/>")?;
