@@ -49,7 +49,7 @@ fn write_page(page: &mut String, report: &Report) -> fmt::Result {
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         <p class=\"dim\">{}, {}<br>gateway {}, provider {} (sandbox)</p>\n",
+         <p class=\"dim\">{}, {}<br>target {}, provider {} (sandbox)</p>\n",
         Escaped(&report.parameters()),
         Escaped(&report.at.strftime("%Y-%m-%d %H:%M UTC").to_string()),
         Escaped(&report.gateway),
