@@ -58,7 +58,7 @@ pub(super) struct RunningTarget {
 
 pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Result<RunningTarget, DrillError> {
     let (sender, gateway_records) = mpsc::unbounded_channel();
-    let mut options = Options { clock: clock.clone(), ..Options::default() };
+    let mut options = Options { clock: clock.clone(), require_sealed: true, ..Options::default() };
     if config.scenario.needs_refreshes() {
         options.max_age = SHORT_MAX_AGE;
         options.token_lifetime = config.duration + TOKEN_OUTLIVES;

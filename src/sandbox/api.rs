@@ -37,7 +37,7 @@ async fn handle_call(state: &Arc<SandboxState>, request: Request<Incoming>) -> i
     let (head, body) = request.into_parts();
     let format = ErrorFormat::of(head.uri.path());
     let faults = state.faults.take_for_call();
-    let mut call = Received::from_head(&head, state.clock.now());
+    let mut call = Received::from_head(&head, state.now());
     let response = match body::read(body, MAX_BODY, BODY_DEADLINE).await {
         Err(error) => error.to_response(format),
         Ok(wire) => {

@@ -100,7 +100,7 @@ impl FlinksEndpoint {
         };
         match self {
             Self::Accounts => {
-                let now = state.clock.now();
+                let now = state.now();
                 token::bearer(headers).is_some_and(|token| lock(tokens).is_valid(token, now))
             }
             Self::NightlyRefresh => token::bearer(headers) == Some(keys.bearer.expose()),
@@ -157,7 +157,7 @@ pub(super) fn grant(state: &SandboxState, request: &Value, faults: &[TokenFault]
         return error(StatusCode::UNAUTHORIZED, "Invalid client credentials");
     }
     let lifetime = TokenFault::lifetime(faults, state.token_lifetime);
-    let token = lock(tokens).issue(lifetime, state.clock.now());
+    let token = lock(tokens).issue(lifetime, state.now());
     let mut document = json!({ "access_token": token, "expires_in": lifetime.as_secs() });
     TokenFault::distort(faults, &mut document);
     ApiResponse::ok(document)

@@ -2,7 +2,7 @@
 //!
 //! The interface returns private keys and the plaintext of every call, so a web page that is open in a
 //! browser on the same machine must not reach it. [`crate::host_check`] says how such a page can try. Command-line
-//! clients and test suites send no sign of a page.
+//! clients and test suites send no sign of a page. Names of containers and services must be allowed one by one.
 
 use std::net::IpAddr;
 
@@ -11,29 +11,34 @@ use http::HeaderMap;
 use crate::host_check::{Host, is_cross_origin};
 
 /// Refuses requests that only a browser sends. The error is the text of the refusal.
-pub(super) fn admit(headers: &HeaderMap, bound: IpAddr) -> Result<(), &'static str> {
+pub(super) fn admit(headers: &HeaderMap, bound: IpAddr, allowed: &[String]) -> Result<(), String> {
     if is_cross_origin(headers) {
         return Err(
             "requests with Origin, or with a Sec-Fetch-Site of another site, are refused: the management interface is \
-             not for web pages",
+             not for web pages"
+                .to_owned(),
         );
     }
-    if Host::of(headers).is_some_and(|host| is_accepted(&host, bound)) {
-        Ok(())
-    } else {
-        Err(
-            "exactly one Host is required; it must be localhost, a loopback address or the address that the management \
-             interface is bound to: any other name could belong to a web page (DNS rebinding)",
-        )
+    let host = Host::of(headers);
+    if host.as_ref().is_some_and(|host| is_accepted(host, bound, allowed)) {
+        return Ok(());
     }
+    let advice = match host {
+        Some(Host::Name(name)) => format!("; if it is yours, start the sandbox with --allowed-host {name}"),
+        _ => String::new(),
+    };
+    Err(format!(
+        "exactly one Host is required; it must be localhost, a loopback address, the address that the management \
+         interface is bound to, or an allowed host: any other name could belong to a web page (DNS rebinding){advice}"
+    ))
 }
 
-/// Accepts addresses, which cannot be rebound, but no name except `localhost`. An interface bound to all
-/// addresses accepts every address.
-fn is_accepted(host: &Host, bound: IpAddr) -> bool {
+/// Accepts addresses, which cannot be rebound, but no name except `localhost` and those in `allowed`. An interface
+/// bound to all addresses accepts every address.
+fn is_accepted(host: &Host, bound: IpAddr, allowed: &[String]) -> bool {
     match host {
         Host::Ip(ip) => ip.is_loopback() || *ip == bound || bound.is_unspecified(),
-        Host::Name(_) => host.is_localhost(),
+        Host::Name(name) => host.is_localhost() || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)),
     }
 }
 
@@ -78,11 +83,28 @@ mod tests {
     fn an_interface_bound_to_another_address_accepts_that_address() {
         let accepted = |host: &str, bound: &str| {
             let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
-            admit(&headers, bound.parse().unwrap()).is_ok()
+            admit(&headers, bound.parse().unwrap(), &["Sandbox".to_owned()]).is_ok()
         };
         assert!(accepted("192.0.2.7:9000", "192.0.2.7"));
         assert!(!accepted("192.0.2.8:9000", "192.0.2.7"));
         assert!(accepted("192.0.2.8", "0.0.0.0") && accepted("[2001:db8::1]:1", "::"));
         assert!(!accepted("sandbox.internal", "0.0.0.0"));
+    }
+
+    #[test]
+    fn an_allowed_host_is_accepted_with_any_port_and_case_and_no_other_name_is() {
+        let admit = |host: &str, allowed: &[String]| {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+            admit(&headers, IpAddr::from([127, 0, 0, 1]), allowed)
+        };
+        let allowed = ["Sandbox".to_owned()];
+        for host in ["sandbox:8091", "SANDBOX", "sandbox.:1"] {
+            admit(host, &allowed).unwrap();
+        }
+        for host in ["sandbox.evil.example", "evil.sandbox", "sandbo"] {
+            let refusal = admit(host, &allowed).unwrap_err();
+            assert!(refusal.contains(&format!("--allowed-host {host}")), "{refusal}");
+        }
+        assert!(admit("sandbox:8091", &[]).is_err());
     }
 }

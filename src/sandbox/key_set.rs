@@ -106,7 +106,7 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 pub(super) async fn rotate(state: &SandboxState, rotation: Rotation) -> io::Result<String> {
     let kid = lock(&state.keys).next_kid();
     let key = generate(kid.clone()).await?;
-    let now = state.clock.now();
+    let now = state.now();
     lock(&state.keys).rotate(key, rotation, now);
     Ok(kid)
 }

@@ -10,7 +10,7 @@
 //! opening of messages, which the gateway itself never does. Messages made by other implementations test that
 //! code against the standard.
 //!
-//! Rejected: TLS, because each client under test would have to trust the sandbox's certificate. Also
+//! Rejected: TLS by default, because each client under test would have to trust the sandbox's certificate. Also
 //! rejected: delays and failures by default (as in Pebble, the ACME test server), because a test suite
 //! decides itself where faults occur.
 //!
@@ -51,7 +51,6 @@ mod host_check;
 mod key_set;
 mod letters;
 mod links;
-mod listing;
 mod management;
 mod options;
 mod products;
@@ -60,6 +59,7 @@ mod routes;
 mod scripted_body;
 mod server;
 mod state;
+mod tls;
 mod token;
 mod world;
 
@@ -75,11 +75,10 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use uuid::Uuid;
 
 use self::management::Addresses;
 use self::state::{SandboxState, lock};
-use crate::secret::Secret;
+use self::tls::Tls;
 
 pub use self::faults::{ApiFault, Armed, Fault, KeySetFault, MalformedKeys, TokenFault};
 pub use self::flinks::FlinksKeys;
@@ -87,12 +86,11 @@ pub use self::key_set::Rotation;
 pub use self::options::Options;
 pub use self::received::{OpenedBody, Received};
 
-const CLIENT_ID: &str = "sandbox-client";
-
 /// A running sandbox. Dropping it stops both listeners and closes their connections.
 pub struct Sandbox {
     state: Arc<SandboxState>,
-    addresses: Addresses,
+    addresses: Arc<Addresses>,
+    ca_pem: Option<String>,
     listeners: [AbortHandle; 2],
     running: watch::Receiver<()>,
 }
@@ -108,48 +106,100 @@ impl Sandbox {
         management::check_address(options.management, options.allow_remote_management)?;
         let provider = bind(options.address).await?;
         let management = bind(options.management).await?;
-        let addresses = Addresses { provider: provider.local_addr()?, management: management.local_addr()? };
+        let addresses = Arc::new(Addresses {
+            provider: provider.local_addr()?,
+            management: management.local_addr()?,
+            allowed_hosts: options.allowed_hosts.clone(),
+            tls: options.tls,
+        });
+        let tls = options.tls.then(|| Tls::generate(addresses.provider.ip(), &options.allowed_hosts)).transpose()?;
         if let Some(warning) = management::remote_warning(addresses.management) {
             tracing::warn!("sandbox: {warning}");
         }
-        let state = Arc::new(SandboxState::new(
-            options.client_id.unwrap_or_else(|| CLIENT_ID.to_owned()),
-            Secret::new(options.client_secret.unwrap_or_else(random_secret)),
-            options.token_lifetime,
-            options.max_age,
-            options.clock,
-        ));
+        let state = Arc::new(SandboxState::new(options));
         key_set::rotate(&state, Rotation::HardCut).await?;
 
+        let (acceptor, ca_pem) = tls.map(|tls| (tls.acceptor, tls.ca_pem)).unzip();
         let (alive, running) = watch::channel(());
         let alive = Arc::new(alive);
         let api_state = Arc::clone(&state);
-        let management_state = Arc::clone(&state);
+        let (management_state, management_addresses) = (Arc::clone(&state), Arc::clone(&addresses));
         let listeners = [
-            server::spawn(provider, Arc::clone(&alive), move |request| api::respond(Arc::clone(&api_state), request)),
-            server::spawn(management, alive, move |request| {
-                management::respond(Arc::clone(&management_state), addresses, request)
+            server::spawn(provider, acceptor, Arc::clone(&alive), move |request| {
+                api::respond(Arc::clone(&api_state), request)
+            }),
+            server::spawn(management, None, alive, move |request| {
+                management::respond(Arc::clone(&management_state), Arc::clone(&management_addresses), request)
             }),
         ];
-        Ok(Self { state, addresses, listeners, running })
+        Ok(Self { state, addresses, ca_pem, listeners, running })
     }
 
-    /// The base URL of the provider's API: `http://127.0.0.1:PORT`.
+    /// The base URL of the provider's API: `http://127.0.0.1:PORT`, with [`Options::tls`] `https://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.addresses.provider)
+        self.addresses.provider_url()
     }
 
-    /// The base URL of the management interface.
+    /// With [`Options::tls`]: the certificate of the authority that clients must trust, as PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
+    }
+
+    /// The base URL of the management interface. It has no TLS.
     #[must_use]
     pub fn management_url(&self) -> String {
-        format!("http://{}", self.addresses.management)
+        self.addresses.management_url()
     }
 
     /// A warning for people if other hosts can reach the management interface.
     #[must_use]
     pub fn remote_management_warning(&self) -> Option<String> {
         management::remote_warning(self.addresses.management)
+    }
+
+    /// The URL for token requests.
+    #[must_use]
+    pub fn token_url(&self) -> String {
+        self.url() + token::PATH
+    }
+
+    /// The URL of the key set.
+    #[must_use]
+    pub fn jwks_url(&self) -> String {
+        self.url() + key_set::PATH
+    }
+
+    /// The `kid` of each published key, newest first.
+    #[must_use]
+    pub fn kids(&self) -> Vec<String> {
+        self.state.keys().iter().filter_map(|key| key.kid().map(str::to_owned)).collect()
+    }
+
+    /// The `credentials_token` of each of the customer's credentials.
+    #[must_use]
+    pub fn credentials_tokens(&self) -> Vec<String> {
+        let api = lock(&self.state.api);
+        api.credentials.all.iter().map(|credential| credential.credentials_token.clone()).collect()
+    }
+
+    /// The link codes that nobody has exchanged yet.
+    #[must_use]
+    pub fn link_codes(&self) -> Vec<String> {
+        lock(&self.state.api).links.pending.iter().map(|pending| pending.code.clone()).collect()
+    }
+
+    /// [`Options::seed`].
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.state.seed
+    }
+
+    /// [`Options::require_sealed`].
+    #[must_use]
+    pub fn require_sealed(&self) -> bool {
+        self.state.require_sealed
     }
 
     /// The `client_id` that token requests must use.
@@ -286,8 +336,4 @@ impl fmt::Debug for Sandbox {
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let with_address = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
     TcpListener::bind(address).await.map_err(with_address)
-}
-
-fn random_secret() -> String {
-    format!("sandbox-secret-{}", Uuid::new_v4().simple())
 }

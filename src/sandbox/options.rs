@@ -13,6 +13,8 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// client which respects it soon learns of a rotation.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
+const SEED: u64 = 1;
+
 /// The options of [`Sandbox::start`](super::Sandbox::start). `Debug` omits the secret.
 #[derive(Clone)]
 pub struct Options {
@@ -31,6 +33,17 @@ pub struct Options {
     pub token_lifetime: Duration,
     /// `Cache-Control: max-age` of the key set, rounded down to whole seconds. Default: 5 minutes.
     pub max_age: Duration,
+    /// The seed of the simulated data. The same seed gives the same data on the same day. Default: 1.
+    pub seed: u64,
+    /// Whether a plain JSON body is refused with 415, so that a client that forgets to seal fails. The paths of
+    /// Flinks, which does not accept sealed bodies, are exempt. Default: false.
+    pub require_sealed: bool,
+    /// Names that `Host` may have in requests to the management interface, besides `localhost` and addresses. With
+    /// `tls` the certificate is also valid for them. Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Whether the provider's API uses HTTPS, with a certificate of a new authority:
+    /// [`Sandbox::ca_pem`](super::Sandbox::ca_pem). Default: false.
+    pub tls: bool,
     /// The clock for token lifetimes, overlaps of keys, delays and dates. Default: the system clock.
     pub clock: Clock,
 }
@@ -46,6 +59,10 @@ impl Default for Options {
             client_secret: None,
             token_lifetime: TOKEN_LIFETIME,
             max_age: MAX_AGE,
+            seed: SEED,
+            require_sealed: false,
+            allowed_hosts: Vec::new(),
+            tls: false,
             clock: Clock::system(),
         }
     }
@@ -60,6 +77,10 @@ impl fmt::Debug for Options {
             .field("client_id", &self.client_id)
             .field("token_lifetime", &self.token_lifetime)
             .field("max_age", &self.max_age)
+            .field("seed", &self.seed)
+            .field("require_sealed", &self.require_sealed)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Accepts connections and serves HTTP/1.1 on them.
+//! Accepts connections and serves HTTP/1.1 on them, with TLS if the listener has it.
 //!
 //! hyper limits the time for a request head only if it has a timer, and by default closes the connection of a
 //! client that half-closes. Both are set here. A response that fails with [`io::ErrorKind::ConnectionReset`]
@@ -16,9 +16,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use super::scripted_body::ScriptedBody;
 
@@ -35,7 +37,12 @@ const MAX_CONNECTIONS: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `listener` in a new task. Aborting the task also ends its connections and drops `running`.
-pub(super) fn spawn<A, F>(listener: TcpListener, running: Arc<watch::Sender<()>>, respond: A) -> AbortHandle
+pub(super) fn spawn<A, F>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    running: Arc<watch::Sender<()>>,
+    respond: A,
+) -> AbortHandle
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Unpin + 'static,
     F: Future<Output = io::Result<Response<ScriptedBody>>> + Send + 'static,
@@ -48,7 +55,7 @@ where
                 Some(ended) = connections.join_next() => report_panic(ended),
                 accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(serve_connection(stream, respond.clone()));
+                        connections.spawn(accept_tls(stream, tls.clone(), respond.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "sandbox: cannot accept a connection");
@@ -61,8 +68,25 @@ where
     accepting.abort_handle()
 }
 
-async fn serve_connection<A, F>(stream: TcpStream, respond: A)
+async fn accept_tls<A, F>(stream: TcpStream, tls: Option<TlsAcceptor>, respond: A)
 where
+    A: Fn(Request<Incoming>) -> F + Unpin,
+    F: Future<Output = io::Result<Response<ScriptedBody>>>,
+{
+    let Some(tls) = tls else {
+        return serve_connection(stream, |stream| stream, respond).await;
+    };
+    match tokio::time::timeout(HEAD_DEADLINE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_connection(stream, |stream| stream.get_ref().0, respond).await,
+        Ok(Err(error)) => tracing::debug!(%error, "sandbox: a TLS handshake failed"),
+        Err(_elapsed) => tracing::debug!("sandbox: a TLS handshake took too long"),
+    }
+}
+
+/// Serves one connection. `tcp` returns the socket below `stream`.
+async fn serve_connection<S, A, F>(stream: S, tcp: fn(&S) -> &TcpStream, respond: A)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
     A: Fn(Request<Incoming>) -> F + Unpin,
     F: Future<Output = io::Result<Response<ScriptedBody>>>,
 {
@@ -77,7 +101,7 @@ where
     tracing::debug!(%error, "sandbox: a connection ended with an error");
     if is_reset(&error) {
         let stream = connection.into_parts().io.into_inner();
-        if let Err(error) = stream.set_zero_linger() {
+        if let Err(error) = tcp(&stream).set_zero_linger() {
             tracing::warn!(%error, "sandbox: cannot send a TCP reset; the connection is closed normally");
         }
     }

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::faults::ArmedFaults;
 use super::flinks::Flinks;
 use super::key_set::DecryptionKeys;
+use super::options::Options;
 use super::received::CallLog;
 use super::token::{self, IssuedTokens};
 use super::world::ApiState;
@@ -17,8 +19,7 @@ use crate::clock::Clock;
 use crate::jose::DecryptionKey;
 use crate::secret::Secret;
 
-/// The seed of the data, until the options have one.
-const DEFAULT_SEED: u64 = 1;
+const CLIENT_ID: &str = "sandbox-client";
 
 /// The state of the provider. A lock is held for one look-up or change, never across an `await`, and never
 /// together with another lock.
@@ -27,7 +28,14 @@ pub(super) struct SandboxState {
     pub(super) client_secret: Secret,
     pub(super) token_lifetime: Duration,
     pub(super) max_age: Duration,
+    /// The seed of the data.
+    pub(super) seed: u64,
+    /// Whether plain JSON bodies are refused.
+    pub(super) require_sealed: bool,
+    /// For waiting. For the time use [`SandboxState::now`].
     pub(super) clock: Clock,
+    /// How far the management interface has advanced the time.
+    advanced: Mutex<Duration>,
     pub(super) keys: Mutex<DecryptionKeys>,
     pub(super) tokens: Mutex<IssuedTokens>,
     pub(super) flinks: Flinks,
@@ -41,26 +49,24 @@ pub(super) struct SandboxState {
 }
 
 impl SandboxState {
-    pub(super) fn new(
-        client_id: String,
-        client_secret: Secret,
-        token_lifetime: Duration,
-        max_age: Duration,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(options: Options) -> Self {
+        let clock = options.clock;
         let started_at = Timestamp::now();
         Self {
-            client_id,
-            client_secret,
-            token_lifetime,
-            max_age,
+            client_id: options.client_id.unwrap_or_else(|| CLIENT_ID.to_owned()),
+            client_secret: Secret::new(options.client_secret.unwrap_or_else(random_secret)),
+            token_lifetime: options.token_lifetime,
+            max_age: options.max_age,
+            seed: options.seed,
+            require_sealed: options.require_sealed,
+            advanced: Mutex::default(),
             started: clock.now(),
             started_at,
             clock,
             keys: Mutex::new(DecryptionKeys::new()),
             tokens: Mutex::default(),
             flinks: Flinks::new(),
-            api: Mutex::new(ApiState::seeded(DEFAULT_SEED, started_at)),
+            api: Mutex::new(ApiState::seeded(options.seed, started_at)),
             received: Mutex::default(),
             faults: ArmedFaults::default(),
             jwks_fetches: AtomicU64::new(0),
@@ -68,19 +74,25 @@ impl SandboxState {
         }
     }
 
-    /// The time for dates in documents: the wall-clock time of the start plus the time that `clock` has
-    /// advanced since.
+    /// The time of the clock, plus the time by which the management interface has advanced it.
+    pub(super) fn now(&self) -> Instant {
+        let now = self.clock.now();
+        now.checked_add(*lock(&self.advanced)).unwrap_or(now)
+    }
+
+    /// The time for dates in documents: the wall-clock time of the start plus the time that has passed in the
+    /// sandbox since.
     pub(super) fn timestamp(&self) -> Timestamp {
-        let elapsed = self.clock.now().saturating_duration_since(self.started);
+        let elapsed = self.now().saturating_duration_since(self.started);
         self.started_at.checked_add(elapsed).unwrap_or(self.started_at)
     }
 
     pub(super) fn keys(&self) -> Vec<DecryptionKey> {
-        lock(&self.keys).keys(self.clock.now())
+        lock(&self.keys).keys(self.now())
     }
 
     pub(super) fn issue_token(&self, lifetime: Duration) -> String {
-        lock(&self.tokens).issue(lifetime, self.clock.now())
+        lock(&self.tokens).issue(lifetime, self.now())
     }
 
     /// Revokes all tokens of both providers.
@@ -90,7 +102,7 @@ impl SandboxState {
     }
 
     pub(super) fn is_authenticated(&self, headers: &HeaderMap) -> bool {
-        let now = self.clock.now();
+        let now = self.now();
         token::bearer(headers).is_some_and(|token| lock(&self.tokens).is_valid(token, now))
     }
 
@@ -114,4 +126,8 @@ impl SandboxState {
 /// Ignores poisoning: no panic can leave a change under these locks half done.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn random_secret() -> String {
+    format!("sandbox-secret-{}", Uuid::new_v4().simple())
 }

@@ -1,23 +1,65 @@
-//! The recorded calls as a JSON document.
+//! Verbs for the recorded calls.
 
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::api_response::ApiResponse;
-use super::management::error_response;
-use super::received::Received;
-use super::state::{SandboxState, lock};
+use super::{Reply, Verb, VerbRequest, error_response, not_found, ok};
+use crate::sandbox::received::Received;
+use crate::sandbox::scripted_body::ScriptedBody;
+use crate::sandbox::state::{SandboxState, lock};
+
+pub(super) const VERBS: &[Verb] = &[
+    Verb {
+        method: "GET",
+        path: "/received",
+        query: "",
+        what: "the recorded requests, oldest first",
+        handler: |request| Box::pin(async move { list(&request.state).await }),
+    },
+    Verb {
+        method: "GET",
+        path: "/received/{number}/body",
+        query: "",
+        what: "the body of request {number} after opening, as bytes; `last` is the last request",
+        handler: |request| Box::pin(body(request)),
+    },
+    Verb {
+        method: "DELETE",
+        path: "/received",
+        query: "",
+        what: "delete the recorded requests",
+        handler: |request| Box::pin(forget(request)),
+    },
+];
+
+async fn body(request: VerbRequest) -> Reply {
+    let log = lock(&request.state.received);
+    let call = match request.segment.as_str() {
+        "last" => log.last(),
+        number => number.parse().ok().and_then(|number| log.numbered(number)),
+    };
+    let plaintext = call.map(|call| call.plaintext.clone()).ok_or_else(not_found)?;
+    let mut response = Response::new(ScriptedBody::whole(plaintext));
+    let octets = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, octets);
+    Ok(response)
+}
+
+async fn forget(request: VerbRequest) -> Reply {
+    lock(&request.state.received).clear();
+    ok(json!({ "forgotten": true }))
+}
 
 /// Lists the recorded calls, oldest first, without their `Authorization`.
 ///
 /// Encoding and hashing a full log takes about a second, so it runs outside the async worker threads.
-pub(super) async fn list(state: &Arc<SandboxState>) -> ApiResponse {
+async fn list(state: &Arc<SandboxState>) -> Reply {
     let (calls, total) = {
         let log = lock(&state.received);
         (log.calls(), log.total())
@@ -29,13 +71,13 @@ pub(super) async fn list(state: &Arc<SandboxState>) -> ApiResponse {
             "requests": calls.iter().map(call_as_json).collect::<Vec<_>>(),
         })
     });
-    match listed.await {
-        Ok(list) => ApiResponse::ok(list),
-        Err(error) => {
+    listed.await.map_or_else(
+        |error| {
             tracing::error!(%error, "sandbox: the recorded requests could not be listed");
-            error_response(StatusCode::INTERNAL_SERVER_ERROR, "the recorded requests could not be listed")
-        }
-    }
+            Err(error_response(StatusCode::INTERNAL_SERVER_ERROR, "the recorded requests could not be listed"))
+        },
+        ok,
+    )
 }
 
 fn call_as_json(call: &Received) -> Value {
