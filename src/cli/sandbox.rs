@@ -211,10 +211,8 @@ fn greeting(sandbox: &Sandbox, arguments: &Arguments) -> String {
     let (banner, url, management) = (sandbox.banner(), sandbox.url(), sandbox.management_url());
     let (id, secret) = (sandbox.client_id(), sandbox.client_secret());
     let files = [("secrets", &arguments.secrets), ("authority", &arguments.tls_ca_file)];
-    let files: String = files
-        .iter()
-        .filter_map(|(name, path)| Some(format!("  {name:<10}  {}\n", path.as_ref()?.display())))
-        .collect();
+    let files: String =
+        files.iter().filter_map(|(name, path)| Some(format!("  {name:<10}  {}\n", path.as_ref()?.display()))).collect();
     let ca_file = arguments.tls_ca_file.as_ref();
     let ca_file = ca_file.map(|path| format!(" --ca-file {}", path.display())).unwrap_or_default();
     let warning = sandbox.remote_management_warning();

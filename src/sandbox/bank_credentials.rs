@@ -15,7 +15,7 @@ use super::world::{Extraction, Products};
 const LINKED_BANK: &str = "sandbox-bank-3";
 
 /// The limit on credentials, for a client that redeems codes in a loop.
-const MAX_CREDENTIALS: usize = 10_000;
+const MAX_CREDENTIALS: usize = 100;
 
 /// All credentials of the sandbox's only customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,12 +79,10 @@ impl BankCredentials {
             self.all.remove(0);
         }
         let token = format!("sandbox-credentials-{}", Uuid::new_v4().simple());
-        self.all.push(BankCredential::new(seed, token.clone(), external_id, LINKED_BANK, now));
+        let mut credential = BankCredential::new(seed, token.clone(), external_id, LINKED_BANK, now);
+        credential.products.shorten_account_history(now);
+        self.all.push(credential);
         token
-    }
-
-    pub(super) fn exist(&self, token: &str) -> bool {
-        self.all.iter().any(|credential| credential.credentials_token == token)
     }
 
     pub(super) fn status(&self, token: &str) -> Option<Value> {
@@ -289,6 +287,6 @@ mod tests {
             credentials.add(1, None, now);
         }
         assert_eq!(credentials.all.len(), MAX_CREDENTIALS);
-        assert!(!credentials.exist("sandbox-credentials-1"));
+        assert_eq!(credentials.status("sandbox-credentials-1"), None);
     }
 }

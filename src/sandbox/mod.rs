@@ -54,6 +54,7 @@ mod links;
 mod management;
 mod options;
 mod products;
+mod query;
 mod received;
 mod routes;
 mod scripted_body;

@@ -31,23 +31,12 @@ pub(super) fn dispatch(api: &mut ApiState, now: Timestamp, method: &Method, uri:
         ("POST", "/letters/v1/create-signed") => api.letters.create_signed(body, now),
         ("POST", "/letters/v1/search-letters") => api.letters.search(body),
         ("POST", "/letters/v1/discontinue-letter") => api.letters.discontinue(body, now),
-        ("POST", _) => match data_document(path) {
-            Some(document) if path.ends_with("/all") => all_products(api, body, document),
-            Some(document) => {
-                with_credentials(api, body, |api, token| api.credentials.exist(token).then_some(document))
-            }
+        ("POST", _) => match products::Kind::at(path) {
+            Some(kind) => kind.respond(api, uri, body),
             None => ErrorFormat::of(path).not_found(),
         },
         _ => ErrorFormat::of(path).not_found(),
     }
-}
-
-/// Returns the document of a data endpoint. The documentation spells one of these paths with `credencial`.
-fn data_document(path: &str) -> Option<Value> {
-    if path == "/v0/bank/credencial/mifid/raw" {
-        return products::document("mifid/raw");
-    }
-    products::document(path.strip_prefix("/v0/bank/credentials/")?)
 }
 
 /// Runs `act` with the `credentials_token` of the body. Returns the documented 400 if there are no such
@@ -73,15 +62,6 @@ fn force(api: &mut ApiState, body: &Value) -> ApiResponse {
         return bad_request("force must be sca, reset or transaction");
     };
     with_credentials(api, body, |api, token| api.credentials.force(token, flow))
-}
-
-/// `credentials/all` takes one token or a list of tokens.
-fn all_products(api: &mut ApiState, body: &Value, document: Value) -> ApiResponse {
-    let Some(Value::Array(tokens)) = body.get("credentials_token") else {
-        return with_credentials(api, body, |api, token| api.credentials.exist(token).then_some(document));
-    };
-    let exist = |token: &Value| token.as_str().is_some_and(|token| api.credentials.exist(token));
-    if !tokens.is_empty() && tokens.iter().all(exist) { ApiResponse::ok(document) } else { unknown_credentials() }
 }
 
 fn redeem(api: &mut ApiState, now: Timestamp, body: &Value) -> ApiResponse {
@@ -128,43 +108,6 @@ mod tests {
             let reply = sandbox.call(method, target, &json!({})).await;
             assert_eq!(reply.status, 404);
             assert_eq!(reply.json()["error"]["code"], "NOT_FOUND");
-        }
-    }
-
-    #[tokio::test]
-    async fn every_data_endpoint_responds_only_for_known_credentials() {
-        let sandbox = TestSandbox::start().await;
-        let known = json!({ "credentials_token": "sandbox-credentials-1" });
-        let unknown = json!({ "credentials_token": "made-up" });
-        let paths = [
-            "credentials/account",
-            "credentials/data",
-            "credentials/portfolio",
-            "credentials/investment",
-            "credentials/investment/transaction",
-            "credentials/investment/detail",
-            "credentials/liability",
-            "credentials/liability/transaction",
-            "credentials/mifid/raw",
-            "credencial/mifid/raw",
-            "credentials/auth",
-            "credentials/card",
-            "credentials/card/transaction",
-            "credentials/holder",
-            "credentials/all",
-        ];
-        for path in paths {
-            let path = format!("/v0/bank/{path}");
-            let document = sandbox.post(&path, &known).await.ok();
-            assert!(document.is_array() || document.is_object(), "{path}");
-            assert_eq!(sandbox.post(&path, &unknown).await.status, 400, "{path}");
-        }
-        let all = "/v0/bank/credentials/all";
-        let several = json!({ "credentials_token": ["sandbox-credentials-1", "sandbox-credentials-2"] });
-        assert_eq!(sandbox.post(all, &several).await.ok()["accounts"].as_array().unwrap().len(), 1);
-        for tokens in [json!([]), json!(["sandbox-credentials-1", "made-up"]), json!([1])] {
-            let reply = sandbox.post(all, &json!({ "credentials_token": tokens })).await;
-            assert_eq!(reply.status, 400);
         }
     }
 

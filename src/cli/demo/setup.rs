@@ -50,7 +50,8 @@ pub(super) struct Gateways {
 
 /// Starts the sandbox and builds the gateways, which the caller must run.
 pub(super) async fn start(topology: Topology, listen: SocketAddr) -> Result<(DemoSetup, Gateways), Failure> {
-    let sandbox = Sandbox::start(Options { require_sealed: true, ..Options::default() }).await.map_err(Failure::unavailable)?;
+    let sandbox =
+        Sandbox::start(Options { require_sealed: true, ..Options::default() }).await.map_err(Failure::unavailable)?;
     let secret = SecretSource::Value(Secret::new(sandbox.client_secret().to_owned()));
     let mut config = Config::for_one("sandbox", sandbox.url().parse()?, sandbox.client_id().to_owned(), secret);
     let mut egress = None;
