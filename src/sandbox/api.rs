@@ -42,6 +42,7 @@ async fn handle_call(state: &Arc<SandboxState>, request: Request<Incoming>) -> i
         Err(error) => error.to_response(format),
         Ok(wire) => {
             call.wire = wire.clone();
+            call.standing = FlinksEndpoint::at(head.uri.path()).is_none().then(|| state.standing(&head.headers, &wire));
             match ApiFault::refusal(&faults, format) {
                 Some(refusal) => refusal,
                 None => authenticate_and_process(state, head, wire, &mut call).await,

@@ -3,6 +3,7 @@
 //! Each published key can open messages at that moment, and no other key can. A key that is rotated out,
 //! retired or past its overlap is removed at once, together with its private members.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::faults::MalformedKeys;
+use super::received::Standing;
 use super::scripted_body::ScriptedBody;
 use super::state::{SandboxState, lock};
+use super::token::IN_FLIGHT;
 use crate::jose::DecryptionKey;
 
 /// The documented path of the key set.
@@ -26,6 +29,9 @@ pub(super) const PATH: &str = "/.well-known/jwks.json";
 /// The limit on published keys, because clients often accept at most 100. Beyond it, a rotation that keeps
 /// the older keys removes the oldest.
 const MAX_KEYS: usize = 16;
+
+/// Of more withdrawn keys, the sandbox forgets that it has published them.
+const MAX_WITHDRAWN: usize = 1000;
 
 /// What happens to the older keys when a new key is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +51,16 @@ pub(super) struct DecryptionKeys {
     prefix: String,
     generated: u64,
     keys: Vec<ExpiringKey>,
+    /// The keys that were published before, oldest first.
+    withdrawn: VecDeque<WithdrawnKey>,
+}
+
+#[derive(Debug)]
+struct WithdrawnKey {
+    kid: String,
+    /// When the sandbox refused a message for it for the first time. A fetch of the set is no proof that the client
+    /// knows: test suites fetch it too.
+    refused: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -57,7 +73,12 @@ struct ExpiringKey {
 impl DecryptionKeys {
     pub(super) fn new() -> Self {
         let run = Uuid::new_v4().simple().to_string();
-        Self { prefix: format!("sandbox-{}", run.get(..8).unwrap_or(&run)), generated: 0, keys: Vec::new() }
+        Self {
+            prefix: format!("sandbox-{}", run.get(..8).unwrap_or(&run)),
+            generated: 0,
+            keys: Vec::new(),
+            withdrawn: VecDeque::new(),
+        }
     }
 
     pub(super) fn next_kid(&mut self) -> String {
@@ -75,23 +96,54 @@ impl DecryptionKeys {
                     entry.expires = earlier(entry.expires, end);
                 }
             }
-            Rotation::HardCut => self.keys.clear(),
+            Rotation::HardCut => self.keep(|_| false),
         }
         self.keys.insert(0, ExpiringKey { key, expires: None });
-        self.keys.truncate(MAX_KEYS);
+        let mut kept = 0;
+        self.keep(|_| {
+            kept += 1;
+            kept <= MAX_KEYS
+        });
     }
 
     /// Removes the key with this `kid`. Returns false if there is none.
     pub(super) fn retire(&mut self, kid: &str) -> bool {
         let before = self.keys.len();
-        self.keys.retain(|entry| entry.key.kid() != Some(kid));
+        self.keep(|entry| entry.key.kid() != Some(kid));
         self.keys.len() < before
     }
 
     /// Drops the expired keys and returns the others, newest first.
     pub(super) fn keys(&mut self, now: Instant) -> Vec<DecryptionKey> {
-        self.keys.retain(|entry| entry.expires.is_none_or(|expires| now < expires));
+        self.keep(|entry| entry.expires.is_none_or(|expires| now < expires));
         self.keys.iter().map(|entry| entry.key.clone()).collect()
+    }
+
+    /// Withdraws the keys for which `keep` is false.
+    fn keep(&mut self, mut keep: impl FnMut(&ExpiringKey) -> bool) {
+        let withdrawn = &mut self.withdrawn;
+        self.keys.retain(|entry| {
+            let keeps = keep(entry);
+            if let (false, Some(kid)) = (keeps, entry.key.kid()) {
+                withdrawn.push_back(WithdrawnKey { kid: kid.to_owned(), refused: None });
+            }
+            keeps
+        });
+        let surplus = self.withdrawn.len().saturating_sub(MAX_WITHDRAWN);
+        self.withdrawn.drain(..surplus);
+    }
+
+    /// Judges the key of a message that arrives now. A withdrawn key counts as refused from now on.
+    pub(super) fn standing(&mut self, kid: &str, now: Instant) -> Standing {
+        self.keep(|entry| entry.expires.is_none_or(|expires| now < expires));
+        if self.keys.iter().any(|entry| entry.key.kid() == Some(kid)) {
+            return Standing::Valid;
+        }
+        let Some(withdrawn) = self.withdrawn.iter_mut().find(|key| key.kid == kid) else {
+            return Standing::Unknown;
+        };
+        let refused = *withdrawn.refused.get_or_insert(now);
+        if now.saturating_duration_since(refused) > IN_FLIGHT { Standing::EndedAndRefused } else { Standing::Ended }
     }
 }
 

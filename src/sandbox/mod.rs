@@ -62,6 +62,7 @@ mod server;
 mod state;
 mod tls;
 mod token;
+mod verdict;
 mod world;
 
 #[cfg(test)]
@@ -71,6 +72,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -86,6 +88,7 @@ pub use self::flinks::FlinksKeys;
 pub use self::key_set::Rotation;
 pub use self::options::Options;
 pub use self::received::{OpenedBody, Received};
+pub use self::verdict::{Check, Outcome, Verdict};
 
 /// A running sandbox. Dropping it stops both listeners and closes their connections.
 pub struct Sandbox {
@@ -232,6 +235,44 @@ impl Sandbox {
     #[must_use]
     pub fn received_total(&self) -> u64 {
         lock(&self.state.received).total()
+    }
+
+    /// The recorded calls with a number above `after`, oldest first. If there are none yet, waits for the next one, at
+    /// most for `wait`.
+    pub async fn received_after(&self, after: u64, wait: Duration) -> Vec<Received> {
+        self.state.wait_for_call(after, wait).await;
+        lock(&self.state.received).after(after).map(|call| Received::clone(call)).collect()
+    }
+
+    /// Judges the client by its recorded calls with a number above `after`: see [`Verdict`].
+    #[must_use]
+    pub fn verdict(&self, after: u64) -> Verdict {
+        self.state.verdict(after)
+    }
+
+    /// Restores data and time as at the start, disarms the faults and forgets the recorded calls. Keys and tokens stay.
+    pub fn reset(&self) {
+        self.state.reset();
+    }
+
+    /// All data of the provider as one document: banks, credentials with their products, link codes, letters.
+    #[must_use]
+    pub fn world(&self) -> Value {
+        self.state.world()
+    }
+
+    /// Replaces all data of the provider by a document such as [`world`](Self::world) returns.
+    ///
+    /// # Errors
+    /// One sentence for each fault of the document. The data are then unchanged.
+    pub fn set_world(&self, world: Value) -> Result<(), Vec<String>> {
+        self.state.set_world(world)
+    }
+
+    /// Advances the time of the sandbox: tokens expire, overlaps of keys end and dates move on. Returns false and does
+    /// nothing if the time would be more than ten years ahead.
+    pub fn advance_clock(&self, by: Duration) -> bool {
+        self.state.advance_clock(by).is_some()
     }
 
     /// Deletes the recorded calls. Numbering continues.

@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode, request};
+use tokio::sync::watch;
 
 use crate::jose::OpenError;
 
@@ -46,8 +48,31 @@ pub struct Received {
     /// The body after opening, or plain JSON as received. Empty if the body was refused before it was opened
     /// (401, 413, 415) or could not be opened.
     pub plaintext: Bytes,
+    /// Key and token of the call, judged at the time of receipt. `None` for the second provider.
+    pub(super) standing: Option<CallStanding>,
     /// The body of the response before an armed fault slows it down or breaks it off.
     pub(crate) response: Bytes,
+}
+
+/// What is known about key and token of a call when it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CallStanding {
+    /// Of the `kid` in the protected header. [`Standing::Missing`] without a sealed body or a `kid`.
+    pub(super) key: Standing,
+    pub(super) token: Standing,
+}
+
+/// Whether a key or a token that a client used was valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Valid,
+    Missing,
+    /// This sandbox has never published or issued it.
+    Unknown,
+    /// It is no longer valid, and the client could not know that yet.
+    Ended,
+    /// It is no longer valid, and the sandbox has refused it before.
+    EndedAndRefused,
 }
 
 /// The properties of an opened message.
@@ -79,6 +104,7 @@ impl Received {
             opened: None,
             unopened: None,
             plaintext: Bytes::new(),
+            standing: None,
             response: Bytes::new(),
         }
     }
@@ -118,19 +144,25 @@ impl fmt::Debug for Received {
 }
 
 /// The latest calls, within [`MAX_CALLS`] and [`MAX_BYTES`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CallLog {
-    calls: VecDeque<Received>,
+    calls: VecDeque<Arc<Received>>,
     bytes: usize,
-    total: u64,
+    total: watch::Sender<u64>,
+}
+
+impl Default for CallLog {
+    fn default() -> Self {
+        Self { calls: VecDeque::new(), bytes: 0, total: watch::Sender::new(0) }
+    }
 }
 
 impl CallLog {
     pub(super) fn push(&mut self, mut call: Received) {
-        self.total += 1;
-        call.number = self.total;
+        call.number = self.total() + 1;
+        self.total.send_replace(call.number);
         self.bytes += call.bytes();
-        self.calls.push_back(call);
+        self.calls.push_back(Arc::new(call));
         // The newest call is kept even if it alone exceeds the limit.
         while self.calls.len() > 1 && (self.calls.len() > MAX_CALLS || self.bytes > MAX_BYTES) {
             self.drop_oldest();
@@ -138,22 +170,34 @@ impl CallLog {
     }
 
     pub(super) fn calls(&self) -> Vec<Received> {
-        self.calls.iter().cloned().collect()
+        self.calls.iter().map(|call| Received::clone(call)).collect()
+    }
+
+    /// The calls with a number above `after`, oldest first.
+    pub(super) fn after(&self, after: u64) -> impl ExactSizeIterator<Item = &Arc<Received>> {
+        self.calls.range(self.calls.partition_point(|call| call.number <= after)..)
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        self.calls.len()
     }
 
     pub(super) fn last(&self) -> Option<&Received> {
-        self.calls.back()
+        self.calls.back().map(Arc::as_ref)
     }
 
     pub(super) fn numbered(&self, number: u64) -> Option<&Received> {
-        let oldest = self.calls.front()?.number;
-        let index = usize::try_from(number.checked_sub(oldest)?).ok()?;
-        self.calls.get(index)
+        self.after(number.checked_sub(1)?).next().map(Arc::as_ref).filter(|call| call.number == number)
     }
 
     /// The number of calls since the start, including dropped and deleted ones.
     pub(super) fn total(&self) -> u64 {
-        self.total
+        *self.total.borrow()
+    }
+
+    /// Learns of each change of [`total`](Self::total).
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.total.subscribe()
     }
 
     /// Deletes the calls. Numbering continues.
@@ -180,7 +224,7 @@ mod tests {
             .body(())
             .unwrap()
             .into_parts();
-        let mut call = Received::from_head(&head, Instant::now());
+        let mut call = Received::from_head(&head, crate::clock::Clock::system().now());
         call.wire = Bytes::from(vec![b'x'; length]);
         call
     }

@@ -6,20 +6,25 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use jiff::Timestamp;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::faults::ArmedFaults;
 use super::flinks::Flinks;
 use super::key_set::DecryptionKeys;
 use super::options::Options;
-use super::received::CallLog;
+use super::received::{CallLog, CallStanding, Standing};
 use super::token::{self, IssuedTokens};
+use super::verdict::{self, Verdict};
 use super::world::ApiState;
 use crate::clock::Clock;
 use crate::jose::DecryptionKey;
 use crate::secret::Secret;
 
 const CLIENT_ID: &str = "sandbox-client";
+
+/// How far the time can be advanced. Dates far in the future could not be represented.
+const MAX_ADVANCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// The state of the provider. A lock is held for one look-up or change, never across an `await`, and never
 /// together with another lock.
@@ -87,6 +92,59 @@ impl SandboxState {
         self.started_at.checked_add(elapsed).unwrap_or(self.started_at)
     }
 
+    /// Advances the time, and returns the new one. `None` if the sum would exceed [`MAX_ADVANCE`].
+    pub(super) fn advance_clock(&self, by: Duration) -> Option<Timestamp> {
+        let mut advanced = lock(&self.advanced);
+        *advanced = advanced.checked_add(by).filter(|sum| *sum <= MAX_ADVANCE)?;
+        drop(advanced);
+        Some(self.timestamp())
+    }
+
+    /// Restores data and time as at the start, disarms the faults and forgets the recorded calls. Keys and tokens stay,
+    /// so that a client under test need not start again.
+    pub(super) fn reset(&self) {
+        *lock(&self.advanced) = Duration::ZERO;
+        *lock(&self.api) = ApiState::seeded(self.seed, self.started_at);
+        self.faults.disarm_all();
+        lock(&self.received).clear();
+    }
+
+    /// All data of the provider as one document.
+    pub(super) fn world(&self) -> Value {
+        serde_json::to_value(&*lock(&self.api)).unwrap_or_default()
+    }
+
+    /// Replaces all data of the provider.
+    ///
+    /// # Errors
+    /// One sentence for each fault of the document. The data are then unchanged.
+    pub(super) fn set_world(&self, world: Value) -> Result<(), Vec<String>> {
+        let world: ApiState = serde_json::from_value(world).map_err(|error| vec![error.to_string()])?;
+        let faults = world.check();
+        if faults.is_empty() {
+            *lock(&self.api) = world;
+            Ok(())
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Waits until the log has a call with a number above `after`, at most for `wait`.
+    pub(super) async fn wait_for_call(&self, after: u64, wait: Duration) {
+        let mut total = lock(&self.received).watch();
+        let arrived = async { while lock(&self.received).after(after).len() == 0 && total.changed().await.is_ok() {} };
+        // System time: the caller of the management interface waits, not the provider.
+        let _elapsed = tokio::time::timeout(wait, arrived).await;
+    }
+
+    pub(super) fn verdict(&self, after: u64) -> Verdict {
+        let (calls, total) = {
+            let log = lock(&self.received);
+            (log.after(after).cloned().collect::<Vec<_>>(), log.total())
+        };
+        Verdict::of(&calls, after, total)
+    }
+
     pub(super) fn keys(&self) -> Vec<DecryptionKey> {
         lock(&self.keys).keys(self.now())
     }
@@ -97,13 +155,25 @@ impl SandboxState {
 
     /// Revokes all tokens of both providers.
     pub(super) fn revoke_tokens(&self) {
-        lock(&self.tokens).revoke_all();
-        lock(&self.flinks.tokens).revoke_all();
+        let now = self.now();
+        lock(&self.tokens).revoke_all(now);
+        lock(&self.flinks.tokens).revoke_all(now);
     }
 
     pub(super) fn is_authenticated(&self, headers: &HeaderMap) -> bool {
         let now = self.now();
         token::bearer(headers).is_some_and(|token| lock(&self.tokens).is_valid(token, now))
+    }
+
+    /// Judges key and token of a call that arrives now.
+    pub(super) fn standing(&self, headers: &HeaderMap, wire: &[u8]) -> CallStanding {
+        let now = self.now();
+        let header = verdict::protected_header(wire);
+        let kid = header.as_ref().and_then(|header| header.get("kid")).and_then(Value::as_str);
+        CallStanding {
+            key: kid.map_or(Standing::Missing, |kid| lock(&self.keys).standing(kid, now)),
+            token: lock(&self.tokens).standing(token::bearer(headers), now),
+        }
     }
 
     pub(super) fn count_jwks_fetch(&self) {

@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::management::described::assert_described;
 use super::{Options, Sandbox};
 use crate::clock::{Clock, ClockControl};
 use crate::jose::{EncryptionKey, Plaintext, seal};
@@ -145,12 +146,24 @@ impl TestSandbox {
     }
 
     pub(super) async fn arm_by_http(&self, armed: &Value) -> TestResponse {
-        let request = self.http.post(self.handle.management_url() + "/faults");
-        send(request.body(armed.to_string())).await
+        self.manage_with(Method::POST, "/faults", armed).await
     }
 
     pub(super) async fn manage(&self, method: Method, target: &str) -> TestResponse {
-        send(self.http.request(method, self.handle.management_url() + target)).await
+        self.manage_body(method, target, String::new()).await
+    }
+
+    /// Calls the management interface with a JSON body.
+    pub(super) async fn manage_with(&self, method: Method, target: &str, body: &Value) -> TestResponse {
+        self.manage_body(method, target, body.to_string()).await
+    }
+
+    /// Asserts that the OpenAPI document of the interface describes the response.
+    async fn manage_body(&self, method: Method, target: &str, body: String) -> TestResponse {
+        let request = self.http.request(method.clone(), self.handle.management_url() + target);
+        let response = send(request.body(body)).await;
+        assert_described(&method, target, &response);
+        response
     }
 }
 

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::api_response::{ApiResponse, ErrorFormat, bad_request};
 use super::body::{self, BODY_DEADLINE};
 use super::faults::TokenFault;
+use super::received::Standing;
 use super::scripted_body::ScriptedBody;
 use super::state::SandboxState;
 
@@ -30,13 +31,28 @@ const MAX_BODY: usize = 64 * 1024;
 /// needs as many at once. Beyond the limit, the oldest tokens become invalid.
 const MAX_TOKENS: usize = 10_000;
 
-/// The valid tokens and their expiry.
+/// How long after a refusal a client may still send what it refused: requests that were under way.
+pub(super) const IN_FLIGHT: Duration = Duration::from_secs(1);
+
+/// The issued tokens, the latest [`MAX_TOKENS`].
 #[derive(Default)]
 pub(super) struct IssuedTokens {
-    /// `None` if the lifetime is longer than the clock can represent.
-    expiries: HashMap<String, Option<Instant>>,
+    tokens: HashMap<String, IssuedToken>,
     /// In order of issue.
     issued: VecDeque<String>,
+}
+
+struct IssuedToken {
+    /// `None` if the lifetime is longer than the clock can represent.
+    end: Option<Instant>,
+    /// When the sandbox refused the token for the first time.
+    refused: Option<Instant>,
+}
+
+impl IssuedToken {
+    fn is_valid(&self, now: Instant) -> bool {
+        self.end.is_none_or(|end| now < end)
+    }
 }
 
 impl IssuedTokens {
@@ -44,24 +60,43 @@ impl IssuedTokens {
         // 244 random bits from the operating system.
         let [a, b] = [Uuid::new_v4(), Uuid::new_v4()];
         let token = format!("sandbox-{}{}", a.simple(), b.simple());
-        self.expiries.insert(token.clone(), now.checked_add(lifetime));
+        self.tokens.insert(token.clone(), IssuedToken { end: now.checked_add(lifetime), refused: None });
         self.issued.push_back(token.clone());
         while self.issued.len() > MAX_TOKENS {
             if let Some(oldest) = self.issued.pop_front() {
-                self.expiries.remove(&oldest);
+                self.tokens.remove(&oldest);
             }
         }
         token
     }
 
     pub(super) fn is_valid(&self, token: &str, now: Instant) -> bool {
-        let end = self.expiries.get(token);
-        end.is_some_and(|end| end.is_none_or(|end| now < end))
+        self.tokens.get(token).is_some_and(|token| token.is_valid(now))
     }
 
-    pub(super) fn revoke_all(&mut self) {
-        self.expiries.clear();
-        self.issued.clear();
+    /// Judges the token of a call that arrives now. A token that is not valid counts as refused from now on.
+    pub(super) fn standing(&mut self, token: Option<&str>, now: Instant) -> Standing {
+        let Some(token) = token else {
+            return Standing::Missing;
+        };
+        match self.tokens.get_mut(token) {
+            None => Standing::Unknown,
+            Some(token) if token.is_valid(now) => Standing::Valid,
+            Some(token) => {
+                let refused = *token.refused.get_or_insert(now);
+                if now.saturating_duration_since(refused) > IN_FLIGHT {
+                    Standing::EndedAndRefused
+                } else {
+                    Standing::Ended
+                }
+            }
+        }
+    }
+
+    pub(super) fn revoke_all(&mut self, now: Instant) {
+        for token in self.tokens.values_mut() {
+            token.end = Some(token.end.map_or(now, |end| end.min(now)));
+        }
     }
 }
 
@@ -275,7 +310,7 @@ mod tests {
         }
         assert!(!tokens.is_valid(&first, now));
         assert!(tokens.is_valid(&second, now));
-        assert_eq!(tokens.expiries.len(), MAX_TOKENS);
+        assert_eq!(tokens.tokens.len(), MAX_TOKENS);
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod reload_config;
 mod reload_events;
 mod resend;
 mod rotation;
+mod sandbox_command;
 mod silence;
 mod status;
 mod systemd;

@@ -133,7 +133,11 @@ class RecordReader:
         finished = False
         while not finished:
             finished = finish.poll(seconds)
-            records.add(ask(management, "GET", "/received"))
+            more = True
+            while more:
+                page = ask(management, "GET", f"/received?after={records.last}&limit=5000")
+                records.add(page)
+                more = page["more"]
         finish.send(records)
 
 
@@ -146,14 +150,13 @@ class Records:
         self.token_refusals = 0
         self.unexpected = []
         self.missed = 0
-        self._next = 1
+        self.last = 0
 
     def add(self, received):
         for record in received["requests"]:
-            if record["number"] >= self._next:
-                self.missed += record["number"] - self._next
-                self._next = record["number"] + 1
-                self._add(record)
+            self.missed += record["number"] - self.last - 1
+            self.last = record["number"]
+            self._add(record)
 
     def _add(self, record):
         if record["status"] == 401:

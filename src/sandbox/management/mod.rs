@@ -2,23 +2,29 @@
 //! suites in other languages.
 //!
 //! One table per group of verbs ([`GROUPS`]) holds method, path, description and handler of each verb. The index,
-//! the routing and the tests of the OpenAPI document read the same tables, so a verb cannot be missing in one of them.
+//! the routing and the tests of the OpenAPI document (`src/openapi/management.json`) read the same tables, so a verb
+//! cannot be missing in one of them.
 //!
 //! The interface asks for no credential: its caller is on the same host. An address that other hosts can reach must be
 //! allowed explicitly, and web pages are refused ([`host_check`]).
 
+#[cfg(test)]
+pub(super) mod described;
 mod faults;
 mod keys;
 mod received;
+mod world;
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
+use jiff::fmt::friendly::SpanParser;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -30,7 +36,7 @@ use super::state::SandboxState;
 use super::{host_check, routes};
 
 /// Every verb, in the order of the index. A new group is a file beside this one, and a line here.
-const GROUPS: [&[Verb]; 4] = [INDEX, keys::VERBS, received::VERBS, faults::VERBS];
+const GROUPS: [&[Verb]; 5] = [INDEX, keys::VERBS, received::VERBS, faults::VERBS, world::VERBS];
 
 const INDEX: &[Verb] =
     &[Verb { method: "GET", path: "/", query: "", what: "this list", handler: |request| Box::pin(index(request)) }];
@@ -200,6 +206,13 @@ fn ok(body: Value) -> Reply {
 
 fn bad_request(message: &str) -> ApiResponse {
     error_response(StatusCode::BAD_REQUEST, message)
+}
+
+/// Reads a duration with a unit, such as `2s`.
+fn duration(text: &str) -> Result<Duration, ApiResponse> {
+    SpanParser::new().parse_unsigned_duration(text).map_err(|_| {
+        bad_request(&format!("{text:?} is no duration: use the units h, m, s and ms, such as wait=2s or advance=1h30m"))
+    })
 }
 
 fn not_found() -> ApiResponse {
