@@ -63,8 +63,8 @@ async fn the_query_examples_of_the_quickstart_select_transactions_for_every_seed
         let query =
             json!({ "description": texts, "amount": [{ "gte": 100 }], "operationDate": [{ "lte": "2999-12-31" }] });
         let found = list(&gateway, "data", query).await;
+        assert!(!found.is_empty());
         assert!(found.iter().all(|record| record["amount"].as_f64().unwrap() >= 100.0));
-        println!("seed {seed}: {} of {} transactions", found.len(), all.len());
     }
 }
 
