@@ -47,6 +47,7 @@ mod reload_events;
 mod resend;
 mod rotation;
 mod sandbox_command;
+mod sandbox_data;
 mod silence;
 mod status;
 mod systemd;
