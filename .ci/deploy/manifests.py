@@ -242,8 +242,9 @@ def seconds(text):
 def run_sandbox(where, container, _pod, _objects, binary):
     """Starts the sandbox with the arguments of the container, on free ports, until it has written its secrets."""
     local = {"--listen": "127.0.0.1:0", "--management": "127.0.0.1:0", "--secrets": str(WORK / "sandbox")}
-    options = dict(argument.partition("=")[::2] for argument in container["args"][1:])
-    arguments = [f"{name}={local[name]}" if name in local else name for name in options]
+    given = [argument.partition("=") for argument in container["args"][1:]]
+    options = {name: value for name, _, value in given}
+    arguments = [f"{name}={local[name]}" if name in local else name + equals + value for name, equals, value in given]
     with subprocess.Popen([binary, "sandbox", *arguments], stdout=subprocess.PIPE, text=True, env={}) as sandbox:
         printed = []
         for line in sandbox.stdout:

@@ -134,8 +134,7 @@ impl Filters {
             };
             return Err(format!("query.{field}[{index}] {fault}"));
         }
-        let expressions = compile(&expressions).map_err(|(index, fault)| format!("query.{field}[{index}] {fault}"))?;
-        Ok(Self::Text { expressions, intervals })
+        Ok(Self::Text { expressions: compile(field, &expressions)?, intervals })
     }
 
     fn match_one(&self, value: &Value) -> bool {
@@ -176,8 +175,8 @@ impl<T> Interval<T> {
     }
 }
 
-/// Compiles the expressions, each with its index in the query. Returns the index of a wrong one.
-fn compile(expressions: &[(usize, &str)]) -> Result<RegexSet, (usize, String)> {
+/// Compiles the expressions, each with its index in the query. The error names the wrong one.
+fn compile(field: &str, expressions: &[(usize, &str)]) -> Result<RegexSet, String> {
     let build = |texts: &[&str]| {
         RegexSetBuilder::new(texts)
             .size_limit(MAX_COMPILED_BYTES)
@@ -186,11 +185,13 @@ fn compile(expressions: &[(usize, &str)]) -> Result<RegexSet, (usize, String)> {
             .build()
     };
     let texts: Vec<_> = expressions.iter().map(|(_, text)| *text).collect();
-    build(&texts).map_err(|error| {
-        // The error of a set does not say which of its expressions is wrong.
-        let wrong = expressions.iter().find_map(|(index, text)| Some((*index, build(&[text]).err()?)));
-        let (index, error) = wrong.unwrap_or_else(|| (expressions.first().map_or(0, |(index, _)| *index), error));
-        (index, reason(&error))
+    // The error of a set does not say which of its expressions is wrong.
+    build(&texts).map_err(|_| {
+        let wrong = expressions.iter().find_map(|(index, text)| Some((index, build(&[text]).err()?)));
+        match wrong {
+            Some((index, error)) => format!("query.{field}[{index}] {}", reason(&error)),
+            None => format!("query.{field} has too large regular expressions"),
+        }
     })
 }
 

@@ -53,6 +53,10 @@ fn a_wrong_query_is_refused_with_the_place_of_the_fault() {
             "query.description[1] is not a valid regular expression: unclosed group",
         ),
         (json!({ "description": ["\\w{500}{500}"] }), "query.description[0] is too large a regular expression"),
+        (
+            json!({ "description": vec!["\\w+\\w+\\w+\\w+\\w+"; 100] }),
+            "query.description has too large regular expressions",
+        ),
         (json!({ "description": ["x".repeat(1001)] }), "query.description[0] is longer than 1000 bytes"),
         (json!({ "_id": vec!["x"; 101] }), "query._id has more than 100 filters"),
         (json!({ "amount": ["10"] }), "query.amount[0] must be an object with gte or lte"),

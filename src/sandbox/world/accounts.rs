@@ -188,7 +188,7 @@ fn account(
         alias: alias.to_owned(),
         balance: Money::ZERO,
         currency: CURRENCY.to_owned(),
-        description: Some(format!("{} en euros", alias.to_uppercase())),
+        description: Some(format!("{} EN EUROS", alias.to_uppercase())),
         is_owner: Some(true),
         num_owners: owners(&holders),
         owners: names(&holders),

@@ -129,7 +129,7 @@ pub(super) fn people(origin: &Origin<'_>) -> People {
                 value: format!("{}.{}@sandbox.invalid", name.to_lowercase(), surname1.to_lowercase()),
             },
         ]),
-        identity_document: Some(format!("{}X", digits(rng, 8))),
+        identity_document: Some(format!("XX{}", digits(rng, 8))),
         gender: Some(if rng.bool() { Gender::Female } else { Gender::Male }),
         occupation: text(pick(rng, &["Administrativo", "Ingeniero", "Profesor"])),
         sector: text(pick(rng, &["Educacion", "Industria", "Servicios"])),
@@ -180,7 +180,7 @@ pub(super) fn owners(holders: &[Holder]) -> usize {
 
 pub(super) fn mifid(origin: &Origin<'_>) -> Vec<MifidAnswer> {
     let rng = &mut origin.rng("mifid");
-    let experience = ["Cuentas", "Fondos", "Acciones", "Derivados"];
+    let experience = ["Accounts", "Funds", "Shares", "Derivatives"];
     let known = rng.usize(1..=experience.len());
     let questions = [
         ("How long do you intend to invest?", vec![pick(rng, &["Less than two years", "Two to five years", "Longer"])]),
