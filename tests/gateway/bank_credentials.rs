@@ -252,33 +252,3 @@ async fn a_wrong_or_missing_field_of_the_older_api_is_named() {
         assert_eq!(call(&gateway, method, target, &body).await, (400, json!({ "error": text })));
     }
 }
-
-#[tokio::test]
-async fn the_query_examples_of_the_quickstart_select_account_transactions() {
-    let (gateway, _control) = spawn().await;
-    let token = "sandbox-credentials-1";
-    let all = data(&gateway, "data", &named(token)).await;
-    let found =
-        async |query: Value| data(&gateway, "data", &json!({ "credentials_token": token, "query": query })).await;
-    let expected = |test: &dyn Fn(&str, f64) -> bool| -> Vec<Value> {
-        let passes = |one: &&Value| test(one["description"].as_str().unwrap(), one["amount"].as_f64().unwrap());
-        let expected: Vec<_> = all.iter().filter(passes).cloned().collect();
-        assert!(!expected.is_empty() && expected.len() < all.len());
-        expected
-    };
-    let texts = json!({ "description": ["^TRANSFERENCIA.*", "TRIVAGO", "^INGRESO CAJERO$"] });
-    let matching =
-        expected(&|text, _| text.starts_with("TRANSFERENCIA") || text.contains("TRIVAGO") || text == "INGRESO CAJERO");
-    assert_eq!(found(texts.clone()).await, matching);
-    let amounts = json!({ "amount": [{ "lte": 20, "gte": 10 }, { "gte": 100 }, { "lte": -5 }] });
-    let in_range = |amount: f64| (10.0..=20.0).contains(&amount) || amount >= 100.0 || amount <= -5.0;
-    assert_eq!(found(amounts.clone()).await, expected(&|_, amount| in_range(amount)));
-    let both = json!({ "description": texts["description"], "amount": amounts["amount"] });
-    let matching: Vec<_> = matching.into_iter().filter(|one| in_range(one["amount"].as_f64().unwrap())).collect();
-    assert_eq!(found(both).await, matching, "several fields are combined with and");
-
-    let wrong = json!({ "credentials_token": token, "query": { "description": ["("] } });
-    let (status, document) = call(&gateway, "POST", "/v0/bank/credentials/data", &wrong).await;
-    assert_eq!(status, 400);
-    assert!(document["error"].as_str().unwrap().contains("query.description[0]"), "{document}");
-}
