@@ -12,7 +12,7 @@ use url::Url;
 use super::failure::Failure;
 use super::init_log;
 use super::output;
-use super::sandbox::not_started;
+use super::sandbox::{ReadyFile, connection, not_started};
 use super::signals::Signals;
 use crate::clock::Clock;
 use crate::config::Environment;
@@ -46,18 +46,29 @@ pub(super) struct Arguments {
     /// Write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the checks to this file as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     /// Drill another sealing client, which accepts plain JSON at this URL
-    #[arg(long, value_name = "URL", value_parser = http_url)]
-    gateway: Option<Url>,
-    /// With --gateway: address of the sandbox
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090", requires = "gateway")]
+    // `--gateway` is the name that this option had first.
+    #[arg(long, alias = "gateway", value_name = "URL", value_parser = http_url)]
+    target: Option<Url>,
+    /// With --target: address of the sandbox
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090", requires = "target")]
     listen: SocketAddr,
-    /// With --gateway: address of the sandbox's management interface
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091", requires = "gateway")]
+    /// With --target: address of the sandbox's management interface
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091", requires = "target")]
     management: SocketAddr,
-    /// With --gateway: allow a management address that other hosts can reach, without a credential
-    #[arg(long, requires = "gateway")]
+    /// With --target: allow a management address that other hosts can reach, without a credential
+    #[arg(long, requires = "target")]
     allow_remote_management: bool,
+    /// With --target: write addresses and credentials to this file as one line of JSON, as `sandbox` does
+    #[arg(long, value_name = "FILE", requires = "target")]
+    ready_file: Option<PathBuf>,
+    /// With --target: start the client with this command and end it after the drill. It gets PROVIDER_URL, CLIENT_ID,
+    /// CLIENT_SECRET, and the port of the target as PORT
+    #[arg(last = true, value_name = "COMMAND", requires = "target")]
+    command: Vec<String>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -77,11 +88,8 @@ async fn execute(arguments: &Arguments) -> Result<(), Failure> {
     // The files are created first, so that a wrong path does not waste a drill.
     let html = arguments.report.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
     let json = arguments.json.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
-    let report = drill(arguments).await.map_err(|error| match error {
-        DrillError::GatewayEnded => Failure::new(error),
-        DrillError::Sandbox(error) => not_started(error),
-        other => Failure::unavailable(error_chain::chain(&other)),
-    })?;
+    let junit = arguments.junit.as_deref().map(create).transpose().map_err(Failure::unavailable)?;
+    let report = drill(arguments).await?;
     output::text(&report);
     if let Some(mut file) = html {
         file.write_all(report.to_html().as_bytes())?;
@@ -89,22 +97,47 @@ async fn execute(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(mut file) = json {
         writeln!(file, "{:#}", report.to_json())?;
     }
-    if report.verdict.is_pass() { Ok(()) } else { Err(Failure::new("the gateway did not pass the drill")) }
+    if let Some(mut file) = junit {
+        file.write_all(report.to_junit().as_bytes())?;
+    }
+    if report.verdict.is_pass() {
+        Ok(())
+    } else {
+        let what = if arguments.target.is_some() { "client" } else { "gateway" };
+        Err(Failure::new(format!("the {what} did not pass the drill")))
+    }
 }
 
-async fn drill(arguments: &Arguments) -> Result<Report, DrillError> {
+async fn drill(arguments: &Arguments) -> Result<Report, Failure> {
     let Arguments { scenario, rate, duration, listen, management, allow_remote_management, .. } = *arguments;
-    let target = match arguments.gateway.clone() {
-        Some(gateway) => Target::External { gateway, listen, management, allow_remote_management },
+    let target = match arguments.target.clone() {
+        Some(url) => {
+            let command = arguments.command.clone();
+            Target::External { url, listen, management, allow_remote_management, command }
+        }
         None => Target::InProcess,
     };
     let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u16(..)));
-    let drill = Drill::start(Config { scenario, rate, duration, seed, target }, Clock::system()).await?;
+    // A file of a killed drill must not look like this one's.
+    let ready_file = arguments.ready_file.as_deref().map(ReadyFile::at).transpose()?;
+    let config = Config { scenario, rate, duration, seed, target };
+    let drill = Drill::start(config, Clock::system()).await.map_err(failure)?;
     output::text(drill.greeting());
+    if let Some(file) = &ready_file {
+        file.write(&format!("{}\n", connection(drill.sandbox(), None)?))?;
+    }
     let mut progress_line = ProgressLine { is_terminal: io::stdout().is_terminal(), printed: None };
     let report = drill.run(|progress| progress_line.show(progress)).await;
     progress_line.end();
-    report
+    report.map_err(failure)
+}
+
+fn failure(error: DrillError) -> Failure {
+    match error {
+        DrillError::GatewayEnded | DrillError::ClientEnded(_) => Failure::new(error),
+        DrillError::Sandbox(error) => not_started(error),
+        other => Failure::unavailable(error_chain::chain(&other)),
+    }
 }
 
 /// The progress: one redrawn line on a terminal, otherwise a line every few seconds.

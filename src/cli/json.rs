@@ -1,4 +1,4 @@
-//! The output of `check`, `doctor` and `keys` with `--json`: one object on stdout.
+//! The output of `check`, `doctor`, `keys` and `lint` with `--json`: one object on stdout.
 //!
 //! The tables in `docs/commands.md` list the members. [`VERSION`] increases when a member is removed or changes its meaning.
 //! The exit codes and the text on stderr are the same as without `--json`.

@@ -15,6 +15,7 @@ mod failure;
 mod health;
 mod json;
 mod keys;
+mod lint;
 mod man;
 #[cfg(feature = "sandbox")]
 mod open;
@@ -101,6 +102,8 @@ enum Verb {
     /// Open a compact JWE from stdin with private keys and write the content to stdout
     #[cfg(feature = "sandbox")]
     Open(open::Arguments),
+    /// Say why the provider would refuse a compact JWE
+    Lint(lint::Arguments),
     /// Ask a running gateway to read its configuration again
     Reload(reload::Arguments),
     /// Ask whether a running gateway is ready: exit code 0 or 1, for health checks
@@ -152,6 +155,7 @@ pub fn main() -> ExitCode {
             Verb::Seal(arguments) => seal::run(arguments).await,
             #[cfg(feature = "sandbox")]
             Verb::Open(arguments) => open::run(arguments).await,
+            Verb::Lint(arguments) => lint::run(arguments).await,
             Verb::Keys(arguments) => keys::run(arguments).await,
             Verb::Reload(arguments) => reload::run(arguments).await,
             Verb::Health(arguments) => health::run(arguments).await,

@@ -122,7 +122,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// Everything that a client under test needs.
-fn connection(sandbox: &Sandbox, ca_file: Option<&Path>) -> io::Result<Value> {
+pub(super) fn connection(sandbox: &Sandbox, ca_file: Option<&Path>) -> io::Result<Value> {
     let flinks = sandbox.flinks();
     Ok(json!({
         "provider": sandbox.url(),
@@ -148,18 +148,18 @@ fn connection(sandbox: &Sandbox, ca_file: Option<&Path>) -> io::Result<Value> {
 }
 
 /// A file that exists while the sandbox serves.
-struct ReadyFile(PathBuf);
+pub(super) struct ReadyFile(PathBuf);
 
 impl ReadyFile {
     /// Removes what an earlier process left at `path`.
-    fn at(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn at(path: &Path) -> Result<Self, Failure> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Self::failure(path, &error)),
             _ => Ok(Self(path.to_owned())),
         }
     }
 
-    fn write(&self, line: &str) -> Result<(), Failure> {
+    pub(super) fn write(&self, line: &str) -> Result<(), Failure> {
         replace(&self.0, line).map_err(|error| Self::failure(&self.0, &error))
     }
 

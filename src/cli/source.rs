@@ -4,13 +4,20 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::failure::Failure;
 use crate::clock::{Clock, Jitter};
 use crate::config::{Environment, StaticCredential, passes_in_clear, proxy_of_environment};
+use crate::error_chain;
 use crate::keys::{self, Keys, Source};
 use crate::secret::SecretSource;
 use crate::upstream::Connector;
+
+/// The limit for fetching a JWK Set that a command only reads once.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The arguments that `keys` and `seal` have in common.
 #[derive(clap::Args)]
@@ -59,6 +66,39 @@ impl KeySetArguments {
 /// A URL if the text begins with `http://` or `https://`, otherwise a file.
 #[derive(Clone, Debug)]
 pub(super) struct Location(pub(super) Source);
+
+impl Location {
+    /// Reads the entries of the JWK Set.
+    pub(super) async fn read_jwks(&self) -> Result<Vec<Value>, Failure> {
+        let bytes = match &self.0 {
+            Source::File(path) => {
+                let failure = |error| Failure::new(format!("--keys: {}: {error}", path.display()));
+                tokio::fs::read(path).await.map_err(failure)?
+            }
+            Source::Url(url) => {
+                let unavailable =
+                    |error: reqwest::Error| Failure::unavailable(format!("--keys: {}", error_chain::chain(&error)));
+                let mut connector = Connector::new(None)?;
+                // Over plain http a proxy could read the keys, which may be private.
+                if url.scheme() == "https" {
+                    let (proxy, _) = proxy_of_environment(&Environment::of_process()).map_err(Failure::config)?;
+                    connector = connector.with_proxy(proxy);
+                }
+                let client = connector.control_client()?;
+                let fetch = client.get(url.clone()).timeout(FETCH_TIMEOUT).send();
+                let response = fetch.await.and_then(reqwest::Response::error_for_status).map_err(unavailable)?;
+                response.bytes().await.map_err(unavailable)?.to_vec()
+            }
+        };
+        // The text of a JSON error contains nothing of the keys, which may be private.
+        let mut set: Value =
+            serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("--keys: not JSON: {error}")))?;
+        match set["keys"].take() {
+            Value::Array(keys) => Ok(keys),
+            _ => Err(Failure::new("--keys: not a JWK Set: it has no array `keys`")),
+        }
+    }
+}
 
 /// For logs: the host of a URL, because the rest may hold a secret, or the path of a file.
 impl fmt::Display for Location {

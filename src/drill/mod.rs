@@ -55,7 +55,11 @@
 //!   it does not measure the stall.
 //! - A second process for the load: its clock would have to be synchronised with the sandbox's.
 
+mod causes;
+mod checks;
+mod client_process;
 mod events;
+mod latency;
 mod load;
 mod monitor;
 mod observations;
@@ -73,6 +77,7 @@ mod testing;
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +85,10 @@ use tokio::sync::mpsc;
 use url::Url;
 use uuid::Uuid;
 
+pub use self::causes::{CAUSES, Cause};
+pub use self::checks::Check;
 pub use self::events::{Change, Event};
+pub use self::latency::LatencyOverTime;
 pub use self::monitor::Progress;
 pub use self::plan::{Action, PlannedStep, plan};
 pub use self::quantiles::Quantiles;
@@ -89,6 +97,7 @@ pub use self::scenario::Scenario;
 pub use self::score::{LostRequest, Score};
 pub use self::timeline::{KeyUsage, Timeline};
 
+use self::client_process::ClientProcess;
 use self::events::Executor;
 use self::load::Load;
 use self::monitor::Monitor;
@@ -137,16 +146,19 @@ pub struct Config {
 pub enum Target {
     /// This crate's gateway, in the same process.
     InProcess,
-    /// An external gateway: any sealing client that accepts plain JSON over HTTP.
+    /// Another client: any program that accepts plain JSON over HTTP and sends it sealed.
     External {
-        /// The URL of the gateway.
-        gateway: Url,
+        /// The URL that accepts plain JSON.
+        url: Url,
         /// The address of the sandbox.
         listen: SocketAddr,
         /// The address of the sandbox's management interface.
         management: SocketAddr,
         /// Whether other hosts may reach `management`.
         allow_remote_management: bool,
+        /// The program and its arguments, if the drill is to start it. It gets `PROVIDER_URL`, `CLIENT_ID`,
+        /// `CLIENT_SECRET`, and the port of `url` as `PORT`. It is ended with the drill.
+        command: Vec<String>,
     },
 }
 
@@ -162,6 +174,12 @@ pub enum DrillError {
     /// The HTTP client could not be built.
     #[error(transparent)]
     Client(#[from] ConnectorError),
+    /// The command of the client could not be started.
+    #[error("the client cannot be started: {0}")]
+    Command(io::Error),
+    /// The client, which the drill had started, ended before it replied.
+    #[error("the client ended before it replied: {0}")]
+    ClientEnded(ExitStatus),
     /// The external gateway did not reply in time.
     #[error("{gateway} did not reply within {} s: {reason}", .within.as_secs())]
     Unreachable {
@@ -185,6 +203,7 @@ pub struct Drill {
     sandbox: Sandbox,
     gateway: Url,
     app: Option<App>,
+    client_process: Option<ClientProcess>,
     gateway_records: mpsc::UnboundedReceiver<GatewayRecord>,
     client: reqwest::Client,
 }
@@ -198,9 +217,10 @@ impl Drill {
         let (rate, duration) = (config.rate.clamp(1, MAX_RATE), config.duration.min(MAX_DURATION));
         let config = Config { rate, duration, ..config };
         let run_id: Arc<str> = Uuid::new_v4().simple().to_string()[..8].into();
-        let RunningTarget { sandbox, gateway, app, gateway_records } = target::setup(&config, &run_id, &clock).await?;
+        let RunningTarget { sandbox, gateway, app, client_process, gateway_records } =
+            target::setup(&config, &run_id, &clock).await?;
         let client = Connector::new(None)?.control_client()?;
-        Ok(Self { config, clock, run_id, sandbox, gateway, app, gateway_records, client })
+        Ok(Self { config, clock, run_id, sandbox, gateway, app, client_process, gateway_records, client })
     }
 
     /// The sandbox of this drill.
@@ -214,18 +234,22 @@ impl Drill {
     pub fn greeting(&self) -> String {
         let Config { scenario, rate, duration, seed, .. } = &self.config;
         let mut text = format!(
-            "drill {scenario}: {}, {rate} requests/s for {} s, seed {seed}\n  gateway   {}\n  provider  {} (sandbox)\n",
+            "drill {scenario}: {}, {rate} requests/s for {} s, seed {seed}\n  {}   {}\n  provider  {} (sandbox)\n",
             scenario.description(),
             duration.as_secs_f64(),
+            if self.app.is_none() { "target " } else { "gateway" },
             self.gateway,
             self.sandbox.url(),
         );
-        if self.app.is_none() {
+        let limit = target::REACH_TIMEOUT.as_secs();
+        if self.client_process.is_some() {
+            text += &format!("\nthe client is started; waiting at most {limit} s for its first reply\n");
+        } else if self.app.is_none() {
             let (url, id, secret) = (self.sandbox.url(), self.sandbox.client_id(), self.sandbox.client_secret());
             text += &format!(
-                "\npoint the gateway at the sandbox, for example:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run \
-                 --upstream {url} --client-id {id}\n\nwaiting at most {} s for its first reply\n",
-                target::REACH_TIMEOUT.as_secs()
+                "\nstart the client with these settings:\n\n  PROVIDER_URL={url} CLIENT_ID={id} CLIENT_SECRET={secret}\n\n\
+                 if it is this product's gateway:\n\n  JWE_GATEWAY_CLIENT_SECRET={secret} jwe-gateway run \
+                 --upstream {url} --client-id {id}\n\nwaiting at most {limit} s for its first reply\n",
             );
         }
         text
@@ -254,8 +278,8 @@ impl Drill {
     }
 
     async fn drill(&mut self, is_in_process: bool, mut progress: impl FnMut(&Progress)) -> Result<Report, DrillError> {
-        let Self { config, clock, run_id, sandbox, gateway, client, gateway_records, .. } = self;
-        target::wait_until_reachable(client, gateway, clock).await?;
+        let Self { config, clock, run_id, sandbox, gateway, client, client_process, gateway_records, .. } = self;
+        target::wait_until_reachable(client, gateway, clock, client_process.as_mut()).await?;
 
         let started = clock.now();
         let executor = Executor::new(sandbox, clock, started);
@@ -287,7 +311,7 @@ impl Drill {
         let replies: Vec<_> = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
         let gateway_records =
             if is_in_process { Some(last_records(gateway_records, replies.len(), clock).await) } else { None };
-        let (calls, unread_calls) = monitor.into_calls();
+        let (calls, unread_calls, requested) = monitor.finish();
         let observations = Observations {
             took,
             first_kid: executor.first_kid().to_owned(),
@@ -298,6 +322,9 @@ impl Drill {
             gateway_records,
             key_set_fetches: sandbox.jwks_fetches(),
             token_requests: sandbox.token_requests(),
+            key_set_requested: requested.key_set,
+            token_requested: requested.token,
+            client_ended: client_process.as_mut().and_then(|client| Some(client.exit_status()?.to_string())),
         };
         Ok(Report::new(config, gateway.as_str(), &sandbox.url(), &observations))
     }

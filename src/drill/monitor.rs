@@ -48,6 +48,15 @@ pub(super) struct Monitor<'a> {
     kid: Option<String>,
     fetches: u64,
     fetched: Option<Instant>,
+    token_requests: u64,
+    requested: Requested,
+}
+
+/// When the client requested key sets and tokens, to within one update.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requested {
+    pub(super) key_set: Vec<Duration>,
+    pub(super) token: Vec<Duration>,
 }
 
 impl<'a> Monitor<'a> {
@@ -73,6 +82,8 @@ impl<'a> Monitor<'a> {
             kid: None,
             fetches,
             fetched: (fetches > 0).then_some(started),
+            token_requests: sandbox.token_requests(),
+            requested: Requested::default(),
         }
     }
 
@@ -87,9 +98,12 @@ impl<'a> Monitor<'a> {
         if fetches > self.fetches && !is_broken {
             self.fetched = Some(now);
         }
-        self.fetches = fetches;
+        let (elapsed, token_requests) = (now - self.started, self.sandbox.token_requests());
+        self.requested.key_set.extend((self.fetches..fetches).map(|_| elapsed));
+        self.requested.token.extend((self.token_requests..token_requests).map(|_| elapsed));
+        (self.fetches, self.token_requests) = (fetches, token_requests);
         Progress {
-            elapsed: now - self.started,
+            elapsed,
             duration,
             sent: counters.sent(),
             failed: counters.failed(),
@@ -99,10 +113,11 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// Returns all calls since the start, and how many of them the sandbox dropped before they were read.
-    pub(super) fn into_calls(mut self) -> (Vec<ProviderCall>, u64) {
+    /// Returns all calls since the start, how many of them the sandbox dropped before they were read, and the requests
+    /// for key sets and tokens.
+    pub(super) fn finish(mut self) -> (Vec<ProviderCall>, u64, Requested) {
         self.read_new_calls();
-        (self.calls, self.unread_calls)
+        (self.calls, self.unread_calls, self.requested)
     }
 
     fn read_new_calls(&mut self) {
@@ -111,7 +126,7 @@ impl<'a> Monitor<'a> {
         for received in &received[first_new..] {
             self.unread_calls += received.number - self.read - 1;
             self.read = received.number;
-            if let Some(call) = ProviderCall::of(received, &self.run_id, self.scenario) {
+            if let Some(call) = ProviderCall::of(received, &self.run_id, self.scenario, self.started) {
                 if call.is_accepted() {
                     self.kid.clone_from(&call.kid);
                 }

@@ -1,8 +1,10 @@
 //! The observations of a drill: of each request from up to three sides.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
+use http::StatusCode;
+use http::header::AUTHORIZATION;
 use serde_json::Value;
 
 use super::events::Event;
@@ -10,7 +12,7 @@ use super::load;
 use super::request_kind::RequestKind;
 use super::scenario::Scenario;
 use crate::gateway::request::request_id::X_REQUEST_ID;
-use crate::jose::OpenError;
+use crate::jose::{OpenError, lint};
 use crate::sandbox::Received;
 
 #[derive(Clone, Debug)]
@@ -30,6 +32,12 @@ pub(super) struct Observations {
     pub(super) key_set_fetches: u64,
     /// Since the sandbox started, failed requests included.
     pub(super) token_requests: u64,
+    /// When the key set was requested during the drill, to within one update of the monitor.
+    pub(super) key_set_requested: Vec<Duration>,
+    /// When a token was requested during the drill, likewise.
+    pub(super) token_requested: Vec<Duration>,
+    /// How the client's process ended, if the drill had started it and it ended too early.
+    pub(super) client_ended: Option<String>,
 }
 
 /// One request as its client saw it.
@@ -74,11 +82,17 @@ pub(super) struct ProviderCall {
     /// The number of the request. Not known if the body could not be opened, unless the gateway forwards the
     /// request id.
     pub(super) number: Option<u64>,
+    /// When the provider read its head.
+    pub(super) at: Duration,
     /// The status of the response.
     pub(super) status: u16,
+    /// Whether it had an `Authorization`.
+    pub(super) has_credential: bool,
     /// The `kid` that it was sealed for.
     pub(super) kid: Option<String>,
     pub(super) body: BodyCheck,
+    /// Why it could not be opened, unless its key is not published.
+    pub(super) unreadable: Option<String>,
     pub(super) response: BodyDigest,
 }
 
@@ -92,31 +106,46 @@ pub(super) enum BodyCheck {
     Clear,
     /// Sealed with a key that is not published, or no longer published.
     UnknownKey,
+    /// Not JSON, and not announced as `application/jose`.
+    OtherMediaType,
     /// Not opened for another reason.
     Unopened,
 }
 
 impl ProviderCall {
     /// Returns `None` if the call is not part of this drill.
-    pub(super) fn of(received: &Received, run: &str, scenario: Scenario) -> Option<Self> {
+    pub(super) fn of(received: &Received, run: &str, scenario: Scenario, started: Instant) -> Option<Self> {
         let number_in_header =
             received.headers.get(X_REQUEST_ID).and_then(|name| load::parse_request_id(run, name.to_str().ok()?));
-        let number_in_plaintext = number_in_body(&received.plaintext, run);
+        // The provider may refuse a body before it reads it, and it can be plaintext all the same.
+        let text = if received.opened.is_some() { &received.plaintext } else { &received.wire };
+        let number_in_text = number_in_body(text, run);
         let is_intact = |number| received.plaintext == RequestKind::of(scenario, number).body(run, number);
-        let body = match (&received.opened, &received.unopened, number_in_plaintext) {
+        let body = match (&received.opened, &received.unopened, number_in_text) {
             (_, Some(OpenError::UnknownKey(_)), _) => BodyCheck::UnknownKey,
             (Some(_), _, Some(number)) if is_intact(number) => BodyCheck::Intact,
             (Some(_), _, _) => BodyCheck::Altered,
             (None, None, Some(_)) => BodyCheck::Clear,
+            _ if received.status == StatusCode::UNSUPPORTED_MEDIA_TYPE => BodyCheck::OtherMediaType,
             _ => BodyCheck::Unopened,
         };
-        // A refused body without a request id could belong to any client.
-        let is_ours = number_in_plaintext.or(number_in_header).is_some() || body == BodyCheck::UnknownKey;
+        let unreadable = received.unopened.as_ref().filter(|_| body == BodyCheck::Unopened).map(|error| {
+            let findings: Vec<_> =
+                lint(&received.wire, None).findings.into_iter().map(|finding| finding.text).collect();
+            if findings.is_empty() { error.to_string() } else { findings.join("; ") }
+        });
+        // Only the client under test knows this sandbox. A body that was not read has no number, but the path of a drill.
+        let path = received.target.split('?').next().unwrap_or_default();
+        let number = number_in_text.or(number_in_header);
+        let is_ours = number.is_some() || RequestKind::PATHS.iter().any(|ours| path.ends_with(ours));
         is_ours.then(|| Self {
-            number: number_in_plaintext.or(number_in_header),
+            number,
+            at: received.at.saturating_duration_since(started),
             status: received.status.as_u16(),
+            has_credential: received.headers.contains_key(AUTHORIZATION),
             kid: received.kid().map(str::to_owned),
             body,
+            unreadable,
             response: BodyDigest::of(&received.response),
         })
     }
@@ -143,6 +172,7 @@ impl std::fmt::Display for ProviderCall {
             BodyCheck::Altered => "opened, not the body that was sent",
             BodyCheck::Clear => "plaintext",
             BodyCheck::UnknownKey => "key not published",
+            BodyCheck::OtherMediaType => "not application/jose",
             BodyCheck::Unopened => "not opened",
         };
         write!(f, "{} {body}", self.status)?;

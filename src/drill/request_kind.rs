@@ -17,6 +17,9 @@ pub(super) enum RequestKind {
 }
 
 impl RequestKind {
+    /// The paths of all kinds.
+    pub(super) const PATHS: [&str; 2] = ["/v0/bank/credentials/status", "/letters/v1/create-signed"];
+
     /// Half of the requests of `noisy-400` are wrong, and the two formats of a 400 alternate.
     pub(super) fn of(scenario: Scenario, number: u64) -> Self {
         match (scenario, number % 4) {
@@ -28,8 +31,8 @@ impl RequestKind {
 
     pub(super) fn path(self) -> &'static str {
         match self {
-            Self::Valid | Self::WrongCredentials => "/v0/bank/credentials/status",
-            Self::WrongLetter => "/letters/v1/create-signed",
+            Self::Valid | Self::WrongCredentials => Self::PATHS[0],
+            Self::WrongLetter => Self::PATHS[1],
         }
     }
 

@@ -61,9 +61,14 @@ pub struct LostRequest {
     pub due: Duration,
     /// The time when its client had a reply or an error.
     pub ended: Duration,
+    /// The status of its reply. `None` if it has no complete reply.
+    pub status: Option<u16>,
+    /// Whether the provider accepted it.
+    pub was_accepted: bool,
     /// The reason why it counts as lost.
     pub reason: String,
-    /// What the provider recorded of each attempt.
+    /// What the provider recorded of each attempt. Of calls that do not show to which request they belong, those at the
+    /// time of this request.
     pub attempts: Vec<String>,
     /// What the gateway recorded. `None` for an external gateway.
     pub gateway: Option<String>,
@@ -75,6 +80,7 @@ impl Score {
         let gateway_records = observations.gateway_records.as_ref();
         let traces: HashMap<u64, &str> =
             gateway_records.into_iter().flatten().map(|record| (record.number, record.trace.as_str())).collect();
+        let unnumbered = Unnumbered::of(&observations.calls);
         let mut lost: Vec<_> = observations
             .replies
             .iter()
@@ -85,8 +91,17 @@ impl Score {
                     number: reply.number,
                     due: reply.due,
                     ended: reply.ended,
+                    status: match reply.outcome {
+                        ReplyOutcome::Status(status) => Some(status),
+                        ReplyOutcome::NoReply(_) => None,
+                    },
+                    was_accepted: accepted(calls).next().is_some(),
                     reason,
-                    attempts: calls.iter().map(ToString::to_string).collect(),
+                    attempts: if calls.is_empty() {
+                        unnumbered.during(reply).map(|call| format!("{call} (by time)")).collect()
+                    } else {
+                        calls.iter().map(ToString::to_string).collect()
+                    },
                     gateway: gateway_records
                         .map(|_| traces.get(&reply.number).copied().unwrap_or("no record").to_owned()),
                 })
@@ -151,6 +166,27 @@ fn by_number(calls: &[ProviderCall]) -> HashMap<u64, Vec<&ProviderCall>> {
         }
     }
     attempts
+}
+
+/// The most calls that are attributed to a request by their time.
+const MAX_BY_TIME: usize = 3;
+
+/// The calls that could not be opened and have no request id, by time.
+struct Unnumbered<'a>(Vec<&'a ProviderCall>);
+
+impl<'a> Unnumbered<'a> {
+    fn of(calls: &'a [ProviderCall]) -> Self {
+        let mut unnumbered: Vec<_> = calls.iter().filter(|call| call.number.is_none()).collect();
+        unnumbered.sort_by_key(|call| call.at);
+        Self(unnumbered)
+    }
+
+    /// The calls between the time when a request was due and the end of its reply.
+    fn during(&self, reply: &ClientReply) -> impl Iterator<Item = &'a ProviderCall> {
+        let (due, ended) = (reply.due, reply.ended);
+        let from = self.0.partition_point(|call| call.at < due);
+        self.0[from..].iter().copied().take_while(move |call| call.at <= ended).take(MAX_BY_TIME)
+    }
 }
 
 fn accepted<'a>(calls: &'a [&ProviderCall]) -> impl Iterator<Item = &'a ProviderCall> {
@@ -272,6 +308,16 @@ mod tests {
         );
         assert_eq!(score.lost[5].attempts, ["400 key not published a"]);
         assert_eq!(score.lost[5].gateway.as_deref(), Some("no record"));
+    }
+
+    #[test]
+    fn a_call_without_a_number_is_attributed_to_the_lost_requests_at_its_time() {
+        let mut observations = observations();
+        let at = |at| ProviderCall { number: None, at: ms(at), ..call(0, 400, "a", BodyCheck::UnknownKey) };
+        observations.calls.extend([at(2999), at(3005), at(3011)]);
+        observations.replies.push(reply(10, 3000, 3010, ReplyOutcome::Status(400)));
+        let lost = &Score::of(&observations).lost[0];
+        assert_eq!(lost.attempts, ["400 key not published a (by time)"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::client_process::ClientProcess;
 use super::request_kind::RequestKind;
 use super::{Config, DrillError, Target, load};
 use crate::app::{App, Dependencies};
@@ -18,6 +19,10 @@ use crate::secret::{Secret, SecretSource};
 
 /// The time limit for the first reply of an external gateway, which a person may have to start.
 pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The time that an external client may take from its first reply to its first 200. A client that never gets one is
+/// drilled too: the report says why.
+const FIRST_200_LIMIT: Duration = Duration::from_secs(5);
 
 /// The pause between two attempts to reach the gateway.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -53,6 +58,8 @@ pub(super) struct RunningTarget {
     pub(super) gateway: Url,
     /// `None` for an external gateway.
     pub(super) app: Option<App>,
+    /// The external client, if the drill started it.
+    pub(super) client_process: Option<ClientProcess>,
     pub(super) gateway_records: mpsc::UnboundedReceiver<GatewayRecord>,
 }
 
@@ -63,13 +70,17 @@ pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Res
         options.max_age = SHORT_MAX_AGE;
         options.token_lifetime = config.duration + TOKEN_OUTLIVES;
     }
-    if let Target::External { gateway, listen, management, allow_remote_management } = &config.target {
+    if let Target::External { url, listen, management, allow_remote_management, command } = &config.target {
         options.address = *listen;
         options.management = *management;
         options.allow_remote_management = *allow_remote_management;
         options.client_secret = Some(EXTERNAL_SECRET.to_owned());
         let sandbox = Sandbox::start(options).await?;
-        return Ok(RunningTarget { sandbox, gateway: gateway.clone(), app: None, gateway_records });
+        let client_process = match command.as_slice() {
+            [] => None,
+            command => Some(ClientProcess::start(command, &sandbox, url).map_err(DrillError::Command)?),
+        };
+        return Ok(RunningTarget { sandbox, gateway: url.clone(), app: None, client_process, gateway_records });
     }
     let sandbox = Sandbox::start(options).await?;
     let run = Arc::clone(run);
@@ -82,24 +93,35 @@ pub(super) async fn setup(config: &Config, run: &Arc<str>, clock: &Clock) -> Res
     let dependencies = Dependencies { clock: clock.clone(), observers: vec![observer], ..Dependencies::default() };
     let app = App::build(for_sandbox(&sandbox)?, dependencies).await?;
     let gateway = format!("http://{}", app.address()?);
-    Ok(RunningTarget { sandbox, gateway: parsed(&gateway)?, app: Some(app), gateway_records })
+    Ok(RunningTarget { sandbox, gateway: parsed(&gateway)?, app: Some(app), client_process: None, gateway_records })
 }
 
-/// Waits until the gateway relays a 200 from the provider. After the time limit any other reply is enough:
+/// Waits until the gateway relays a 200 from the provider. Some time after its first reply any other reply is enough:
 /// the drill then reports the gateway's fault.
 pub(super) async fn wait_until_reachable(
     client: &reqwest::Client,
     gateway: &Url,
     clock: &Clock,
+    mut process: Option<&mut ClientProcess>,
 ) -> Result<(), DrillError> {
-    let deadline = clock.now() + REACH_TIMEOUT;
+    let mut deadline = clock.now() + REACH_TIMEOUT;
+    let mut has_replied = false;
     let mut last_error = None;
     while clock.now() < deadline {
+        if let Some(status) = process.as_mut().and_then(|process| process.exit_status()) {
+            return Err(DrillError::ClientEnded(status));
+        }
         let url = load::endpoint_url(gateway, RequestKind::Valid);
         let probe = client.post(url).header(CONTENT_TYPE, "application/json").timeout(REACH_TIMEOUT);
         match probe.body(r#"{"credentials_token":"sandbox-credentials-1"}"#).send().await {
             Ok(reply) if reply.status() == 200 => return Ok(()),
-            Ok(_) => last_error = None,
+            Ok(_) => {
+                last_error = None;
+                if !has_replied {
+                    has_replied = true;
+                    deadline = deadline.min(clock.now() + FIRST_200_LIMIT);
+                }
+            }
             Err(error) => last_error = Some(load::describe(error)),
         }
         clock.sleep(POLL_INTERVAL).await;

@@ -22,7 +22,16 @@ pub(super) fn reply_to_wrong(number: u64, due: u64, ended: u64, outcome: ReplyOu
 }
 
 pub(super) fn call(number: u64, status: u16, kid: &str, body: BodyCheck) -> ProviderCall {
-    ProviderCall { number: Some(number), status, kid: Some(kid.to_owned()), body, response: BodyDigest::of(b"{}") }
+    ProviderCall {
+        number: Some(number),
+        at: ms(number * 500),
+        status,
+        has_credential: true,
+        kid: Some(kid.to_owned()),
+        body,
+        unreadable: None,
+        response: BodyDigest::of(b"{}"),
+    }
 }
 
 pub(super) fn event(at: u64, change: Change) -> Event {
@@ -54,5 +63,8 @@ pub(super) fn observations() -> Observations {
         gateway_records: Some((0..4).map(record).collect()),
         key_set_fetches: 2,
         token_requests: 1,
+        key_set_requested: vec![ms(2010)],
+        token_requested: Vec::new(),
+        client_ended: None,
     }
 }

@@ -92,7 +92,7 @@ fn empty() -> Vec<u32> {
 }
 
 /// Returns each key with the time of its publication and removal.
-fn key_lifetimes(first_kid: &str, events: &[Event], end: Duration) -> Vec<KeyUsage> {
+pub(super) fn key_lifetimes(first_kid: &str, events: &[Event], end: Duration) -> Vec<KeyUsage> {
     let mut keys = vec![KeyUsage::new(first_kid, Duration::ZERO, end)];
     for Event { at, change } in events {
         match change {

@@ -124,14 +124,19 @@ impl Encryptor {
 /// Decrypts `message` in place if `tag` is correct. Otherwise `message` stays unchanged.
 #[cfg_attr(not(any(test, feature = "sandbox")), expect(dead_code, reason = "only the sandbox opens messages"))]
 pub(super) fn decrypt(cek: &Cek, iv: &Iv, aad: &[u8], message: &mut Vec<u8>, tag: &Tag) -> Result<(), Unspecified> {
-    let mut mac = Mac::new(cek, aad, iv);
-    mac.update(message);
-    verify_slices_are_equal(&mac.tag()?, tag)?;
+    verify_slices_are_equal(&tag_of(cek, iv, aad, message)?, tag)?;
 
     let context = DecryptionContext::Iv128(iv.into());
     let plaintext = PaddedBlockDecryptingKey::cbc_pkcs7(cek.aes_key()?)?.decrypt(message, context)?.len();
     message.truncate(plaintext);
     Ok(())
+}
+
+/// Returns the tag that belongs to a ciphertext.
+pub(super) fn tag_of(cek: &Cek, iv: &Iv, aad: &[u8], ciphertext: &[u8]) -> Result<Tag, Unspecified> {
+    let mut mac = Mac::new(cek, aad, iv);
+    mac.update(ciphertext);
+    mac.tag()
 }
 
 /// The tag of a message, being computed.

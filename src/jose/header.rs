@@ -82,7 +82,7 @@ impl ProtectedHeader {
 }
 
 /// Whether the member is one that most libraries write. `alg`, `enc` and `kid` were checked before.
-fn is_usual(name: &str, value: &Value) -> bool {
+pub(super) fn is_usual(name: &str, value: &Value) -> bool {
     match name {
         "alg" | "enc" | "kid" => true,
         "typ" | "cty" => value.as_str().is_some_and(|text| text.len() <= MAX_TYPE_BYTES),
@@ -92,7 +92,7 @@ fn is_usual(name: &str, value: &Value) -> bool {
 
 /// A JSON object whose names are distinct (RFC 7516 section 4): of two `alg` members, another
 /// implementation could use the other one.
-struct Members(BTreeMap<String, Value>);
+pub(super) struct Members(pub(super) BTreeMap<String, Value>);
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -39,7 +39,7 @@ const MIN_EXPONENT: u64 = 3;
 const EXPONENT_BOUND: u64 = 1 << 33;
 
 /// The members of an RSA private key (RFC 7518 section 6.3.2).
-const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
+pub(super) const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
 /// A public key to seal with. Cheap to clone. Two keys are equal if their kids and their thumbprints
 /// are equal.

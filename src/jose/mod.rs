@@ -51,6 +51,7 @@ mod grammar;
 mod header;
 mod json;
 mod jwk;
+mod lint;
 #[cfg(feature = "sandbox")]
 mod open;
 mod parse;
@@ -65,6 +66,7 @@ mod tests;
 pub use compact::{Chunks, Compact};
 pub use json::{JsonCheck, MAX_DEPTH, NotJson, Plaintext, Progress};
 pub use jwk::{EncryptionKey, MAX_KID_BYTES, MAX_MODULUS_BITS, MIN_MODULUS_BITS, UnusableKey};
+pub use lint::{Finding, FindingCode, Lint, lint};
 #[cfg(feature = "sandbox")]
 pub use open::{OpenError, Opened, open};
 pub use parse::{CallerMade, MalformedJose, Part};

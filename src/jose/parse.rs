@@ -117,10 +117,14 @@ const MAX_NAME_CHARS: usize = 32;
 
 impl MalformedJose {
     fn extra_member(name: &str) -> Self {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.#".contains(&byte);
-        let is_name = (1..=MAX_NAME_CHARS).contains(&name.len()) && name.bytes().all(is_plain);
-        Self::ExtraMember(is_name.then(|| name.to_owned()))
+        Self::ExtraMember(plain_name(name).map(str::to_owned))
     }
+}
+
+/// Returns `text` if it looks like a registered name, so that it may be shown.
+pub(super) fn plain_name(text: &str) -> Option<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.#".contains(&byte);
+    ((1..=MAX_NAME_CHARS).contains(&text.len()) && text.bytes().all(is_plain)).then_some(text)
 }
 
 fn extra_member(name: Option<&str>) -> String {

@@ -111,8 +111,13 @@ impl DecryptionKey {
 
     /// Unwraps a content encryption key. Returns `None` for every failure: the reason must not leak.
     pub(super) fn unwrap_cek(&self, encrypted_key: &[u8]) -> Option<Cek> {
+        Cek::from_octets(&self.unwrap_octets(encrypted_key)?)
+    }
+
+    /// Unwraps an encrypted key of any length.
+    pub(super) fn unwrap_octets(&self, encrypted_key: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let octets = self.0.decrypter.decrypt(Some(encrypted_key), &A256CBC_HS512, &JweHeader::new()).ok()?;
-        Cek::from_octets(&Zeroizing::new(octets.into_owned()))
+        Some(Zeroizing::new(octets.into_owned()))
     }
 
     fn check_halves(&self) -> Result<(), UnusableKey> {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use jwe_gateway::app::{App, Dependencies};
 use jwe_gateway::clock::Clock;
-use jwe_gateway::drill::{Config, Drill, Report, Scenario, Target};
+use jwe_gateway::drill::{CAUSES, Config, Drill, Report, Scenario, Target};
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
+use crate::documents::{document, table};
 use crate::harness::config;
 use crate::process::run;
 
@@ -23,9 +24,9 @@ fn text(bytes: &[u8]) -> String {
 fn a_short_hard_cut_drill_loses_no_request_and_writes_its_reports() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (html, json) = (path("report.html"), path("report.json"));
+    let (html, json, junit) = (path("report.html"), path("report.json"), path("report.xml"));
     let command = ["drill", "--scenario", "hard-cut", "--duration", "3s", "--seed", "1"];
-    let output = run(&[&command[..], &["--report", &html, "--json", &json]].concat(), b"");
+    let output = run(&[&command[..], &["--report", &html, "--json", &json, "--junit", &junit]].concat(), b"");
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
 
@@ -44,6 +45,10 @@ fn a_short_hard_cut_drill_loses_no_request_and_writes_its_reports() {
     let page = std::fs::read_to_string(html).unwrap();
     assert!(page.contains("<title>jwe-gateway drill: hard-cut</title>"));
     assert!(page.contains(&format!("<b>PASS</b> {verdict}")));
+    let junit = std::fs::read_to_string(junit).unwrap();
+    assert_eq!(junit.matches("<testcase ").count(), 5 + count("keys_published") as usize, "{junit}");
+    assert!(junit.contains("name=\"hard cut 1 is survived\"") && !junit.contains("<failure"), "{junit}");
+    assert_eq!(report["causes"], Value::Array(Vec::new()));
 }
 
 #[test]
@@ -70,13 +75,12 @@ async fn a_gateway_that_replies_without_forwarding_fails_the_drill() {
     Mock::given(matchers::any()).respond_with(ResponseTemplate::new(200)).mount(&fake_gateway).await;
     let any_port = "127.0.0.1:0";
     let command =
-        ["drill", "--scenario", "hard-cut", "--duration", "1s", "--rate", "20", "--gateway", &fake_gateway.uri()];
+        ["drill", "--scenario", "hard-cut", "--duration", "1s", "--rate", "20", "--target", &fake_gateway.uri()];
     let output = run(&[&command[..], &["--listen", any_port, "--management", any_port]].concat(), b"");
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{printed}{}", text(&output.stderr));
     assert!(
-        printed
-            .contains("FAIL  the provider received no request; check that the gateway's upstream is http://127.0.0.1:")
+        printed.contains("FAIL  the provider received no request; check that the target sends to http://127.0.0.1:")
     );
     assert!(printed.contains("  lost                        20\n"), "{printed}");
     assert!(printed.contains("reply had status 200, but the provider never received the request"), "{printed}");
@@ -119,10 +123,11 @@ async fn drill_as_external_gateway(change: impl FnOnce(&mut jwe_gateway::config:
             duration: Duration::from_secs(2),
             seed: 1,
             target: Target::External {
-                gateway,
+                url: gateway,
                 listen: any_port,
                 management: any_port,
                 allow_remote_management: false,
+                command: Vec::new(),
             },
         },
         Clock::system(),
@@ -144,4 +149,51 @@ async fn drill_as_external_gateway(change: impl FnOnce(&mut jwe_gateway::config:
         }
     });
     drill.run(|_| {}).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_does_not_seal_is_told_that_it_sent_plaintext() {
+    let report = drill_as_external_gateway(|config| {
+        for upstream in &mut config.upstreams {
+            upstream.encryption = jwe_gateway::config::Encryption::Off;
+        }
+    })
+    .await;
+    assert!(!report.verdict.is_pass(), "{report}");
+    let codes: Vec<_> = report.causes.iter().map(|cause| cause.code).collect();
+    assert_eq!(codes, ["plaintext"], "{report}");
+    let failed: Vec<_> =
+        report.checks.iter().filter(|check| check.failure.is_some()).map(|check| &check.name).collect();
+    assert!(failed.contains(&&"every body is sealed".to_owned()), "{failed:?}");
+}
+
+#[test]
+fn a_client_that_the_drill_starts_gets_its_settings_and_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("settings");
+    let script = format!("echo $PORT $PROVIDER_URL $CLIENT_ID $CLIENT_SECRET > {}; exit 3", file.display());
+    let command = ["drill", "--scenario", "hard-cut", "--target", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"];
+    let output = run(&[&command[..], &["--management", "127.0.0.1:0", "--", "/bin/sh", "-c", &script]].concat(), b"");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("the client ended before it replied: exit status: 3"));
+    let settings = std::fs::read_to_string(file).unwrap();
+    let settings: Vec<_> = settings.split_whitespace().collect();
+    assert!(settings[1].starts_with("http://127.0.0.1:"), "{settings:?}");
+    assert_eq!((settings[0], settings[2], settings[3]), ("9", "sandbox-client", "drill-secret"));
+
+    let output = run(&[&command[..], &["--management", "127.0.0.1:0", "--", "/nowhere/client"]].concat(), b"");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains("the client cannot be started: /nowhere/client"));
+}
+
+#[test]
+fn the_documentation_has_the_shim_that_ci_runs_and_lists_the_causes() {
+    let page = document("docs/sandbox.md");
+    let shim = document(".ci/foreign_clients/jwcrypto_client.py");
+    assert!(page.contains(&format!("```python\n{shim}```")), "docs/sandbox.md has another shim");
+    let documented = table(&page, "| cause | meaning |");
+    let documented: Vec<_> = documented.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
+    let codes: Vec<_> = CAUSES.iter().map(|(code, _)| format!("`{code}`")).collect();
+    let known: Vec<_> = codes.iter().zip(CAUSES).map(|(code, (_, meaning))| (code.as_str(), *meaning)).collect();
+    assert_eq!(documented, known);
 }

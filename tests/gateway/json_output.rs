@@ -1,4 +1,4 @@
-//! `check`, `doctor` and `keys` print the documented JSON.
+//! `check`, `doctor`, `keys` and `lint` print the documented JSON.
 
 use std::collections::BTreeSet;
 
@@ -141,4 +141,11 @@ async fn keys_prints_the_set_as_documented() {
     assert_eq!((&pinned["keys"][0]["usable"], &pinned["keys"][0]["state"]), (&json!(false), &json!("not pinned")));
     assert!(pinned["reason"].is_string());
     assert_documented("keys", &[&good]);
+}
+
+#[test]
+fn lint_prints_its_findings_as_documented() {
+    let (code, found) = printed(&["lint", "--json"]);
+    assert_eq!((code, &found["findings"][0]["code"]), (Some(1), &json!("empty")));
+    assert_documented("lint", &[&found]);
 }

@@ -29,6 +29,7 @@ mod http2_provider;
 mod json_output;
 mod key_check;
 mod lifecycle;
+mod lint;
 mod listener;
 mod log;
 mod main_job;

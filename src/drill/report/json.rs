@@ -16,6 +16,13 @@ pub(super) fn document(report: &Report) -> Value {
         "title": report.title(),
         "verdict": report.verdict.label(),
         "why": report.verdict.reason(),
+        "causes": report.causes.iter().map(|cause| json!({ "code": cause.code, "text": cause.text })).collect::<Vec<_>>(),
+        "checks": report.checks.iter().map(|check| json!({
+            "name": check.name,
+            "ok": check.failure.is_none(),
+            "time_ms": check.time.map(ms),
+            "failure": check.failure,
+        })).collect::<Vec<_>>(),
         "scenario": report.scenario.name(),
         "rate": report.rate,
         "duration_ms": ms(report.duration),
@@ -55,6 +62,10 @@ pub(super) fn document(report: &Report) -> Value {
                 "requests": usage.counts,
             })).collect::<Vec<_>>(),
             "lost": report.timeline.lost,
+        },
+        "latency_over_time": {
+            "bucket_ms": ms(report.latency.bucket),
+            "buckets": report.latency.buckets.iter().map(|bucket| bucket.map(quantiles)).collect::<Vec<_>>(),
         },
     })
 }

@@ -1,14 +1,18 @@
-//! The report of a drill, and its three formats.
+//! The report of a drill, and its four formats.
 
 mod html;
 mod json;
+mod junit;
 mod terminal;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::causes::{Cause, causes};
+use super::checks::{Check, checks};
 use super::events::{Change, Event};
+use super::latency::LatencyOverTime;
 use super::observations::Observations;
 use super::quantiles::Quantiles;
 use super::score::Score;
@@ -36,12 +40,20 @@ pub struct Report {
     pub provider: String,
     /// The time of the end of the drill.
     pub at: Timestamp,
+    /// The time from the first request being due to the end of the last one.
+    pub took: Duration,
     /// The events, in order.
     pub events: Vec<Event>,
     /// The results.
     pub score: Score,
     /// The number of requests sealed with each key, over time.
     pub timeline: Timeline,
+    /// The latency over time.
+    pub latency: LatencyOverTime,
+    /// Why the client did not survive. Empty if it passed.
+    pub causes: Vec<Cause>,
+    /// The verdict in parts.
+    pub checks: Vec<Check>,
     /// Whether the gateway passed.
     pub verdict: Verdict,
 }
@@ -76,7 +88,13 @@ impl Verdict {
 impl Report {
     pub(super) fn new(config: &Config, gateway: &str, provider: &str, observations: &Observations) -> Self {
         let score = Score::of(observations);
+        let verdict = verdict(&score, &observations.events, observations.calls.is_empty(), provider);
+        let failure = (!verdict.is_pass()).then(|| verdict.reason());
         Self {
+            took: observations.took,
+            latency: LatencyOverTime::of(&observations.replies, observations.took),
+            causes: causes(observations, &score),
+            checks: checks(observations, &score, failure),
             scenario: config.scenario,
             rate: config.rate,
             duration: config.duration,
@@ -86,7 +104,7 @@ impl Report {
             at: Timestamp::now(),
             events: observations.events.clone(),
             timeline: Timeline::of(observations, &score),
-            verdict: verdict(&score, &observations.events, observations.calls.is_empty(), provider),
+            verdict,
             score,
         }
     }
@@ -101,6 +119,12 @@ impl Report {
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         json::document(self)
+    }
+
+    /// The report as JUnit XML: one test case for each check.
+    #[must_use]
+    pub fn to_junit(&self) -> String {
+        junit::document(self)
     }
 
     fn title(&self) -> String {
@@ -148,9 +172,7 @@ fn verdict(score: &Score, events: &[Event], nothing_arrived: bool, provider: &st
         ));
     }
     if *requests > 0 && nothing_arrived {
-        return Verdict::Fail(format!(
-            "the provider received no request; check that the gateway's upstream is {provider}"
-        ));
+        return Verdict::Fail(format!("the provider received no request; check that the target sends to {provider}"));
     }
     if let Some(first) = lost.first() {
         let (number, at) = (lost.len(), first.due.as_secs_f64());
@@ -277,7 +299,7 @@ pub(super) mod tests {
         assert_eq!(duplicated, "1 of 4 requests were accepted more than once");
         assert!(
             verdict(|observations| observations.calls.clear())
-                .contains("check that the gateway's upstream is http://127.0.0.1:2")
+                .contains("check that the target sends to http://127.0.0.1:2")
         );
         assert!(verdict(|observations| observations.events.clear()).contains("no event occurred"));
         assert!(verdict(|observations| observations.unread_calls = 1).contains("dropped 1 requests"));

@@ -24,6 +24,13 @@ impl fmt::Display for Report {
         writeln!(f)?;
         timeline(f, self)?;
         lost(f, self)?;
+        if !self.causes.is_empty() {
+            writeln!(f, "\n  why")?;
+        }
+        for cause in &self.causes {
+            let text: String = cause.text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+            writeln!(f, "    {text}")?;
+        }
         writeln!(f, "\n{}  {}", self.verdict.label(), self.verdict.reason())
     }
 }

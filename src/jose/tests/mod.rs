@@ -8,6 +8,7 @@ use super::*;
 
 mod interop;
 mod keys;
+mod lint;
 mod messages;
 mod tamper;
 mod vectors;

@@ -11,18 +11,18 @@ use crate::html::Escaped;
 const COLOURS: usize = 6;
 
 /// Units of the SVG; the page scales it.
-const WIDTH: f64 = 900.0;
-const LEFT: f64 = 150.0;
-const RIGHT: f64 = 12.0;
+pub(super) const WIDTH: f64 = 900.0;
+pub(super) const LEFT: f64 = 150.0;
+pub(super) const RIGHT: f64 = 12.0;
 /// Event labels use three lines, so that neighbours do not overlap.
-const LABEL_LINES: usize = 3;
-const LABEL_LINE: f64 = 13.0;
+pub(super) const LABEL_LINES: usize = 3;
+pub(super) const LABEL_LINE: f64 = 13.0;
 /// The approximate width of a letter in a label.
 const LETTER: f64 = 6.0;
 const STACK: f64 = 110.0;
 const BAND: f64 = 24.0;
 const GAP: f64 = 6.0;
-const AXIS: f64 = 24.0;
+pub(super) const AXIS: f64 = 24.0;
 
 pub(super) struct Chart<'a> {
     report: &'a Report,
@@ -123,7 +123,7 @@ impl<'a> Chart<'a> {
     }
 
     /// A vertical line for each event, with its label in the first of the three lines that has space.
-    fn events(&self, page: &mut String, floor: f64) -> fmt::Result {
+    pub(super) fn events(&self, page: &mut String, floor: f64) -> fmt::Result {
         let mut occupied = [f64::MIN; LABEL_LINES];
         for event in &self.report.events {
             let (x, word, what) = (self.x(event.at), event.change.label(), event.change.to_string());
@@ -145,7 +145,7 @@ impl<'a> Chart<'a> {
     }
 
     /// A shaded area for each outage.
-    fn outages(&self, page: &mut String, floor: f64) -> fmt::Result {
+    pub(super) fn outages(&self, page: &mut String, floor: f64) -> fmt::Result {
         let mut since = None;
         for event in &self.report.events {
             match (event.change.label(), since) {
@@ -166,7 +166,7 @@ impl<'a> Chart<'a> {
         writeln!(page, "<rect class=\"down\" x=\"{from:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height:.1}\"/>")
     }
 
-    fn axis(&self, page: &mut String, floor: f64) -> fmt::Result {
+    pub(super) fn axis(&self, page: &mut String, floor: f64) -> fmt::Result {
         let end = self.timeline.bucket * u32::try_from(self.timeline.columns()).unwrap_or(u32::MAX);
         for part in 0..=5 {
             let at = end * part / 5;
@@ -177,7 +177,7 @@ impl<'a> Chart<'a> {
         Ok(())
     }
 
-    fn x(&self, at: Duration) -> f64 {
+    pub(super) fn x(&self, at: Duration) -> f64 {
         let whole = self.timeline.bucket.as_secs_f64() * self.timeline.columns() as f64;
         LEFT + (WIDTH - LEFT - RIGHT) * (at.as_secs_f64() / whole).min(1.0)
     }

@@ -6,15 +6,16 @@
 //!
 //! The chart shows at the top the requests in each bucket of time, stacked by key, with lost requests in red.
 //! Below it, each key has a band for the time while it was published, with the requests sealed with it. Keys
-//! and buckets are the same as in the terminal's report.
+//! and buckets are the same as in the terminal's report. A second chart shows the latency over the same time.
 
 mod chart;
+mod latency;
 
 use std::fmt::{self, Write};
 
 use self::chart::Chart;
 use super::{MAX_LISTED, Report};
-use crate::html::{Escaped, policy};
+use crate::html::{Escaped, EscapedWhole, policy};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c2430;--dim:#5d6b7c;--line:#d5dbe3;--band:#eaeef3;\
@@ -30,6 +31,7 @@ font-variant-numeric:tabular-nums;vertical-align:top;overflow-wrap:anywhere}th{f
 .wide{overflow-x:auto}svg{display:block;width:100%;min-width:44rem;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--dim)}\
 svg .kid{fill:var(--fg)}.band{fill:var(--band)}.axis{stroke:var(--line)}.event{stroke:var(--dim);stroke-dasharray:2 3}\
 .down{fill:var(--bad);opacity:.12}.lost{fill:var(--bad)}svg .lostlabel{fill:var(--bad)}\
+.p50,.p99,.max{fill:none;stroke-width:1.6;stroke-linejoin:round}.p50{stroke:var(--k0)}.p99{stroke:var(--k3)}.max{stroke:var(--bad)}\
 .k0{fill:var(--k0)}.k1{fill:var(--k1)}.k2{fill:var(--k2)}.k3{fill:var(--k3)}.k4{fill:var(--k4)}.k5{fill:var(--k5)}";
 
 pub(super) fn page(report: &Report) -> String {
@@ -47,7 +49,7 @@ fn write_page(page: &mut String, report: &Report) -> fmt::Result {
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         <p class=\"dim\">{}, {}<br>gateway {}, provider {} (sandbox)</p>\n",
+         <p class=\"dim\">{}, {}<br>target {}, provider {} (sandbox)</p>\n",
         Escaped(&report.parameters()),
         Escaped(&report.at.strftime("%Y-%m-%d %H:%M UTC").to_string()),
         Escaped(&report.gateway),
@@ -57,8 +59,18 @@ fn write_page(page: &mut String, report: &Report) -> fmt::Result {
     )?;
     let (word, reason) = (report.verdict.label(), Escaped(report.verdict.reason()));
     writeln!(page, "<p class=\"verdict {word}\"><b>{word}</b> {reason}</p>")?;
+    if !report.causes.is_empty() {
+        page.push_str("<h2>Why</h2>\n<ul>\n");
+        for cause in &report.causes {
+            writeln!(page, "<li>{}</li>", EscapedWhole(&cause.text))?;
+        }
+        page.push_str("</ul>\n");
+    }
     page.push_str("<h2>Requests sealed with each key</h2>\n<div class=\"wide\">\n");
-    Chart::new(report).write(page)?;
+    let chart = Chart::new(report);
+    chart.write(page)?;
+    page.push_str("</div>\n<h2>Latency</h2>\n<div class=\"wide\">\n");
+    latency::write(page, &chart, &report.latency)?;
     page.push_str("</div>\n<h2>Results</h2>\n<table>\n");
     for (what, value) in report.rows() {
         writeln!(page, "<tr><th>{}</th><td>{}</td></tr>", Escaped(what), Escaped(&value))?;
@@ -109,6 +121,8 @@ mod tests {
             "<p class=\"verdict PASS\"><b>PASS</b> 4 requests, 1 hard cut",
             "<tr><th>lost</th><td>0</td></tr>",
             "<svg ",
+            "<h2>Latency</h2>",
+            "<path class=\"p99\"",
             "class=\"k0\"",
             "class=\"k1\"",
             ">cut<title>2.00 s: hard cut",

@@ -1,0 +1,79 @@
+//! `jwe-gateway lint`: says why the provider would refuse a compact JWE. For authors of other sealing clients.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+
+use super::failure::Failure;
+use super::source::Location;
+use super::{json, output};
+use crate::jose::{Lint, lint};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// File with the compact JWE [default: stdin]
+    message: Option<PathBuf>,
+    /// The provider's JWK Set, public or private: only private keys can check the tag
+    #[arg(long, value_name = "URL|FILE")]
+    keys: Option<Location>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let keys = match &arguments.keys {
+        Some(location) => Some(location.read_jwks().await?),
+        None => None,
+    };
+    let message = match &arguments.message {
+        Some(path) => {
+            let unavailable = |error| Failure::unavailable(format!("{}: {error}", path.display()));
+            tokio::fs::read(path).await.map_err(unavailable)?
+        }
+        None => {
+            let mut message = Vec::new();
+            tokio::io::stdin().read_to_end(&mut message).await?;
+            message
+        }
+    };
+    let result = lint(&message, keys.as_deref());
+    let is_ok = result.findings.is_empty();
+    if arguments.json {
+        json::print(is_ok, document(&result));
+    } else {
+        output::text(text(&result));
+    }
+    match result.findings.len() {
+        0 => Ok(()),
+        1 => Err(Failure::new("the provider would refuse this message: 1 finding")),
+        count => Err(Failure::new(format!("the provider would refuse this message: {count} findings"))),
+    }
+}
+
+fn document(lint: &Lint) -> Value {
+    let findings: Vec<_> =
+        lint.findings.iter().map(|finding| json!({ "code": finding.code.as_str(), "text": finding.text })).collect();
+    json!({
+        "findings": findings,
+        "kid": lint.kid,
+        "part_bytes": lint.parts,
+        "keys_checked": lint.keys_checked,
+        "tag_checked": lint.tag_checked,
+    })
+}
+
+fn text(lint: &Lint) -> String {
+    let mut text: String = lint.findings.iter().map(|finding| format!("{finding}\n")).collect();
+    if lint.findings.is_empty() {
+        let kid = lint.kid.as_deref().unwrap_or_default().escape_debug();
+        text += &format!("nothing found: sealed for the key {kid}, ciphertext of {} bytes\n", lint.parts[3]);
+        text += match (lint.keys_checked, lint.tag_checked) {
+            (_, true) => "checked: form, header, key, tag, and that the content is JSON\n",
+            (true, false) => "checked: form, header and key; the tag can only be checked with the private key\n",
+            (false, false) => "checked: form and header; give the provider's key set with --keys to check the key\n",
+        };
+    }
+    text
+}
