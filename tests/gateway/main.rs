@@ -21,6 +21,7 @@ mod doctor_probe;
 mod documents;
 mod drill;
 mod encryption;
+mod flanks_operations;
 mod generated;
 mod hangup;
 mod harness;
