@@ -42,7 +42,8 @@ def check(path):
     resource = referencing.Resource(contents=document, specification=DRAFT202012)
     registry = referencing.Registry().with_resource("urn:document", resource)
     count = 0
-    for where, schema, value in examples(document):
+    # A document with faults can have schemas that nothing can be checked with.
+    for where, schema, value in examples(document) if not faults else ():
         count += 1
         # The fragment of a URI: `{` of a path is written in percent-encoding.
         pointer = schema.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")

@@ -1,12 +1,12 @@
 //! The text of an error with all its causes. For logs and terminals: callers get the texts of the table of refusals.
 
-use std::error::Error;
 use std::io;
 
 /// The error and its sources, joined by colons, the outermost first. A source is left out if the text already ends with
 /// it.
 #[must_use]
-pub(crate) fn chain(error: &dyn Error) -> String {
+#[cfg(feature = "gateway")]
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -46,47 +46,88 @@
 //! change).
 //!
 //! The table in `tests/gateway/dependency_rules.rs` says which module may use which; a test enforces it.
+//!
+//! # As a dependency
+//!
+//! | features | what there is |
+//! |---|---|
+//! | default | everything |
+//! | none | [`jose`], for a client that seals its own requests |
+//! | `sandbox` | also [`sandbox`], for the tests of such a client: see [`sandbox::guide`] |
 
+#[cfg(feature = "gateway")]
 mod accept_errors;
+#[cfg(feature = "gateway")]
 mod admin;
+#[cfg(feature = "gateway")]
 pub mod app;
+#[cfg(feature = "gateway")]
 mod build_info;
+#[cfg(feature = "gateway")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "http-server")]
 pub mod clock;
+#[cfg(feature = "gateway")]
 pub mod config;
+#[cfg(feature = "gateway")]
 mod credentials;
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "gateway", feature = "sandbox"))]
 pub mod drill;
+#[cfg(feature = "http-server")]
 mod error_chain;
+#[cfg(feature = "gateway")]
 mod failure_log;
+#[cfg(feature = "gateway")]
 mod fetch_counters;
+#[cfg(feature = "gateway")]
 mod fetch_history;
+#[cfg(feature = "http-server")]
 mod file_read;
-#[cfg(any(test, fuzzing))]
+#[cfg(all(feature = "gateway", any(test, fuzzing)))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(feature = "http-server")]
 mod host_check;
+#[cfg(feature = "gateway")]
 mod html;
 pub mod jose;
+#[cfg(feature = "gateway")]
 mod keys;
 pub mod openapi;
+#[cfg(feature = "gateway")]
 mod path_prefix;
+#[cfg(feature = "gateway")]
 mod pem;
+#[cfg(feature = "gateway")]
 mod rate_limit;
+#[cfg(feature = "gateway")]
 mod retry_after;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+#[cfg(feature = "http-server")]
 pub mod secret;
+#[cfg(feature = "gateway")]
 mod single_flight;
+#[cfg(feature = "gateway")]
 mod socket;
+#[cfg(feature = "gateway")]
 mod static_credential;
+#[cfg(feature = "gateway")]
 mod status;
+#[cfg(feature = "gateway")]
 mod telemetry;
+// Two attributes, because clippy allows `unwrap` below a plain `cfg(test)` only.
 #[cfg(test)]
+#[cfg(feature = "gateway")]
 mod testing;
+#[cfg(feature = "gateway")]
 mod traces;
+#[cfg(feature = "gateway")]
 mod transport_error;
+#[cfg(feature = "gateway")]
 mod upstream;
+#[cfg(feature = "gateway")]
 mod watched_files;

@@ -10,12 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response, request};
 use hyper::body::Incoming;
-use serde_json::Value;
 
 use super::api_response::{ApiResponse, ErrorFormat};
 use super::body::{self, BODY_DEADLINE, ContentError, MAX_BODY, RequestBody};
 use super::faults::ApiFault;
-use super::flinks::FlinksEndpoint;
 use super::received::Received;
 use super::scripted_body::ScriptedBody;
 use super::state::{SandboxState, lock};
@@ -29,6 +27,7 @@ pub(super) async fn respond(
         key_set::PATH => Ok(key_set::respond(&state, request.method(), request.headers())),
         token::PATH => Ok(token::respond(state, request, token::grant).await),
         flinks::TOKEN_PATH => Ok(token::respond(state, request, flinks::grant).await),
+        flinks::AUTHORIZE_PATH => Ok(flinks::send_user_on(&state, &request)),
         _ => handle_call(&state, request).await,
     }
 }
@@ -42,7 +41,7 @@ async fn handle_call(state: &Arc<SandboxState>, request: Request<Incoming>) -> i
         Err(error) => error.to_response(format),
         Ok(wire) => {
             call.wire = wire.clone();
-            call.standing = FlinksEndpoint::at(head.uri.path()).is_none().then(|| state.standing(&head.headers, &wire));
+            call.standing = (!format.is_flinks()).then(|| state.standing(&head.headers, &wire));
             match ApiFault::refusal(&faults, format) {
                 Some(refusal) => refusal,
                 None => authenticate_and_process(state, head, wire, &mut call).await,
@@ -62,10 +61,14 @@ async fn authenticate_and_process(
     call: &mut Received,
 ) -> ApiResponse {
     let format = ErrorFormat::of(head.uri.path());
-    match FlinksEndpoint::at(head.uri.path()) {
-        Some(endpoint) if !endpoint.authenticates(state, &head.headers) => return endpoint.unauthenticated(),
-        None if !state.is_authenticated(&head.headers) => return format.unauthenticated(),
-        _ => {}
+    let refusal = match format {
+        ErrorFormat::Flinks(_) => flinks::refusal(state, &head),
+        ErrorFormat::V0 | ErrorFormat::Letters => {
+            (!state.is_authenticated(&head.headers)).then(|| format.unauthenticated())
+        }
+    };
+    if let Some(refusal) = refusal {
+        return refusal;
     }
     // Opening costs an RSA operation, and a body can be 64 MiB of JSON.
     let worker_state = Arc::clone(state);
@@ -95,29 +98,21 @@ fn open_and_dispatch(
     wire: &Bytes,
 ) -> (Result<RequestBody, ContentError>, ApiResponse) {
     let format = ErrorFormat::of(head.uri.path());
+    if let ErrorFormat::Flinks(dialect) = format {
+        return flinks::respond(state, head, wire, dialect);
+    }
     let content = body::open(&head.headers, wire, &state.keys());
     let response = match &content {
         Err(error) => error.to_response(format),
-        Ok(content) => match parse(&content.plaintext) {
+        Ok(content) => match body::parse(&content.plaintext) {
             Err(_not_json) => format.not_json(),
-            Ok(body) => match FlinksEndpoint::at(head.uri.path()) {
-                Some(endpoint) => endpoint.respond(&head.method, &head.uri, content, &body),
-                None => {
-                    let now = state.timestamp();
-                    routes::dispatch(&mut lock(&state.api), now, &head.method, &head.uri, &body)
-                }
-            },
+            Ok(body) => {
+                let now = state.timestamp();
+                routes::dispatch(&mut lock(&state.api), now, &head.method, &head.uri, &body)
+            }
         },
     };
     (content, response)
-}
-
-/// Returns `null` for a call without a body.
-fn parse(plaintext: &[u8]) -> Result<Value, serde_json::Error> {
-    if plaintext.is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(plaintext)
 }
 
 #[cfg(test)]
@@ -126,7 +121,7 @@ mod tests {
     use crate::sandbox::testing::{TestResponse, TestSandbox, send};
     use http::Method;
     use http::header::{AUTHORIZATION, CONTENT_TYPE};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const LIST: &str = "/v0/bank/credentials/list";
     const STATUS: &str = "/v0/bank/credentials/status";

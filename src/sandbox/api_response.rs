@@ -1,8 +1,8 @@
-//! The provider's JSON responses, in its two error formats.
+//! The providers' JSON responses, in the two error formats of Flanks and the three of Flinks.
 //!
 //! Paths under `/letters/` report errors as `{"success": false, "error": {"code": ...}, "trace_id": ...}`,
-//! all other paths as `{"error": "..."}`. Codes and texts are the documented ones where the documentation
-//! names them. It names none for unknown paths, 413 and 415: there the format is the documented one and the
+//! the other paths of Flanks as `{"error": "..."}`. [`Dialect`] has the formats of Flinks. Codes and texts are the
+//! documented ones where the documentation names them. It names none for unknown paths, 413 and 415: there the format is the documented one and the
 //! text is the sandbox's.
 
 use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -10,6 +10,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::flinks::Dialect;
 use super::scripted_body::ScriptedBody;
 
 #[derive(Debug)]
@@ -44,14 +45,27 @@ impl ApiResponse {
 pub(super) enum ErrorFormat {
     V0,
     Letters,
+    Flinks(Dialect),
 }
 
 impl ErrorFormat {
     pub(super) fn of(path: &str) -> Self {
-        if path.starts_with("/letters/") { Self::Letters } else { Self::V0 }
+        match Dialect::of(path) {
+            Some(dialect) => Self::Flinks(dialect),
+            None if path.starts_with("/letters/") => Self::Letters,
+            None => Self::V0,
+        }
+    }
+
+    /// Whether the path belongs to the second provider, which accepts no sealed bodies.
+    pub(super) fn is_flinks(self) -> bool {
+        matches!(self, Self::Flinks(_))
     }
 
     pub(super) fn unauthenticated(self) -> ApiResponse {
+        if let Self::Flinks(dialect) = self {
+            return dialect.unauthenticated();
+        }
         let text = "The access token is missing, expired or invalid";
         self.error(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", text)
     }
@@ -78,6 +92,7 @@ impl ErrorFormat {
     pub(super) fn undecryptable(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body could not be decrypted"),
+            Self::Flinks(dialect) => dialect.error(StatusCode::BAD_REQUEST, "The request body could not be decrypted"),
             Self::Letters => validation_error(&[("body", "Undecryptable")]),
         }
     }
@@ -85,6 +100,7 @@ impl ErrorFormat {
     pub(super) fn not_json(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body is not valid JSON"),
+            Self::Flinks(dialect) => dialect.error(StatusCode::BAD_REQUEST, "The request body is not valid JSON"),
             Self::Letters => validation_error(&[("body", "InvalidJson")]),
         }
     }
@@ -92,6 +108,7 @@ impl ErrorFormat {
     pub(super) fn incomplete(self) -> ApiResponse {
         match self {
             Self::V0 => bad_request("The request body is incomplete"),
+            Self::Flinks(dialect) => dialect.error(StatusCode::BAD_REQUEST, "The request body is incomplete"),
             Self::Letters => validation_error(&[("body", "Incomplete")]),
         }
     }
@@ -104,6 +121,7 @@ impl ErrorFormat {
         let body = match self {
             Self::V0 => json!({ "error": text }),
             Self::Letters => letters_error(json!({ "code": code })),
+            Self::Flinks(dialect) => return dialect.error(status, text),
         };
         ApiResponse { status, body }
     }

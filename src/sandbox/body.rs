@@ -11,6 +11,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body::Body;
 use http_body_util::BodyExt;
+use serde_json::Value;
 
 use super::api_response::{ApiResponse, ErrorFormat};
 use super::received::OpenedBody;
@@ -112,6 +113,14 @@ pub(super) fn open(headers: &HeaderMap, wire: &Bytes, keys: &[DecryptionKey]) ->
         _ if wire.is_empty() => Ok(RequestBody::default()),
         _ => Err(ContentError::MediaType),
     }
+}
+
+/// Returns `null` for a call without a body.
+pub(super) fn parse(plaintext: &[u8]) -> Result<Value, serde_json::Error> {
+    if plaintext.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(plaintext)
 }
 
 /// The media type in lower case, without parameters. `None` if the header is missing, repeated or not ASCII.

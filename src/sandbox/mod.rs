@@ -14,7 +14,7 @@
 //! rejected: delays and failures by default (as in Pebble, the ACME test server), because a test suite
 //! decides itself where faults occur.
 //!
-//! In another project's tests:
+//! In another project's tests ([`guide`] has two whole clients):
 //!
 //! ```
 //! use jwe_gateway::sandbox::{Fault, Options, Rotation, Sandbox, TokenFault};
@@ -47,6 +47,7 @@ mod bank_credentials;
 mod body;
 mod faults;
 mod flinks;
+pub mod guide;
 mod host_check;
 mod key_set;
 mod letters;

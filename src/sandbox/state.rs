@@ -70,7 +70,7 @@ impl SandboxState {
             clock,
             keys: Mutex::new(DecryptionKeys::new()),
             tokens: Mutex::default(),
-            flinks: Flinks::new(),
+            flinks: Flinks::new(options.seed, started_at),
             api: Mutex::new(ApiState::seeded(options.seed, started_at)),
             received: Mutex::default(),
             faults: ArmedFaults::default(),
@@ -105,6 +105,7 @@ impl SandboxState {
     pub(super) fn reset(&self) {
         *lock(&self.advanced) = Duration::ZERO;
         *lock(&self.api) = ApiState::seeded(self.seed, self.started_at);
+        self.flinks.reset();
         self.faults.disarm_all();
         lock(&self.received).clear();
     }

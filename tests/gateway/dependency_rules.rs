@@ -230,7 +230,7 @@ fn declared_modules(code: &str) -> BTreeSet<&str> {
     let mut is_for_tests = false;
     for line in code.lines() {
         if line.starts_with("#[") {
-            is_for_tests |= line.starts_with("#[cfg(test") || line.starts_with("#[cfg(any(test");
+            is_for_tests |= line.starts_with("#[cfg(") && line.contains("test");
             continue;
         }
         let declared = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ");

@@ -60,12 +60,9 @@ impl Kind {
     }
 
     pub(super) fn respond(self, api: &ApiState, uri: &Uri, body: &Value) -> ApiResponse {
-        let Some(requested) = body.get("credentials_token").filter(|token| match token {
-            Value::String(_) => true,
-            Value::Array(_) => self == Self::All,
-            _ => false,
-        }) else {
-            return bad_request("credentials_token is required");
+        let tokens = match self.tokens(body) {
+            Ok(tokens) => tokens,
+            Err(fault) => return bad_request(&fault),
         };
         let query = match Query::parse(body) {
             Ok(query) => query,
@@ -79,7 +76,7 @@ impl Kind {
             Ok(page) => page,
             Err(fault) => return bad_request(&fault),
         };
-        let Some(credentials) = find(api, requested) else {
+        let Some(credentials) = find(api, &tokens) else {
             return bad_request("You are not allowed to access to this credentials");
         };
         ApiResponse::ok(match (self, credentials.as_slice()) {
@@ -96,19 +93,28 @@ impl Kind {
             (_, [credential, ..]) => Value::Array(page.of(list(credential, self, &query))),
         })
     }
+
+    /// The tokens of the body. Only `all` takes a list.
+    fn tokens(self, body: &Value) -> Result<Vec<&str>, String> {
+        let allowed = if self == Self::All { "a string or a non-empty list of strings" } else { "a string" };
+        let wrong = || format!("credentials_token must be {allowed}");
+        match body.get("credentials_token") {
+            None | Some(Value::Null) => Err("credentials_token is required".to_owned()),
+            Some(Value::String(token)) => Ok(vec![token]),
+            Some(Value::Array(tokens)) if self == Self::All && !tokens.is_empty() => {
+                tokens.iter().map(|token| token.as_str().ok_or_else(wrong)).collect()
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
 }
 
-/// Returns the credentials with this token or these tokens, each once. `None` if one of them does not exist.
-fn find<'a>(api: &'a ApiState, requested: &Value) -> Option<Vec<&'a BankCredential>> {
-    let tokens = match requested {
-        Value::Array(tokens) if !tokens.is_empty() => tokens.as_slice(),
-        token => std::slice::from_ref(token),
-    };
+/// Returns the credentials with these tokens, each once. `None` if one of them does not exist.
+fn find<'a>(api: &'a ApiState, tokens: &[&str]) -> Option<Vec<&'a BankCredential>> {
     let mut found: Vec<&BankCredential> = Vec::new();
     for token in tokens {
-        let token = token.as_str()?;
-        let credential = api.credentials.all.iter().find(|one| one.credentials_token == token)?;
-        if found.iter().all(|other| other.credentials_token != token) {
+        let credential = api.credentials.all.iter().find(|one| one.credentials_token == *token)?;
+        if found.iter().all(|other| other.credentials_token != *token) {
             found.push(credential);
         }
     }

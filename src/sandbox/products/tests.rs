@@ -62,7 +62,8 @@ fn every_endpoint_returns_data_for_known_credentials_only() {
     for path in LISTS.map(|(path, _)| path).into_iter().chain(["credentials/auth", "credentials/all"]) {
         for (body, text) in [
             (json!({}), "credentials_token is required"),
-            (json!({ "credentials_token": 7 }), "credentials_token is required"),
+            (json!({ "credentials_token": null }), "credentials_token is required"),
+            (json!({ "credentials_token": 7 }), "credentials_token must be a string"),
             (json!({ "credentials_token": "made-up" }), "You are not allowed to access to this credentials"),
             (json!({ "credentials_token": "sandbox-credentials-1", "query": 7 }), "query must be an object"),
         ] {
@@ -249,12 +250,14 @@ fn all_takes_several_tokens_and_returns_each_credential_once() {
     assert_eq!(all(json!(["sandbox-credentials-1", "sandbox-credentials-1"])), one);
     assert_eq!(all(json!(["sandbox-credentials-2", "sandbox-credentials-1"]))["accounts"].as_array().unwrap().len(), 4);
     assert_eq!(one["deposits"], json!([]));
-    for tokens in [json!(["sandbox-credentials-1", "made-up"]), json!([]), json!([1]), json!([null])] {
+    let text = error(&api, "credentials/all", &json!({ "credentials_token": ["sandbox-credentials-1", "made-up"] }));
+    assert_eq!(text, "You are not allowed to access to this credentials");
+    for tokens in [json!([]), json!([1]), json!([null]), json!({})] {
         let text = error(&api, "credentials/all", &json!({ "credentials_token": tokens }));
-        assert_eq!(text, "You are not allowed to access to this credentials");
+        assert_eq!(text, "credentials_token must be a string or a non-empty list of strings");
     }
     let list = json!({ "credentials_token": ["sandbox-credentials-1"] });
-    assert_eq!(error(&api, "credentials/account", &list), "credentials_token is required");
+    assert_eq!(error(&api, "credentials/account", &list), "credentials_token must be a string");
 }
 
 /// Queries of which most are wrong.

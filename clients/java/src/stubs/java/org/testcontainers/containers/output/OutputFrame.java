@@ -1,0 +1,5 @@
+package org.testcontainers.containers.output;
+
+public class OutputFrame {
+    public enum OutputType { STDOUT, STDERR, END }
+}

@@ -1,0 +1,3 @@
+package org.testcontainers.utility;
+
+public final class DockerImageName { }

@@ -1,0 +1,1 @@
+export { Sandbox, findBinary, startSandbox, useSandbox } from "./index.cjs";
