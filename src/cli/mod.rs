@@ -270,7 +270,7 @@ mod tests {
                 let cargo = command.split_once("cargo run --release -- ").map(|(_, arguments)| arguments);
                 let own = command.strip_prefix("jwe-gateway ").filter(|rest| !is_inline || rest.contains(" --"));
                 let Some(arguments) = cargo.or(own) else { continue };
-                let end = [" #", " > ", " \\"].iter().filter_map(|end| arguments.find(end)).min();
+                let end = [" #", " > ", " \\", " |"].iter().filter_map(|end| arguments.find(end)).min();
                 found.push(&arguments[..end.unwrap_or(arguments.len())]);
             }
         }
