@@ -34,7 +34,7 @@ pub struct Cause {
     pub text: String,
 }
 
-/// The names of all causes, with what each means. `docs/sandbox.md` has the same table.
+/// The names of all causes, with what each means. `docs/drill.md` has the same table.
 pub const CAUSES: &[(&str, &str)] = &[
     ("plaintext", "A body arrived as plain JSON"),
     ("content_type", "A body had another `Content-Type` than `application/jose`"),
