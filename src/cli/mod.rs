@@ -272,7 +272,7 @@ mod tests {
                 let is_command = |rest: &&str| !rest.starts_with("= ") && (!is_inline || rest.contains(" --"));
                 let own = command.strip_prefix("jwe-gateway ").filter(is_command);
                 let Some(arguments) = cargo.or(own) else { continue };
-                let end = [" #", " > ", " \\"].iter().filter_map(|end| arguments.find(end)).min();
+                let end = [" #", " > ", " \\", " |"].iter().filter_map(|end| arguments.find(end)).min();
                 found.push(&arguments[..end.unwrap_or(arguments.len())]);
             }
         }
