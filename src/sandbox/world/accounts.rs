@@ -14,7 +14,7 @@ use super::decimal::Money;
 use super::holders::{Holder, People, Shared, names, owners};
 use super::origin::{Origin, digits, iban, money};
 
-const CURRENCY: &str = "EUR";
+pub(super) const CURRENCY: &str = "EUR";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

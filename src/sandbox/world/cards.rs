@@ -7,10 +7,10 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::accounts::AccountTransaction;
+use super::accounts::{AccountTransaction, CURRENCY};
 use super::decimal::Money;
 use super::holders::{Holder, People, Shared};
-use super::origin::{Origin, digits, money, pick};
+use super::origin::{Origin, digits, money};
 
 const CREDIT_LIMIT: Money = Money::whole(3_000);
 
@@ -140,7 +140,7 @@ pub(super) fn transactions(
                 value_date: date,
                 amount: -money(rng, 250, 18_000),
                 commission: Some(Money::ZERO),
-                currency: pick(rng, &["EUR"]).to_owned(),
+                currency: CURRENCY.to_owned(),
                 shop: Some(shop.to_owned()),
                 category: Some(category.to_owned()),
                 external_id: None,

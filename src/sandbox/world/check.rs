@@ -65,6 +65,13 @@ impl Faults {
         refer!(liability_transactions.liability_id, &liabilities);
         let held: HashSet<_> = [accounts, cards, portfolios, liabilities].into_iter().flatten().collect();
         refer!(holders.product_id, &held);
+        for liability in products.liabilities.iter().filter(|liability| !liability.has_members_of_its_type()) {
+            let (id, kind) = (&liability.id, liability.kind);
+            self.report(format!(
+                "{owner}, liabilities: `{id}` must have the members of its type {kind:?} and not those of others: \
+                 availableBalance of a Credit, initialCapital and initialCapitalCurrency of a Loan, limit of a Confirming"
+            ));
+        }
         self.limit(&format!("{owner}, holders"), products.holders.len());
         self.limit(&format!("{owner}, mifid"), products.mifid.len());
     }
@@ -117,6 +124,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::world::liabilities::LiabilityKind;
     use jiff::Timestamp;
 
     #[test]
@@ -128,6 +136,7 @@ mod tests {
         products.cards.remove(1);
         products.investments[0].portfolio_id = String::new();
         products.liability_transactions[1].id = products.liability_transactions[0].id.clone();
+        products.liabilities[0].kind = LiabilityKind::Confirming;
         let faults = state.check().join("\n");
         for fault in [
             "credentials: the identifier `sandbox-credentials-1` occurs more than once",
@@ -135,6 +144,7 @@ mod tests {
             "credentials `sandbox-credentials-1`, card_transactions: card_id `",
             "credentials `sandbox-credentials-1`, investments: portfolio_id `` does not exist",
             "credentials `sandbox-credentials-1`, liability_transactions: the identifier `",
+            "must have the members of its type Confirming",
         ] {
             assert!(faults.contains(fault), "{fault} is missing in:\n{faults}");
         }

@@ -48,6 +48,17 @@ pub(in crate::sandbox) struct Liability {
     updated_at_timestamp: i64,
 }
 
+impl Liability {
+    /// Whether it has exactly the members that the documentation gives to its type.
+    pub(super) fn has_members_of_its_type(&self) -> bool {
+        let of = |kind| self.kind == kind;
+        self.available_balance.is_some() == of(LiabilityKind::Credit)
+            && self.initial_capital.is_some() == of(LiabilityKind::Loan)
+            && self.initial_capital_currency.is_some() == of(LiabilityKind::Loan)
+            && self.limit.is_some() == of(LiabilityKind::Confirming)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sandbox) enum LiabilityKind {
     Credit,

@@ -74,7 +74,7 @@ impl Origin<'_> {
         self.today.saturating_sub(HISTORY_MONTHS.months())
     }
 
-    /// The days of each month between the first day of the data and today that `day` returns.
+    /// One date in each month: `day` returns the day of the month. Dates outside the history are left out.
     pub(super) fn monthly(&self, mut day: impl FnMut() -> i8) -> Vec<Date> {
         let first = self.first_day();
         (0..=HISTORY_MONTHS)

@@ -8,7 +8,7 @@ use super::Investment;
 use super::kinds::Kind;
 use super::transaction::{InvestmentTransaction, TransactionKind};
 use crate::sandbox::world::decimal::{Decimal, Money, Precise};
-use crate::sandbox::world::origin::{Origin, money, precise};
+use crate::sandbox::world::origin::{Origin, money, precise, seconds};
 use crate::sandbox::world::portfolios::Portfolio;
 
 /// The number of purchases and sales after the first purchase.
@@ -41,7 +41,7 @@ impl Trades {
         let first_price = precise(rng, kind.price.0, kind.price.1);
         let start = origin.first_day().saturating_add(rng.i32(0..60).days());
         let end = origin.today.saturating_sub(QUIET_DAYS.days());
-        let span = (seconds_between(start, end) / 86_400).max(1);
+        let span = ((seconds(end) - seconds(start)) / 86_400).max(1);
         let mut trades = Self { first_price, last_price: first_price, trades: Vec::new() };
         trades.trade(start, TransactionKind::Buy, precise(rng, kind.shares.0, kind.shares.1), first_price);
 
@@ -129,9 +129,4 @@ impl Trades {
 /// Another price. Cash and deposits always cost the same.
 fn moved(rng: &mut Rng, kind: &Kind, price: Precise) -> Precise {
     if kind.price.0 == kind.price.1 { price } else { price.per_mille(rng.i64(850..=1200)) }
-}
-
-fn seconds_between(start: Date, end: Date) -> i64 {
-    use crate::sandbox::world::origin::seconds;
-    seconds(end) - seconds(start)
 }
