@@ -52,7 +52,7 @@ use crate::jose::Plaintext;
 use crate::openapi;
 
 /// Larger bodies are checked on a thread for blocking work, because the check would delay all other requests of this core.
-pub(crate) const MAX_INLINE: usize = 64 * 1024;
+pub(crate) const MAX_INLINE: usize = 16 * 1024;
 
 /// `validate`: what happens to a request that differs from the description.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
