@@ -268,9 +268,11 @@ mod tests {
             let is_inline = index % 2 == 1;
             for command in part.split(" | ").map(|command| command.trim_start_matches(['#', ' ', '$'])) {
                 let cargo = command.split_once("cargo run --release -- ").map(|(_, arguments)| arguments);
-                let own = command.strip_prefix("jwe-gateway ").filter(|rest| !is_inline || rest.contains(" --"));
+                // `jwe-gateway = "0.1"` is a dependency.
+                let is_command = |rest: &&str| !rest.starts_with("= ") && (!is_inline || rest.contains(" --"));
+                let own = command.strip_prefix("jwe-gateway ").filter(is_command);
                 let Some(arguments) = cargo.or(own) else { continue };
-                let end = [" #", " > ", " \\"].iter().filter_map(|end| arguments.find(end)).min();
+                let end = [" #", " > ", " \\", " |"].iter().filter_map(|end| arguments.find(end)).min();
                 found.push(&arguments[..end.unwrap_or(arguments.len())]);
             }
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::MONITOR_INTERVAL;
 use super::events::{Change, Event};
-use super::observations::{BodyCheck, Observations, ProviderCall, ReplyOutcome};
+use super::observations::{BodyCheck, Digest, Observations, ProviderCall, ReplyOutcome};
 use super::score::Score;
 use super::timeline::key_lifetimes;
 
@@ -34,7 +34,7 @@ pub struct Cause {
     pub text: String,
 }
 
-/// The names of all causes, with what each means. `docs/sandbox.md` has the same table.
+/// The names of all causes, with what each means. `docs/drill.md` has the same table.
 pub const CAUSES: &[(&str, &str)] = &[
     ("plaintext", "A body arrived as plain JSON"),
     ("content_type", "A body had another `Content-Type` than `application/jose`"),
@@ -179,40 +179,48 @@ fn keys(observations: &Observations, lost: &HashSet<u64>, add: &mut impl FnMut(&
 
 /// The use of access tokens that the provider refused.
 fn tokens(observations: &Observations, lost: &HashSet<u64>, add: &mut impl FnMut(&'static str, String)) {
-    let refused = || observations.calls.iter().filter(|call| call.status == 401);
-    match refused().filter(|call| !call.has_credential).count() {
-        0 => {}
-        none => add("no_token", format!("it sent {} without an access token", requests(none))),
-    }
-    let revocations: Vec<Duration> = revocations(&observations.events).collect();
-    let mut after: BTreeMap<Duration, (usize, Duration)> = BTreeMap::new();
-    for call in refused().filter(|call| call.has_credential) {
-        let revoked = revocations.iter().rev().find(|at| **at <= call.at).copied().unwrap_or_default();
-        let (number, last) = after.entry(revoked).or_default();
+    let mut refused: BTreeMap<Digest, (usize, Duration)> = BTreeMap::new();
+    let mut without = 0;
+    for call in observations.calls.iter().filter(|call| call.status == 401) {
+        let Some(credential) = call.credential else {
+            without += 1;
+            continue;
+        };
+        let (number, last) = refused.entry(credential).or_default();
         (*number, *last) = (*number + 1, call.at.max(*last));
     }
-    let mut early = 0;
-    for (revoked, (number, last)) in after {
-        if revocations.is_empty() {
-            let text = "it used an access token that has expired or that this provider did not issue ({} got 401): request \
-                        another one before `expires_in` ends, and after a 401";
-            add("old_token", text.replace("{}", &requests(number)));
-        } else if last - revoked < UNNOTICED {
-            early += number;
-        } else {
-            let fetched = within(&observations.token_requested, revoked, last);
-            let reaction = match fetched {
-                0 => ", and did not request another one in that time: request one after a 401, and send the request again, \
-                      once"
-                    .to_owned(),
-                fetched => format!(", although it requested a token {} in that time", times(fetched)),
-            };
-            let after = (last - revoked).as_secs_f64();
-            let number = requests(number);
-            add("old_token", format!("it used a revoked token for {after:.1} s ({number} got 401){reaction}"));
+    if without > 0 {
+        add("no_token", format!("it sent {} without an access token", requests(without)));
+    }
+    let (mut late, mut early, mut invalid) = (Vec::new(), 0, 0);
+    for (credential, (number, last)) in refused {
+        let accepted =
+            observations.calls.iter().filter(|call| call.credential == Some(credential) && call.status != 401);
+        let accepted = accepted.map(|call| call.at).max().unwrap_or_default();
+        // The provider checks a token some time after it read the head of the request.
+        match revocations(&observations.events).find(|revoked| *revoked >= accepted) {
+            Some(revoked) if last.saturating_sub(revoked) >= UNNOTICED => late.push((revoked, last, number)),
+            Some(revoked) if last + UNNOTICED >= revoked => early += number,
+            _ => invalid += number,
         }
     }
-    if early > 0 && refused().any(|call| may_be_in(lost, call)) {
+    if invalid > 0 {
+        let text = "it used an access token that has expired or that this provider did not issue ({} got 401): request \
+                    another one before `expires_in` ends, and after a 401";
+        add("old_token", text.replace("{}", &requests(invalid)));
+    }
+    late.sort_by_key(|(revoked, last, _)| std::cmp::Reverse(*last - *revoked));
+    if let Some((revoked, last, number)) = late.first().copied() {
+        let reaction = match within(&observations.token_requested, revoked, last) {
+            0 => ", and did not request another one in that time: request one after a 401, and send the request again, once"
+                .to_owned(),
+            fetched => format!(", although it requested a token {} in that time", times(fetched)),
+        };
+        let (after, number) = ((last - revoked).as_secs_f64(), requests(number));
+        add("old_token", format!("it used a revoked token for {after:.1} s ({number} got 401){reaction}"));
+    }
+    let may_be_lost = |call: &ProviderCall| call.status == 401 && may_be_in(lost, call);
+    if early > 0 && observations.calls.iter().any(may_be_lost) {
         let text = "it requested another token in time, but did not send all of the {} again that got a 401: after a 401, \
                     send the request again with the newer token, once";
         add("not_sent_again", text.replace("{}", &requests(early)));
@@ -263,7 +271,7 @@ fn replies(observations: &Observations, score: &Score, add: &mut impl FnMut(&'st
     }
 }
 
-pub(super) fn revocations(events: &[Event]) -> impl DoubleEndedIterator<Item = Duration> + '_ {
+fn revocations(events: &[Event]) -> impl Iterator<Item = Duration> + '_ {
     events.iter().filter(|event| event.change == Change::Revoked).map(|event| event.at)
 }
 
@@ -331,8 +339,9 @@ mod tests {
         at(milliseconds, call(0, 400, "a", BodyCheck::UnknownKey))
     }
 
+    /// A call with the token of the calls that were accepted.
     fn unauthenticated(milliseconds: u64) -> ProviderCall {
-        at(milliseconds, call(0, 401, "a", BodyCheck::Unopened))
+        at(milliseconds, call(0, 401, "b", BodyCheck::Unopened))
     }
 
     #[test]
@@ -377,9 +386,16 @@ mod tests {
             late[0].1.starts_with("it used a revoked token for 3.0 s (2 requests got 401), and did not"),
             "{late:?}"
         );
+        let twice = found(401, vec![unauthenticated(3100), unauthenticated(9000)], |observations| {
+            observations.events.extend([event(3000, Change::Revoked), event(7500, Change::Revoked)]);
+        });
+        assert!(
+            twice.len() == 1 && twice[0].1.contains("for 6.0 s"),
+            "the second revocation changes nothing: {twice:?}"
+        );
         assert_eq!(found(401, vec![unauthenticated(3100)], revoke)[0].0, "not_sent_again");
         assert!(found(401, vec![unauthenticated(3100)], |_| {})[0].1.contains("has expired"));
-        let without = ProviderCall { has_credential: false, ..unauthenticated(100) };
+        let without = ProviderCall { credential: None, ..unauthenticated(100) };
         assert_eq!(
             found(401, vec![without], |_| {}),
             [("no_token", "it sent 1 request without an access token".into())]

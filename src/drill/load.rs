@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::observations::{BodyDigest, ClientReply, ReplyOutcome};
+use super::observations::{ClientReply, Digest, ReplyOutcome};
 use super::request_kind::RequestKind;
 use super::scenario::Scenario;
 use crate::clock::Clock;
@@ -98,7 +98,7 @@ impl Load {
     }
 
     /// Returns the outcome, and the digest of the reply's body if the reply is complete.
-    async fn send(&self, number: u64, kind: RequestKind) -> (ReplyOutcome, Option<BodyDigest>) {
+    async fn send(&self, number: u64, kind: RequestKind) -> (ReplyOutcome, Option<Digest>) {
         self.counters.sent.fetch_add(1, Ordering::Relaxed);
         let request = self.client.post(endpoint_url(&self.gateway, kind)).header(CONTENT_TYPE, "application/json");
         let request = request.header("x-request-id", request_id(&self.run_id, number)).timeout(REQUEST_TIMEOUT);
@@ -107,7 +107,7 @@ impl Load {
             let reply = request.send().await?;
             let status = reply.status();
             let body = reply.bytes().await?;
-            Ok::<_, reqwest::Error>((status, BodyDigest::of(&body)))
+            Ok::<_, reqwest::Error>((status, Digest::of(&body)))
         };
         let (outcome, body) = match exchange.await {
             Ok((status, body)) => (ReplyOutcome::Status(status.as_u16()), Some(body)),

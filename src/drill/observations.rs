@@ -52,18 +52,18 @@ pub(super) struct ClientReply {
     pub(super) ended: Duration,
     pub(super) outcome: ReplyOutcome,
     /// `None` if there is no complete reply.
-    pub(super) body: Option<BodyDigest>,
+    pub(super) body: Option<Digest>,
 }
 
-/// The SHA-256 digest of a response body. A drill keeps millions of them, which as bodies would not fit into
-/// memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BodyDigest([u8; 32]);
+/// The SHA-256 digest of a response body or a credential. A drill keeps millions of them, which as bodies would not fit
+/// into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Digest([u8; 32]);
 
-impl BodyDigest {
-    pub(super) fn of(body: &[u8]) -> Self {
+impl Digest {
+    pub(super) fn of(content: &[u8]) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
         Self(bytes)
     }
 }
@@ -86,14 +86,14 @@ pub(super) struct ProviderCall {
     pub(super) at: Duration,
     /// The status of the response.
     pub(super) status: u16,
-    /// Whether it had an `Authorization`.
-    pub(super) has_credential: bool,
+    /// Its `Authorization`.
+    pub(super) credential: Option<Digest>,
     /// The `kid` that it was sealed for.
     pub(super) kid: Option<String>,
     pub(super) body: BodyCheck,
     /// Why it could not be opened, unless its key is not published.
     pub(super) unreadable: Option<String>,
-    pub(super) response: BodyDigest,
+    pub(super) response: Digest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,11 +142,11 @@ impl ProviderCall {
             number,
             at: received.at.saturating_duration_since(started),
             status: received.status.as_u16(),
-            has_credential: received.headers.contains_key(AUTHORIZATION),
+            credential: received.headers.get(AUTHORIZATION).map(|value| Digest::of(value.as_bytes())),
             kid: received.kid().map(str::to_owned),
             body,
             unreadable,
-            response: BodyDigest::of(&received.response),
+            response: Digest::of(&received.response),
         })
     }
 

@@ -265,7 +265,7 @@ fn disturbed_periods(events: &[Event]) -> Vec<(Duration, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::observations::BodyDigest;
+    use crate::drill::observations::Digest;
     use crate::drill::testing::{call, event, ms, observations, reply, reply_to_wrong};
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
     fn a_wrong_request_is_lost_unless_it_gets_the_provider_s_400_byte_for_byte() {
         let mut observations = observations();
         let wrong = |number, status| reply_to_wrong(number, 0, 1, ReplyOutcome::Status(status));
-        let another_body = Some(BodyDigest::of(b"{ }"));
+        let another_body = Some(Digest::of(b"{ }"));
         observations.replies.extend([
             wrong(10, 400),
             wrong(11, 400),
@@ -336,7 +336,7 @@ mod tests {
             wrong(17, 400),
             reply(18, 0, 1, ReplyOutcome::Status(400)),
         ]);
-        let first_of_two = ProviderCall { response: BodyDigest::of(b"{ }"), ..call(11, 400, "a", BodyCheck::Intact) };
+        let first_of_two = ProviderCall { response: Digest::of(b"{ }"), ..call(11, 400, "a", BodyCheck::Intact) };
         observations.calls.extend([
             call(10, 400, "a", BodyCheck::UnknownKey),
             call(10, 400, "b", BodyCheck::Intact),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::events::{Change, Event};
-use super::observations::{BodyCheck, BodyDigest, ClientReply, Observations, ProviderCall, ReplyOutcome};
+use super::observations::{BodyCheck, ClientReply, Digest, Observations, ProviderCall, ReplyOutcome};
 use super::request_kind::RequestKind;
 use super::target::GatewayRecord;
 
@@ -12,7 +12,7 @@ pub(super) fn ms(milliseconds: u64) -> Duration {
 }
 
 pub(super) fn reply(number: u64, due: u64, ended: u64, outcome: ReplyOutcome) -> ClientReply {
-    let body = matches!(outcome, ReplyOutcome::Status(_)).then(|| BodyDigest::of(b"{}"));
+    let body = matches!(outcome, ReplyOutcome::Status(_)).then(|| Digest::of(b"{}"));
     ClientReply { number, kind: RequestKind::Valid, due: ms(due), ended: ms(ended), outcome, body }
 }
 
@@ -26,11 +26,11 @@ pub(super) fn call(number: u64, status: u16, kid: &str, body: BodyCheck) -> Prov
         number: Some(number),
         at: ms(number * 500),
         status,
-        has_credential: true,
+        credential: Some(Digest::of(kid.as_bytes())),
         kid: Some(kid.to_owned()),
         body,
         unreadable: None,
-        response: BodyDigest::of(b"{}"),
+        response: Digest::of(b"{}"),
     }
 }
 

@@ -188,9 +188,9 @@ fn a_client_that_the_drill_starts_gets_its_settings_and_is_ended() {
 
 #[test]
 fn the_documentation_has_the_shim_that_ci_runs_and_lists_the_causes() {
-    let page = document("docs/sandbox.md");
+    let page = document("docs/drill.md");
     let shim = document(".ci/foreign_clients/jwcrypto_client.py");
-    assert!(page.contains(&format!("```python\n{shim}```")), "docs/sandbox.md has another shim");
+    assert!(page.contains(&format!("```python\n{shim}```")), "docs/drill.md has another shim");
     let documented = table(&page, "| cause | meaning |");
     let documented: Vec<_> = documented.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
     let codes: Vec<_> = CAUSES.iter().map(|(code, _)| format!("`{code}`")).collect();

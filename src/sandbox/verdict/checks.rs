@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use http::HeaderValue;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
+use url::form_urlencoded;
 
 use super::{Check, Findings, Message, protected_header};
 use crate::jose::OpenError;
@@ -15,6 +18,10 @@ const HEADER: [(&str, &str); 3] = [("alg", "RSA-OAEP-256"), ("enc", "A256CBC-HS5
 
 /// Shorter texts of a body may occur elsewhere in a request by chance.
 const MIN_SECRET: usize = 8;
+
+/// Headers that an HTTP library fills in itself. A text such as `application/pdf` occurs there by chance.
+const UNRELATED_HEADERS: [HeaderName; 8] =
+    [ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT];
 
 /// The most texts of one body that are searched for. The searches of a verdict must end.
 const MAX_SECRETS: usize = 256;
@@ -211,29 +218,39 @@ pub(super) fn unique(messages: &Messages<'_>) -> Check {
 pub(super) fn no_plaintext(bodies: &[&Received]) -> Check {
     let mut findings = Findings::new("no_plaintext");
     for call in bodies {
-        if call.opened.is_none() {
+        if Message::of(&call.wire).is_none() {
+            findings.add(call, "the body is readable on its whole way");
             continue;
         }
-        let Ok(body) = serde_json::from_slice::<Value>(&call.plaintext) else {
-            continue;
-        };
+        let body = serde_json::from_slice::<Value>(&call.plaintext).unwrap_or_default();
         let mut secrets = Vec::new();
         collect_texts(&body, &mut secrets);
-        let target = percent_encoding::percent_decode_str(&call.target).decode_utf8_lossy();
-        let is_in_header = |secret: &str| {
-            let others = call.headers.iter().filter(|(name, _)| *name != AUTHORIZATION);
-            others.map(|(_, value)| text(value)).any(|value| value.contains(secret))
-        };
-        if secrets.iter().any(|secret| target.contains(secret)) {
+        if is_in_url(&secrets, &call.target) {
             findings.add(call, "a text of the sealed body is also in the URL, where everybody on the way can read it");
-        } else if secrets.iter().any(|secret| is_in_header(secret)) {
+        } else if is_in_header(&secrets, &call.headers) {
             findings.add(call, "a text of the sealed body is also in a header, where everybody on the way can read it");
         }
     }
-    for call in bodies.iter().filter(|call| Message::of(&call.wire).is_none()) {
-        findings.add(call, "the body is readable on its whole way");
-    }
     findings.end("nothing of a sealed body was readable on its way")
+}
+
+/// Whether a parameter of the query contains one of `secrets`, or a segment of the path is one.
+fn is_in_url(secrets: &[&str], target: &str) -> bool {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let is_segment = |segment| {
+        let segment = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
+        secrets.iter().any(|secret| *secret == segment)
+    };
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    path.split('/').any(is_segment) || parameters.any(|(_, value)| secrets.iter().any(|secret| value.contains(secret)))
+}
+
+fn is_in_header(secrets: &[&str], headers: &HeaderMap) -> bool {
+    headers
+        .iter()
+        .filter(|(name, _)| !UNRELATED_HEADERS.contains(name))
+        .map(|(_, value)| text(value))
+        .any(|value| secrets.iter().any(|secret| value.contains(secret)))
 }
 
 /// Collects the texts in `value` that are long enough to be found by no accident.

@@ -309,14 +309,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_text_of_a_sealed_body_in_its_url_or_headers_is_plaintext() {
-        for (target, name) in [("?credentials_token=sandbox%2Dcredentials-1", "x-note"), ("", "x-token")] {
+        let post = async |target: &str, name: &str, value: &str| {
             let sandbox = TestSandbox::start().await;
-            let value = if name == "x-token" { "a sandbox-credentials-1" } else { "nothing" };
-            let request = sandbox.request(Method::POST, &format!("{STATUS}{target}"));
-            let request = request.header("content-type", "application/jose").header(name, value);
-            send(request.body(sandbox.seal(BODY).await)).await;
+            let request = sandbox.request(Method::POST, target).header(name, value);
+            let body =
+                br#"{"credentials_token":"sandbox-credentials-1","kind":"application/pdf","path":"credentials"}"#;
+            let request = request.header("content-type", "application/jose");
+            send(request.body(sandbox.seal(body).await)).await;
+            sandbox
+        };
+        let in_query = format!("{STATUS}?token=sandbox%2Dcredentials-1");
+        for (target, name, value) in [
+            (in_query.as_str(), "x-note", "nothing"),
+            ("/v0/sandbox-credentials-1/status", "x-note", "nothing"),
+            (STATUS, "x-token", "a sandbox-credentials-1"),
+        ] {
+            let sandbox = post(target, name, value).await;
             assert_failed(&sandbox, &["no_plaintext"], 1, "of the sealed body is also in");
         }
+        let sandbox = post("/v0/bank/status?page=1", "accept", "application/pdf").await;
+        assert!(check(&sandbox, "no_plaintext").passed);
     }
 
     #[tokio::test]
