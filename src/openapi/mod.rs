@@ -25,7 +25,7 @@ mod tests {
     fn each_document_is_json_of_openapi_3_1() {
         for text in [FLANKS, FLINKS, SANDBOX_MANAGEMENT] {
             let document: Value = serde_json::from_str(text).unwrap();
-            assert_eq!(document["openapi"], "3.1.1");
+            assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
             assert!(document["paths"].is_object());
         }
     }

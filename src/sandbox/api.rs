@@ -35,7 +35,7 @@ pub(super) async fn respond(
 async fn handle_call(state: &Arc<SandboxState>, request: Request<Incoming>) -> io::Result<Response<ScriptedBody>> {
     let (head, body) = request.into_parts();
     let format = ErrorFormat::of(head.uri.path());
-    let faults = state.faults.take_for_call();
+    let faults = state.faults.take_for_call(head.uri.path());
     let mut call = Received::from_head(&head, state.now());
     let response = match body::read(body, MAX_BODY, BODY_DEADLINE).await {
         Err(error) => error.to_response(format),
@@ -104,20 +104,24 @@ fn open_and_dispatch(
     let content = body::open(&head.headers, wire, &state.keys());
     let response = match &content {
         Err(error) => error.to_response(format),
+        Ok(content) if state.require_sealed && is_plain(content) => format.must_be_sealed(),
         Ok(content) => match body::parse(&content.plaintext) {
             Err(_not_json) => format.not_json(),
-            Ok(body) => {
-                let now = state.timestamp();
-                routes::dispatch(&mut lock(&state.api), now, &head.method, &head.uri, &body)
-            }
+            Ok(body) => state.with_api(|api, now| routes::dispatch(api, now, &head.method, &head.uri, &body)),
         },
     };
     (content, response)
 }
 
+/// Whether a body was sent, and not sealed.
+fn is_plain(content: &RequestBody) -> bool {
+    content.opened.is_none() && !content.plaintext.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Options;
     use crate::sandbox::testing::{TestResponse, TestSandbox, send};
     use http::Method;
     use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -228,6 +232,30 @@ mod tests {
             let reply = send(request.body("{}")).await;
             assert_eq!(letters_code(&reply), "UNSUPPORTED_MEDIA_TYPE");
         }
+    }
+
+    #[tokio::test]
+    async fn a_plain_body_is_refused_and_recorded_if_bodies_must_be_sealed() {
+        let options = Options { require_sealed: true, ..Options::default() };
+        let sandbox = TestSandbox::start_with(options).await;
+        let body = json!({ "query": {}, "credentials_token": "sandbox-credentials-1" });
+        let reply = sandbox.post(STATUS, &body).await;
+        let told = reply.json()["error"].as_str().unwrap().to_owned();
+        assert_eq!(reply.status, 415);
+        for advice in ["not sealed", "/.well-known/jwks.json", "application/jose"] {
+            assert!(told.contains(advice), "{told}");
+        }
+        let reply = sandbox.post(SEARCH, &body).await;
+        assert_eq!((reply.status.as_u16(), letters_code(&reply)), (415, "UNSUPPORTED_MEDIA_TYPE".to_owned()));
+        assert_eq!(reply.json()["error"]["message"], told);
+        for call in sandbox.handle.received() {
+            assert!(call.status == 415 && call.opened.is_none() && call.plaintext == body.to_string());
+        }
+        let message = sandbox.seal(body.to_string().as_bytes()).await;
+        sandbox.post_jose(STATUS, message.clone()).await.ok();
+        sandbox.post_jose(SEARCH, message).await.ok();
+        sandbox.get("/v0/bank/available").await.ok();
+        send(sandbox.request(Method::POST, LIST)).await.ok();
     }
 
     #[tokio::test]

@@ -2,8 +2,8 @@
 //!
 //! Paths under `/letters/` report errors as `{"success": false, "error": {"code": ...}, "trace_id": ...}`,
 //! the other paths of Flanks as `{"error": "..."}`. [`Dialect`] has the formats of Flinks. Codes and texts are the
-//! documented ones where the documentation names them. It names none for unknown paths, 413 and 415: there the format is the documented one and the
-//! text is the sandbox's.
+//! documented ones where the documentation names them. It names none for unknown paths, 413, 415 and 429: there the
+//! format is the documented one and the text is the sandbox's.
 
 use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -111,6 +111,29 @@ impl ErrorFormat {
             Self::Flinks(dialect) => dialect.error(StatusCode::BAD_REQUEST, "The request body is incomplete"),
             Self::Letters => validation_error(&[("body", "Incomplete")]),
         }
+    }
+
+    /// The refusal of plain JSON by a sandbox with [`Options::require_sealed`](super::Options::require_sealed).
+    pub(super) fn must_be_sealed(self) -> ApiResponse {
+        let text = "The request body is not sealed, and this sandbox accepts sealed bodies only: seal it as a JWE with \
+                    a key of /.well-known/jwks.json and send it with Content-Type: application/jose, or start the \
+                    sandbox with --require-sealed=false";
+        match self {
+            Self::V0 | Self::Flinks(_) => self.error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "", text),
+            Self::Letters => ApiResponse {
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                body: letters_error(json!({ "code": "UNSUPPORTED_MEDIA_TYPE", "message": text })),
+            },
+        }
+    }
+
+    pub(super) fn forbidden(self) -> ApiResponse {
+        let text = "You are not authorized to perform this action";
+        self.error(StatusCode::FORBIDDEN, "UNAUTHORIZED", text)
+    }
+
+    pub(super) fn too_many_requests(self) -> ApiResponse {
+        self.error(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", "Too Many Requests")
     }
 
     pub(super) fn internal(self) -> ApiResponse {

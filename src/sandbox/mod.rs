@@ -51,6 +51,7 @@ pub mod guide;
 mod host_check;
 mod key_set;
 mod letters;
+mod life_cycles;
 mod links;
 mod management;
 mod options;
@@ -80,13 +81,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use self::bank_credentials::BankCredential;
 use self::management::Addresses;
 use self::state::{SandboxState, lock};
 use self::tls::Tls;
 
+pub use self::bank_credentials::ForcedFlow;
 pub use self::faults::{ApiFault, Armed, Fault, KeySetFault, MalformedKeys, TokenFault};
 pub use self::flinks::FlinksKeys;
 pub use self::key_set::Rotation;
+pub use self::letters::LetterStatus;
 pub use self::options::Options;
 pub use self::received::{OpenedBody, Received};
 pub use self::verdict::{Check, Outcome, Verdict};
@@ -185,8 +189,8 @@ impl Sandbox {
     /// The `credentials_token` of each of the customer's credentials.
     #[must_use]
     pub fn credentials_tokens(&self) -> Vec<String> {
-        let api = lock(&self.state.api);
-        api.credentials.all.iter().map(|credential| credential.credentials_token.clone()).collect()
+        let token = |credential: &BankCredential| credential.credentials_token.clone();
+        self.state.with_api(|api, _| api.credentials.all.iter().map(token).collect())
     }
 
     /// The link codes that nobody has exchanged yet.
@@ -314,13 +318,24 @@ impl Sandbox {
 
     /// Arms a fault until it is disarmed.
     pub fn arm(&self, fault: Fault) {
-        self.state.faults.arm(Armed { fault, times: None });
+        self.state.faults.arm(Armed { fault, times: None, path: None });
     }
 
     /// Arms a fault for the next `times` requests that it applies to. Zero disarms it.
     pub fn arm_times(&self, fault: Fault, times: u32) {
         let times = Some(times);
-        self.state.faults.arm(Armed { fault, times });
+        self.state.faults.arm(Armed { fault, times, path: None });
+    }
+
+    /// Arms a fault for the next `times` calls of one path, or until it is disarmed.
+    ///
+    /// # Errors
+    /// A sentence, if `path` does not begin with `/` or has a query.
+    pub fn arm_at(&self, path: &str, fault: ApiFault, times: Option<u32>) -> Result<(), String> {
+        let armed = Armed { fault: Fault::Api(fault), times, path: Some(path.to_owned()) };
+        armed.check()?;
+        self.state.faults.arm(armed);
+        Ok(())
     }
 
     /// Disarms this fault. Does nothing if it is not armed.

@@ -20,7 +20,7 @@ pub(super) fn dispatch(api: &mut ApiState, now: Timestamp, method: &Method, uri:
         }
         ("PUT", "/v0/bank/credentials/status") => force(api, body),
         ("DELETE", "/v0/bank/credentials") => with_credentials(api, body, |api, token| {
-            let deleted = api.credentials.delete(token);
+            let deleted = api.delete_credentials(token, now);
             deleted.then(|| json!({ "message": "Successfully deleted" }))
         }),
         ("GET", "/v0/platform/link") => {
@@ -30,7 +30,13 @@ pub(super) fn dispatch(api: &mut ApiState, now: Timestamp, method: &Method, uri:
         ("POST", "/v0/platform/link") => redeem(api, now, body),
         ("POST", "/letters/v1/create-signed") => api.letters.create_signed(body, now),
         ("POST", "/letters/v1/search-letters") => api.letters.search(body),
-        ("POST", "/letters/v1/discontinue-letter") => api.letters.discontinue(body, now),
+        ("POST", "/letters/v1/discontinue-letter") => match api.letters.discontinue(body, now) {
+            Ok(change) => {
+                api.connect(change);
+                ApiResponse::ok(json!({ "success": true }))
+            }
+            Err(refusal) => refusal,
+        },
         ("POST", _) => match products::Kind::at(path) {
             Some(kind) => kind.respond(api, uri, body),
             None => ErrorFormat::of(path).not_found(),
@@ -46,8 +52,9 @@ fn with_credentials(
     body: &Value,
     act: impl FnOnce(&mut ApiState, &str) -> Option<Value>,
 ) -> ApiResponse {
-    let Some(token) = body.get("credentials_token").and_then(Value::as_str) else {
-        return bad_request("credentials_token is required");
+    let token = match text(body, "credentials_token") {
+        Ok(token) => token,
+        Err(refusal) => return refusal,
     };
     act(api, token).map_or_else(unknown_credentials, ApiResponse::ok)
 }
@@ -65,20 +72,27 @@ fn force(api: &mut ApiState, body: &Value) -> ApiResponse {
 }
 
 fn redeem(api: &mut ApiState, now: Timestamp, body: &Value) -> ApiResponse {
-    let Some(code) = body.get("code").and_then(Value::as_str) else {
-        return bad_request("code is required");
+    let code = match text(body, "code") {
+        Ok(code) => code,
+        Err(refusal) => return refusal,
     };
-    let Some(used) = api.links.redeem(code) else {
-        return bad_request("The code is unknown or was used before");
-    };
-    let alias = used.extra.get("alias").and_then(Value::as_str);
-    let token = api.credentials.add(api.seed, alias.map(str::to_owned), now);
-    ApiResponse::ok(json!({
-        "message": "Successfully retrieved",
-        "credentials_token": token,
-        "extra": used.extra,
-        "link_token": used.link_token,
-    }))
+    match api.redeem(code, now) {
+        Some((token, used)) => ApiResponse::ok(json!({
+            "message": "Successfully retrieved",
+            "credentials_token": token,
+            "extra": used.extra,
+            "link_token": used.link_token,
+        })),
+        None => bad_request("The code is unknown or was used before"),
+    }
+}
+
+/// Returns a mandatory member of a body, or the 400 that names it.
+fn text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiResponse> {
+    match body.get(name) {
+        None | Some(Value::Null) => Err(bad_request(&format!("{name} is required"))),
+        Some(value) => value.as_str().ok_or_else(|| bad_request(&format!("{name} must be a string"))),
+    }
 }
 
 /// Returns the first query parameter of this name, decoded.

@@ -112,7 +112,7 @@ impl SandboxState {
 
     /// All data of the provider as one document.
     pub(super) fn world(&self) -> Value {
-        serde_json::to_value(&*lock(&self.api)).unwrap_or_default()
+        self.with_api(|api, _| serde_json::to_value(api).unwrap_or_default())
     }
 
     /// Replaces all data of the provider.

@@ -5,7 +5,7 @@
 //! fault as far as the rest makes sense.
 //!
 //! The hard case is the tag. Only a private key can check it, and then the checks say which step failed: unwrapping the
-//! key, its length, the tag, the padding. [`open`](super::open) never says so, because an attacker could ask it many
+//! key, its length, the tag, the padding. [`open`](super::open()) never says so, because an attacker could ask it many
 //! times (RFC 7516 section 11.5). Lint only with keys of a sandbox, on your own machine.
 //!
 //! Rejected: a severity for each finding. Whatever is listed makes a provider refuse the message, or a gateway of this

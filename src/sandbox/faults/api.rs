@@ -1,6 +1,7 @@
 //! Faults in the response to an API call, which leave the client in doubt.
 //!
-//! `unauthorized` and `bad_request` refuse a call before it has an effect. With the other faults the call
+//! `unauthorized`, `bad_request`, `forbidden`, `too_many_requests` and `server_error` refuse a call before it has an
+//! effect. With the other faults the call
 //! takes effect and its response is lost or slow. A client that then repeats the call performs it twice, and
 //! the recorded calls show both.
 
@@ -8,7 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::header::RETRY_AFTER;
+use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
@@ -26,6 +28,15 @@ pub enum ApiFault {
     Unauthorized,
     /// 400 as for a body that cannot be opened, for any body.
     BadRequest,
+    /// 403 as for a client without permission.
+    Forbidden,
+    /// 429 with `Retry-After`.
+    TooManyRequests {
+        /// The value of `Retry-After` in seconds.
+        retry_after: u64,
+    },
+    /// 500 without an effect.
+    ServerError,
     /// A TCP reset in place of the response.
     ResetBeforeHead,
     /// The head and half of the body, then a TCP reset.
@@ -47,6 +58,9 @@ impl ApiFault {
         vec![
             Self::Unauthorized,
             Self::BadRequest,
+            Self::Forbidden,
+            Self::TooManyRequests { retry_after: 1 },
+            Self::ServerError,
             Self::ResetBeforeHead,
             Self::ResetInBody,
             Self::SlowHead { delay_ms: 500 },
@@ -59,6 +73,9 @@ impl ApiFault {
         faults.iter().find_map(|fault| match fault {
             Self::Unauthorized => Some(format.unauthenticated()),
             Self::BadRequest => Some(format.undecryptable()),
+            Self::Forbidden => Some(format.forbidden()),
+            Self::TooManyRequests { .. } => Some(format.too_many_requests()),
+            Self::ServerError => Some(format.internal()),
             Self::ResetBeforeHead | Self::ResetInBody | Self::SlowHead { .. } | Self::SlowBody { .. } => None,
         })
     }
@@ -73,7 +90,12 @@ impl ApiFault {
         let mut response = response.into_response();
         for fault in faults {
             match fault {
-                Self::Unauthorized | Self::BadRequest => {}
+                Self::Unauthorized | Self::BadRequest | Self::Forbidden | Self::ServerError => {}
+                Self::TooManyRequests { retry_after } => {
+                    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                        response.headers_mut().insert(RETRY_AFTER, (*retry_after).into());
+                    }
+                }
                 Self::ResetBeforeHead => return Err(io::ErrorKind::ConnectionReset.into()),
                 Self::ResetInBody => {
                     *response.body_mut() = ScriptedBody::cut(&document, io::ErrorKind::ConnectionReset)
@@ -157,6 +179,35 @@ mod tests {
         sandbox.post(STATUS, &first()).await.ok();
         let reply = once(&sandbox, ApiFault::BadRequest, SEARCH, json!({ "query": {} })).await;
         assert_eq!(reply.json()["error"]["code"], "VALIDATION_ERROR");
+    }
+
+    #[tokio::test]
+    async fn a_call_is_refused_with_403_429_or_500_in_the_error_format_of_the_path_without_effect() {
+        let sandbox = TestSandbox::start().await;
+        for (fault, status, text, code) in [
+            (ApiFault::Forbidden, 403, "You are not authorized to perform this action", "UNAUTHORIZED"),
+            (ApiFault::TooManyRequests { retry_after: 7 }, 429, "Too Many Requests", "TOO_MANY_REQUESTS"),
+            (ApiFault::ServerError, 500, "Internal Error", "INTERNAL_ERROR"),
+        ] {
+            let reply = once(&sandbox, fault.clone(), STATUS, first()).await;
+            assert_eq!((reply.status.as_u16(), reply.json()), (status, json!({ "error": text })));
+            assert_eq!(reply.header("retry-after"), if status == 429 { "7" } else { "" });
+            let reply = once(&sandbox, fault.clone(), SEARCH, json!({ "query": {} })).await;
+            assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (status, &json!(code)));
+            sandbox.handle.arm_times(Fault::Api(fault), 1);
+            assert_eq!(sandbox.call(Method::DELETE, "/v0/bank/credentials", &first()).await.status, status);
+            sandbox.post(STATUS, &first()).await.ok();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_can_be_armed_for_one_path() {
+        let sandbox = TestSandbox::start().await;
+        sandbox.handle.arm_at(SEARCH, ApiFault::Forbidden, Some(1)).unwrap();
+        sandbox.post(STATUS, &first()).await.ok();
+        assert_eq!(sandbox.post(SEARCH, &json!({ "query": {} })).await.status, 403);
+        sandbox.post(SEARCH, &json!({ "query": {} })).await.ok();
+        assert!(sandbox.handle.arm_at("no-slash", ApiFault::Forbidden, None).unwrap_err().contains("no-slash"));
     }
 
     #[tokio::test]

@@ -58,7 +58,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault and the number of requests that it still applies to.
+/// A fault, and the requests that it still applies to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Armed {
@@ -68,13 +68,37 @@ pub struct Armed {
     /// it is disarmed.
     #[serde(default)]
     pub times: Option<u32>,
+    /// The only path that the fault applies to, for a fault of the API: `/letters/v1/search-letters`. `None` means
+    /// every path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+impl Armed {
+    /// Returns a sentence if the path cannot have an effect.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match (&self.path, &self.fault) {
+            (None, _) => Ok(()),
+            (Some(path), Fault::Api(_)) if path.starts_with('/') && !path.contains(['?', '#']) => Ok(()),
+            (Some(path), Fault::Api(_)) => Err(format!(
+                "path must begin with / and have no query, but is {path}: for example \"/v0/bank/available\""
+            )),
+            (Some(_), Fault::Publish(_) | Fault::KeySet(_) | Fault::Token(_)) => {
+                Err("only a fault of the kind api can have a path; the other kinds have one path each".to_owned())
+            }
+        }
+    }
 }
 
 impl fmt::Display for Armed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.fault)?;
+        if let Some(path) = &self.path {
+            write!(f, " at {path}")?;
+        }
         match self.times {
-            None => write!(f, "{} until disarmed", self.fault),
-            Some(times) => write!(f, "{} for {times} more", self.fault),
+            None => f.write_str(" until disarmed"),
+            Some(times) => write!(f, " for {times} more"),
         }
     }
 }
@@ -84,11 +108,11 @@ impl fmt::Display for Armed {
 pub(super) struct ArmedFaults(Mutex<Vec<Armed>>);
 
 impl ArmedFaults {
-    /// Arms a fault. If the same fault is armed already, the new number replaces the old one. Zero disarms
-    /// it.
+    /// Arms a fault. If the same fault is armed already for the same path, the new number replaces the old one. Zero
+    /// disarms it.
     pub(super) fn arm(&self, armed: Armed) {
         let mut all = lock(&self.0);
-        all.retain(|other| other.fault != armed.fault);
+        all.retain(|other| other.fault != armed.fault || other.path != armed.path);
         if armed.times != Some(0) {
             all.push(armed);
         }
@@ -108,11 +132,11 @@ impl ArmedFaults {
 
     /// The faults for the next response with the key set.
     pub(super) fn take_for_key_set(&self) -> (Vec<MalformedKeys>, Vec<KeySetFault>) {
-        let malformed = self.take(|fault| match fault {
+        let malformed = self.take(|armed| match &armed.fault {
             Fault::Publish(malformed) => Some(*malformed),
             Fault::KeySet(_) | Fault::Token(_) | Fault::Api(_) => None,
         });
-        let responses = self.take(|fault| match fault {
+        let responses = self.take(|armed| match &armed.fault {
             Fault::KeySet(fault) => Some(fault.clone()),
             Fault::Publish(_) | Fault::Token(_) | Fault::Api(_) => None,
         });
@@ -121,24 +145,24 @@ impl ArmedFaults {
 
     /// The faults for the next token response.
     pub(super) fn take_for_token(&self) -> Vec<TokenFault> {
-        self.take(|fault| match fault {
+        self.take(|armed| match &armed.fault {
             Fault::Token(fault) => Some(fault.clone()),
             Fault::Publish(_) | Fault::KeySet(_) | Fault::Api(_) => None,
         })
     }
 
-    /// The faults for the next API call.
-    pub(super) fn take_for_call(&self) -> Vec<ApiFault> {
-        self.take(|fault| match fault {
-            Fault::Api(fault) => Some(fault.clone()),
+    /// The faults for the next API call, which is to `path`.
+    pub(super) fn take_for_call(&self, path: &str) -> Vec<ApiFault> {
+        self.take(|armed| match &armed.fault {
+            Fault::Api(fault) => armed.path.as_deref().is_none_or(|only| only == path).then(|| fault.clone()),
             Fault::Publish(_) | Fault::KeySet(_) | Fault::Token(_) => None,
         })
     }
 
-    fn take<T>(&self, select: impl Fn(&Fault) -> Option<T>) -> Vec<T> {
+    fn take<T>(&self, select: impl Fn(&Armed) -> Option<T>) -> Vec<T> {
         let mut selected = Vec::new();
         lock(&self.0).retain_mut(|armed| {
-            let Some(fault) = select(&armed.fault) else {
+            let Some(fault) = select(armed) else {
                 return true;
             };
             selected.push(fault);
@@ -176,19 +200,32 @@ mod tests {
         let faults = ArmedFaults::default();
         let once = Fault::Api(ApiFault::Unauthorized);
         let always = Fault::Api(ApiFault::BadRequest);
-        let arm = |fault: &Fault, times| faults.arm(Armed { fault: fault.clone(), times });
+        let arm = |fault: &Fault, times| faults.arm(Armed { fault: fault.clone(), times, path: None });
         arm(&once, Some(1));
         arm(&always, None);
         assert!(faults.take_for_token().is_empty());
-        assert_eq!(faults.take_for_call(), [ApiFault::Unauthorized, ApiFault::BadRequest]);
-        assert_eq!(faults.take_for_call(), [ApiFault::BadRequest]);
+        assert_eq!(faults.take_for_call("/v0/x"), [ApiFault::Unauthorized, ApiFault::BadRequest]);
+        assert_eq!(faults.take_for_call("/v0/x"), [ApiFault::BadRequest]);
         arm(&once, Some(2));
         arm(&once, Some(1));
         assert_eq!(faults.armed().len(), 2);
         faults.disarm(&always);
-        assert_eq!(faults.take_for_call(), [ApiFault::Unauthorized]);
+        assert_eq!(faults.take_for_call("/v0/x"), [ApiFault::Unauthorized]);
         arm(&once, Some(0));
         assert!(faults.armed().is_empty());
+    }
+
+    #[test]
+    fn a_fault_with_a_path_applies_to_calls_of_that_path_only() {
+        let faults = ArmedFaults::default();
+        let forbidden = Fault::Api(ApiFault::Forbidden);
+        faults.arm(Armed { fault: forbidden.clone(), times: Some(1), path: Some("/v0/x".to_owned()) });
+        faults.arm(Armed { fault: forbidden, times: None, path: Some("/v0/y".to_owned()) });
+        assert!(faults.take_for_call("/v0/z").is_empty());
+        assert_eq!(faults.take_for_call("/v0/x"), [ApiFault::Forbidden]);
+        assert!(faults.take_for_call("/v0/x").is_empty());
+        let [armed] = <[Armed; 1]>::try_from(faults.armed()).unwrap();
+        assert_eq!(armed.to_string(), r#"{"api":"forbidden"} at /v0/y until disarmed"#);
     }
 
     #[tokio::test]
@@ -227,6 +264,9 @@ mod tests {
             json!({ "fault": { "token": { "slow": { "delay_ms": 5, "x": 1 } } } }),
             json!({ "fault": { "key_set": "html" }, "time": 1 }),
             json!({ "fault": { "key_set": "html" }, "times": -1 }),
+            json!({ "fault": { "key_set": "html" }, "path": "/v0/x" }),
+            json!({ "fault": { "api": "forbidden" }, "path": "v0/x" }),
+            json!({ "fault": { "api": "forbidden" }, "path": "/v0/x?page=1" }),
             json!([]),
         ] {
             let reply = sandbox.arm_by_http(&wrong).await;

@@ -30,9 +30,9 @@ impl SignedLetter {
         };
         check("connector_id", true, &|value| value.as_str().is_some_and(|text| !text.is_empty()));
         check("data", true, &is_pdf);
-        check("labels", false, &Value::is_object);
+        check("labels", false, &is_object_of_texts);
         check("annex", false, &is_pdf);
-        check("contact_info", false, &Value::is_object);
+        check("contact_info", false, &is_object_of_texts);
         let text = body.get("connector_id").and_then(Value::as_str);
         let labels = body.get("labels").and_then(Value::as_object);
         match text {
@@ -47,4 +47,9 @@ impl SignedLetter {
 /// Whether the value is Base64 of data that begins like a PDF.
 fn is_pdf(value: &Value) -> bool {
     value.as_str().and_then(|text| BASE64.decode(text).ok()).is_some_and(|document| document.starts_with(b"%PDF-"))
+}
+
+/// Whether the value is an object whose values are strings, as labels are.
+pub(super) fn is_object_of_texts(value: &Value) -> bool {
+    value.as_object().is_some_and(|members| members.values().all(Value::is_string))
 }

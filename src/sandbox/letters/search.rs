@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::create_signed::is_object_of_texts;
 use super::letter::{Letter, LetterStatus};
 use crate::sandbox::api_response::FieldError;
 
@@ -40,7 +41,7 @@ impl Search {
             connector_id_in: field(query, "connector_id_in", list, &mut errors),
             status_in: field(query, "status_in", list, &mut errors),
             id_in: field(query, "id_in", uuids, &mut errors),
-            labels: field(query, "labels", |value| value.as_object().cloned(), &mut errors),
+            labels: field(query, "labels", labels, &mut errors),
             creation_date: field(query, "creation_date", DateRange::parse, &mut errors),
             last_update: field(query, "last_update", DateRange::parse, &mut errors),
             page: number(body, "page", 1, u64::MAX, &mut errors),
@@ -154,6 +155,10 @@ fn number(body: &Value, name: &'static str, default: u64, most: u64, errors: &mu
     }
 }
 
+fn labels(value: &Value) -> Option<Map<String, Value>> {
+    value.as_object().filter(|_| is_object_of_texts(value)).cloned()
+}
+
 fn list<T: for<'de> Deserialize<'de>>(value: &Value) -> Option<Vec<T>> {
     Vec::deserialize(value).ok()
 }
@@ -168,10 +173,11 @@ mod tests {
     use super::*;
     use crate::sandbox::letters::Letters;
 
-    /// Three letters, one per day, and the letter that exists from the start.
+    /// A connected letter and three signed ones, one per day.
     fn letters() -> Letters {
         let day = |day| Timestamp::from_second(86_400 * day).unwrap();
-        let mut letters = Letters::seeded(day(0));
+        let first = Letter::new("connector-0".to_owned(), Map::new(), LetterStatus::Connected, day(0));
+        let mut letters = Letters { letters: vec![first] };
         for number in 1..=3_i64 {
             let body = json!({
                 "connector_id": format!("connector-{number}"),
@@ -256,7 +262,7 @@ mod tests {
                 "connector_id_in": "one",
                 "status_in": ["Signed", "Lost"],
                 "id_in": ["not-a-uuid"],
-                "labels": [],
+                "labels": { "user": 1 },
                 "creation_date": { "start": "yesterday" },
                 "last_update": { "end": "2024-02-30" },
             },

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Reply, Verb, VerbRequest, ok};
+use super::{Reply, Verb, VerbRequest, bad_request, ok};
 use crate::sandbox::faults::{Armed, Fault};
 
 /// The size limit of a fault as JSON.
@@ -20,7 +20,8 @@ pub(super) const VERBS: &[Verb] = &[
         method: "POST",
         path: "/faults",
         query: "",
-        what: "arm a fault for N requests: {\"fault\": SAMPLE, \"times\": N}; without times, until it is disarmed",
+        what: "arm a fault for N requests: {\"fault\": SAMPLE, \"times\": N}; without times, until it is disarmed; a fault \
+               of the kind api can have \"path\": PATH",
         handler: |request| Box::pin(arm(request)),
     },
     Verb {
@@ -39,6 +40,7 @@ async fn list(request: VerbRequest) -> Reply {
 async fn arm(request: VerbRequest) -> Reply {
     let VerbRequest { state, body, .. } = request;
     let armed: Armed = VerbRequest::json(body, MAX_BODY).await?;
+    armed.check().map_err(|message| bad_request(&message))?;
     let response = ok(json!(armed));
     state.faults.arm(armed);
     response

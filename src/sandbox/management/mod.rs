@@ -12,6 +12,7 @@
 pub(super) mod described;
 mod faults;
 mod keys;
+mod life_cycles;
 mod received;
 mod world;
 
@@ -36,7 +37,7 @@ use super::state::SandboxState;
 use super::{host_check, routes};
 
 /// Every verb, in the order of the index. A new group is a file beside this one, and a line here.
-const GROUPS: [&[Verb]; 5] = [INDEX, keys::VERBS, received::VERBS, faults::VERBS, world::VERBS];
+const GROUPS: [&[Verb]; 6] = [INDEX, keys::VERBS, received::VERBS, faults::VERBS, world::VERBS, life_cycles::VERBS];
 
 const INDEX: &[Verb] =
     &[Verb { method: "GET", path: "/", query: "", what: "this list", handler: |request| Box::pin(index(request)) }];
@@ -256,7 +257,8 @@ mod tests {
         let sandbox = TestSandbox::start().await;
         sandbox.get("/v0/bank/available").await.ok();
         for verb in GROUPS.iter().copied().flatten() {
-            let path = verb.path.replace("{number}", "1");
+            let path = verb.path.replace("{number}", "1").replace("{token}", "sandbox-credentials-1");
+            let path = path.replace("{id}", "5a4db0c5-0000-4000-8000-000000000005");
             let reply = sandbox.manage(verb.method.parse().unwrap(), &path).await;
             assert_ne!(reply.status, 404, "{} {}", verb.method, verb.path);
         }

@@ -1,6 +1,7 @@
 //! Which parts of the data were extracted from the bank, and which of them failed.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One flag for each part of the data, as `created` and `errored` of a status spell them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,5 +56,23 @@ impl Extraction {
                 liability: flag,
             },
         }
+    }
+
+    /// Replaces the flags that `change` names: `{"product": {"card": true}}`.
+    pub(in crate::sandbox) fn merged(&self, change: &Value) -> Result<Self, serde_json::Error> {
+        let mut merged = serde_json::to_value(self)?;
+        match (merged.as_object_mut(), change.as_object()) {
+            (Some(groups), Some(changes)) => {
+                for (name, flags) in changes {
+                    match (groups.get_mut(name).and_then(Value::as_object_mut), flags.as_object()) {
+                        (Some(group), Some(flags)) => group.extend(flags.clone()),
+                        // Deserialising reports it.
+                        _ => drop(groups.insert(name.clone(), flags.clone())),
+                    }
+                }
+            }
+            _ => merged = change.clone(),
+        }
+        serde_json::from_value(merged)
     }
 }

@@ -44,13 +44,16 @@ pub(super) struct ApiState {
 
 impl ApiState {
     pub(super) fn seeded(seed: u64, now: Timestamp) -> Self {
-        Self {
+        let (letters, connection) = Letters::seeded(seed, now);
+        let mut state = Self {
             seed,
             banks: bank::seeded(),
             credentials: BankCredentials::seeded(seed, now),
             links: Links::seeded(),
-            letters: Letters::seeded(now),
-        }
+            letters,
+        };
+        state.connect(connection);
+        state
     }
 
     /// Returns one sentence for each fault of a document that came from outside. No sentence: no fault.

@@ -75,6 +75,15 @@ impl Products {
         products
     }
 
+    /// The day of the newest transaction. `None` if there are no transactions.
+    pub(in crate::sandbox) fn last_transaction_date(&self) -> Option<Date> {
+        let accounts = self.account_transactions.iter().map(|one| one.operation_date);
+        let cards = self.card_transactions.iter().map(|one| one.operation_date);
+        let investments = self.investment_transactions.iter().map(|one| one.operation_date);
+        let liabilities = self.liability_transactions.iter().map(|one| one.operation_date);
+        accounts.chain(cards).chain(investments).chain(liabilities).max()
+    }
+
     /// Hides the account transactions that are older than 90 days, as for credentials that are new at `now`.
     pub(in crate::sandbox) fn shorten_account_history(&mut self, now: Timestamp) {
         self.account_transactions_from = Some(day(now).saturating_sub(SHORT_HISTORY_DAYS.days()));
