@@ -60,6 +60,11 @@ impl Plaintext {
         self.0.clone()
     }
 
+    /// Returns the text, for a check of its content. Nothing may send it.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(super) fn bytes(&self) -> &Bytes {
         &self.0
     }
