@@ -12,7 +12,7 @@
 //!
 //! Bounds: a small body is checked at once, one per thread. A larger one is checked on a thread for blocking work, and the
 //! memory of its tree is taken from the upstream's budget for buffered bodies. A body with more values than
-//! [`MAX_VALUES`](tree::MAX_VALUES) is not checked, and counted as such.
+//! [`MAX_VALUES`] is not checked, and counted as such.
 //!
 //! Rejected: a check of responses. The gateway streams them.
 
