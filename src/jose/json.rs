@@ -61,6 +61,7 @@ impl Plaintext {
     }
 
     /// Returns the text, for a check of its content. Nothing may send it.
+    #[cfg(feature = "gateway")]
     pub(crate) fn content(&self) -> &[u8] {
         &self.0
     }
