@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ pub(super) struct Arguments {
     /// every request, without a credential
     #[arg(long)]
     allow_remote_management: bool,
-    /// Accept this name as Host of the management interface, such as the name of a container; can be repeated
+    /// Accept this name or address as Host of the management interface, such as the name of a container; can be
+    /// repeated
     #[arg(long = "allowed-host", value_name = "NAME", value_parser = host)]
     allowed_hosts: Vec<String>,
     /// Seed of the simulated data: the same seed gives the same data on the same day
@@ -189,9 +190,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     if duration <= MAX_DURATION { Ok(duration) } else { Err("longer than the maximum of one year".to_owned()) }
 }
 
+/// Returns a name in lower case without a dot at its end, or an address without brackets.
 fn host(text: &str) -> Result<String, String> {
-    let host = url::Host::parse(text);
-    host.map(|host| host.to_string()).map_err(|_| "must be a name or an address, without scheme and port".to_owned())
+    let address = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let host =
+        address.map(|address| address.to_string()).or_else(|_| url::Host::parse(text).map(|host| host.to_string()));
+    let host = host.map_err(|_| "must be a name or an address, without scheme and port".to_owned())?;
+    Ok(host.trim_end_matches('.').to_owned())
 }
 
 fn visible(text: &str) -> Result<String, String> {
@@ -240,7 +245,11 @@ mod tests {
     #[test]
     fn an_allowed_host_has_neither_scheme_nor_port() {
         assert_eq!(host("Sandbox"), Ok("sandbox".to_owned()));
-        assert_eq!(host("sandbox.test.svc"), Ok("sandbox.test.svc".to_owned()));
+        assert_eq!(host("sandbox.test.svc."), Ok("sandbox.test.svc".to_owned()));
+        assert_eq!(host("192.0.2.7"), Ok("192.0.2.7".to_owned()));
+        for address in ["2001:db8::1", "[2001:db8::1]"] {
+            assert_eq!(host(address), Ok("2001:db8::1".to_owned()));
+        }
         for wrong in ["", "sandbox:8091", "http://sandbox", "a b", "*.example/"] {
             assert!(host(wrong).is_err(), "{wrong}");
         }

@@ -23,21 +23,27 @@ pub(super) fn admit(headers: &HeaderMap, bound: IpAddr, allowed: &[String]) -> R
     if host.as_ref().is_some_and(|host| is_accepted(host, bound, allowed)) {
         return Ok(());
     }
-    let advice = match host {
-        Some(Host::Name(name)) => format!("; if it is yours, start the sandbox with --allowed-host {name}"),
-        _ => String::new(),
+    let given = match host {
+        Some(Host::Name(name)) => Some(name),
+        Some(Host::Ip(ip)) => Some(ip.to_string()),
+        None => None,
     };
+    let advice = given.map(|host| format!("; if it is yours, start the sandbox with --allowed-host {host}"));
+    let advice = advice.unwrap_or_default();
     Err(format!(
         "exactly one Host is required; it must be localhost, a loopback address, the address that the management \
          interface is bound to, or an allowed host: any other name could belong to a web page (DNS rebinding){advice}"
     ))
 }
 
-/// Accepts addresses, which cannot be rebound, but no name except `localhost` and those in `allowed`. An interface
-/// bound to all addresses accepts every address.
+/// Accepts loopback, the bound address, `localhost`, and the names and addresses in `allowed`. An interface bound to all
+/// addresses accepts every address: an address cannot be rebound.
 fn is_accepted(host: &Host, bound: IpAddr, allowed: &[String]) -> bool {
     match host {
-        Host::Ip(ip) => ip.is_loopback() || *ip == bound || bound.is_unspecified(),
+        Host::Ip(ip) => {
+            let is_allowed = allowed.iter().any(|allowed| allowed.parse() == Ok(*ip));
+            is_allowed || ip.is_loopback() || *ip == bound || bound.is_unspecified()
+        }
         Host::Name(name) => host.is_localhost() || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)),
     }
 }
@@ -97,11 +103,11 @@ mod tests {
             let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
             admit(&headers, IpAddr::from([127, 0, 0, 1]), allowed)
         };
-        let allowed = ["Sandbox".to_owned()];
-        for host in ["sandbox:8091", "SANDBOX", "sandbox.:1"] {
+        let allowed = ["Sandbox", "192.0.2.7", "2001:db8::1"].map(str::to_owned);
+        for host in ["sandbox:8091", "SANDBOX", "sandbox.:1", "192.0.2.7:8091", "[2001:db8::1]"] {
             admit(host, &allowed).unwrap();
         }
-        for host in ["sandbox.evil.example", "evil.sandbox", "sandbo"] {
+        for host in ["sandbox.evil.example", "evil.sandbox", "sandbo", "192.0.2.8"] {
             let refusal = admit(host, &allowed).unwrap_err();
             assert!(refusal.contains(&format!("--allowed-host {host}")), "{refusal}");
         }

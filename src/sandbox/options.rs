@@ -38,8 +38,8 @@ pub struct Options {
     /// Whether a plain JSON body is refused with 415, so that a client that forgets to seal fails. The paths of
     /// Flinks, which does not accept sealed bodies, are exempt. Default: false.
     pub require_sealed: bool,
-    /// Names that `Host` may have in requests to the management interface, besides `localhost` and addresses. With
-    /// `tls` the certificate is also valid for them. Default: none.
+    /// Names and addresses that `Host` may have in requests to the management interface, besides `localhost`, loopback and
+    /// its own address. With `tls` the certificate is also valid for them. Default: none.
     pub allowed_hosts: Vec<String>,
     /// Whether the provider's API uses HTTPS, with a certificate of a new authority:
     /// [`Sandbox::ca_pem`](super::Sandbox::ca_pem). Default: false.
