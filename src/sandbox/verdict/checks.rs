@@ -37,6 +37,9 @@ pub(super) fn sealed(bodies: &[&Received]) -> Check {
                 "the body is a JWE in JSON form; serialize it in compact form, five parts with dots between them"
             }
             (Some(b'{' | b'['), _) => "the body is plain JSON; seal it as a compact JWE",
+            _ if Message::is_wrapped(&call.wire) => {
+                "the body has white space or quotation marks around a compact JWE; send its five parts and nothing else"
+            }
             (_, 3) => "the body has three parts, like a signature (JWS); seal it as a JWE, which has five",
             _ => "the body is not a compact JWE, which has five base64url parts with dots between them",
         };
@@ -122,7 +125,7 @@ pub(super) fn current_key(messages: &Messages<'_>) -> Check {
     let surprises = if ended == 0 {
         String::new()
     } else {
-        format!(", except {ended} that were sealed before the client could know that their key was withdrawn")
+        format!(", except {ended} sealed before the client could know that the key was withdrawn")
     };
     findings.end(format!("every message was sealed with a key that was published at that time{surprises}"))
 }
@@ -185,7 +188,7 @@ pub(super) fn token(judged: &[&Received]) -> Check {
     }
     let surprises = match ended {
         0 => String::new(),
-        ended => format!(", except {ended} whose token had just expired or been revoked"),
+        ended => format!(", except {ended} with a token that had just expired or been revoked"),
     };
     findings.end(format!("all {} requests had a valid token{surprises}", judged.len()))
 }
@@ -219,16 +222,18 @@ pub(super) fn no_plaintext(bodies: &[&Received]) -> Check {
     let mut findings = Findings::new("no_plaintext");
     for call in bodies {
         if Message::of(&call.wire).is_none() {
-            findings.add(call, "the body is readable on its whole way");
+            if !Message::is_wrapped(&call.wire) {
+                findings.add(call, "the body is readable on its whole way");
+            }
             continue;
         }
         let body = serde_json::from_slice::<Value>(&call.plaintext).unwrap_or_default();
         let mut secrets = Vec::new();
         collect_texts(&body, &mut secrets);
         if is_in_url(&secrets, &call.target) {
-            findings.add(call, "a text of the sealed body is also in the URL, where everybody on the way can read it");
+            findings.add(call, "a text of the sealed body is also in the URL, which every system on the way can read");
         } else if is_in_header(&secrets, &call.headers) {
-            findings.add(call, "a text of the sealed body is also in a header, where everybody on the way can read it");
+            findings.add(call, "a text of the sealed body is also in a header, which every system on the way can read");
         }
     }
     findings.end("nothing of a sealed body was readable on its way")

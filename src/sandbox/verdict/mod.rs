@@ -1,12 +1,11 @@
-//! Judges a client by the calls that it made: is every body sealed as the provider needs it, with a key that the client
-//! could believe in, and does the client recover from rotations and revocations?
+//! Judges a client by the calls that it made. Is every body sealed as the provider needs it, with a key that the client
+//! could take for current? Does the client recover from rotations and revocations?
 //!
 //! A sandbox can withdraw a key or a token at any time, so one refused call is no fault of the client. It is a fault
 //! to use the same key or token again after the refusal. Requests that were under way then are allowed for a second.
 //!
-//! The checks read the bytes as they arrived, not what the sandbox made of them: also a message that could not be
-//! opened, or that was refused for its token, has a header to judge. Requests without a body prove nothing about
-//! sealing. The calls of the second provider, which accepts no sealed bodies, are left out.
+//! The checks read the bytes as they arrived, because a message that could not be opened, or that was refused for its
+//! token, has a header to judge too. Requests without a body prove nothing about sealing. The calls of the second provider, which accepts no sealed bodies, are left out.
 
 mod checks;
 
@@ -112,6 +111,14 @@ impl<'a> Message<'a> {
         let mut parts = std::str::from_utf8(wire).ok()?.split('.');
         let five = [parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?];
         (parts.next().is_none() && !five[0].is_empty()).then_some(Self { parts: five })
+    }
+
+    /// Whether a compact JWE has white space or quotation marks around it, which the provider cannot read.
+    fn is_wrapped(wire: &[u8]) -> bool {
+        let is_around = |byte: &u8| *byte == b'"' || byte.is_ascii_whitespace();
+        let start = wire.iter().take_while(|byte| is_around(byte)).count();
+        let end = wire.len() - wire[start..].iter().rev().take_while(|byte| is_around(byte)).count();
+        end - start < wire.len() && Message::of(&wire[start..end]).is_some()
     }
 }
 
@@ -227,6 +234,18 @@ mod tests {
             send(request.body(body)).await;
             assert_failed(&sandbox, &["sealed", "no_plaintext"], 2, detail);
         }
+    }
+
+    #[tokio::test]
+    async fn a_compact_jwe_with_something_around_it_is_named_so_and_is_no_plaintext() {
+        for (before, after) in [("", "\n"), ("\"", "\""), (" ", "")] {
+            let sandbox = TestSandbox::start().await;
+            let message = String::from_utf8(sandbox.seal(BODY).await).unwrap();
+            let reply = sandbox.post_jose(STATUS, format!("{before}{message}{after}").into_bytes()).await;
+            assert_eq!(reply.status, 400);
+            assert_failed(&sandbox, &["sealed"], 1, "white space or quotation marks");
+        }
+        assert!(!Message::is_wrapped(b"a.b.c.d.e") && !Message::is_wrapped(b"\"\n") && !Message::is_wrapped(b""));
     }
 
     #[tokio::test]
