@@ -1,7 +1,7 @@
 //! A fake Flanks for tests, demonstrations and drills. It needs no account, no real data and no network.
 //!
-//! The sandbox publishes keys and rotates them, issues tokens that expire, opens the messages it receives,
-//! records each call, and responds as the Flanks documentation says, from state in memory. It makes new keys
+//! The sandbox publishes keys and rotates them, issues tokens that expire, opens the messages it receives, and
+//! records each call. It responds as the Flanks documentation says, from state in memory. It makes new keys
 //! in each run and stores nothing: a message sealed for one run cannot be opened in another. The provider's
 //! API and the management interface each have their own listener, on loopback by default.
 //!
@@ -195,7 +195,7 @@ impl Sandbox {
         self.state.with_api(|api, _| api.credentials.all.iter().map(token).collect())
     }
 
-    /// The link codes that nobody has exchanged yet.
+    /// The link codes that were not exchanged yet.
     #[must_use]
     pub fn link_codes(&self) -> Vec<String> {
         lock(&self.state.api).links.pending.iter().map(|pending| pending.code.clone()).collect()
