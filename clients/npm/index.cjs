@@ -1,6 +1,6 @@
 "use strict";
 // A local Flanks for tests: runs `jwe-gateway sandbox`. CommonJS, because jest cannot `require` an ES module; index.mjs
-// makes it one for everybody else. The types and the description of each function are in index.d.ts.
+// makes it one for the others. The types and the description of each function are in index.d.ts.
 const { spawn } = require("node:child_process");
 const { once } = require("node:events");
 const { createInterface } = require("node:readline");
@@ -23,7 +23,9 @@ class Sandbox {
     // A forgotten stop() must neither keep this process alive nor leave the other one behind.
     child.unref();
     child.stdout.unref();
-    process.once("exit", () => child.kill());
+    const kill = () => child.kill();
+    process.once("exit", kill);
+    child.once("exit", () => process.off("exit", kill));
     const lines = createInterface({ input: child.stdout });
     const failed = once(child, "exit").then(
       ([code, signal]) => {
@@ -54,13 +56,14 @@ class Sandbox {
   }
 
   async manage(method, path, body) {
-    const response = await fetch(this.management + path, { method, body: body && JSON.stringify(body) });
+    const response = await fetch(this.management + path, { method, body: JSON.stringify(body) });
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
     return response.json();
   }
 
   async received({ after = 0, waitMs = 0 } = {}) {
-    return (await this.manage("GET", `/received?after=${after}&wait=${Math.round(waitMs)}ms`)).requests;
+    const page = await this.manage("GET", `/received?after=${after}&wait=${Math.round(waitMs)}ms`);
+    return page.more ? page.requests.concat(await this.received({ after: page.next_after })) : page.requests;
   }
 
   verdict() {

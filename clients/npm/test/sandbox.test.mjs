@@ -36,6 +36,13 @@ test("only later calls are listed", async () => {
   assert.deepEqual(await sandbox.received({ after: first.number }), later);
 });
 
+test("calls that do not fit into one page are all listed", async () => {
+  await client.renewToken();
+  for (let i = 0; i < 3; i++) await client.post(" ".repeat(9_000_000), "application/json");
+  assert.equal((await sandbox.manage("GET", "/received")).more, true);
+  assert.equal((await sandbox.received()).length, 3);
+});
+
 test("a client that fetches the key set survives a hard rotation", async () => {
   await client.fetchKey();
   const kid = await sandbox.rotate({ hard: true });
@@ -73,9 +80,11 @@ test("an error of the management interface has its text", async () => {
 });
 
 test("stop ends the process, and may be called again", async () => {
+  const listeners = process.listenerCount("exit");
   const other = await startSandbox();
   await other.stop();
   await other.stop();
+  assert.equal(process.listenerCount("exit"), listeners);
   await assert.rejects(other.world());
   await new Sandbox().stop();
 });

@@ -38,7 +38,8 @@ class Sandbox(SimpleNamespace):
 
     def received(self, after=0, wait=0.0):
         """Returns the recorded calls with a number above `after`. If there is none, waits up to `wait` seconds for one."""
-        return self.manage("GET", f"/received?after={after}&wait={round(wait * 1000)}ms")["requests"]
+        page = self.manage("GET", f"/received?after={after}&wait={round(wait * 1000)}ms")
+        return page["requests"] + (self.received(page["next_after"]) if page["more"] else [])
 
     def verdict(self):
         """Returns whether the client seals as the provider needs it: `verdict` is `passed`, `failed` or `no requests`."""
@@ -106,8 +107,7 @@ def start_gateway(sandbox, *args):
 @contextmanager
 def _running(args, environment, is_ready):
     """Runs the binary and gives back the first line of JSON that `is_ready` accepts. The rest goes to stderr."""
-    environment = {**os.environ, **environment}
-    process = subprocess.Popen([find_binary(), *args], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen([find_binary(), *args], stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
     deadline = threading.Timer(30, process.kill)
     deadline.start()
     try:

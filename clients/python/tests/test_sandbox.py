@@ -83,6 +83,16 @@ def test_only_later_calls_are_listed(jwe_sandbox, client):
     assert jwe_sandbox.received(after=first["number"]) == later
 
 
+def test_calls_that_do_not_fit_into_one_page_are_all_listed(jwe_sandbox, client):
+    headers = {"content-type": "application/json", "authorization": f"Bearer {client.token}"}
+    for _ in range(3):
+        with pytest.raises(HTTPError):
+            call(f"{jwe_sandbox.provider}/v0/bank/credentials/status", b" " * 9_000_000, headers)
+    assert jwe_sandbox.manage("GET", "/received")["more"]
+    first, second, third = [request["number"] for request in jwe_sandbox.received()]
+    assert (second, third) == (first + 1, first + 2)
+
+
 def test_a_client_that_fetches_the_key_set_survives_a_hard_rotation(jwe_sandbox, client):
     kid = jwe_sandbox.rotate(hard=True)
     with pytest.raises(HTTPError):

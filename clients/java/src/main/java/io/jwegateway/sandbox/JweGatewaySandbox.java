@@ -2,7 +2,7 @@ package io.jwegateway.sandbox;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.io.BufferedReader;
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import java.io.IOException;
 import java.net.ProxySelector;
 import java.net.URI;
@@ -11,10 +11,9 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 
 /**
  * A running sandbox and the operations of its management interface. {@link #start} runs it as a process;
@@ -39,11 +38,10 @@ public final class JweGatewaySandbox implements AutoCloseable {
 
     /** Runs {@code binary} on free ports of 127.0.0.1 and waits until it serves. {@link #close} ends it. */
     public static JweGatewaySandbox start(Path binary, String... arguments) throws IOException {
-        List<String> command = new ArrayList<>(List.of(binary.toString(), "sandbox", "--json"));
-        command.addAll(List.of("--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"));
-        command.addAll(List.of(arguments));
+        String[] fixed = {binary.toString(), "sandbox", "--json", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"};
+        var command = Stream.concat(Stream.of(fixed), Stream.of(arguments)).toList();
         Process process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
-        BufferedReader output = process.inputReader();
+        var output = process.inputReader();
         String line = output.readLine();
         if (line == null) {
             throw new IOException("jwe-gateway sandbox ended and was not ready; see its stderr");
@@ -79,8 +77,11 @@ public final class JweGatewaySandbox implements AutoCloseable {
     }
 
     /** The recorded calls with a number above {@code after}. If there is none, it waits up to {@code wait} for one. */
-    public JsonNode received(long after, Duration wait) {
-        return manage("GET", "/received?after=" + after + "&wait=" + wait.toMillis() + "ms", null).get("requests");
+    public ArrayNode received(long after, Duration wait) {
+        JsonNode page = manage("GET", "/received?after=" + after + "&wait=" + wait.toMillis() + "ms", null);
+        ArrayNode requests = (ArrayNode) page.get("requests");
+        boolean more = page.get("more").booleanValue();
+        return more ? requests.addAll(received(page.get("next_after").longValue(), Duration.ZERO)) : requests;
     }
 
     /** Whether the client seals as the provider needs it: {@code verdict} is passed, failed or no requests. */
@@ -121,8 +122,7 @@ public final class JweGatewaySandbox implements AutoCloseable {
     /** Calls the management interface and returns its JSON. {@code docs/sandbox-reference.md} lists the operations. */
     public JsonNode manage(String method, String path, Object body) {
         try {
-            byte[] json = body == null ? new byte[0] : JSON.writeValueAsBytes(body);
-            var publisher = HttpRequest.BodyPublishers.ofByteArray(json);
+            var publisher = HttpRequest.BodyPublishers.ofByteArray(body == null ? new byte[0] : JSON.writeValueAsBytes(body));
             HttpRequest request = HttpRequest.newBuilder(URI.create(management + path)).method(method, publisher).build();
             HttpResponse<String> response = HTTP.send(request, HttpResponse.BodyHandlers.ofString());
             if (response.statusCode() != 200) {

@@ -63,6 +63,16 @@ class JweGatewaySandboxTest {
     }
 
     @Test
+    void callsThatDoNotFitIntoOnePageAreAllListed() throws Exception {
+        String token = token();
+        for (int call = 0; call < 3; call++) {
+            post("/v0/bank/credentials/status", "application/json", " ".repeat(9_000_000), token);
+        }
+        assertTrue(sandbox.manage("GET", "/received", null).get("more").booleanValue());
+        assertEquals(3, sandbox.received(0, Duration.ZERO).size());
+    }
+
+    @Test
     void aMessageForAWithdrawnKeyIsRefusedUntilTheClientFetchesTheKeySet() throws Exception {
         String body = "{\"credentials_token\":\"sandbox-credentials-1\"}";
         String before = seal(body.getBytes());
