@@ -26,6 +26,9 @@ const CLIENT_ID: &str = "sandbox-client";
 /// How far the time can be advanced. Dates far in the future could not be represented.
 const MAX_ADVANCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// The seconds of a day. A letter takes its next step after a day.
+const DAY: u64 = 24 * 3600;
+
 /// The state of the provider. A lock is held for one look-up or change, never across an `await`, and never
 /// together with another lock.
 pub(super) struct SandboxState {
@@ -88,8 +91,12 @@ impl SandboxState {
     /// The time for dates in documents: the wall-clock time of the start plus the time that has passed in the
     /// sandbox since.
     pub(super) fn timestamp(&self) -> Timestamp {
-        let elapsed = self.now().saturating_duration_since(self.started);
-        self.started_at.checked_add(elapsed).unwrap_or(self.started_at)
+        self.started_at.checked_add(self.elapsed()).unwrap_or(self.started_at)
+    }
+
+    /// The time that has passed in the sandbox since the start.
+    fn elapsed(&self) -> Duration {
+        self.now().saturating_duration_since(self.started)
     }
 
     /// Advances the time, and returns the new one. `None` if the sum would exceed [`MAX_ADVANCE`].
@@ -102,9 +109,14 @@ impl SandboxState {
 
     /// Restores data and time as at the start, disarms the faults and forgets the recorded calls. Keys and tokens stay,
     /// so that a client under test need not start again.
+    ///
+    /// The data is dated with the last whole day since the start. Data from the start itself would have steps of letters
+    /// that are due at once. Within a day two resets give equal documents.
     pub(super) fn reset(&self) {
         *lock(&self.advanced) = Duration::ZERO;
-        *lock(&self.api) = ApiState::seeded(self.seed, self.started_at);
+        let days = Duration::from_secs(self.elapsed().as_secs() / DAY * DAY);
+        let seeded_at = self.started_at.checked_add(days).unwrap_or(self.started_at);
+        *lock(&self.api) = ApiState::seeded(self.seed, seeded_at);
         self.flinks.reset();
         self.faults.disarm_all();
         lock(&self.received).clear();

@@ -98,6 +98,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_reset_after_days_restores_the_letters_as_at_the_start() {
+        let sandbox = TestSandbox::start().await;
+        let letters = async || {
+            let world = sandbox.manage(Method::GET, "/world").await.ok();
+            let letters = world["letters"].as_array().unwrap().clone();
+            letters.iter().map(|letter| letter["status"].clone()).collect::<Vec<_>>()
+        };
+        let before = letters().await;
+        sandbox.control.advance(Duration::from_secs(50 * 3600));
+        assert_ne!(letters().await, before, "two steps of each letter were due");
+        sandbox.manage(Method::POST, "/reset").await.ok();
+        assert_eq!(letters().await, before);
+    }
+
+    #[tokio::test]
     async fn the_data_can_be_replaced_by_a_changed_document() {
         let sandbox = TestSandbox::start().await;
         let mut world = sandbox.manage(Method::GET, "/world").await.ok();
