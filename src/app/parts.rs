@@ -22,13 +22,14 @@ use crate::clock::{Clock, Jitter};
 use crate::config::{Config, Upstream};
 use crate::credentials::Credentials;
 use crate::gateway::callers::{self, Callers, TokenKey};
-use crate::gateway::capacity::{self, Quota};
+use crate::gateway::capacity::{self, Capacity, Quota};
 use crate::gateway::config::Config as GatewayConfig;
 use crate::gateway::generation::Generation;
 use crate::gateway::metrics::counters::Counters;
 use crate::gateway::route::{BodyPolicy, Encryption};
 use crate::gateway::server::descriptors::{Reduced, limit_to_descriptors};
 use crate::gateway::server::tls::ServerTls;
+use crate::gateway::validation::Checks;
 use crate::keys::Keys;
 use crate::secret::Secret;
 use crate::status::History;
@@ -64,6 +65,7 @@ struct UpstreamParts {
     connector: Refreshed<Connector>,
     body_policy: Refreshed<BodyPolicy>,
     credentials: Refreshed<Credentials>,
+    checks: Option<Checks>,
 }
 
 /// A part, and the task that keeps it fresh. Clones share both, and the task ends with the last one.
@@ -106,6 +108,7 @@ struct PreparedUpstream {
     connector: Part<Connector>,
     body_policy: Part<BodyPolicy>,
     credentials: Part<Credentials>,
+    checks: Option<Checks>,
 }
 
 impl Prepared {
@@ -143,7 +146,7 @@ impl Prepared {
         let Self { config, gateway, reduced, upstreams, callers, caller_settings, tls } = self;
         reduced.into_iter().for_each(Reduced::warn);
         let start = |upstream: PreparedUpstream| {
-            let PreparedUpstream { config, quota, client, connector, body_policy, credentials } = upstream;
+            let PreparedUpstream { config, quota, client, connector, body_policy, credentials, checks } = upstream;
             context.export.follow(&config, &context.history.upstream(&config.name));
             UpstreamParts {
                 config,
@@ -157,6 +160,7 @@ impl Prepared {
                     }
                 }),
                 credentials: credentials.start(context, Credentials::run_refresh),
+                checks,
             }
         };
         Parts {
@@ -231,7 +235,8 @@ impl PreparedUpstream {
                 Part::New(credentials.recorded_in(Arc::clone(&history.renewals)))
             }
         };
-        Ok(Self { config: config.clone(), quota, client, connector, body_policy, credentials })
+        let checks = Checks::of(&config.validation);
+        Ok(Self { config: config.clone(), quota, client, connector, body_policy, credentials, checks })
     }
 }
 
@@ -251,10 +256,11 @@ pub(crate) fn route_alone(
         counters: Counters::default(),
         export: Export::default(),
     };
-    let PreparedUpstream { client, body_policy, credentials, .. } =
+    let PreparedUpstream { client, body_policy, credentials, checks, .. } =
         PreparedUpstream::of(config, quota, None, &context)?;
     let counters = context.counters.upstream(&config.name);
-    Ok(route(config, client, body_policy.get().clone(), credentials.get().clone(), quota, counters, None))
+    let (policy, credentials) = (body_policy.get().clone(), credentials.get().clone());
+    Ok(route(config, client, policy, credentials, Capacity::of(quota), checks, counters))
 }
 
 impl<T: Clone> Part<T> {
@@ -320,10 +326,12 @@ impl Parts {
     pub(super) fn generation(&self, former: Option<&Generation>, counters: &Counters) -> Generation {
         let Self { gateway, upstreams, callers, tls, .. } = self;
         let route = |parts: &UpstreamParts| {
-            let UpstreamParts { config, quota, client, body_policy, credentials, .. } = parts;
+            let UpstreamParts { config, quota, client, body_policy, credentials, checks, .. } = parts;
             let former = former.and_then(|former| former.routes.iter().find(|route| *route.name == *config.name));
+            let capacity = former.map_or_else(|| Capacity::of(*quota), |route| route.capacity.resized(*quota));
             let (policy, credentials) = (body_policy.part.clone(), credentials.part.clone());
-            route(config, client.clone(), policy, credentials, *quota, counters.upstream(&config.name), former)
+            let counters = counters.upstream(&config.name);
+            route(config, client.clone(), policy, credentials, capacity, checks.clone(), counters)
         };
         Generation {
             config: gateway.clone(),

@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use crate::config::Upstream;
 use crate::credentials::Credentials;
-use crate::gateway::capacity::{Capacity, Quota};
+use crate::gateway::capacity::Capacity;
 use crate::gateway::endpoints::token;
 use crate::gateway::metrics::counters::UpstreamCounters;
 use crate::gateway::route::{BodyPolicy, Encryption, Route, TokenEndpoint};
+use crate::gateway::validation::Checks;
 use crate::upstream::UpstreamClient;
 
-/// The route of `config`. The permits of `former`, the route of the same name before a reload, stay in use.
+/// The route of `config`.
 pub(super) fn route(
     config: &Upstream,
     client: UpstreamClient,
     body_policy: BodyPolicy,
     credentials: Credentials,
-    quota: Quota,
+    capacity: Capacity,
+    checks: Option<Checks>,
     counters: Arc<UpstreamCounters>,
-    former: Option<&Route>,
 ) -> Route {
     let token_url = credentials.endpoint();
     // Where there is no token endpoint, there is none to keep callers from.
@@ -41,7 +42,8 @@ pub(super) fn route(
         key_refusals: config.key_refusals.as_slice().into(),
         ordinary_refusals: config.ordinary_refusals.as_slice().into(),
         extra_header_members: config.extra_header_members.as_slice().into(),
-        capacity: former.map_or_else(|| Capacity::of(quota), |route| route.capacity.resized(quota)),
+        capacity,
+        checks,
         counters,
     }
 }

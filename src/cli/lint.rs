@@ -17,6 +17,9 @@ pub(super) struct Arguments {
     /// The provider's JWK Set, public or private: only private keys can check the tag
     #[arg(long, value_name = "URL|FILE")]
     keys: Option<Location>,
+    /// PEM certificates to trust in addition to the system's
+    #[arg(long, value_name = "FILE", requires = "keys")]
+    ca_file: Option<PathBuf>,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -24,7 +27,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let keys = match &arguments.keys {
-        Some(location) => Some(location.read_jwks().await?),
+        Some(location) => Some(location.read_jwks(arguments.ca_file.as_deref()).await?),
         None => None,
     };
     let message = match &arguments.message {

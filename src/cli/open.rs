@@ -16,7 +16,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let jwks = arguments.keys.read_jwks().await?;
+    let jwks = arguments.keys.read_jwks(None).await?;
     let keys = jwks.iter().map(DecryptionKey::from_jwk).collect::<Result<Vec<DecryptionKey>, _>>();
     let keys =
         keys.map_err(|error| Failure::new(format!("--keys: a key of the set is not a usable private key: {error}")))?;

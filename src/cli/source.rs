@@ -1,7 +1,7 @@
 //! The JWK Set that a command reads: at a URL or in a file.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +68,8 @@ impl KeySetArguments {
 pub(super) struct Location(pub(super) Source);
 
 impl Location {
-    /// Reads the entries of the JWK Set.
-    pub(super) async fn read_jwks(&self) -> Result<Vec<Value>, Failure> {
+    /// Reads the entries of the JWK Set. `ca_file` has certificates to trust in addition to the system's.
+    pub(super) async fn read_jwks(&self, ca_file: Option<&Path>) -> Result<Vec<Value>, Failure> {
         let bytes = match &self.0 {
             Source::File(path) => {
                 let failure = |error| Failure::new(format!("--keys: {}: {error}", path.display()));
@@ -78,7 +78,7 @@ impl Location {
             Source::Url(url) => {
                 let unavailable =
                     |error: reqwest::Error| Failure::unavailable(format!("--keys: {}", error_chain::chain(&error)));
-                let mut connector = Connector::new(None)?;
+                let mut connector = Connector::new(ca_file)?;
                 // Over plain http a proxy could read the keys, which may be private.
                 if url.scheme() == "https" {
                     let (proxy, _) = proxy_of_environment(&Environment::of_process()).map_err(Failure::config)?;
@@ -93,8 +93,8 @@ impl Location {
         // The text of a JSON error contains nothing of the keys, which may be private.
         let mut set: Value =
             serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("--keys: not JSON: {error}")))?;
-        match set["keys"].take() {
-            Value::Array(keys) => Ok(keys),
+        match set.get_mut("keys").map(Value::take) {
+            Some(Value::Array(keys)) => Ok(keys),
             _ => Err(Failure::new("--keys: not a JWK Set: it has no array `keys`")),
         }
     }

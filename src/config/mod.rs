@@ -39,6 +39,7 @@ mod shapes;
 mod source;
 mod upstream;
 mod urls;
+mod validation;
 mod values;
 
 #[cfg(test)]
@@ -64,6 +65,9 @@ pub use crate::gateway::request::trace_context::{Sampler, TraceShare};
 pub use crate::gateway::response::ordinary_refusal::{MemberPattern, OrdinaryRefusal, ValuePattern};
 pub use crate::gateway::route::{Encryption, TokenEndpoint};
 pub use crate::gateway::server::tls::TlsFiles;
+pub use crate::gateway::validation::{
+    Config as ValidationConfig, Document, IdentifiersInQuery, OwnDocument, Validate, ValidationErrors,
+};
 pub use crate::keys::{Config as KeysConfig, Source as KeysSource};
 pub use crate::path_prefix::{BadPathPrefix, PathPrefix};
 pub use crate::socket::Address;
@@ -135,6 +139,8 @@ pub struct Upstream {
     /// Members that the protected header of a caller's JWE may have in addition to `alg`, `enc`, `kid`, `typ`
     /// and `cty`.
     pub extra_header_members: Vec<String>,
+    /// How requests are compared with the description of the API.
+    pub validation: ValidationConfig,
     /// `[upstream.keys]`; not used if `encryption` is off.
     pub keys: keys::Config,
     /// `[upstream.credentials]`.
@@ -173,6 +179,7 @@ impl Config {
             key_refusals: upstream::KEY_REFUSALS.to_vec(),
             ordinary_refusals: ordinary_refusal::flanks(),
             extra_header_members: Vec::new(),
+            validation: ValidationConfig::default(),
             keys: keys::Config::new(keys::Source::Url(urls::append(&url, upstream::JWKS_PATH))),
             credentials: crate::credentials::Config::ClientCredentials(credentials),
             upstream: crate::upstream::Config::new(url),

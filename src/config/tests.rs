@@ -7,6 +7,7 @@ mod faults_listen;
 mod faults_upstream;
 mod precedence;
 mod schema;
+mod validation;
 
 use std::fs;
 

@@ -18,6 +18,7 @@ use super::report::Reporter;
 use super::setting::Setting;
 use super::shapes::{self, words};
 use super::urls::{check_http, leads_to};
+use super::validation;
 use super::values::{BASE_URL, BOOL, COUNT, DEADLINE, Kind, NAME, PATH, REFUSALS, SIZE, TEXTS, one_of, word};
 use crate::gateway::capacity::QuotaOverrides;
 use crate::gateway::endpoints;
@@ -150,6 +151,7 @@ fn read_one(
         buffered: section.optional("buffered", &SIZE).map(|size| size.value),
         in_flight: section.optional("in_flight", &COUNT).map(|count| count.value),
     };
+    let validation = validation::read(&mut section);
     let sealed = if encryption.value == Encryption::Off {
         refuse_keys(&mut section);
         None
@@ -180,6 +182,7 @@ fn read_one(
         key_refusals,
         ordinary_refusals,
         extra_header_members,
+        validation,
         keys,
         credentials,
     };

@@ -34,6 +34,7 @@ pub(crate) mod response;
 pub(crate) mod route;
 pub(crate) mod server;
 pub(crate) mod stack;
+pub(crate) mod validation;
 
 use std::io;
 

@@ -12,6 +12,7 @@ use crate::gateway::endpoints::jwks;
 use crate::gateway::metrics::counters::UpstreamCounters;
 use crate::gateway::request::target::{self, TargetFault};
 use crate::gateway::response::ordinary_refusal::OrdinaryRefusal;
+use crate::gateway::validation::Checks;
 use crate::keys::{Keys, PublishedKeys};
 use crate::path_prefix::PathPrefix;
 use crate::upstream::{InClear, UpstreamClient};
@@ -61,6 +62,8 @@ pub(crate) struct Route {
     /// The members that the protected header of a caller's JWE may have in addition to the usual ones.
     pub extra_header_members: Arc<[String]>,
     pub capacity: Capacity,
+    /// None if requests are not checked against the description of the API.
+    pub checks: Option<Checks>,
     /// They outlive the route.
     pub counters: Arc<UpstreamCounters>,
 }

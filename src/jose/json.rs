@@ -60,6 +60,12 @@ impl Plaintext {
         self.0.clone()
     }
 
+    /// Returns the text, for a check of its content. Nothing may send it.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(super) fn bytes(&self) -> &Bytes {
         &self.0
     }

@@ -85,6 +85,9 @@ impl ErrorFormat {
     }
 
     pub(super) fn unsupported_media_type(self) -> ApiResponse {
+        if let Self::Flinks(dialect) = self {
+            return dialect.unsupported_media_type();
+        }
         let text = "Content-Type must be application/json or application/jose";
         self.error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", text)
     }
@@ -140,7 +143,8 @@ impl ErrorFormat {
         self.error(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "Internal Error")
     }
 
-    fn error(self, status: StatusCode, code: &str, text: &str) -> ApiResponse {
+    /// An error in this format. Only the letters format has the code.
+    pub(super) fn error(self, status: StatusCode, code: &str, text: &str) -> ApiResponse {
         let body = match self {
             Self::V0 => json!({ "error": text }),
             Self::Letters => letters_error(json!({ "code": code })),

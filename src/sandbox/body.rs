@@ -93,6 +93,7 @@ impl ContentError {
     pub(super) fn to_response(&self, format: ErrorFormat) -> ApiResponse {
         match self {
             Self::MediaType => format.unsupported_media_type(),
+            Self::Sealed(_) if format.is_flinks() => format.unsupported_media_type(),
             Self::Sealed(_) => format.undecryptable(),
         }
     }

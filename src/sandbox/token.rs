@@ -120,17 +120,18 @@ pub(super) async fn respond(
     handler: TokenHandler,
 ) -> Response<ScriptedBody> {
     let (head, body) = request.into_parts();
+    let format = ErrorFormat::of(head.uri.path());
     if head.method != Method::POST {
-        return ErrorFormat::V0.not_found().into_response();
+        return format.not_found().into_response();
     }
     state.count_token_request();
     let faults = state.faults.take_for_token();
     // The body is read even for a refusal, because many clients read the response only after sending.
     let wire = body::read(body, MAX_BODY, BODY_DEADLINE).await;
     TokenFault::delay(&faults, &state.clock).await;
-    match (wire, TokenFault::refusal(&faults)) {
+    match (wire, TokenFault::refusal(&faults, format)) {
         (_, Some(refusal)) => refusal,
-        (Err(error), None) => error.to_response(ErrorFormat::V0).into_response(),
+        (Err(error), None) => error.to_response(format).into_response(),
         (Ok(wire), None) => open_and_grant(state, head, wire, faults, handler).await.into_response(),
     }
 }
@@ -142,17 +143,19 @@ async fn open_and_grant(
     faults: Vec<TokenFault>,
     handler: TokenHandler,
 ) -> ApiResponse {
+    let format = ErrorFormat::of(head.uri.path());
     let processed = tokio::task::spawn_blocking(move || {
-        let content =
-            body::open(&head.headers, &wire, &state.keys()).map_err(|error| error.to_response(ErrorFormat::V0))?;
-        let request = serde_json::from_slice(&content.plaintext).map_err(|_not_json| ErrorFormat::V0.not_json())?;
+        // The second provider has no keys: it refuses a sealed body as an unknown media type.
+        let keys = if format.is_flinks() { Vec::new() } else { state.keys() };
+        let content = body::open(&head.headers, &wire, &keys).map_err(|error| error.to_response(format))?;
+        let request = serde_json::from_slice(&content.plaintext).map_err(|_not_json| format.not_json())?;
         Ok(handler(&state, &request, &faults))
     });
     match processed.await {
         Ok(Ok(response) | Err(response)) => response,
         Err(error) => {
             tracing::error!(%error, "sandbox: a token request could not be handled");
-            ErrorFormat::V0.internal()
+            format.internal()
         }
     }
 }

@@ -115,6 +115,7 @@ pub(crate) const KEY_CHECK: FieldName = own!("key_check");
 pub(crate) const KEY_CHECK_MS: FieldName = own!("key_check_ms");
 pub(crate) const RESEALED: FieldName = own!("resealed");
 pub(crate) const RESENT: FieldName = own!("resent");
+pub(crate) const FINDINGS: FieldName = own!("findings");
 pub(crate) const OUTCOME: FieldName = own!("outcome");
 pub(crate) const SAMPLE: FieldName = own!("sample");
 

@@ -176,7 +176,12 @@ impl Walk {
     /// Lets each operation fail with every status that the sandbox can be told to return.
     async fn fail_each(&mut self) {
         for operation in self.operations().into_iter().filter(|operation| !operation.is_open()) {
-            for (fault, status) in [(ApiFault::Unauthorized, 401)] {
+            for (fault, status) in [
+                (ApiFault::Unauthorized, 401),
+                (ApiFault::Forbidden, 403),
+                (ApiFault::TooManyRequests { retry_after: 1 }, 429),
+                (ApiFault::ServerError, 500),
+            ] {
                 self.gateway.sandbox.arm(Fault::Api(fault));
                 let body = operation.example();
                 self.call(&operation.id, "", body.as_ref(), status).await;

@@ -43,6 +43,12 @@ fn a_file_with_plain_json_is_named_as_such_and_not_printed() {
     assert!(printed.contains("the provider would refuse this message: 1 finding") && !printed.contains("canary"));
     assert_eq!(run(&["lint", "/nowhere"], b"").status.code(), Some(69));
     assert_eq!(run(&["lint", "--keys", "/nowhere"], b"").status.code(), Some(1));
+    for wrong in ["[]", "7", r#"{"keys":{}}"#, "{"] {
+        std::fs::write(file.path(), wrong).unwrap();
+        let output = run(&["lint", "--keys", file.path().to_str().unwrap()], b"");
+        let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && reason.contains("--keys: not "), "{wrong}: {reason}");
+    }
 }
 
 #[test]

@@ -57,3 +57,4 @@ mod threat_model;
 mod traces;
 mod upstream_faults;
 mod upstreams;
+mod validation;

@@ -21,7 +21,7 @@ test("a sealed body is opened and recorded", async () => {
 
 test("a body in clear is refused and spoils the verdict", async () => {
   await client.renewToken();
-  assert.equal(await client.post('{"credentials_token":"x"}', "application/json"), 400);
+  assert.equal(await client.post('{"credentials_token":"x"}', "application/json"), 415);
   assert.equal((await sandbox.verdict()).verdict, "failed");
 });
 

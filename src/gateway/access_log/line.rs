@@ -48,6 +48,9 @@ pub(super) fn add_fields(line: &mut Line<'_>, record: &Record, share: SampleRati
         Schema::Ecs => line.number(name::DURATION, u64::try_from(record.duration.as_nanos()).unwrap_or(u64::MAX)),
         Schema::Own | Schema::Otel => line.millis(name::DURATION, record.duration),
     }
+    if record.findings > 0 {
+        line.number(name::FINDINGS, record.findings as u64);
+    }
     if record.attempts > 0 {
         add_attempts(line, record);
     }

@@ -92,6 +92,8 @@ pub struct Record {
     pub resealed: bool,
     /// Whether the request was sent again with a newer credential, because the provider refused the first.
     pub resent: bool,
+    /// In how many places the request differs from the description of the API.
+    pub findings: usize,
     /// How the request ended.
     pub outcome: Outcome,
 }
@@ -135,6 +137,7 @@ impl Record {
             key_check_time: None,
             resealed: false,
             resent: false,
+            findings: 0,
             // A guard that is dropped early leaves this as it is.
             outcome: Outcome::CallerLeft,
         }
@@ -275,6 +278,11 @@ impl RecordHandle {
     /// The request is sent again with a newer credential, because the provider refused the first.
     pub(crate) fn resent(&self) {
         self.lock().record.resent = true;
+    }
+
+    /// The request differs from the description of the API in so many places.
+    pub(crate) fn findings(&self, number: usize) {
+        self.lock().record.findings = number;
     }
 
     /// Whether the provider may have seen the request.

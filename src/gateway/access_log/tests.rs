@@ -250,6 +250,7 @@ fn filled_in() -> Record {
         key_check_time: Some(Duration::from_millis(3)),
         resealed: true,
         resent: true,
+        findings: 3,
         ..observed(drop)
     }
 }

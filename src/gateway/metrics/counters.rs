@@ -10,6 +10,7 @@ use crate::gateway::access_log::Record;
 use crate::gateway::callers::DenialCounters;
 use crate::gateway::response::key_check::KeyCheckCounters;
 use crate::gateway::route::UnknownKids;
+use crate::gateway::validation::counters::ValidationCounters;
 use crate::{credentials, keys, upstream};
 
 /// All counters of this process. Clones share them.
@@ -32,6 +33,7 @@ pub(crate) struct UpstreamCounters {
     pub(super) http: HttpCounters,
     pub(crate) key_checks: KeyCheckCounters,
     pub(crate) unknown_kids: UnknownKids,
+    pub(crate) validation: ValidationCounters,
     pub(crate) keys: Arc<keys::Counters>,
     pub(crate) credentials: Arc<credentials::Counters>,
     pub(crate) connections: Arc<upstream::Counters>,
@@ -60,6 +62,7 @@ impl Counters {
             http: HttpCounters::default(),
             key_checks: KeyCheckCounters::default(),
             unknown_kids: UnknownKids::default(),
+            validation: ValidationCounters::default(),
             keys: Arc::default(),
             credentials: Arc::default(),
             connections: Arc::default(),

@@ -11,6 +11,7 @@ use super::families::{Labels, counter, flag, gauge, timestamp};
 use crate::fetch_counters::{FailureReason, FetchCounters};
 use crate::gateway::response::key_check::KeyCheck;
 use crate::gateway::route::Route;
+use crate::gateway::validation::{Outcome, Rule};
 use crate::keys::{Entry, EntryState, Snapshot};
 use crate::{credentials, keys};
 
@@ -95,7 +96,7 @@ const OF_KEYS: [Counter; 4] = [
     }),
 ];
 
-const OF_CREDENTIALS_AND_CONNECTIONS: [Counter; 5] = [
+const OF_ALL: [Counter; 7] = [
     ("jwe_gateway_token_fetches", "Token requests, or reads of a static credential", |counters| {
         fetches(&counters.credentials.renewals, &credentials::Counters::REASONS)
     }),
@@ -113,6 +114,20 @@ const OF_CREDENTIALS_AND_CONNECTIONS: [Counter; 5] = [
         "Replies on a connection that had brought a reply before",
         |counters| one(counters.connections.reused() as f64),
     ),
+    (
+        "jwe_gateway_validations",
+        "Requests that were checked against the description of the API, by outcome",
+        |counters| {
+            let sample = |outcome: Outcome| {
+                (vec![("outcome", outcome.as_str().into())], counters.validation.checks(outcome) as f64)
+            };
+            Outcome::ALL.map(sample).into()
+        },
+    ),
+    ("jwe_gateway_validation_findings", "Differences from the description of the API, by rule", |counters| {
+        let sample = |rule: &Rule| (vec![("rule", rule.as_str().into())], counters.validation.findings(*rule) as f64);
+        Rule::ALL.iter().map(sample).collect()
+    }),
 ];
 
 pub(super) fn encode(counters: &Counters, routes: &[Route], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -126,9 +141,7 @@ pub(super) fn encode(counters: &Counters, routes: &[Route], encoder: &mut Descri
         now.is_none_or(|now| now.keys.is_some())
     };
     let with_keys = upstreams.iter().filter(has_keys).collect();
-    for (counters, upstreams) in
-        [(&OF_KEYS[..], with_keys), (&OF_CREDENTIALS_AND_CONNECTIONS, upstreams.iter().collect::<Vec<_>>())]
-    {
+    for (counters, upstreams) in [(&OF_KEYS[..], with_keys), (&OF_ALL, upstreams.iter().collect::<Vec<_>>())] {
         for (name, help, samples) in counters {
             let samples = upstreams.iter().flat_map(|upstream| with_upstream(&upstream.name, samples(upstream)));
             counter(encoder, name, help, samples)?;

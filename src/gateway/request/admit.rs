@@ -111,6 +111,10 @@ impl Admission {
         let permit = route.capacity.acquire()?;
         let limits = BodyLimits { max: route.capacity.max_body, budget: &route.capacity.budget, time: self.body_time };
         let payload = Payload::read(&parts, body, route, &limits, record).await?;
+        if let Some(checks) = &route.checks {
+            let observers = (record, &*route.counters);
+            checks.check(&parts.method, &target, payload.checked(), limits.budget, observers).await?;
+        }
         let head = head(parts, target, &payload, context, &self.id);
         Ok(Admitted::Forward(Box::new(Forward { route: route.clone(), head, payload, permit, caller_permit })))
     }

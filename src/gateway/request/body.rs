@@ -41,7 +41,7 @@ impl Budget {
         Self(self.0.resized(bytes))
     }
 
-    pub(super) fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
+    pub(in crate::gateway) fn acquire(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let count = u32::try_from(bytes).map_err(|_| BodyError::BudgetExhausted)?;
         self.0.try_acquire_many(count).ok_or(BodyError::BudgetExhausted)
     }

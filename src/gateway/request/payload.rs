@@ -29,6 +29,7 @@ use crate::gateway::request::body::{self, BodyLimits};
 use crate::gateway::request::content_type::{MediaType, MediaTypeFault, media_type};
 use crate::gateway::response::refusal::{Refusal, Sent};
 use crate::gateway::route::{BodyPolicy, Route};
+use crate::gateway::validation::CheckedBody;
 use crate::jose::{CallerMade, Compact, EncryptionKey, JsonCheck, Plaintext, Progress, seal};
 use crate::keys::{Keys, PublishedKeys};
 use crate::upstream::{InClear, Outgoing, SealTime};
@@ -74,6 +75,15 @@ impl Payload {
             BodyPolicy::Seal(keys) => unread.json_or_jwe(route, keys).await,
             BodyPolicy::RequireSealed(keys) => unread.jwe_only(route, keys).await,
             BodyPolicy::Off(permit) => unread.json_only(parts.headers.get(CONTENT_TYPE), *permit).await,
+        }
+    }
+
+    /// The body, as far as it can be compared with the description of the API.
+    pub(crate) fn checked(&self) -> CheckedBody<'_> {
+        match self {
+            Self::Nothing => CheckedBody::Nothing,
+            Self::ToSeal { plaintext, .. } | Self::Clear(plaintext, ..) => CheckedBody::Json(plaintext),
+            Self::CallerSealed(..) => CheckedBody::Sealed,
         }
     }
 

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use josekit::jwe::{JweHeader, RSA_OAEP_256, serialize_compact};
 use josekit::jwk::Jwk;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::content::{BLOCK_BYTES, CIPHERTEXT_OVERHEAD, Encryptor, random_cek_and_iv, tag_of};
@@ -234,4 +235,23 @@ fn a_text_names_the_fault_and_what_is_allowed() {
             "iv_length: the initialization vector has 12 bytes: CBC needs 16 bytes; 12 bytes are for GCM",
         ]
     );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_lint_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        text in r#"[\.A-Za-z0-9_{}":=\-]{0,80}\.[\.A-Za-z0-9_\-]{0,80}"#,
+        key in r#"(null|7|"x"|\[\]|\{"kid":"test"\}|\{"kid":"test","kty":"RSA","n":"AQ","e":"AQAB"\})"#,
+    ) {
+        let keys = [serde_json::from_str(&key).unwrap()];
+        for message in [bytes.as_slice(), text.as_bytes(), with_header_only().as_bytes()] {
+            let _ = lint(message, Some(&keys));
+        }
+    }
+}
+
+/// A message whose header is right and whose other parts are empty.
+fn with_header_only() -> String {
+    format!("{}....", BASE64URL.encode(HEADER))
 }

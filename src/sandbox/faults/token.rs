@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::sandbox::api_response::ApiResponse;
+use crate::sandbox::api_response::ErrorFormat;
 use crate::sandbox::scripted_body::ScriptedBody;
 
 /// A fault in the token response. Several can be armed together, for example a slow response with a short
@@ -73,12 +73,9 @@ impl TokenFault {
         }
     }
 
-    /// The refusal of the first fault that has one.
-    pub(in crate::sandbox) fn refusal(faults: &[Self]) -> Option<Response<ScriptedBody>> {
-        let error = |status, text: &str| {
-            let body = json!({ "error": text });
-            ApiResponse { status, body }.into_response()
-        };
+    /// The refusal of the first fault that has one, in the format of the path.
+    pub(in crate::sandbox) fn refusal(faults: &[Self], format: ErrorFormat) -> Option<Response<ScriptedBody>> {
+        let error = |status, text: &str| format.error(status, "", text).into_response();
         faults.iter().find_map(|fault| match fault {
             Self::RefuseCredentials => {
                 let text = "Invalid client credentials";

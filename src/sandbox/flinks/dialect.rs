@@ -41,7 +41,7 @@ impl Dialect {
         self.error(StatusCode::NOT_FOUND, "Not Found")
     }
 
-    pub(super) fn unsupported_media_type(self) -> ApiResponse {
+    pub(in crate::sandbox) fn unsupported_media_type(self) -> ApiResponse {
         self.error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json")
     }
 

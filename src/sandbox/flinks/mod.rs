@@ -132,12 +132,13 @@ pub(super) fn respond(
     wire: &Bytes,
     dialect: Dialect,
 ) -> (Result<RequestBody, ContentError>, ApiResponse) {
+    let format = ErrorFormat::Flinks(dialect);
     // Without keys: a sealed body is refused like any other media type that Flinks does not know.
     let content = body::open(&head.headers, wire, &[]);
     let response = match &content {
-        Err(_) => dialect.unsupported_media_type(),
+        Err(error) => error.to_response(format),
         Ok(content) => match body::parse(&content.plaintext) {
-            Err(_not_json) => ErrorFormat::Flinks(dialect).not_json(),
+            Err(_not_json) => format.not_json(),
             Ok(body) => dispatch(&state.flinks, head, &body, dialect),
         },
     };

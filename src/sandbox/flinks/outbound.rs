@@ -136,6 +136,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_refusal_of_the_token_endpoint_has_the_format_of_outbound() {
+        use crate::sandbox::testing::send;
+        use crate::sandbox::{Fault, TokenFault};
+        let flinks = FlinksTest::start().await;
+        let post = |kind: &'static str, body: Vec<u8>| {
+            let request =
+                flinks.sandbox.http.post(flinks.sandbox.handle.url() + TOKEN_PATH).header("content-type", kind);
+            send(request.body(body))
+        };
+        let sealed = flinks.sandbox.seal(b"{}").await;
+        let mut replies = vec![
+            (400, post("application/json", b"{".to_vec()).await),
+            (413, post("application/json", vec![b' '; 100_000]).await),
+            (415, post("application/jose", sealed).await),
+            (415, post("text/plain", b"{}".to_vec()).await),
+            (404, flinks.get(TOKEN_PATH).await),
+        ];
+        flinks.sandbox.handle.arm_times(Fault::Token(TokenFault::ServerError), 1);
+        replies.push((500, flinks.request_token(|_| {}).await));
+        for (status, reply) in replies {
+            assert_eq!(reply.status, status);
+            assert!(reply.json()["message"].is_string(), "{status}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_users_browser_is_sent_back_with_a_code_and_the_state() {
         let flinks = FlinksTest::start().await;
         let query = "response_type=code&client_id=c&redirect_uri=https%3A%2F%2Fapp.example%2Fback%3Fx%3D1&scope=TRANSACTIONS\

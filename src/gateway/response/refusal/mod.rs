@@ -28,6 +28,7 @@ use crate::gateway::request::body::BodyFault;
 use crate::gateway::request::content_type::MediaTypeFault;
 use crate::gateway::request::target::{METHODS, TargetFault};
 use crate::gateway::request::via::LoopFault;
+use crate::gateway::validation::InvalidRequest;
 use crate::jose::{MalformedJose, NotJson, SealError};
 use crate::keys::NoUsableKey;
 use crate::upstream::SendError;
@@ -76,6 +77,8 @@ pub(crate) enum Refusal {
     BodyTooLarge { limit: usize },
     #[error("content: {0}")]
     UnsupportedMediaType(#[from] MediaTypeFault),
+    #[error("{0}")]
+    InvalidRequest(Box<InvalidRequest>),
 
     // The provider's fault, or a fault of the gateway's configuration. The caller cannot correct it.
     #[error(transparent)]
@@ -165,6 +168,7 @@ impl Refusal {
             Self::RequestTimeout => Code::RequestTimeout,
             Self::BodyTooLarge { .. } => Code::BodyTooLarge,
             Self::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
+            Self::InvalidRequest(_) => Code::InvalidRequest,
             Self::CredentialsRefused(_) => Code::CredentialsRefused,
             Self::UpstreamUnreachable(_) => Code::UpstreamUnreachable,
             Self::UpstreamProtocol(_) | Self::UpstreamUpgrade | Self::UpstreamEncoding => Code::UpstreamProtocol,
@@ -181,7 +185,7 @@ impl Refusal {
     #[must_use]
     pub(crate) fn respond(&self, request_id: &str) -> Response<Bytes> {
         let row = self.code().row();
-        let problem = json!({
+        let mut problem = json!({
             "type": format!("urn:jwe-gateway:problem:{}", row.code),
             "title": row.title,
             "status": row.status.as_u16(),
@@ -189,10 +193,18 @@ impl Refusal {
             "code": row.code,
             "request_id": request_id,
         });
-        let mut response = Response::new(Bytes::from(problem.to_string()));
+        if let Self::InvalidRequest(invalid) = self {
+            problem["errors"] = invalid.errors();
+        }
+        let own = || (Bytes::from(problem.to_string()), HeaderValue::from_static("application/problem+json"));
+        let (body, content_type) = match self {
+            Self::InvalidRequest(invalid) => invalid.in_dialect(row.status.as_u16(), request_id).unwrap_or_else(own),
+            _ => own(),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = row.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, content_type);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(PROXY_STATUS, proxy_status(row));
         if let Some(wait) = self.retry_after() {
@@ -238,6 +250,7 @@ impl Refusal {
             Self::MalformedTokenRequest(fault) => fault.to_string(),
             Self::CallerThrottled(denied) => denied.to_string(),
             Self::LoopDetected(fault) => fault.to_string(),
+            Self::InvalidRequest(invalid) => invalid.detail(),
             Self::TokenEndpoint => "the gateway adds the credential; callers may not request tokens".to_owned(),
             Self::BodyTooLarge { limit } => format!("request bodies are limited to {limit} bytes"),
             Self::UpstreamUnreachable(error) | Self::UpstreamProtocol(error) | Self::UpstreamTimeout(error) => {

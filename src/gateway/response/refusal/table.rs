@@ -98,6 +98,7 @@ table! {
     BodyTooLarge          "body_too_large"          PAYLOAD_TOO_LARGE      http_request_error        Debug -     close      "The request body is too large"
     CallerThrottled       "caller_throttled"        TOO_MANY_REQUESTS      http_request_denied       Debug 1     keep       "The caller has reached its limit"
     UnsupportedMediaType  "unsupported_media_type"  UNSUPPORTED_MEDIA_TYPE http_request_error        Debug -     keep       "The request body is neither JSON nor a JWE"
+    InvalidRequest        "invalid_request"         UNPROCESSABLE_ENTITY   http_request_error        Info  -     keep       "The request differs from the description of the API"
     CredentialsRefused    "credentials_refused"     BAD_GATEWAY            proxy_configuration_error Warn  -     keep       "The provider refused the gateway's credentials"
     UpstreamUnreachable   "upstream_unreachable"    BAD_GATEWAY            destination_unavailable   Warn  -     keep       "The provider cannot be reached"
     UpstreamProtocol      "upstream_protocol"       BAD_GATEWAY            http_protocol_error       Warn  -     keep       "The provider's response is incomplete or not valid HTTP"

@@ -58,7 +58,7 @@ class JweGatewaySandboxTest {
 
     @Test
     void aBodyInClearSpoilsTheVerdict() throws Exception {
-        assertEquals(400, post("/v0/bank/credentials/status", "application/json", "{}", token()).statusCode());
+        assertEquals(415, post("/v0/bank/credentials/status", "application/json", "{}", token()).statusCode());
         assertEquals("failed", sandbox.verdict().get("verdict").textValue());
     }
 

@@ -1,0 +1,103 @@
+//! The parameters of a query.
+//!
+//! A parameter is text, and its schema may want a number, a boolean or a list. The text fits if one of its readings does:
+//! as text, as a number, as `true` or `false`, or as a list of these, written with commas or as one parameter repeated.
+//! Therefore no reading must be derived from the schema, which may hide its type behind references.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use super::Findings;
+use super::description::{Description, Parameter};
+use super::finding::{Place, Pointer, Rule};
+use super::tree::Tree;
+
+/// The pairs of a query, at most. The rest is not checked, except for identifiers.
+const MAX_PAIRS: usize = 200;
+
+/// Adds a finding for each name that must not be in a query.
+pub(super) fn check_identifiers(description: &Description, query: &str, findings: &mut Findings<'_>) {
+    for (name, _) in pairs(query) {
+        if let Some(identifier) = description.never_in_query(&name) {
+            let mut pointer = Pointer::default();
+            pointer.name(Some(identifier));
+            findings.add(Place::Query, pointer, Rule::Identifier);
+        }
+    }
+}
+
+/// Checks the documented parameters. Others are no fault.
+pub(super) fn check_parameters(parameters: &[Parameter], query: &str, findings: &mut Findings<'_>) {
+    if parameters.is_empty() {
+        return;
+    }
+    let given: Vec<_> = pairs(query).take(MAX_PAIRS).collect();
+    for parameter in parameters {
+        let values: Vec<&str> =
+            given.iter().filter(|(name, _)| **name == *parameter.name).map(|(_, value)| &**value).collect();
+        let mut pointer = Pointer::default();
+        pointer.name(Some(&parameter.name));
+        if values.is_empty() {
+            if parameter.is_required {
+                findings.add(Place::Query, pointer, Rule::Required);
+            }
+            continue;
+        }
+        if let Some(rule) = violated_rule(parameter, &values) {
+            findings.add(Place::Query, pointer, rule);
+        }
+    }
+}
+
+fn violated_rule(parameter: &Parameter, values: &[&str]) -> Option<Rule> {
+    let schema = parameter.schema.as_ref()?;
+    let mut violated = None;
+    for reading in readings(values) {
+        // A reading without an error fits.
+        let error = schema.iter_errors(&reading).next()?;
+        let rule = Rule::from(error.kind());
+        // A reading of the right type says more than the others.
+        if violated.is_none_or(|violated| violated == Rule::Type) {
+            violated = Some(rule);
+        }
+    }
+    violated
+}
+
+/// The ways to read the values of one parameter.
+fn readings<'t>(values: &[&'t str]) -> Vec<Tree<'t>> {
+    let list = |items: Vec<&'t str>| Tree::Array(items.into_iter().map(scalar).collect());
+    match values {
+        [value] => vec![scalar(value), text(value), list(value.split(',').collect())],
+        values => vec![list(values.to_vec())],
+    }
+}
+
+fn text(value: &str) -> Tree<'_> {
+    Tree::String(Cow::Borrowed(value))
+}
+
+fn scalar(value: &str) -> Tree<'_> {
+    match value {
+        "true" => Tree::Bool(true),
+        "false" => Tree::Bool(false),
+        value => Tree::number(value).unwrap_or_else(|| text(value)),
+    }
+}
+
+/// The names and values, decoded as a form.
+fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(name), decoded(value))
+    })
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned());
+    }
+    percent_decode_str(text).decode_utf8_lossy()
+}
