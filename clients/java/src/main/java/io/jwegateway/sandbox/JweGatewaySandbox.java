@@ -11,9 +11,10 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.Stream;
 
 /**
  * A running sandbox and the operations of its management interface. {@link #start} runs it as a process;
@@ -38,18 +39,15 @@ public final class JweGatewaySandbox implements AutoCloseable {
 
     /** Runs {@code binary} on free ports of 127.0.0.1 and waits until it serves. {@link #close} ends it. */
     public static JweGatewaySandbox start(Path binary, String... arguments) throws IOException {
-        String[] fixed = {binary.toString(), "sandbox", "--json", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"};
-        var command = Stream.concat(Stream.of(fixed), Stream.of(arguments)).toList();
+        List<String> command = new ArrayList<>(List.of(binary.toString(), "sandbox", "--json"));
+        command.addAll(List.of("--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"));
+        command.addAll(List.of(arguments));
         Process process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
-        var output = process.inputReader();
-        String line = output.readLine();
+        // With --json the sandbox writes this line to stdout and nothing else, so the pipe cannot fill up.
+        String line = process.inputReader().readLine();
         if (line == null) {
             throw new IOException("jwe-gateway sandbox ended and was not ready; see its stderr");
         }
-        // The pipe is read to its end, so that the sandbox never waits for a reader.
-        Thread reader = new Thread(() -> output.lines().forEach(rest -> { }), "jwe-gateway sandbox");
-        reader.setDaemon(true);
-        reader.start();
         return new JweGatewaySandbox(JSON.readTree(line), null, null, process);
     }
 
