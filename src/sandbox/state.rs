@@ -30,7 +30,7 @@ const MAX_ADVANCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const DAY: u64 = 24 * 3600;
 
 /// The state of the provider. A lock is held for one look-up or change, never across an `await`, and never
-/// together with another lock.
+/// together with another lock. The exception is `advanced`, which is read while `api` is locked.
 pub(super) struct SandboxState {
     pub(super) client_id: String,
     pub(super) client_secret: Secret,
@@ -107,13 +107,18 @@ impl SandboxState {
         Some(self.timestamp())
     }
 
+    /// Takes back every advance of the time.
+    pub(super) fn restore_clock(&self) {
+        *lock(&self.advanced) = Duration::ZERO;
+    }
+
     /// Restores data and time as at the start, disarms the faults and forgets the recorded calls. Keys and tokens stay,
     /// so that a client under test need not start again.
     ///
     /// The data is dated with the last whole day since the start. Data from the start itself would have steps of letters
     /// that are due at once. Within a day two resets give equal documents.
     pub(super) fn reset(&self) {
-        *lock(&self.advanced) = Duration::ZERO;
+        self.restore_clock();
         let days = Duration::from_secs(self.elapsed().as_secs() / DAY * DAY);
         let seeded_at = self.started_at.checked_add(days).unwrap_or(self.started_at);
         *lock(&self.api) = ApiState::seeded(self.seed, seeded_at);
