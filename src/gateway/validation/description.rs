@@ -17,8 +17,8 @@ use jsonschema::{Draft, PatternOptions, Registry, ValidationOptions, Validator};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
+use super::instance::Trees;
 use super::path_template::PathTemplate;
-use super::tree::Trees;
 
 /// The address of the document for references inside of it.
 const BASE: &str = "https://document.invalid/openapi.json";

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::config::{flanks, flinks};
+use super::finding::MAX_FINDINGS;
 use super::*;
 
 /// A description with each rule that is tested.
@@ -15,6 +17,7 @@ fn document() -> serde_json::Value {
                     "parameters": [
                         { "name": "sort", "in": "query", "required": true, "schema": { "enum": ["up", "down", 7] } },
                         { "name": "ids", "in": "query", "schema": { "type": "array", "items": { "type": "integer" } } },
+                        { "name": "codes", "in": "query", "schema": { "type": "array", "items": { "type": "string" } } },
                         { "name": "exact", "in": "query", "schema": { "type": "boolean" } },
                         { "name": "trace", "in": "header", "required": true, "schema": { "type": "integer" } },
                     ],
@@ -140,6 +143,17 @@ fn findings_and_pointers_are_bounded() {
 }
 
 #[test]
+fn many_faults_below_a_long_name_are_found_with_the_place_of_the_name() {
+    let body = format!(
+        r#"{{"credentials_token":"t","query":{{"{}":[{}]}}}}"#,
+        "canary".repeat(200_000),
+        vec!["true"; 40_000].join(",")
+    );
+    let found = findings_of(&flanks(), "POST", "/v0/bank/credentials/data", Some(&body));
+    assert_eq!((found.len(), &*found[0]), (MAX_FINDINGS, "body/query/*/0 anyOf"));
+}
+
+#[test]
 fn the_method_and_the_path_must_be_known() {
     let description = description();
     let of = |method: &str, target: &str| findings_of(&description, method, target, None);
@@ -162,6 +176,9 @@ fn parameters_of_the_query_are_read_as_their_schemas_want() {
         ("sort=7&page=2&ids=1&exact=true&other=x", &[]),
         ("sort=up&ids=1,2,3", &[]),
         ("sort=up&ids=1&ids=2", &[]),
+        ("sort=up&codes=7", &[]),
+        ("sort=up&codes=7,true,x", &[]),
+        ("sort=up&codes=7&codes=8", &[]),
         ("s%6Frt=d%6Fwn", &[]),
         ("", &["query/sort required"]),
         ("sort=left", &["query/sort enum"]),
@@ -264,4 +281,21 @@ fn each_format_has_the_pointers_and_the_rules() {
     );
     let flinks = json!({ "HttpStatusCode": 422, "Message": listed, "FlinksCode": "INVALID_REQUEST" });
     assert_eq!(body(Some(dialect::Dialect::Flinks), "/v3/x"), Some(flinks));
+}
+
+#[test]
+fn neither_a_schema_that_refers_to_itself_nor_a_deep_body_overflows_the_stack() {
+    let itself = json!({ "$ref": "#/components/schemas/A" });
+    for schema in [itself.clone(), json!({ "allOf": [itself] }), json!({ "anyOf": [itself, { "type": "object" }] })] {
+        let body = json!({ "content": { "application/json": { "schema": itself } } });
+        let document = json!({
+            "openapi": "3.1.0",
+            "paths": { "/a": { "post": { "requestBody": body } } },
+            "components": { "schemas": { "A": schema } },
+        });
+        let description = Description::parse(&document.to_string()).unwrap();
+        assert_eq!(findings_of(&description, "POST", "/a", Some("[1]")), [""; 0]);
+    }
+    let deep = format!("{}1{}", r#"{"token":"t","more":"#.repeat(126), "}".repeat(126));
+    assert_eq!(in_body(&deep).len(), MAX_FINDINGS);
 }
