@@ -215,15 +215,21 @@ impl<'d> Compiler<'d> {
 
     fn body(&mut self, at: String, body: &'d Value) -> Option<BodyRules> {
         let (at, body) = self.resolve(at, body)?;
-        let is_json = |media_type: &str| {
+        // Several media types can include JSON. The most specific one is meant.
+        let specificity = |media_type: &str| {
             let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            essence == "application/json"
-                || essence.ends_with("+json")
-                || essence == "*/*"
-                || essence == "application/*"
+            match &*essence {
+                "application/json" => 3,
+                "application/*" => 1,
+                "*/*" => 0,
+                essence if essence.ends_with("+json") => 2,
+                _ => -1,
+            }
         };
         let media_types = body["content"].as_object().into_iter().flatten();
-        let json = media_types.into_iter().find(|(media_type, _)| is_json(media_type));
+        let media_types = media_types.map(|media_type| (specificity(media_type.0), media_type));
+        let json = media_types.filter(|(specificity, _)| *specificity >= 0).max_by_key(|(specificity, _)| *specificity);
+        let json = json.map(|(_, media_type)| media_type);
         let schema = json.and_then(|(media_type, content)| {
             let at = pointer(&format!("{at}/content"), media_type);
             content.get("schema").and_then(|schema| self.compile(&format!("{at}/schema"), schema))

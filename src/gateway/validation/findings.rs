@@ -72,9 +72,9 @@ impl<'d> Findings<'d> {
     fn add_error(&mut self, tree: &Tree<'_>, error: &ValidationError<'_>) {
         let mut pointer = self.pointer(tree, error.instance_path());
         match error.kind() {
-            // The place of the member that is missing.
+            // The place of the member that is missing. Its name comes from the schema.
             ValidationErrorKind::Required { property } => {
-                pointer.name(property.as_str().and_then(|name| self.description.member_name(name)));
+                pointer.name(property.as_str());
             }
             ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
                 if let Some(meant) = meant_alternative(error.instance_path(), context) {

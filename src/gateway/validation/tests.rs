@@ -33,6 +33,9 @@ fn document() -> serde_json::Value {
             "parameters": { "Page": { "name": "page", "in": "query", "schema": { "type": "integer", "minimum": 1 } } },
             "requestBodies": { "Thing": { "required": true, "content": {
                 "text/plain": { "schema": false },
+                "*/*": { "schema": false },
+                "application/*": { "schema": false },
+                "application/merge-patch+json": { "schema": false },
                 "application/json; charset=utf-8": { "schema": { "$ref": "#/components/schemas/Thing" } },
             } } },
             "schemas": {
@@ -50,6 +53,7 @@ fn document() -> serde_json::Value {
                         } },
                         "either": { "anyOf": [{ "type": "string" }, { "type": "object", "required": ["kind"] }] },
                         "many": { "additionalProperties": { "type": "string" } },
+                        "open": { "required": ["only-required"] },
                         "more": { "$ref": "#/components/schemas/Thing" },
                     },
                 },
@@ -111,6 +115,7 @@ fn each_rule_is_found_at_its_place() {
         (r#""either":7"#, "body/either anyOf"),
         (r#""either":{}"#, "body/either/kind required"),
         (r#""more":{"token":"t"}"#, "body/more/amount required"),
+        (r#""open":{}"#, "body/open/only-required required"),
         (r#""more":{"token":"t","amount":0}"#, "body/more/amount minimum"),
         (r#""more":{"token":"t","amount":1e400}"#, "body/more/amount maximum"),
         (r#""kind":"a","kind":"b""#, "body/kind duplicate"),
@@ -248,6 +253,12 @@ fn the_built_in_documents_compile() {
         ["body/credentials_token required"]
     );
     assert!(description.never_in_query("credentials_token").is_some());
+    // The provider does not say whether the first page is 0 or 1, so the gateway refuses neither.
+    for (page, findings) in [("0", &[][..]), ("1", &[]), ("-1", &["query/page minimum"])] {
+        let target = format!("/v0/bank/credentials/data?page={page}");
+        let found = findings_of(&description, "POST", &target, Some(r#"{"credentials_token":"t"}"#));
+        assert_eq!(found, findings, "{page}");
+    }
     flinks();
 }
 
