@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::world::{Bank, Extraction, Products};
 
 /// The limit on credentials, for a client that redeems codes in a loop.
-const MAX_CREDENTIALS: usize = 100;
+pub(super) const MAX_CREDENTIALS: usize = 100;
 
 /// The time between two updates by the provider.
 const UPDATE_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
@@ -119,14 +119,6 @@ impl BankCredentials {
         all[5].errored.transactions.card = true;
         all[5].errored.transactions.investment = true;
         Self { all }
-    }
-
-    /// Adds credentials whose extraction has succeeded.
-    pub(super) fn add(&mut self, credential: BankCredential) {
-        if self.all.len() >= MAX_CREDENTIALS {
-            self.all.remove(0);
-        }
-        self.all.push(credential);
     }
 
     pub(super) fn status(&self, token: &str) -> Option<Value> {

@@ -196,15 +196,3 @@ fn a_change_of_flags_is_merged_and_a_wrong_one_changes_nothing() {
     assert_eq!(set(json!({})).unwrap()["status"], status);
     assert_eq!(credentials.set("made-up", &json!({}), now), Err(CredentialError::NotFound));
 }
-
-#[test]
-fn the_number_of_credentials_is_limited() {
-    let now = Timestamp::UNIX_EPOCH;
-    let mut credentials = BankCredentials::seeded(1, now);
-    let one = credentials.all[0].clone();
-    for number in 0..MAX_CREDENTIALS {
-        credentials.add(BankCredential { credentials_token: format!("credentials-{number}"), ..one.clone() });
-    }
-    assert_eq!(credentials.all.len(), MAX_CREDENTIALS);
-    assert_eq!(credentials.status("sandbox-credentials-1"), None);
-}
