@@ -54,7 +54,7 @@ async fn refused(gateway: &Served, method: &str, target: &str, body: &str) -> Ve
 }
 
 #[tokio::test]
-async fn enforce_refuses_what_the_description_forbids_and_says_where() {
+async fn enforce_refuses_a_request_that_differs_and_names_the_places() {
     let gateway = spawn(with(Validate::Enforce)).await;
     for (method, target, body, expected) in [
         ("POST", ACCOUNTS, "{}", &["body/credentials_token required"][..]),
@@ -199,7 +199,7 @@ async fn bodies_in_clear_are_checked_and_sealed_ones_are_not() {
 }
 
 #[tokio::test]
-async fn a_sidecar_checks_what_the_egress_cannot_read() {
+async fn a_sidecar_checks_the_body_that_the_egress_cannot_read() {
     let egress = TestGateway::spawn_with(|config| {
         config.upstreams[0].encryption = Encryption::RequireSealed;
         config.upstreams[0].validation = with(Validate::Enforce);

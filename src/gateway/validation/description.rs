@@ -9,7 +9,7 @@
 //! The extension `x-never-in-query: true` of a property or of a parameter, or of the schema that it refers to, marks a name
 //! that must not occur in a query.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 
 use http::Method;
@@ -53,8 +53,8 @@ const MAX_REFERENCES: usize = 16;
 pub(crate) struct Description {
     /// Those with fewer parameters in their paths first.
     operations: Vec<Operation>,
-    /// In lower case.
-    never_in_query: HashSet<Box<str>>,
+    /// As the description writes them, by their lower case.
+    never_in_query: HashMap<Box<str>, Box<str>>,
     /// All names of members in the schemas.
     member_names: HashSet<Box<str>>,
 }
@@ -115,7 +115,7 @@ impl Description {
             return Err(compiler.faults);
         }
         operations.sort_by_key(|operation| operation.path.parameters());
-        let mut names = Names { document: &document, members: HashSet::new(), never_in_query: HashSet::new() };
+        let mut names = Names { document: &document, members: HashSet::new(), never_in_query: HashMap::new() };
         names.collect(&document);
         Ok(Self { operations, never_in_query: names.never_in_query, member_names: names.members })
     }
@@ -282,7 +282,7 @@ fn pointer(parent: &str, member: &str) -> String {
 struct Names<'d> {
     document: &'d Value,
     members: HashSet<Box<str>>,
-    never_in_query: HashSet<Box<str>>,
+    never_in_query: HashMap<Box<str>, Box<str>>,
 }
 
 impl<'d> Names<'d> {
@@ -310,7 +310,7 @@ impl<'d> Names<'d> {
     fn add_if_marked(&mut self, name: &str, mut value: &'d Value) {
         for _ in 0..MAX_REFERENCES {
             if value[NEVER_IN_QUERY] == true {
-                self.never_in_query.insert(name.to_ascii_lowercase().into());
+                self.never_in_query.insert(name.to_ascii_lowercase().into(), name.into());
                 return;
             }
             let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return };

@@ -91,8 +91,8 @@ impl Checks {
         })
     }
 
-    /// Checks a request whose body is complete. `path` is the path that the provider receives, after the base path of its
-    /// URL. The budget is that of the upstream's buffered bodies.
+    /// Checks a request whose body is complete. `target` is what the provider receives after the base path of its URL. The
+    /// budget is that of the upstream's buffered bodies.
     ///
     /// # Errors
     /// `invalid_request`, and `overloaded` if the budget has no memory for the check.

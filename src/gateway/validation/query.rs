@@ -15,13 +15,15 @@ use super::finding::{Place, Pointer, Rule};
 use super::instance::with_errors;
 use super::tree::{Text, Tree};
 
-/// The pairs of a query, at most. The rest is not checked, except for identifiers.
+/// The pairs of documented parameters, at most. The rest is not checked, except for identifiers.
 const MAX_PAIRS: usize = 200;
 
 /// Adds a finding for each name that must not be in a query.
 pub(super) fn check_identifiers(description: &Description, query: &str, findings: &mut Findings<'_>) {
     for (name, _) in pairs(query) {
-        if let Some(identifier) = description.never_in_query(&name) {
+        // Many libraries write lists and members as `name[]=`, `name[0]=` or `parent[name]=`.
+        let mut names = name.split(['[', ']', '.']);
+        if let Some(identifier) = names.find_map(|name| description.never_in_query(name)) {
             let mut pointer = Pointer::default();
             pointer.name(Some(identifier));
             findings.add(Place::Query, pointer, Rule::Identifier);
@@ -34,7 +36,8 @@ pub(super) fn check_parameters(parameters: &[Parameter], query: &str, findings: 
     if parameters.is_empty() {
         return;
     }
-    let given: Vec<_> = pairs(query).take(MAX_PAIRS).collect();
+    let is_documented = |name: &str| parameters.iter().any(|parameter| *parameter.name == *name);
+    let given: Vec<_> = pairs(query).filter(|(name, _)| is_documented(name)).take(MAX_PAIRS).collect();
     for parameter in parameters {
         let values: Vec<&str> =
             given.iter().filter(|(name, _)| **name == *parameter.name).map(|(_, value)| &**value).collect();

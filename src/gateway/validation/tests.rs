@@ -1,4 +1,4 @@
-//! What the checks find, and what they leave alone.
+//! Tests of the findings for one request.
 
 use serde_json::json;
 
@@ -40,6 +40,7 @@ fn document() -> serde_json::Value {
             } } },
             "schemas": {
                 "Token": { "type": "string", "x-never-in-query": true },
+                "Login": { "properties": { "LoginId": { "x-never-in-query": true } } },
                 "Thing": {
                     "type": "object",
                     "required": ["token", "amount"],
@@ -185,6 +186,7 @@ fn parameters_of_the_query_are_read_as_their_schemas_want() {
         ("sort=up&codes=7,true,x", &[]),
         ("sort=up&codes=7&codes=8", &[]),
         ("s%6Frt=d%6Fwn", &[]),
+        (format!("{}sort=up", "other=x&".repeat(300)).as_str(), &[]),
         ("", &["query/sort required"]),
         ("sort=left", &["query/sort enum"]),
         ("sort=up&page=x", &["query/page type"]),
@@ -199,11 +201,15 @@ fn parameters_of_the_query_are_read_as_their_schemas_want() {
 
 #[test]
 fn an_identifier_is_found_in_any_spelling_of_its_name() {
-    for query in ["token=x", "a=b&t%6Fken=x", "Token=x", "token"] {
+    for query in
+        ["token=x", "a=b&t%6Fken=x", "Token=x", "token", "token[]=x", "token%5B0%5D=x", "a[token]=x", "a.token=x"]
+    {
         let found = findings_of(&description(), "PUT", &format!("/things/special?{query}"), None);
         assert_eq!(found, ["query/token identifier"], "{query}");
     }
     assert_eq!(findings_of(&description(), "PUT", "/things/special?tokens=x&kind=token", None), [""; 0]);
+    let found = findings_of(&description(), "PUT", "/things/special?loginid=x", None);
+    assert_eq!(found, ["query/LoginId identifier"], "as the description writes it");
 }
 
 #[test]

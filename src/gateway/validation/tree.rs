@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serde_json_refuses_has_a_tree_too() {
+    fn a_text_that_serde_json_refuses_has_a_tree_too() {
         for text in [r#""\ud800""#, r#""\udc00x""#, r#""\ud800\ud800""#, r#""\ud800\u0041""#] {
             assert!(value(text).as_str().unwrap().starts_with('\u{fffd}'), "{text}");
         }
