@@ -145,6 +145,9 @@ impl SandboxState {
     }
 
     pub(super) fn add_link_code(&self, request: LinkCodeRequest) -> Result<Value, ChangeError> {
+        if request.code.as_deref() == Some("") {
+            return Err(ChangeError::Invalid("code is empty; without the member the code is random".to_owned()));
+        }
         self.with_api(|api, _| {
             if let Some(bank) = &request.bank
                 && !api.banks.iter().any(|known| known.id == *bank)

@@ -153,17 +153,21 @@ impl BankCredentials {
         Ok(credential.document())
     }
 
-    /// Changes `pending`, `blocked`, and the named flags of `created` and `errored`. Returns the document of the
-    /// credentials.
+    /// Changes `pending`, `blocked`, and the named flags of `created` and `errored`. A flag that already has its value
+    /// changes nothing, not even the flags and the token that follow from it. Returns the document of the credentials.
     pub(super) fn set(&mut self, token: &str, change: &Value, now: Timestamp) -> Result<Value, CredentialError> {
         let invalid = |error: serde_json::Error| CredentialError::Invalid(error.to_string());
         let change = CredentialChange::deserialize(change).map_err(invalid)?;
         let credential = self.find(token)?;
         let mut changed = credential.clone();
-        if let Some(pending) = change.pending {
+        if let Some(pending) = change.pending
+            && pending != changed.pending
+        {
             changed.set_pending(pending, now);
         }
-        if let Some(blocked) = change.blocked {
+        if let Some(blocked) = change.blocked
+            && blocked != changed.blocked
+        {
             changed.set_blocked(blocked);
         }
         if let Some(created) = &change.created {
