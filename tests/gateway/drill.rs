@@ -1,7 +1,7 @@
 //! Drills that must pass and drills that must fail.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jwe_gateway::app::{App, Dependencies};
 use jwe_gateway::clock::Clock;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use crate::documents::{document, table};
-use crate::harness::config;
+use crate::harness::{config, eventually};
 use crate::process::{self, Running, run};
 
 fn text(bytes: &[u8]) -> String {
@@ -186,8 +186,8 @@ fn a_client_that_the_drill_starts_gets_its_settings() {
     assert!(text(&output.stderr).contains("the client cannot be started: /nowhere/client"));
 }
 
-#[test]
-fn a_drill_that_a_signal_stops_ends_its_client_and_what_the_client_started() {
+#[tokio::test]
+async fn a_drill_that_a_signal_stops_ends_its_client_and_what_the_client_started() {
     let directory = tempfile::tempdir().unwrap();
     for (signal, trap) in [("TERM", ":"), ("HUP", ":"), ("INT", "trap '' TERM")] {
         let file = directory.path().join(signal);
@@ -196,24 +196,14 @@ fn a_drill_that_a_signal_stops_ends_its_client_and_what_the_client_started() {
         let mut command = process::command(&[&command[..], &["--management", "127.0.0.1:0", "--"]].concat());
         command.args(["/bin/sh", "-c", &script]);
         let drill = Running::spawn(command);
-        let started = Instant::now();
-        let pids = loop {
-            match std::fs::read_to_string(&file) {
-                Ok(pids) if pids.ends_with('\n') => break pids,
-                _ => assert!(started.elapsed() < Duration::from_secs(20), "the client was not started"),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
+        let pids = || std::fs::read_to_string(&file).unwrap_or_default();
+        eventually("the client is started", async || pids().ends_with('\n')).await;
         drill.signal(signal);
         let (code, printed) = drill.end();
         assert_eq!(code, Some(1), "{signal}: {printed}");
-        for pid in pids.split_whitespace() {
+        for pid in pids().split_whitespace() {
             // A killed process takes a moment to end.
-            let ended = Instant::now();
-            while is_running(pid) {
-                assert!(ended.elapsed() < Duration::from_secs(5), "{signal}: process {pid} still runs");
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            eventually(&format!("after {signal} process {pid} ends"), async || !is_running(pid)).await;
         }
     }
 }

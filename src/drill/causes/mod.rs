@@ -113,7 +113,7 @@ pub(super) fn causes(observations: &Observations, score: &Score) -> Vec<Cause> {
     }
     replies(observations, score, &mut add);
     if score.has_slow_400s() {
-        let text = "it held ordinary 400s back: relay a 400 whose body says that the provider read the request";
+        let text = "it held ordinary 400s back: relay a 400 if its body says that the provider read the request";
         add("slow_400", text.to_owned());
     }
     causes

@@ -8,8 +8,8 @@
 //! key, its length, the tag, the padding. [`open`](super::open()) never says so, because an attacker could ask it many
 //! times (RFC 7516 section 11.5). Lint only with keys of a sandbox, on your own machine.
 //!
-//! Rejected: a severity for each finding. Whatever is listed makes a provider refuse the message, or a gateway of this
-//! product on the way.
+//! Rejected: a severity for each finding. Each one makes the provider refuse the message, or a gateway of this product on
+//! the way.
 
 mod content;
 mod finding;
@@ -168,7 +168,7 @@ impl Linter {
     /// Checks the protected header. Returns whether it has a usable `kid`.
     fn header(&mut self, header: &[u8]) -> bool {
         let Ok(Members(members)) = serde_json::from_slice(header) else {
-            let text = "the protected header is not a JSON object in UTF-8 whose members have distinct names";
+            let text = "the protected header is not a JSON object in UTF-8, or it has a member twice";
             self.find(FindingCode::HeaderNotJson, text);
             return false;
         };
