@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     /// How long a token is valid, such as 1h
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     token_life: Duration,
-    /// Refuse plain JSON bodies with 415, except on the paths of Flinks
+    /// Refuse plain JSON bodies with 415, except token requests and the paths of Flinks
     #[arg(
         long,
         value_name = "BOOL",

@@ -48,10 +48,11 @@ async fn handle_call(state: &Arc<SandboxState>, request: Request<Incoming>) -> i
             }
         }
     };
+    let document = Bytes::from(response.body.to_string());
     call.status = response.status;
-    call.response = Bytes::from(response.body.to_string());
+    call.response = document.clone();
     lock(&state.received).push(call);
-    ApiFault::deliver(&faults, response, &state.clock).await
+    ApiFault::deliver(&faults, response.status, document, &state.clock).await
 }
 
 async fn authenticate_and_process(

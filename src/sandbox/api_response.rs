@@ -5,6 +5,7 @@
 //! documented ones where the documentation names them. It names none for unknown paths, 413, 415 and 429: there the
 //! format is the documented one and the text is the sandbox's.
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
@@ -25,20 +26,25 @@ impl ApiResponse {
     }
 
     pub(super) fn into_response(self) -> Response<ScriptedBody> {
-        let mut response = Response::new(ScriptedBody::whole(self.body.to_string()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 9110 section 15.5.2: a 401 names the required scheme.
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
-            // The client is still sending the body, and the sandbox does not read the rest.
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+        json_response(self.status, Bytes::from(self.body.to_string()))
     }
+}
+
+/// A response with a JSON document and the headers that belong to its status.
+pub(super) fn json_response(status: StatusCode, document: Bytes) -> Response<ScriptedBody> {
+    let mut response = Response::new(ScriptedBody::whole(document));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 section 15.5.2: a 401 names the required scheme.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+        // The client is still sending the body, and the sandbox does not read the rest.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

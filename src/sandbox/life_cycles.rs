@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Sandbox;
-use super::bank_credentials::{BankCredential, CredentialError, ForcedFlow};
+use super::bank_credentials::{BankCredential, CredentialError, ForcedFlow, MAX_CREDENTIALS};
 use super::letters::{ConnectionChange, LetterError, LetterStatus};
 use super::links::{LinkCode, LinkCodeRequest};
 use super::state::{SandboxState, lock};
@@ -52,7 +52,7 @@ impl ApiState {
                     let bank = self.bank_or_default(&connector_id);
                     let mut credential = BankCredential::new(self.seed, connection_id, None, bank, at);
                     credential.products.shorten_account_history(at);
-                    self.credentials.add(BankCredential { labels, ..credential });
+                    self.add_credentials(BankCredential { labels, ..credential }, at);
                 }
                 ConnectionChange::Closed { connection_id } => {
                     self.credentials.delete(&connection_id);
@@ -79,8 +79,20 @@ impl ApiState {
         let token = format!("sandbox-credentials-{}", uuid::Uuid::new_v4().simple());
         let mut credential = BankCredential::new(self.seed, token.clone(), alias, bank, now);
         credential.products.shorten_account_history(now);
-        self.credentials.add(credential);
+        self.add_credentials(credential, now);
         Some((token, used))
+    }
+
+    /// Adds credentials, or replaces those with the same token. If there are too many, the oldest are deleted as a client
+    /// would delete them.
+    fn add_credentials(&mut self, added: BankCredential, now: Timestamp) {
+        self.credentials.delete(&added.credentials_token);
+        let is_full = self.credentials.all.len() >= MAX_CREDENTIALS;
+        let oldest = self.credentials.all.first().filter(|_| is_full).map(|oldest| oldest.credentials_token.clone());
+        if let Some(oldest) = oldest {
+            self.delete_credentials(&oldest, now);
+        }
+        self.credentials.all.push(added);
     }
 
     fn bank_or_default(&self, id: &str) -> String {
@@ -133,6 +145,9 @@ impl SandboxState {
     }
 
     pub(super) fn add_link_code(&self, request: LinkCodeRequest) -> Result<Value, ChangeError> {
+        if request.code.as_deref() == Some("") {
+            return Err(ChangeError::Invalid("code is empty; without the member the code is random".to_owned()));
+        }
         self.with_api(|api, _| {
             if let Some(bank) = &request.bank
                 && !api.banks.iter().any(|known| known.id == *bank)
@@ -170,8 +185,8 @@ fn credential_error(token: &str, error: CredentialError) -> ChangeError {
 }
 
 impl Sandbox {
-    /// Takes the next step of a letter at once: from `Signed` to `Connected`, or from `Discontinued` to `Revoked`.
-    /// Returns the letter.
+    /// Takes the next step of a letter at once, for example from `Signed` to `SentToCustodian`: see
+    /// [`LetterStatus::next`]. Returns the letter.
     ///
     /// # Errors
     /// A sentence, if there is no such letter or it takes no further step.
@@ -216,5 +231,51 @@ impl Sandbox {
         let request = LinkCodeRequest { link_token: Some(link_token.to_owned()), extra, ..LinkCodeRequest::default() };
         let added = self.state.add_link_code(request).map_err(ChangeError::message)?;
         Ok(added["code"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redeem(api: &mut ApiState) -> String {
+        let mut request = LinkCodeRequest::default();
+        request.extra.insert("alias".to_owned(), "customer".to_owned());
+        let code = api.links.add(request).unwrap();
+        api.redeem(code["code"].as_str().unwrap(), Timestamp::UNIX_EPOCH).unwrap().0
+    }
+
+    #[test]
+    fn the_oldest_credentials_beyond_the_limit_are_deleted_with_their_connection() {
+        let mut api = ApiState::seeded(1, Timestamp::UNIX_EPOCH);
+        // The credentials of the connected letter become the oldest.
+        api.credentials.all.rotate_right(1);
+        let connection = api.credentials.all[0].credentials_token.clone();
+        let status = |api: &ApiState| {
+            let letter = api.letters.letters.iter().find(|letter| letter.id.to_string() == connection[19..]).unwrap();
+            (letter.status, letter.connection_id.clone())
+        };
+        assert_eq!(status(&api), (LetterStatus::Connected, Some(connection.clone())));
+        while api.credentials.all.len() < MAX_CREDENTIALS {
+            let one = api.credentials.all[1].clone();
+            let credentials_token = format!("credentials-{}", api.credentials.all.len());
+            api.credentials.all.push(BankCredential { credentials_token, ..one });
+        }
+        let token = redeem(&mut api);
+        assert_eq!(api.credentials.all.len(), MAX_CREDENTIALS);
+        assert_eq!(api.credentials.all.last().unwrap().credentials_token, token);
+        assert_eq!(api.credentials.status(&connection), None);
+        assert_eq!(status(&api), (LetterStatus::Discontinued, None));
+    }
+
+    #[test]
+    fn a_connection_replaces_credentials_that_a_document_has_given_its_token() {
+        let mut api = ApiState::seeded(1, Timestamp::UNIX_EPOCH);
+        let letter = api.letters.letters.iter().find(|letter| letter.status == LetterStatus::WaitingForData).unwrap();
+        let id = letter.id.to_string();
+        api.credentials.all[0].credentials_token = format!("sandbox-connection-{id}");
+        let (_, change) = api.letters.advance(&id, Timestamp::UNIX_EPOCH).unwrap();
+        api.connect(change);
+        assert_eq!(api.check(), Vec::<String>::new());
     }
 }

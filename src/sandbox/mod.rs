@@ -195,7 +195,7 @@ impl Sandbox {
         self.state.with_api(|api, _| api.credentials.all.iter().map(token).collect())
     }
 
-    /// The link codes that nobody has exchanged yet.
+    /// The unused link codes.
     #[must_use]
     pub fn link_codes(&self) -> Vec<String> {
         lock(&self.state.api).links.pending.iter().map(|pending| pending.code.clone()).collect()

@@ -35,8 +35,8 @@ pub struct Options {
     pub max_age: Duration,
     /// The seed of the simulated data. The same seed gives the same data on the same day. Default: 1.
     pub seed: u64,
-    /// Whether a plain JSON body is refused with 415, so that a client that forgets to seal fails. The paths of
-    /// Flinks, which does not accept sealed bodies, are exempt. Default: false.
+    /// Whether a plain JSON body is refused with 415, so that a client that forgets to seal fails. Token requests are
+    /// exempt, and the paths of Flinks, which does not accept sealed bodies. Default: false.
     pub require_sealed: bool,
     /// Names that `Host` may have in requests to the management interface, besides `localhost` and addresses. With
     /// `tls` the certificate is also valid for them. Default: none.

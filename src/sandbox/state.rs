@@ -120,7 +120,7 @@ impl SandboxState {
     /// # Errors
     /// One sentence for each fault of the document. The data are then unchanged.
     pub(super) fn set_world(&self, world: Value) -> Result<(), Vec<String>> {
-        let world: ApiState = serde_json::from_value(world).map_err(|error| vec![error.to_string()])?;
+        let world: ApiState = serde_path_to_error::deserialize(world).map_err(|error| vec![error.to_string()])?;
         let faults = world.check();
         if faults.is_empty() {
             *lock(&self.api) = world;

@@ -1,7 +1,7 @@
 //! HTTPS for the provider's API, with a certificate authority of its own.
 //!
-//! Authority and certificate are made at each start. The private key of the authority is dropped at once, so nobody can
-//! issue another certificate that a client under test would accept. The certificate is valid for the names by which a
+//! Authority and certificate are made at each start. The private key of the authority is dropped at once, so it
+//! cannot sign another certificate that a client under test would accept. The certificate is valid for the names by which a
 //! test reaches the sandbox. Strict verifiers (Python 3.13, Go, Apple) ask for the key usages, the authority key
 //! identifier and the short validity that are set here.
 //!

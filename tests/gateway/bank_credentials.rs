@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jwe_gateway::app::Connector;
-use jwe_gateway::clock::{Clock, ClockControl};
-use jwe_gateway::sandbox::{ApiFault, Fault, ForcedFlow, Options};
+use jwe_gateway::sandbox::{ApiFault, Fault, ForcedFlow};
 use serde_json::{Value, json};
 
 use crate::harness::TestGateway;
@@ -20,23 +19,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The documented error for a token that does not exist.
 const UNKNOWN: &str = "You are not allowed to access to this credentials";
 
-/// A gateway in front of a sandbox that refuses plain JSON and whose clock the test turns.
-async fn spawn() -> (TestGateway, ClockControl) {
-    let (clock, control) = Clock::manual();
-    let options = Options { clock, require_sealed: true, token_lifetime: 60 * DAY, ..Options::default() };
-    (TestGateway::spawn_in(options, |_| {}).await, control)
-}
-
-/// Sends a body through the gateway. Returns status and document.
-async fn call(gateway: &TestGateway, method: &str, target: &str, body: &Value) -> (u16, Value) {
-    let reply = gateway.json(method, target, body.to_string()).send().await.unwrap();
-    let status = reply.status().as_u16();
-    assert_ne!(gateway.last().wire, body.to_string(), "sealed");
-    (status, serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap())
-}
-
 async fn ok(gateway: &TestGateway, method: &str, target: &str, body: &Value) -> Value {
-    let (status, document) = call(gateway, method, target, body).await;
+    let (status, document) = gateway.call(method, target, body).await;
     assert_eq!(status, 200, "{target}: {document}");
     document
 }
@@ -67,7 +51,7 @@ async fn data(gateway: &TestGateway, path: &str, body: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_forced_sca_shows_its_token_and_stops_updates_until_it_is_completed() {
-    let (gateway, control) = spawn().await;
+    let (gateway, control) = TestGateway::spawn_with_clock().await;
     let token = "sandbox-credentials-1";
     let updated = async || status(&gateway, token).await["last_update_timestamp"].as_i64().unwrap();
     let start = updated().await;
@@ -91,7 +75,7 @@ async fn a_forced_sca_shows_its_token_and_stops_updates_until_it_is_completed() 
 
 #[tokio::test]
 async fn a_completed_reset_unblocks_credentials_and_keeps_their_token() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let token = "sandbox-credentials-5";
     let blocked = status(&gateway, token).await;
     assert!(blocked["blocked"] == true && blocked["reset_token"].is_string(), "{blocked}");
@@ -103,7 +87,7 @@ async fn a_completed_reset_unblocks_credentials_and_keeps_their_token() {
 
 #[tokio::test]
 async fn pending_credentials_have_no_data_until_the_extraction_has_ended() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let token = "sandbox-credentials-4";
     let pending = status(&gateway, token).await;
     assert_eq!((&pending["pending"], &pending["created"]["product"]["account"]), (&json!(true), &json!(false)));
@@ -116,7 +100,7 @@ async fn pending_credentials_have_no_data_until_the_extraction_has_ended() {
 
 #[tokio::test]
 async fn a_product_whose_extraction_failed_is_empty_and_flagged() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let token = "sandbox-credentials-1";
     assert!(!data(&gateway, "card", &named(token)).await.is_empty());
     let change = json!({ "errored": { "product": { "card": true } } });
@@ -132,7 +116,7 @@ async fn a_product_whose_extraction_failed_is_empty_and_flagged() {
 
 #[tokio::test]
 async fn a_link_code_is_exchanged_once_for_credentials_with_its_extra_parameters() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let extra = BTreeMap::from([("alias".to_owned(), "customer-42".to_owned()), ("ref".to_owned(), "7".to_owned())]);
     let code = gateway.sandbox.add_link_code("my-link", extra).unwrap();
     let pending = get(&gateway, &format!("{LINK}?link_token=my-link")).await;
@@ -148,14 +132,14 @@ async fn a_link_code_is_exchanged_once_for_credentials_with_its_extra_parameters
     let added = items.iter().find(|one| one["credentials_token"] == exchanged["credentials_token"]).unwrap();
     assert_eq!(added["external_id"], "customer-42");
 
-    let (refused, _) = call(&gateway, "POST", LINK, &json!({ "code": code })).await;
+    let (refused, _) = gateway.call("POST", LINK, &json!({ "code": code })).await;
     assert_eq!(refused, 400, "one use");
     assert_eq!(get(&gateway, &format!("{LINK}?link_token=my-link")).await, json!([]));
 }
 
 #[tokio::test]
 async fn a_completed_transaction_flow_shows_account_transactions_older_than_90_days() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let exchanged = ok(&gateway, "POST", LINK, &json!({ "code": "sandbox-link-code-1" })).await;
     let token = exchanged["credentials_token"].as_str().unwrap();
     let transactions = async || data(&gateway, "data", &named(token)).await.len();
@@ -170,7 +154,7 @@ async fn a_completed_transaction_flow_shows_account_transactions_older_than_90_d
 
 #[tokio::test]
 async fn deleted_credentials_are_gone_everywhere() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let token = "sandbox-credentials-1";
     let deleted = ok(&gateway, "DELETE", CREDENTIALS, &named(token)).await;
     assert_eq!(deleted, json!({ "message": "Successfully deleted" }));
@@ -193,13 +177,13 @@ async fn deleted_credentials_are_gone_everywhere() {
         "all",
     ] {
         let target = format!("{CREDENTIALS}/{path}");
-        assert_eq!(call(&gateway, "POST", &target, &named(token)).await, refused, "{path}");
+        assert_eq!(gateway.call("POST", &target, &named(token)).await, refused, "{path}");
     }
     let both = json!({ "credentials_token": [token, "sandbox-credentials-2"] });
-    assert_eq!(call(&gateway, "POST", "/v0/bank/credentials/all", &both).await, refused);
+    assert_eq!(gateway.call("POST", "/v0/bank/credentials/all", &both).await, refused);
     let forced = json!({ "credentials_token": token, "force": "sca" });
-    assert_eq!(call(&gateway, "PUT", STATUS, &forced).await, refused);
-    assert_eq!(call(&gateway, "DELETE", CREDENTIALS, &named(token)).await, refused);
+    assert_eq!(gateway.call("PUT", STATUS, &forced).await, refused);
+    assert_eq!(gateway.call("DELETE", CREDENTIALS, &named(token)).await, refused);
     let listed = ok(&gateway, "POST", LIST, &json!({})).await;
     assert!(listed["items"].as_array().unwrap().iter().all(|one| one["credentials_token"] != token));
     assert!(gateway.sandbox.set_credentials(token, &json!({})).is_err());
@@ -207,7 +191,7 @@ async fn deleted_credentials_are_gone_everywhere() {
 
 #[tokio::test]
 async fn a_client_that_forgets_to_seal_is_told_so_and_the_gateway_is_not() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     ok(&gateway, "POST", STATUS, &named("sandbox-credentials-1")).await;
     let token = gateway.last().headers["authorization"].clone();
     let client = Connector::new(None).unwrap().control_client().unwrap();
@@ -224,14 +208,14 @@ async fn a_client_that_forgets_to_seal_is_told_so_and_the_gateway_is_not() {
 
 #[tokio::test]
 async fn refusals_on_demand_are_relayed_in_the_format_of_the_older_api() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     for (fault, status, text) in [
         (ApiFault::Forbidden, 403, "You are not authorized to perform this action"),
         (ApiFault::TooManyRequests { retry_after: 30 }, 429, "Too Many Requests"),
         (ApiFault::ServerError, 500, "Internal Error"),
     ] {
         gateway.sandbox.arm_times(Fault::Api(fault), 1);
-        let delete = call(&gateway, "DELETE", CREDENTIALS, &named("sandbox-credentials-1")).await;
+        let delete = gateway.call("DELETE", CREDENTIALS, &named("sandbox-credentials-1")).await;
         assert_eq!(delete, (status, json!({ "error": text })));
         self::status(&gateway, "sandbox-credentials-1").await;
     }
@@ -239,7 +223,7 @@ async fn refusals_on_demand_are_relayed_in_the_format_of_the_older_api() {
 
 #[tokio::test]
 async fn a_wrong_or_missing_field_of_the_older_api_is_named() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     for (method, target, body, text) in [
         ("POST", STATUS, json!({}), "credentials_token is required"),
         ("POST", STATUS, json!({ "credentials_token": 7 }), "credentials_token must be a string"),
@@ -249,6 +233,6 @@ async fn a_wrong_or_missing_field_of_the_older_api_is_named() {
         ("POST", LINK, json!({ "code": "made-up" }), "The code is unknown or was used before"),
         ("POST", STATUS, named("made-up"), UNKNOWN),
     ] {
-        assert_eq!(call(&gateway, method, target, &body).await, (400, json!({ "error": text })));
+        assert_eq!(gateway.call(method, target, &body).await, (400, json!({ "error": text })));
     }
 }

@@ -1,5 +1,5 @@
-//! Every operation of the Flanks document is called through a gateway. Each response must be valid against the schema of its
-//! status, and each body must reach the provider sealed.
+//! Calls every operation of the Flanks document through a gateway. Each response must be valid against the schema of
+//! its status, and each body must reach the provider sealed.
 
 #![expect(clippy::print_stdout, reason = "the list of calls is for readers")]
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use jwe_gateway::app::Connector;
 use jwe_gateway::app::{App, Dependencies, Reloader, Shutdown};
+use jwe_gateway::clock::{Clock, ClockControl};
 use jwe_gateway::config::Config;
 use jwe_gateway::jose::{self, EncryptionKey, Plaintext};
 use jwe_gateway::sandbox::{Options, Received, Sandbox};
@@ -64,6 +65,24 @@ impl TestGateway {
         let mut config = config(&sandbox);
         change(&mut config);
         Self { served: Served::start_in(config, dependencies).await, sandbox }
+    }
+
+    /// A gateway in front of a sandbox that refuses plain JSON, and the clock of the sandbox. Tokens live for 60 days of it.
+    pub(crate) async fn spawn_with_clock() -> (Self, ClockControl) {
+        let (clock, control) = Clock::manual();
+        let token_lifetime = Duration::from_secs(60 * 24 * 3600);
+        let options = Options { clock, require_sealed: true, token_lifetime, ..Options::default() };
+        (Self::spawn_in(options, |_| {}).await, control)
+    }
+
+    /// Sends a JSON body, which the gateway must seal. Returns status and document.
+    pub(crate) async fn call(&self, method: &str, target: &str, body: &Value) -> (u16, Value) {
+        let reply = self.json(method, target, body.to_string()).send().await.unwrap();
+        let status = reply.status().as_u16();
+        let received = self.last();
+        assert_eq!(received.headers["content-type"], "application/jose", "{method} {target}");
+        assert_eq!(received.wire.split(|byte| *byte == b'.').count(), 5, "{method} {target}");
+        (status, serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap())
     }
 
     /// The requests that the provider received. Asserts that each has no header but the expected ones.

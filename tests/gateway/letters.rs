@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use jwe_gateway::clock::{Clock, ClockControl};
-use jwe_gateway::sandbox::{ApiFault, LetterStatus, Options};
+use jwe_gateway::sandbox::{ApiFault, LetterStatus};
 use serde_json::{Value, json};
 
 use crate::harness::TestGateway;
@@ -16,19 +15,8 @@ const STATUS: &str = "/v0/bank/credentials/status";
 /// The sandbox takes one step of a letter in this time.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A gateway in front of a sandbox that refuses plain JSON and whose clock the test turns.
-async fn spawn() -> (TestGateway, ClockControl) {
-    let (clock, control) = Clock::manual();
-    let options = Options { clock, require_sealed: true, token_lifetime: 60 * DAY, ..Options::default() };
-    (TestGateway::spawn_in(options, |_| {}).await, control)
-}
-
-/// Sends a body through the gateway. Returns status and document.
 async fn post(gateway: &TestGateway, target: &str, body: Value) -> (u16, Value) {
-    let reply = gateway.json("POST", target, body.to_string()).send().await.unwrap();
-    let status = reply.status().as_u16();
-    assert_ne!(gateway.last().wire, body.to_string(), "sealed");
-    (status, serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap())
+    gateway.call("POST", target, &body).await
 }
 
 async fn ok(gateway: &TestGateway, target: &str, body: Value) -> Value {
@@ -72,7 +60,7 @@ fn validation_error((status, document): (u16, Value)) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_letter_lives_from_create_signed_to_revoked_and_its_data_comes_and_goes() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let id = create(&gateway).await;
     for status in ["Signed", "SentToCustodian", "AcceptedByCustodian", "ConnectionSetup", "WaitingForData"] {
         let letter = letter(&gateway, &id).await;
@@ -100,7 +88,7 @@ async fn a_letter_lives_from_create_signed_to_revoked_and_its_data_comes_and_goe
 
 #[tokio::test]
 async fn a_letter_that_was_never_connected_is_cancelled() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let unconnected = LetterStatus::ALL.into_iter().take_while(|status| *status != LetterStatus::Connected);
     for status in unconnected {
         let id = find(&gateway, status).await;
@@ -112,7 +100,7 @@ async fn a_letter_that_was_never_connected_is_cancelled() {
 
 #[tokio::test]
 async fn each_of_the_13_statuses_is_reached_by_turning_the_clock_and_discontinuing() {
-    let (gateway, control) = spawn().await;
+    let (gateway, control) = TestGateway::spawn_with_clock().await;
     let requested = find(&gateway, LetterStatus::NewRequest).await;
     let mut reached = Vec::new();
     let mut observe = async |id: &str| {
@@ -142,7 +130,7 @@ async fn each_of_the_13_statuses_is_reached_by_turning_the_clock_and_discontinui
 
 #[tokio::test]
 async fn a_search_combines_every_filter_with_and_and_returns_pages() {
-    let (gateway, control) = spawn().await;
+    let (gateway, control) = TestGateway::spawn_with_clock().await;
     let first = create(&gateway).await;
     let created = letter(&gateway, &first).await["created_at"].as_str().unwrap().to_owned();
     control.advance(DAY / 2);
@@ -187,7 +175,7 @@ async fn a_search_combines_every_filter_with_and_and_returns_pages() {
 
 #[tokio::test]
 async fn a_wrong_or_missing_field_is_reported_by_name_and_an_unknown_letter_is_not_found() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     let pairs = |pairs: &[(&str, &str)]| -> Vec<_> {
         pairs.iter().map(|(field, kind)| ((*field).to_owned(), (*kind).to_owned())).collect()
     };
@@ -213,7 +201,7 @@ async fn a_wrong_or_missing_field_is_reported_by_name_and_an_unknown_letter_is_n
 
 #[tokio::test]
 async fn refusals_on_demand_are_relayed_in_the_format_of_the_letters() {
-    let (gateway, _control) = spawn().await;
+    let (gateway, _control) = TestGateway::spawn_with_clock().await;
     for (fault, status, code) in [
         (ApiFault::Forbidden, 403, "UNAUTHORIZED"),
         (ApiFault::TooManyRequests { retry_after: 30 }, 429, "TOO_MANY_REQUESTS"),

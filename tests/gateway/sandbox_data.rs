@@ -14,13 +14,8 @@ async fn spawn(seed: u64) -> TestGateway {
     TestGateway::spawn_in(options, |_| {}).await
 }
 
-/// Sends a body through the gateway, which must seal it. Returns status and document.
 async fn post(gateway: &TestGateway, path: &str, body: &Value) -> (u16, Value) {
-    let target = format!("/v0/bank/credentials/{path}");
-    let reply = gateway.json("POST", &target, body.to_string()).send().await.unwrap();
-    let status = reply.status().as_u16();
-    assert!(gateway.last().opened.is_some(), "{target} arrived sealed");
-    (status, serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap())
+    gateway.call("POST", &format!("/v0/bank/credentials/{path}"), body).await
 }
 
 async fn list(gateway: &TestGateway, path: &str, query: Value) -> Vec<Value> {

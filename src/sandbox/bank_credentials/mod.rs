@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::world::{Bank, Extraction, Products};
 
 /// The limit on credentials, for a client that redeems codes in a loop.
-const MAX_CREDENTIALS: usize = 100;
+pub(super) const MAX_CREDENTIALS: usize = 100;
 
 /// The time between two updates by the provider.
 const UPDATE_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
@@ -121,14 +121,6 @@ impl BankCredentials {
         Self { all }
     }
 
-    /// Adds credentials whose extraction has succeeded.
-    pub(super) fn add(&mut self, credential: BankCredential) {
-        if self.all.len() >= MAX_CREDENTIALS {
-            self.all.remove(0);
-        }
-        self.all.push(credential);
-    }
-
     pub(super) fn status(&self, token: &str) -> Option<Value> {
         let credential = self.all.iter().find(|credential| credential.credentials_token == token)?;
         Some(credential.status())
@@ -161,17 +153,21 @@ impl BankCredentials {
         Ok(credential.document())
     }
 
-    /// Changes `pending`, `blocked`, and the named flags of `created` and `errored`. Returns the document of the
-    /// credentials.
+    /// Changes `pending`, `blocked`, and the named flags of `created` and `errored`. A flag that already has its value
+    /// changes nothing, not even the flags and the token that follow from it. Returns the document of the credentials.
     pub(super) fn set(&mut self, token: &str, change: &Value, now: Timestamp) -> Result<Value, CredentialError> {
         let invalid = |error: serde_json::Error| CredentialError::Invalid(error.to_string());
         let change = CredentialChange::deserialize(change).map_err(invalid)?;
         let credential = self.find(token)?;
         let mut changed = credential.clone();
-        if let Some(pending) = change.pending {
+        if let Some(pending) = change.pending
+            && pending != changed.pending
+        {
             changed.set_pending(pending, now);
         }
-        if let Some(blocked) = change.blocked {
+        if let Some(blocked) = change.blocked
+            && blocked != changed.blocked
+        {
             changed.set_blocked(blocked);
         }
         if let Some(created) = &change.created {

@@ -194,17 +194,16 @@ fn a_change_of_flags_is_merged_and_a_wrong_one_changes_nothing() {
         assert!(error.contains(named), "{error}");
     }
     assert_eq!(set(json!({})).unwrap()["status"], status);
+    let partly = set(json!({ "created": { "product": { "card": false } } })).unwrap();
+    assert_eq!(set(json!({ "pending": false, "blocked": true })).unwrap(), partly);
     assert_eq!(credentials.set("made-up", &json!({}), now), Err(CredentialError::NotFound));
 }
 
 #[test]
-fn the_number_of_credentials_is_limited() {
-    let now = Timestamp::UNIX_EPOCH;
+fn a_flag_that_already_has_its_value_does_not_end_a_forced_flow() {
+    let (now, token) = (Timestamp::UNIX_EPOCH, "sandbox-credentials-1");
     let mut credentials = BankCredentials::seeded(1, now);
-    let one = credentials.all[0].clone();
-    for number in 0..MAX_CREDENTIALS {
-        credentials.add(BankCredential { credentials_token: format!("credentials-{number}"), ..one.clone() });
-    }
-    assert_eq!(credentials.all.len(), MAX_CREDENTIALS);
-    assert_eq!(credentials.status("sandbox-credentials-1"), None);
+    let forced = credentials.force(token, ForcedFlow::Reset).unwrap();
+    let changed = credentials.set(token, &json!({ "blocked": false }), now).unwrap();
+    assert_eq!(changed["status"]["reset_token"], forced["reset_token"]);
 }

@@ -1,9 +1,8 @@
 //! Faults in the response to an API call, which leave the client in doubt.
 //!
 //! `unauthorized`, `bad_request`, `forbidden`, `too_many_requests` and `server_error` refuse a call before it has an
-//! effect. With the other faults the call
-//! takes effect and its response is lost or slow. A client that then repeats the call performs it twice, and
-//! the recorded calls show both.
+//! effect. With the other faults the call takes effect, and its response is lost or slow. A client that then repeats
+//! the call performs it twice, and the recorded calls show both.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::sandbox::api_response::{ApiResponse, ErrorFormat};
+use crate::sandbox::api_response::{ApiResponse, ErrorFormat, json_response};
 use crate::sandbox::scripted_body::ScriptedBody;
 
 /// Small enough that the shortest response body is sent in several pieces.
@@ -80,14 +79,14 @@ impl ApiFault {
         })
     }
 
-    /// Applies `faults` to `response`: delays it, slows it down or breaks it off.
+    /// Applies `faults` to the response with this JSON document: delays it, slows it down or breaks it off.
     pub(in crate::sandbox) async fn deliver(
         faults: &[Self],
-        response: ApiResponse,
+        status: StatusCode,
+        document: Bytes,
         clock: &Clock,
     ) -> io::Result<Response<ScriptedBody>> {
-        let document = Bytes::from(response.body.to_string());
-        let mut response = response.into_response();
+        let mut response = json_response(status, document.clone());
         for fault in faults {
             match fault {
                 Self::Unauthorized | Self::BadRequest | Self::Forbidden | Self::ServerError => {}

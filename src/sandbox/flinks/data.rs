@@ -37,7 +37,7 @@ pub(super) struct Login {
     pub(super) username: &'static str,
     pub(super) kind: &'static str,
     pub(super) is_refreshed_at_night: bool,
-    /// What the institution asks when it is connected to. Nobody is there to answer at night.
+    /// The questions of the institution at each connection. The nightly refresh cannot answer them.
     pub(super) questions: &'static [&'static str],
     pub(super) last_refresh: Date,
     pub(super) holder: Holder,

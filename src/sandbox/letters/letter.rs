@@ -115,7 +115,7 @@ pub(in crate::sandbox) struct Letter {
     pub(in crate::sandbox) next_step_at: Option<Timestamp>,
 }
 
-/// What the bank credentials must follow after a letter has changed its status.
+/// A change of the bank credentials that follows from a new status of a letter.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::sandbox) enum ConnectionChange {
     /// Credentials with this token must exist.

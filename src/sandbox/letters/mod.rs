@@ -1,4 +1,4 @@
-//! Authorization letters: create, search, discontinue, and the steps from `Signed` to `Connected`.
+//! Authorization letters: create, search, discontinue, and the steps between their 13 statuses.
 //!
 //! A letter takes a step by itself when the sandbox's clock is 24 hours after its last change, so a test that does not
 //! turn the clock reads back what it wrote. The management interface takes steps at once.

@@ -193,6 +193,7 @@ mod tests {
             (Method::POST, "/link-codes".to_owned(), json!({ "extra": 1 }), 400, "map"),
             (Method::POST, "/link-codes".to_owned(), json!({ "extra": { "alias": 1 } }), 400, "string"),
             (Method::POST, "/link-codes".to_owned(), json!({ "code": "sandbox-link-code-1" }), 409, "already"),
+            (Method::POST, "/link-codes".to_owned(), json!({ "code": "" }), 400, "empty"),
             (Method::POST, "/letters/x/advance".to_owned(), json!(0), 404, "letter"),
             (Method::PUT, "/letters/x".to_owned(), json!({ "status": "Signed" }), 404, "letter"),
             (Method::PUT, format!("/letters/{id}"), json!({ "status": "Lost" }), 400, "Lost"),

@@ -120,6 +120,11 @@ mod tests {
         assert_eq!(reply.status, 400);
         let faults = reply.json()["faults"].to_string();
         assert!(faults.contains("no-bank-1") && faults.contains("no-bank-2"), "{faults}");
+        let mut mistyped = before.clone();
+        mistyped["credentials"][1]["products"]["accounts"][0]["balance"] = json!("much");
+        let reply = sandbox.manage_with(Method::PUT, "/world", &mistyped).await;
+        let fault = "credentials[1].products.accounts[0].balance: invalid type: string \"much\", expected a number";
+        assert!(reply.json()["faults"][0].as_str().unwrap().starts_with(fault), "{}", reply.json());
         for wrong in [json!({}), json!([]), json!({ "seed": "one" })] {
             let reply = sandbox.manage_with(Method::PUT, "/world", &wrong).await;
             assert_eq!((reply.status.as_u16(), reply.json()["faults"].as_array().unwrap().len()), (400, 1), "{wrong}");

@@ -125,10 +125,9 @@ fn find<'a>(api: &'a ApiState, tokens: &[&str]) -> Option<Vec<&'a BankCredential
 fn list(credential: &BankCredential, kind: Kind, query: &Query) -> Vec<Value> {
     let products = &credential.products;
     let (created, errored) = (&credential.created, &credential.errored);
-    let product = |created: bool, errored: bool| created && !errored;
     macro_rules! extracted {
         ($part:ident . $flag:ident) => {
-            product(created.$part.$flag, errored.$part.$flag)
+            created.$part.$flag && !errored.$part.$flag
         };
     }
     let shown = match kind {

@@ -10,7 +10,7 @@ use super::{ApiState, Products};
 /// The limit of every list. It is that of clients which create credentials, codes and letters in a loop.
 const MAX_ENTRIES: usize = 10_000;
 
-/// More faults than these help nobody.
+/// The limit of reported faults.
 const MAX_FAULTS: usize = 50;
 
 pub(super) fn faults(state: &ApiState) -> Vec<String> {
