@@ -3,6 +3,8 @@
 //! A document in a file is compiled here, so that all of its faults are reported together with those of the configuration,
 //! at the start and at each reload. A changed file is another configuration, so it comes into use like any other change.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use super::file::Section;
@@ -42,9 +44,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Config {
 fn read_document(section: &Section<'_>, setting: &Setting<DocumentName>, path: PathBuf) -> Document {
     let report = section.context.report;
     let shown = path.display().to_string();
-    let read = std::fs::metadata(&path).and_then(|metadata| match metadata.len() {
-        0..=MAX_DOCUMENT => std::fs::read(&path),
-        _ => Err(std::io::ErrorKind::FileTooLarge.into()),
+    // The limit holds for a path such as /dev/zero too, which has no length.
+    let read = File::open(&path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_DOCUMENT { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     });
     let faults = match read {
         Err(error) => vec![format!("{shown} cannot be read: {}", reason(&error))],

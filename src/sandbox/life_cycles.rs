@@ -106,8 +106,9 @@ impl ApiState {
 impl SandboxState {
     /// The data as of now, with every step taken that is due.
     pub(super) fn with_api<T>(&self, act: impl FnOnce(&mut ApiState, Timestamp) -> T) -> T {
-        let now = self.timestamp();
         let mut api = lock(&self.api);
+        // Read under the lock: a time from before a reset would make the restored data older than it is.
+        let now = self.timestamp();
         api.catch_up(now);
         act(&mut api, now)
     }
@@ -237,6 +238,8 @@ impl Sandbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Options;
+    use std::time::Duration;
 
     fn redeem(api: &mut ApiState) -> String {
         let mut request = LinkCodeRequest::default();
@@ -266,6 +269,25 @@ mod tests {
         assert_eq!(api.credentials.all.last().unwrap().credentials_token, token);
         assert_eq!(api.credentials.status(&connection), None);
         assert_eq!(status(&api), (LetterStatus::Discontinued, None));
+    }
+
+    #[test]
+    fn a_call_that_waits_during_a_reset_does_not_advance_the_restored_data() {
+        let state = std::sync::Arc::new(SandboxState::new(Options::default()));
+        let start = state.world();
+        state.advance_clock(Duration::from_secs(10 * 24 * 3600)).unwrap();
+        let mut api = lock(&state.api);
+        let restored = api.clone();
+        let waiting = std::thread::spawn({
+            let state = std::sync::Arc::clone(&state);
+            move || state.world()
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        // What a reset does.
+        state.restore_clock();
+        *api = restored;
+        drop(api);
+        assert!(waiting.join().unwrap() == start);
     }
 
     #[test]

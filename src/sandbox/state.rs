@@ -27,7 +27,7 @@ const CLIENT_ID: &str = "sandbox-client";
 const MAX_ADVANCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// The state of the provider. A lock is held for one look-up or change, never across an `await`, and never
-/// together with another lock.
+/// together with another lock. The exception is `advanced`, which is read while `api` is locked.
 pub(super) struct SandboxState {
     pub(super) client_id: String,
     pub(super) client_secret: Secret,
@@ -100,10 +100,15 @@ impl SandboxState {
         Some(self.timestamp())
     }
 
+    /// Takes back every advance of the time.
+    pub(super) fn restore_clock(&self) {
+        *lock(&self.advanced) = Duration::ZERO;
+    }
+
     /// Restores data and time as at the start, disarms the faults and forgets the recorded calls. Keys and tokens stay,
     /// so that a client under test need not start again.
     pub(super) fn reset(&self) {
-        *lock(&self.advanced) = Duration::ZERO;
+        self.restore_clock();
         *lock(&self.api) = ApiState::seeded(self.seed, self.started_at);
         self.flinks.reset();
         self.faults.disarm_all();

@@ -54,7 +54,7 @@ async fn refused(gateway: &Served, method: &str, target: &str, body: &str) -> Ve
 }
 
 #[tokio::test]
-async fn enforce_refuses_what_the_description_forbids_and_says_where() {
+async fn enforce_refuses_a_request_that_differs_and_names_the_places() {
     let gateway = spawn(with(Validate::Enforce)).await;
     for (method, target, body, expected) in [
         ("POST", ACCOUNTS, "{}", &["body/credentials_token required"][..]),
@@ -199,7 +199,7 @@ async fn bodies_in_clear_are_checked_and_sealed_ones_are_not() {
 }
 
 #[tokio::test]
-async fn a_sidecar_checks_what_the_egress_cannot_read() {
+async fn a_sidecar_checks_the_body_that_the_egress_cannot_read() {
     let egress = TestGateway::spawn_with(|config| {
         config.upstreams[0].encryption = Encryption::RequireSealed;
         config.upstreams[0].validation = with(Validate::Enforce);
@@ -233,16 +233,35 @@ async fn a_large_letter_is_checked_within_the_budget_and_sealed_unchanged() {
     assert!(gateway.last().plaintext == many, "the body has changed");
     let (_, metrics) = gateway.admin("/metrics").await;
     assert!(metrics.contains("validations_total{upstream=\"sandbox\",outcome=\"partial\"} 1"), "{metrics}");
-    let no_memory = TestGateway::spawn_with(|config| {
-        config.upstreams[0].validation = with(Validate::Enforce);
-        config.gateway.limits.buffered = 300 * 1024;
-        config.gateway.limits.max_body = 200 * 1024;
-    })
-    .await;
-    no_memory.ready().await;
-    let body = format!(r#"{{"credentials_token":"t","x":[{}]}}"#, vec!["1"; 40_000].join(","));
-    let reply = no_memory.json("POST", ACCOUNTS, body).send().await.unwrap();
-    assert_refused(reply, 503, "overloaded").await;
+}
+
+#[tokio::test]
+async fn without_memory_for_the_check_enforce_refuses_and_report_forwards() {
+    // The first has many values, and the second has a string that must be copied.
+    let values = format!(r#"{{"credentials_token":"t","x":[{}]}}"#, vec!["1"; 40_000].join(","));
+    let copy = format!(r#"{{"credentials_token":"t","x":"\/{}"}}"#, "A".repeat(180 * 1024));
+    for (validate, body) in [
+        (Validate::Enforce, &values),
+        (Validate::Enforce, &copy),
+        (Validate::Report, &values),
+        (Validate::Report, &copy),
+    ] {
+        let gateway = TestGateway::spawn_with(|config| {
+            config.upstreams[0].validation = with(validate);
+            config.gateway.limits.buffered = 300 * 1024;
+            config.gateway.limits.max_body = 200 * 1024;
+        })
+        .await;
+        gateway.ready().await;
+        let reply = gateway.json("POST", ACCOUNTS, body.clone()).send().await.unwrap();
+        if validate == Validate::Enforce {
+            assert_refused(reply, 503, "overloaded").await;
+        } else {
+            assert!(gateway.last().plaintext == *body, "the body is not forwarded unchanged");
+            let (_, metrics) = gateway.admin("/metrics").await;
+            assert!(metrics.contains("validations_total{upstream=\"sandbox\",outcome=\"partial\"} 1"), "{metrics}");
+        }
+    }
 }
 
 #[tokio::test]

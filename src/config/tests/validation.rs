@@ -43,6 +43,8 @@ fn each_fault_of_a_document_is_reported_at_the_setting() {
         faults(Some("{}")),
         [format!("{at}: not an OpenAPI 3.1 document: the member `openapi` is not \"3.1\" or \"3.1.x\"")]
     );
+    let endless = files.faults(&with_document("").replace("DOCUMENT", "/dev/zero"), &[], nothing());
+    assert!(endless.len() == 1 && endless[0].contains("/dev/zero cannot be read: "), "{endless:?}");
     let not_json = faults(Some("canary"));
     assert!(not_json.len() == 1 && not_json[0].starts_with(&format!("{at}: not JSON: ")), "{not_json:?}");
     assert!(!not_json[0].contains("canary"), "{not_json:?}");

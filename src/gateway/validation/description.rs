@@ -9,7 +9,7 @@
 //! The extension `x-never-in-query: true` of a property or of a parameter, or of the schema that it refers to, marks a name
 //! that must not occur in a query.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 
 use http::Method;
@@ -17,8 +17,8 @@ use jsonschema::{Draft, PatternOptions, Registry, ValidationOptions, Validator};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
+use super::instance::Trees;
 use super::path_template::PathTemplate;
-use super::tree::Trees;
 
 /// The address of the document for references inside of it.
 const BASE: &str = "https://document.invalid/openapi.json";
@@ -53,8 +53,8 @@ const MAX_REFERENCES: usize = 16;
 pub(crate) struct Description {
     /// Those with fewer parameters in their paths first.
     operations: Vec<Operation>,
-    /// In lower case.
-    never_in_query: HashSet<Box<str>>,
+    /// As the description writes them, by their lower case.
+    never_in_query: HashMap<Box<str>, Box<str>>,
     /// All names of members in the schemas.
     member_names: HashSet<Box<str>>,
 }
@@ -115,7 +115,7 @@ impl Description {
             return Err(compiler.faults);
         }
         operations.sort_by_key(|operation| operation.path.parameters());
-        let mut names = Names { document: &document, members: HashSet::new(), never_in_query: HashSet::new() };
+        let mut names = Names { document: &document, members: HashSet::new(), never_in_query: HashMap::new() };
         names.collect(&document);
         Ok(Self { operations, never_in_query: names.never_in_query, member_names: names.members })
     }
@@ -215,15 +215,21 @@ impl<'d> Compiler<'d> {
 
     fn body(&mut self, at: String, body: &'d Value) -> Option<BodyRules> {
         let (at, body) = self.resolve(at, body)?;
-        let is_json = |media_type: &str| {
+        // Several media types can include JSON. The most specific one is meant.
+        let specificity = |media_type: &str| {
             let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            essence == "application/json"
-                || essence.ends_with("+json")
-                || essence == "*/*"
-                || essence == "application/*"
+            match &*essence {
+                "application/json" => 3,
+                "application/*" => 1,
+                "*/*" => 0,
+                essence if essence.ends_with("+json") => 2,
+                _ => -1,
+            }
         };
         let media_types = body["content"].as_object().into_iter().flatten();
-        let json = media_types.into_iter().find(|(media_type, _)| is_json(media_type));
+        let media_types = media_types.map(|media_type| (specificity(media_type.0), media_type));
+        let json = media_types.filter(|(specificity, _)| *specificity >= 0).max_by_key(|(specificity, _)| *specificity);
+        let json = json.map(|(_, media_type)| media_type);
         let schema = json.and_then(|(media_type, content)| {
             let at = pointer(&format!("{at}/content"), media_type);
             content.get("schema").and_then(|schema| self.compile(&format!("{at}/schema"), schema))
@@ -276,7 +282,7 @@ fn pointer(parent: &str, member: &str) -> String {
 struct Names<'d> {
     document: &'d Value,
     members: HashSet<Box<str>>,
-    never_in_query: HashSet<Box<str>>,
+    never_in_query: HashMap<Box<str>, Box<str>>,
 }
 
 impl<'d> Names<'d> {
@@ -304,7 +310,7 @@ impl<'d> Names<'d> {
     fn add_if_marked(&mut self, name: &str, mut value: &'d Value) {
         for _ in 0..MAX_REFERENCES {
             if value[NEVER_IN_QUERY] == true {
-                self.never_in_query.insert(name.to_ascii_lowercase().into());
+                self.never_in_query.insert(name.to_ascii_lowercase().into(), name.into());
                 return;
             }
             let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return };

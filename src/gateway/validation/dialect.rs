@@ -61,7 +61,8 @@ impl InvalidRequest {
         } else if has(Rule::Identifier) {
             "the query has an identifier, and a query is not sealed: send it in the body".to_owned()
         } else {
-            format!("the request differs from the description of the API in {} places", self.findings.len())
+            let places = if self.findings.len() == 1 { "place" } else { "places" };
+            format!("the request differs from the description of the API in {} {places}", self.findings.len())
         }
     }
 

@@ -1,7 +1,8 @@
 //! The parameters of a query.
 //!
 //! A parameter is text, and its schema may want a number, a boolean or a list. The text fits if one of its readings does:
-//! as text, as a number, as `true` or `false`, or as a list of these, written with commas or as one parameter repeated.
+//! as text, as a number, as `true` or `false`, or as a list of these, written with commas or as one parameter repeated. A
+//! list is read as texts too, because `7` can be one.
 //! Therefore no reading must be derived from the schema, which may hide its type behind references.
 
 use std::borrow::Cow;
@@ -11,15 +12,18 @@ use percent_encoding::percent_decode_str;
 use super::Findings;
 use super::description::{Description, Parameter};
 use super::finding::{Place, Pointer, Rule};
-use super::tree::Tree;
+use super::instance::with_errors;
+use super::tree::{Text, Tree};
 
-/// The pairs of a query, at most. The rest is not checked, except for identifiers.
+/// The pairs of documented parameters, at most. The rest is not checked, except for identifiers.
 const MAX_PAIRS: usize = 200;
 
 /// Adds a finding for each name that must not be in a query.
 pub(super) fn check_identifiers(description: &Description, query: &str, findings: &mut Findings<'_>) {
     for (name, _) in pairs(query) {
-        if let Some(identifier) = description.never_in_query(&name) {
+        // Many libraries write lists and members as `name[]=`, `name[0]=` or `parent[name]=`.
+        let mut names = name.split(['[', ']', '.']);
+        if let Some(identifier) = names.find_map(|name| description.never_in_query(name)) {
             let mut pointer = Pointer::default();
             pointer.name(Some(identifier));
             findings.add(Place::Query, pointer, Rule::Identifier);
@@ -32,7 +36,8 @@ pub(super) fn check_parameters(parameters: &[Parameter], query: &str, findings: 
     if parameters.is_empty() {
         return;
     }
-    let given: Vec<_> = pairs(query).take(MAX_PAIRS).collect();
+    let is_documented = |name: &str| parameters.iter().any(|parameter| *parameter.name == *name);
+    let given: Vec<_> = pairs(query).filter(|(name, _)| is_documented(name)).take(MAX_PAIRS).collect();
     for parameter in parameters {
         let values: Vec<&str> =
             given.iter().filter(|(name, _)| **name == *parameter.name).map(|(_, value)| &**value).collect();
@@ -55,8 +60,7 @@ fn violated_rule(parameter: &Parameter, values: &[&str]) -> Option<Rule> {
     let mut violated = None;
     for reading in readings(values) {
         // A reading without an error fits.
-        let error = schema.iter_errors(&reading).next()?;
-        let rule = Rule::from(error.kind());
+        let rule = with_errors(schema, &reading, |errors| errors.next().map(|error| Rule::from(error.kind())))?;
         // A reading of the right type says more than the others.
         if violated.is_none_or(|violated| violated == Rule::Type) {
             violated = Some(rule);
@@ -67,15 +71,18 @@ fn violated_rule(parameter: &Parameter, values: &[&str]) -> Option<Rule> {
 
 /// The ways to read the values of one parameter.
 fn readings<'t>(values: &[&'t str]) -> Vec<Tree<'t>> {
-    let list = |items: Vec<&'t str>| Tree::Array(items.into_iter().map(scalar).collect());
-    match values {
-        [value] => vec![scalar(value), text(value), list(value.split(',').collect())],
-        values => vec![list(values.to_vec())],
+    let (mut readings, items) = match values {
+        [value] => (vec![scalar(value), text(value)], value.split(',').collect()),
+        values => (Vec::new(), values.to_vec()),
+    };
+    for read in [scalar, text] {
+        readings.push(Tree::Array(items.iter().map(|item| read(item)).collect()));
     }
+    readings
 }
 
 fn text(value: &str) -> Tree<'_> {
-    Tree::String(Cow::Borrowed(value))
+    Tree::String(Text::Slice(value))
 }
 
 fn scalar(value: &str) -> Tree<'_> {

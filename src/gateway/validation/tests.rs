@@ -1,7 +1,9 @@
-//! What the checks find, and what they leave alone.
+//! Tests of the findings for one request.
 
 use serde_json::json;
 
+use super::config::{flanks, flinks};
+use super::finding::MAX_FINDINGS;
 use super::*;
 
 /// A description with each rule that is tested.
@@ -15,6 +17,7 @@ fn document() -> serde_json::Value {
                     "parameters": [
                         { "name": "sort", "in": "query", "required": true, "schema": { "enum": ["up", "down", 7] } },
                         { "name": "ids", "in": "query", "schema": { "type": "array", "items": { "type": "integer" } } },
+                        { "name": "codes", "in": "query", "schema": { "type": "array", "items": { "type": "string" } } },
                         { "name": "exact", "in": "query", "schema": { "type": "boolean" } },
                         { "name": "trace", "in": "header", "required": true, "schema": { "type": "integer" } },
                     ],
@@ -30,10 +33,14 @@ fn document() -> serde_json::Value {
             "parameters": { "Page": { "name": "page", "in": "query", "schema": { "type": "integer", "minimum": 1 } } },
             "requestBodies": { "Thing": { "required": true, "content": {
                 "text/plain": { "schema": false },
+                "*/*": { "schema": false },
+                "application/*": { "schema": false },
+                "application/merge-patch+json": { "schema": false },
                 "application/json; charset=utf-8": { "schema": { "$ref": "#/components/schemas/Thing" } },
             } } },
             "schemas": {
                 "Token": { "type": "string", "x-never-in-query": true },
+                "Login": { "properties": { "LoginId": { "x-never-in-query": true } } },
                 "Thing": {
                     "type": "object",
                     "required": ["token", "amount"],
@@ -47,6 +54,7 @@ fn document() -> serde_json::Value {
                         } },
                         "either": { "anyOf": [{ "type": "string" }, { "type": "object", "required": ["kind"] }] },
                         "many": { "additionalProperties": { "type": "string" } },
+                        "open": { "required": ["only-required"] },
                         "more": { "$ref": "#/components/schemas/Thing" },
                     },
                 },
@@ -108,6 +116,7 @@ fn each_rule_is_found_at_its_place() {
         (r#""either":7"#, "body/either anyOf"),
         (r#""either":{}"#, "body/either/kind required"),
         (r#""more":{"token":"t"}"#, "body/more/amount required"),
+        (r#""open":{}"#, "body/open/only-required required"),
         (r#""more":{"token":"t","amount":0}"#, "body/more/amount minimum"),
         (r#""more":{"token":"t","amount":1e400}"#, "body/more/amount maximum"),
         (r#""kind":"a","kind":"b""#, "body/kind duplicate"),
@@ -140,6 +149,17 @@ fn findings_and_pointers_are_bounded() {
 }
 
 #[test]
+fn many_faults_below_a_long_name_are_found_with_the_place_of_the_name() {
+    let body = format!(
+        r#"{{"credentials_token":"t","query":{{"{}":[{}]}}}}"#,
+        "canary".repeat(200_000),
+        vec!["true"; 40_000].join(",")
+    );
+    let found = findings_of(&flanks(), "POST", "/v0/bank/credentials/data", Some(&body));
+    assert_eq!((found.len(), &*found[0]), (MAX_FINDINGS, "body/query/*/0 anyOf"));
+}
+
+#[test]
 fn the_method_and_the_path_must_be_known() {
     let description = description();
     let of = |method: &str, target: &str| findings_of(&description, method, target, None);
@@ -162,7 +182,11 @@ fn parameters_of_the_query_are_read_as_their_schemas_want() {
         ("sort=7&page=2&ids=1&exact=true&other=x", &[]),
         ("sort=up&ids=1,2,3", &[]),
         ("sort=up&ids=1&ids=2", &[]),
+        ("sort=up&codes=7", &[]),
+        ("sort=up&codes=7,true,x", &[]),
+        ("sort=up&codes=7&codes=8", &[]),
         ("s%6Frt=d%6Fwn", &[]),
+        (format!("{}sort=up", "other=x&".repeat(300)).as_str(), &[]),
         ("", &["query/sort required"]),
         ("sort=left", &["query/sort enum"]),
         ("sort=up&page=x", &["query/page type"]),
@@ -177,11 +201,15 @@ fn parameters_of_the_query_are_read_as_their_schemas_want() {
 
 #[test]
 fn an_identifier_is_found_in_any_spelling_of_its_name() {
-    for query in ["token=x", "a=b&t%6Fken=x", "Token=x", "token"] {
+    for query in
+        ["token=x", "a=b&t%6Fken=x", "Token=x", "token", "token[]=x", "token%5B0%5D=x", "a[token]=x", "a.token=x"]
+    {
         let found = findings_of(&description(), "PUT", &format!("/things/special?{query}"), None);
         assert_eq!(found, ["query/token identifier"], "{query}");
     }
     assert_eq!(findings_of(&description(), "PUT", "/things/special?tokens=x&kind=token", None), [""; 0]);
+    let found = findings_of(&description(), "PUT", "/things/special?loginid=x", None);
+    assert_eq!(found, ["query/LoginId identifier"], "as the description writes it");
 }
 
 #[test]
@@ -231,6 +259,12 @@ fn the_built_in_documents_compile() {
         ["body/credentials_token required"]
     );
     assert!(description.never_in_query("credentials_token").is_some());
+    // The provider does not say whether the first page is 0 or 1, so the gateway refuses neither.
+    for (page, findings) in [("0", &[][..]), ("1", &[]), ("-1", &["query/page minimum"])] {
+        let target = format!("/v0/bank/credentials/data?page={page}");
+        let found = findings_of(&description, "POST", &target, Some(r#"{"credentials_token":"t"}"#));
+        assert_eq!(found, findings, "{page}");
+    }
     flinks();
 }
 
@@ -264,4 +298,21 @@ fn each_format_has_the_pointers_and_the_rules() {
     );
     let flinks = json!({ "HttpStatusCode": 422, "Message": listed, "FlinksCode": "INVALID_REQUEST" });
     assert_eq!(body(Some(dialect::Dialect::Flinks), "/v3/x"), Some(flinks));
+}
+
+#[test]
+fn neither_a_schema_that_refers_to_itself_nor_a_deep_body_overflows_the_stack() {
+    let itself = json!({ "$ref": "#/components/schemas/A" });
+    for schema in [itself.clone(), json!({ "allOf": [itself] }), json!({ "anyOf": [itself, { "type": "object" }] })] {
+        let body = json!({ "content": { "application/json": { "schema": itself } } });
+        let document = json!({
+            "openapi": "3.1.0",
+            "paths": { "/a": { "post": { "requestBody": body } } },
+            "components": { "schemas": { "A": schema } },
+        });
+        let description = Description::parse(&document.to_string()).unwrap();
+        assert_eq!(findings_of(&description, "POST", "/a", Some("[1]")), [""; 0]);
+    }
+    let deep = format!("{}1{}", r#"{"token":"t","more":"#.repeat(126), "}".repeat(126));
+    assert_eq!(in_body(&deep).len(), MAX_FINDINGS);
 }

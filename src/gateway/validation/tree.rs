@@ -1,7 +1,8 @@
 //! A body as a tree that borrows its text.
 //!
 //! jsonschema reads instances through its traits, so a body is not copied: a string is a slice of the text unless it
-//! has escapes, and a number stays text, also `1e400`. A lone surrogate escape becomes U+FFFD.
+//! has escapes, and a number stays text, also `1e400`. A lone surrogate escape becomes U+FFFD. The copy of a string with
+//! escapes is not longer than its text, and is wiped.
 //!
 //! The hard case is a small text with very many values: `[1,1,1,...]` of 20 MiB would take a gigabyte as a tree. So a tree
 //! has at most [`MAX_VALUES`] values.
@@ -12,13 +13,15 @@
 //! Rejected: `serde_json::Value`. It copies each string, so a letter would be in memory twice, it keeps only the last of
 //! two members with one name, and it refuses numbers beyond `f64`.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Deref;
 
-use jsonschema::JsonType;
-use jsonschema::json::{Array, Json, JsonNumber, Node, NodeIdentity, Object};
-use memchr::{memchr2, memchr3_iter};
+use jsonschema::json::JsonNumber as _;
+use memchr::{memchr, memchr2, memchr3_iter};
 use serde_json::{Number, Value};
+use zeroize::Zeroizing;
+
+use super::instance::Written;
 
 /// The values of a tree. No documented request comes near it.
 pub(super) const MAX_VALUES: usize = 50_000;
@@ -36,13 +39,31 @@ pub(super) enum Tree<'t> {
     Bool(bool),
     /// As it is written.
     Number(&'t str),
-    String(Cow<'t, str>),
+    String(Text<'t>),
     Array(Vec<Self>),
     /// In the order of the text. A name can occur twice.
     Object(Vec<Member<'t>>),
 }
 
-pub(super) type Member<'t> = (Cow<'t, str>, Tree<'t>);
+pub(super) type Member<'t> = (Text<'t>, Tree<'t>);
+
+/// A string without its escapes.
+#[derive(Debug)]
+pub(super) enum Text<'t> {
+    Slice(&'t str),
+    Copy(Zeroizing<String>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Slice(text) => text,
+            Self::Copy(text) => text,
+        }
+    }
+}
 
 /// A tree, and whether a name occurs twice in one of its objects.
 #[derive(Debug)]
@@ -66,10 +87,13 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, NoTree> {
     Ok(Parsed { tree, has_duplicates: reader.has_duplicates })
 }
 
-/// An upper limit for the values of `text`, in a fraction of the time that it takes to parse it. Each value but the first
-/// follows a comma, or is the first of an array or object.
-pub(super) fn most_values(text: &[u8]) -> usize {
-    1 + memchr3_iter(b',', b'[', b'{', text).count()
+/// An upper limit for the memory of the tree of `text`, in a fraction of the time that it takes to parse it. None if the text
+/// may have more than [`MAX_VALUES`] values.
+pub(super) fn most_memory(text: &[u8]) -> Option<usize> {
+    // Each value but the first follows a comma, or is the first of an array or object.
+    let values = 1 + memchr3_iter(b',', b'[', b'{', text).count();
+    let copies = if memchr(b'\\', text).is_some() { text.len() } else { 0 };
+    (values <= MAX_VALUES).then_some(values * BYTES_PER_VALUE + copies)
 }
 
 impl Tree<'_> {
@@ -79,12 +103,12 @@ impl Tree<'_> {
     }
 
     /// A copy.
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(*value),
             Self::Number(text) => Value::Number(Written(text).to_number().into_owned()),
-            Self::String(text) => Value::String(text.clone().into_owned()),
+            Self::String(text) => Value::String(text.to_string()),
             Self::Array(items) => items.iter().map(Self::to_json).collect(),
             Self::Object(members) => {
                 Value::Object(members.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect())
@@ -97,11 +121,11 @@ impl Tree<'_> {
 fn has_duplicates(members: &[Member<'_>]) -> bool {
     if members.len() <= FEW_MEMBERS {
         let is_repeated =
-            |(index, (name, _)): (usize, &Member<'_>)| members[..index].iter().any(|(one, _)| one == name);
+            |(index, (name, _)): (usize, &Member<'_>)| members[..index].iter().any(|(one, _)| **one == **name);
         return members.iter().enumerate().any(is_repeated);
     }
     let mut names = HashSet::with_capacity(members.len());
-    members.iter().any(|(name, _)| !names.insert(name.as_ref()))
+    members.iter().any(|(name, _)| !names.insert(&**name))
 }
 
 /// The position of the first quote or backslash. A vectorised search has a start that short names need not pay.
@@ -110,6 +134,18 @@ fn end_of_plain(bytes: &[u8]) -> Option<usize> {
     let is_end = |byte: &u8| matches!(byte, b'"' | b'\\');
     let in_short = bytes.iter().take(SHORT).position(is_end);
     in_short.or_else(|| memchr2(b'"', b'\\', bytes.get(SHORT..)?).map(|end| SHORT + end))
+}
+
+/// The position of the quote that ends the string.
+fn end_of_string(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let end = at + end_of_plain(bytes.get(at..)?)?;
+        if bytes[end] == b'"' {
+            return Some(end);
+        }
+        at = end + 2;
+    }
 }
 
 struct Reader<'t> {
@@ -212,23 +248,25 @@ impl<'t> Reader<'t> {
     }
 
     /// The string that begins here.
-    fn string(&mut self) -> Result<Cow<'t, str>, NoTree> {
+    fn string(&mut self) -> Result<Text<'t>, NoTree> {
         let start = self.at + 1;
         let rest = self.text.get(start..).ok_or(NoTree::NotJson)?;
         let end = end_of_plain(rest.as_bytes()).ok_or(NoTree::NotJson)?;
         if rest.as_bytes()[end] == b'"' {
             self.at = start + end + 1;
-            return Ok(Cow::Borrowed(&rest[..end]));
+            return Ok(Text::Slice(&rest[..end]));
         }
-        let mut text = String::new();
+        // No character is longer than its escape, so the copy never grows and leaves no other copy behind.
+        let written = end_of_string(rest.as_bytes()).ok_or(NoTree::NotJson)?;
+        let mut text = Zeroizing::new(String::with_capacity(written));
         self.at = start;
         loop {
             let rest = self.text.get(self.at..).ok_or(NoTree::NotJson)?;
-            let end = memchr2(b'"', b'\\', rest.as_bytes()).ok_or(NoTree::NotJson)?;
+            let end = end_of_plain(rest.as_bytes()).ok_or(NoTree::NotJson)?;
             text.push_str(&rest[..end]);
             self.at += end + 1;
             if rest.as_bytes()[end] == b'"' {
-                return Ok(Cow::Owned(text));
+                return Ok(Text::Copy(text));
             }
             text.push(self.escape()?);
         }
@@ -275,179 +313,11 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Trees, as instances of jsonschema.
-pub(super) struct Trees;
-
-impl Json for Trees {
-    type Node<'a> = &'a Tree<'a>;
-    type PreparedKey = Box<str>;
-    type StringBuffer = ();
-
-    const KEYS_PER_LOOKUP: usize = 4;
-    const ACYCLIC: bool = true;
-
-    fn prepare_key(key: &str) -> Box<str> {
-        key.into()
-    }
-
-    fn with_string_node<T>((): &mut (), string: &str, f: impl FnOnce(Self::Node<'_>) -> T) -> T {
-        f(&Tree::String(Cow::Borrowed(string)))
-    }
-}
-
-/// A number as it is written.
-pub(super) struct Written<'a>(&'a str);
-
-impl JsonNumber for Written<'_> {
-    fn as_u64(&self) -> Option<u64> {
-        self.0.parse().ok()
-    }
-
-    fn as_i64(&self) -> Option<i64> {
-        self.0.parse().ok()
-    }
-
-    /// Infinite for a number beyond `f64`, so that it is above every maximum.
-    fn as_f64(&self) -> Option<f64> {
-        self.0.parse().ok()
-    }
-
-    fn as_str(&self) -> Cow<'_, str> {
-        Cow::Borrowed(self.0)
-    }
-
-    fn to_number(&self) -> Cow<'_, Number> {
-        let largest = || if self.0.starts_with('-') { Number::from(i64::MIN) } else { Number::from(u64::MAX) };
-        Cow::Owned(self.0.parse().unwrap_or_else(|_| largest()))
-    }
-
-    fn is_integer(&self) -> bool {
-        let is_digits = !self.0.contains(['.', 'e', 'E']);
-        // A number beyond `f64` has a large exponent, so it is whole.
-        is_digits || self.as_f64().is_some_and(|number| number.is_infinite() || number.fract() == 0.0)
-    }
-}
-
-impl<'a> Node<'a, Trees> for &'a Tree<'a> {
-    type Object = &'a [Member<'a>];
-    type Array = &'a [Tree<'a>];
-    type Number = Written<'a>;
-
-    fn as_object(&self) -> Option<&'a [Member<'a>]> {
-        if let Tree::Object(members) = self { Some(members) } else { None }
-    }
-
-    fn as_array(&self) -> Option<&'a [Tree<'a>]> {
-        if let Tree::Array(items) = self { Some(items) } else { None }
-    }
-
-    fn as_string(&self) -> Option<Cow<'a, str>> {
-        if let Tree::String(text) = self { Some(Cow::Borrowed(text)) } else { None }
-    }
-
-    fn as_number(&self) -> Option<Written<'a>> {
-        if let Tree::Number(text) = self { Some(Written(text)) } else { None }
-    }
-
-    fn as_boolean(&self) -> Option<bool> {
-        if let Tree::Bool(value) = self { Some(*value) } else { None }
-    }
-
-    fn is_null(&self) -> bool {
-        matches!(self, Tree::Null)
-    }
-
-    fn json_type(&self) -> JsonType {
-        match self {
-            Tree::Null => JsonType::Null,
-            Tree::Bool(_) => JsonType::Boolean,
-            Tree::Number(_) => JsonType::Number,
-            Tree::String(_) => JsonType::String,
-            Tree::Array(_) => JsonType::Array,
-            Tree::Object(_) => JsonType::Object,
-        }
-    }
-
-    fn equals_value(&self, expected: &Value) -> bool {
-        match (self, expected) {
-            (Tree::Null, Value::Null) => true,
-            (Tree::Bool(one), Value::Bool(other)) => one == other,
-            (Tree::String(one), Value::String(other)) => one == other,
-            (Tree::Number(one), Value::Number(other)) => jsonschema::json::cmp::equal_numbers(&Written(one), other),
-            (Tree::Array(one), Value::Array(other)) => {
-                one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.equals_value(other))
-            }
-            (Tree::Object(one), Value::Object(other)) => {
-                let is_same =
-                    |(name, value): &Member<'_>| other.get(&**name).is_some_and(|other| value.equals_value(other));
-                one.len() == other.len() && one.iter().all(is_same)
-            }
-            _ => false,
-        }
-    }
-
-    /// Null. jsonschema asks only for the values in its messages, which no code reads.
-    fn to_value(&self) -> Cow<'a, Value> {
-        Cow::Owned(Value::Null)
-    }
-
-    fn identity(&self) -> Option<NodeIdentity> {
-        Some(NodeIdentity::new(std::ptr::from_ref(*self).addr()))
-    }
-}
-
-impl<'a> Object<'a, Trees> for &'a [Member<'a>] {
-    type Node = &'a Tree<'a>;
-    type MemberName = &'a str;
-    type MembersIter = Members<'a>;
-
-    fn len(&self) -> usize {
-        <[Member<'_>]>::len(self)
-    }
-
-    fn get(&self, key: &Box<str>) -> Option<&'a Tree<'a>> {
-        self.iter().find(|(name, _)| **name == **key).map(|(_, value)| value)
-    }
-
-    fn members(&self) -> Members<'a> {
-        Members(self.iter())
-    }
-}
-
-pub(super) struct Members<'a>(std::slice::Iter<'a, Member<'a>>);
-
-impl<'a> Iterator for Members<'a> {
-    type Item = (&'a str, &'a Tree<'a>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|(name, value)| (&**name, value))
-    }
-}
-
-impl<'a> Array<'a, Trees> for &'a [Tree<'a>] {
-    type Node = &'a Tree<'a>;
-    type ElementsIter = std::slice::Iter<'a, Tree<'a>>;
-
-    fn len(&self) -> usize {
-        <[Tree<'_>]>::len(self)
-    }
-
-    fn elements(&self) -> std::slice::Iter<'a, Tree<'a>> {
-        self.iter()
-    }
-
-    fn is_unique(&self) -> bool {
-        let values: Vec<_> = self.iter().map(Tree::to_json).collect();
-        jsonschema::json::unique::is_unique(&values)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
+    use super::super::instance::equals;
     use super::*;
+    use proptest::prelude::*;
 
     fn value(text: &str) -> Value {
         parse(text).unwrap().tree.to_json()
@@ -457,22 +327,19 @@ mod tests {
     fn a_string_is_a_slice_of_the_text_unless_it_has_escapes() {
         let parsed = parse(r#" ["plain é", "a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00b", ""] "#).unwrap();
         let Tree::Array(items) = &parsed.tree else { panic!() };
-        assert!(matches!(&items[0], Tree::String(Cow::Borrowed("plain é"))));
-        assert!(matches!(&items[1], Tree::String(Cow::Owned(text)) if text == "a\"\\/\u{8}\u{c}\n\r\té😀b"));
-        assert!(matches!(&items[2], Tree::String(Cow::Borrowed(""))));
+        assert!(matches!(&items[0], Tree::String(Text::Slice("plain é"))));
+        let Tree::String(Text::Copy(copy)) = &items[1] else { panic!() };
+        assert_eq!(&**copy, "a\"\\/\u{8}\u{c}\n\r\té😀b");
+        assert_eq!(copy.capacity(), r#"a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00b"#.len(), "it has not grown");
+        assert!(matches!(&items[2], Tree::String(Text::Slice(""))));
     }
 
     #[test]
-    fn what_serde_json_refuses_has_a_tree_too() {
+    fn a_text_that_serde_json_refuses_has_a_tree_too() {
         for text in [r#""\ud800""#, r#""\udc00x""#, r#""\ud800\ud800""#, r#""\ud800\u0041""#] {
             assert!(value(text).as_str().unwrap().starts_with('\u{fffd}'), "{text}");
         }
         assert!(matches!(parse("1e400").unwrap().tree, Tree::Number("1e400")));
-        let number = |text| Written(text);
-        assert!(number("1e400").is_integer() && number("1e400").as_f64() == Some(f64::INFINITY));
-        assert!(number("-1e400").as_f64() == Some(f64::NEG_INFINITY));
-        assert!(number("1.0").is_integer() && number("1e2").is_integer() && !number("1.5").is_integer());
-        assert!(number("123456789012345678901234567890").is_integer());
     }
 
     #[test]
@@ -495,8 +362,11 @@ mod tests {
     #[test]
     fn a_tree_has_a_limit_and_a_text_that_is_not_json_has_none() {
         let list = |items: usize| format!("[{}]", vec!["1"; items].join(","));
-        assert_eq!(most_values(list(7).as_bytes()), 8);
-        assert_eq!(most_values(br#"{"a":[],"b":{"c":"x,y"}}"#), 6, "4, and two that are not there");
+        assert_eq!(most_memory(list(7).as_bytes()), Some(8 * BYTES_PER_VALUE));
+        let text = br#"{"a":[],"b":{"c":"x,y"}}"#;
+        assert_eq!(most_memory(text), Some(6 * BYTES_PER_VALUE), "4 values, and two that are not there");
+        assert_eq!(most_memory(br#""\/""#), Some(BYTES_PER_VALUE + 4), "and a copy of the string");
+        assert_eq!(most_memory(list(MAX_VALUES).as_bytes()), None);
         assert!(parse(&list(MAX_VALUES - 1)).is_ok());
         assert_eq!(parse(&list(MAX_VALUES)).unwrap_err(), NoTree::TooManyValues);
         for text in
@@ -537,29 +407,9 @@ mod tests {
                 let parsed = parse(&text).unwrap();
                 let same: Value = serde_json::from_str(&text).unwrap();
                 prop_assert_eq!(parsed.tree.to_json(), same.clone());
-                prop_assert!((&parsed.tree).equals_value(&same));
+                prop_assert!(equals(&parsed.tree, &same));
                 prop_assert!(!parsed.has_duplicates);
             }
-        }
-    }
-
-    #[test]
-    fn jsonschema_reads_a_tree() {
-        let schema = json!({
-            "type": "object",
-            "required": ["a"],
-            "properties": { "a": { "type": "integer", "maximum": 5 }, "b": { "enum": ["x", 1.5] } },
-        });
-        let validator = jsonschema::options_for::<Trees>().build(&schema).unwrap();
-        for (text, is_valid) in [
-            (r#"{"a":1}"#, true),
-            (r#"{"a":1.0,"b":15e-1,"c":{}}"#, true),
-            (r#"{"a":1e400}"#, false),
-            (r#"{"a":-1e400}"#, true),
-            (r#"{"a":1,"b":"y"}"#, false),
-            ("{}", false),
-        ] {
-            assert_eq!(validator.is_valid(&parse(text).unwrap().tree), is_valid, "{text}");
         }
     }
 }

@@ -2,7 +2,6 @@ package io.jwegateway.sandbox;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.io.BufferedReader;
 import java.io.IOException;
 import java.net.ProxySelector;
 import java.net.URI;
@@ -43,15 +42,11 @@ public final class JweGatewaySandbox implements AutoCloseable {
         command.addAll(List.of("--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"));
         command.addAll(List.of(arguments));
         Process process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
-        BufferedReader output = process.inputReader();
-        String line = output.readLine();
+        // With --json the sandbox writes this line to stdout and nothing else, so the pipe cannot fill up.
+        String line = process.inputReader().readLine();
         if (line == null) {
             throw new IOException("jwe-gateway sandbox ended and was not ready; see its stderr");
         }
-        // The pipe is read to its end, so that the sandbox never waits for a reader.
-        Thread reader = new Thread(() -> output.lines().forEach(rest -> { }), "jwe-gateway sandbox");
-        reader.setDaemon(true);
-        reader.start();
         return new JweGatewaySandbox(JSON.readTree(line), null, null, process);
     }
 
