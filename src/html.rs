@@ -41,9 +41,10 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: impl Iterator<Item = char>) -
             '>' => f.write_str("&gt;")?,
             '"' => f.write_str("&quot;")?,
             '\'' => f.write_str("&#39;")?,
-            // The second group changes the direction or the lines of the text around it.
+            // The second group changes the direction or the lines of the text around it. XML 1.0 excludes the last two.
             c if c.is_control()
-                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+                || matches!(c, '\u{fffe}' | '\u{ffff}') =>
             {
                 f.write_char(' ')?;
             }
@@ -66,9 +67,12 @@ mod tests {
 
     #[test]
     fn no_character_of_a_text_ends_an_element_or_an_attribute() {
-        let hostile = "</td><script>alert(\"x\")</script>'&\n\x1b[31m\u{9b}\u{202e}";
+        let hostile = "</td><script>alert(\"x\")</script>'&\n\x1b[31m\u{9b}\u{202e}\u{fffe}\u{ffff}";
         let escaped = Escaped(hostile).to_string();
-        assert!(!escaped.contains(['<', '>', '"', '\'', '\n', '\x1b', '\u{9b}', '\u{202e}']), "{escaped}");
+        assert!(
+            !escaped.contains(['<', '>', '"', '\'', '\n', '\x1b', '\u{9b}', '\u{202e}', '\u{fffe}', '\u{ffff}']),
+            "{escaped}"
+        );
         assert_eq!(EscapedWhole(hostile).to_string(), escaped);
         assert!(escaped.contains("&amp;"));
         assert_eq!(Escaped(&"é".repeat(10_000)).to_string(), "é".repeat(MAX_TEXT));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::fmt::friendly::SpanParser;
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::failure::Failure;
@@ -78,9 +79,18 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if environment.log_filter().is_some() {
         init_log(&telemetry::Config::default(), &environment, Stream::Stderr)?;
     }
+    // The client that the drill starts has a process group of its own, so a terminal that closes ends only the drill.
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let is_hung_up = async {
+        match arguments.command.as_slice() {
+            [] => std::future::pending().await,
+            _ => hang_up.recv().await,
+        }
+    };
     tokio::select! {
         result = execute(&arguments) => result,
         _ = signals.next() => Err(Failure::new("stopped before the verdict")),
+        _ = is_hung_up => Err(Failure::new("stopped before the verdict")),
     }
 }
 

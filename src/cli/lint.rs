@@ -1,14 +1,18 @@
 //! `jwe-gateway lint`: says why the provider would refuse a compact JWE. For authors of other sealing clients.
 
+use std::io;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::failure::Failure;
 use super::source::Location;
 use super::{json, output};
 use crate::jose::{Lint, lint};
+
+/// The limit for a message. A body of 32 MiB, which a gateway accepts by default, has 43 MiB when it is sealed.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -33,13 +37,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let message = match &arguments.message {
         Some(path) => {
             let unavailable = |error| Failure::unavailable(format!("{}: {error}", path.display()));
-            tokio::fs::read(path).await.map_err(unavailable)?
+            let file = tokio::fs::File::open(path).await.map_err(unavailable)?;
+            read(file).await.map_err(unavailable)?
         }
-        None => {
-            let mut message = Vec::new();
-            tokio::io::stdin().read_to_end(&mut message).await?;
-            message
-        }
+        None => read(tokio::io::stdin()).await?,
     };
     let result = lint(&message, keys.as_deref());
     let is_ok = result.findings.is_empty();
@@ -53,6 +54,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         1 => Err(Failure::new("the provider would refuse this message: 1 finding")),
         count => Err(Failure::new(format!("the provider would refuse this message: {count} findings"))),
     }
+}
+
+async fn read(input: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    // One byte more than the limit shows that a message is too long.
+    input.take(MAX_BYTES + 1).read_to_end(&mut message).await?;
+    if message.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("messages are limited to {} MiB", MAX_BYTES / 1024 / 1024)));
+    }
+    Ok(message)
 }
 
 fn document(lint: &Lint) -> Value {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 
 use super::failure::Failure;
 use crate::clock::{Clock, Jitter};
 use crate::config::{Environment, StaticCredential, passes_in_clear, proxy_of_environment};
 use crate::error_chain;
-use crate::keys::{self, Keys, Source};
+use crate::keys::set::MAX_BYTES;
+use crate::keys::{self, FetchErrorKind, Keys, Source};
 use crate::secret::SecretSource;
 use crate::upstream::Connector;
 
@@ -73,7 +75,14 @@ impl Location {
         let bytes = match &self.0 {
             Source::File(path) => {
                 let failure = |error| Failure::new(format!("--keys: {}: {error}", path.display()));
-                tokio::fs::read(path).await.map_err(failure)?
+                let file = tokio::fs::File::open(path).await.map_err(failure)?;
+                let mut bytes = Vec::new();
+                // One byte more than the limit shows that a file is too long.
+                file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(failure)?;
+                if bytes.len() > MAX_BYTES {
+                    return Err(Failure::new(format!("--keys: {}", FetchErrorKind::TooLarge)));
+                }
+                bytes
             }
             Source::Url(url) => {
                 let unavailable =
@@ -87,7 +96,9 @@ impl Location {
                 let client = connector.control_client()?;
                 let fetch = client.get(url.clone()).timeout(FETCH_TIMEOUT).send();
                 let response = fetch.await.and_then(reqwest::Response::error_for_status).map_err(unavailable)?;
-                response.bytes().await.map_err(unavailable)?.to_vec()
+                keys::read_key_set(response)
+                    .await
+                    .map_err(|error| Failure::unavailable(format!("--keys: {}", error_chain::chain(&error))))?
             }
         };
         // The text of a JSON error contains nothing of the keys, which may be private.

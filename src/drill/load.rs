@@ -106,8 +106,7 @@ impl Load {
         let exchange = async {
             let reply = request.send().await?;
             let status = reply.status();
-            let body = reply.bytes().await?;
-            Ok::<_, reqwest::Error>((status, Digest::of(&body)))
+            Ok::<_, reqwest::Error>((status, Digest::of_body(reply).await?))
         };
         let (outcome, body) = match exchange.await {
             Ok((status, body)) => (ReplyOutcome::Status(status.as_u16()), Some(body)),

@@ -62,8 +62,21 @@ pub(super) struct Digest([u8; 32]);
 
 impl Digest {
     pub(super) fn of(content: &[u8]) -> Self {
+        Self::new(&digest::digest(&digest::SHA256, content))
+    }
+
+    /// Keeps no part of the body: a client under test may send more than the memory can hold.
+    pub(super) async fn of_body(mut reply: reqwest::Response) -> Result<Self, reqwest::Error> {
+        let mut context = digest::Context::new(&digest::SHA256);
+        while let Some(chunk) = reply.chunk().await? {
+            context.update(&chunk);
+        }
+        Ok(Self::new(&context.finish()))
+    }
+
+    fn new(digest: &digest::Digest) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
+        bytes.copy_from_slice(digest.as_ref());
         Self(bytes)
     }
 }

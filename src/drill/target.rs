@@ -112,7 +112,9 @@ pub(super) async fn wait_until_reachable(
             return Err(DrillError::ClientEnded(status));
         }
         let url = load::endpoint_url(gateway, RequestKind::Valid);
-        let probe = client.post(url).header(CONTENT_TYPE, "application/json").timeout(REACH_TIMEOUT);
+        // Not longer than the deadline: a client may accept the connection and not reply.
+        let remaining = deadline.saturating_duration_since(clock.now());
+        let probe = client.post(url).header(CONTENT_TYPE, "application/json").timeout(remaining);
         match probe.body(r#"{"credentials_token":"sandbox-credentials-1"}"#).send().await {
             Ok(reply) if reply.status() == 200 => return Ok(()),
             Ok(_) => {

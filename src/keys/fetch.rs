@@ -96,7 +96,8 @@ async fn get(
     Ok(FetchResponse::Set { set, lifetime, etag })
 }
 
-async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchErrorKind> {
+/// The body of a response, if it is not longer than a JWK Set may be.
+pub(crate) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchErrorKind> {
     if response.content_length().is_some_and(|length| length > MAX_BYTES as u64) {
         return Err(FetchErrorKind::TooLarge);
     }

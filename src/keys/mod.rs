@@ -72,6 +72,7 @@ pub(crate) use confirm::KeyStatus;
 pub(crate) use counters::Counters;
 pub(crate) use document::KeySetDocument;
 pub(crate) use error::{FetchError, FetchErrorKind, NoUsableKey};
+pub(crate) use fetch::body as read_key_set;
 pub(crate) use history::KeyHistory;
 pub(crate) use published::PublishedKeys;
 pub(crate) use snapshot::{Entry, EntryState, KeyName, Snapshot};

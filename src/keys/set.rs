@@ -15,7 +15,7 @@ use super::{EntryState, FetchErrorKind, KeyName};
 use crate::jose::EncryptionKey;
 
 /// Limit for the size of a JWK Set. A hundred 8192-bit keys need a sixth of it.
-pub(super) const MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
 /// Limit for the number of entries. During a rotation a provider publishes two or three.
 pub(crate) const MAX_ENTRIES: usize = 100;

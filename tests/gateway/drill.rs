@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use crate::documents::{document, table};
-use crate::harness::config;
-use crate::process::run;
+use crate::harness::{config, eventually};
+use crate::process::{self, Running, run};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -168,7 +168,7 @@ async fn a_gateway_that_does_not_seal_is_told_that_it_sent_plaintext() {
 }
 
 #[test]
-fn a_client_that_the_drill_starts_gets_its_settings_and_is_ended() {
+fn a_client_that_the_drill_starts_gets_its_settings() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings");
     let script = format!("echo $PORT $PROVIDER_URL $CLIENT_ID $CLIENT_SECRET > {}; exit 3", file.display());
@@ -184,6 +184,34 @@ fn a_client_that_the_drill_starts_gets_its_settings_and_is_ended() {
     let output = run(&[&command[..], &["--management", "127.0.0.1:0", "--", "/nowhere/client"]].concat(), b"");
     assert_eq!(output.status.code(), Some(69));
     assert!(text(&output.stderr).contains("the client cannot be started: /nowhere/client"));
+}
+
+#[tokio::test]
+async fn a_drill_that_a_signal_stops_ends_its_client_and_what_the_client_started() {
+    let directory = tempfile::tempdir().unwrap();
+    for (signal, trap) in [("TERM", ":"), ("HUP", ":"), ("INT", "trap '' TERM")] {
+        let file = directory.path().join(signal);
+        let script = format!("{trap}; sleep 600 & echo $$ $! > {}; wait", file.display());
+        let command = ["drill", "--scenario", "hard-cut", "--target", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"];
+        let mut command = process::command(&[&command[..], &["--management", "127.0.0.1:0", "--"]].concat());
+        command.args(["/bin/sh", "-c", &script]);
+        let drill = Running::spawn(command);
+        let pids = || std::fs::read_to_string(&file).unwrap_or_default();
+        eventually("the client is started", async || pids().ends_with('\n')).await;
+        drill.signal(signal);
+        let (code, printed) = drill.end();
+        assert_eq!(code, Some(1), "{signal}: {printed}");
+        for pid in pids().split_whitespace() {
+            // A killed process takes a moment to end.
+            eventually(&format!("after {signal} process {pid} ends"), async || !is_running(pid)).await;
+        }
+    }
+}
+
+/// Whether the process exists and is not a zombie.
+fn is_running(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use jwe_gateway::jose::FindingCode;
 use jwe_gateway::sandbox::{Options, Rotation, Sandbox};
 use serde_json::Value;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use crate::documents::{document, table};
 use crate::process::run;
@@ -49,6 +50,26 @@ fn a_file_with_plain_json_is_named_as_such_and_not_printed() {
         let reason = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && reason.contains("--keys: not "), "{wrong}: {reason}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_set_or_a_message_that_is_too_long_is_refused_and_not_read_to_its_end() {
+    let long = " ".repeat(1024 * 1024 + 1);
+    let server = MockServer::start().await;
+    Mock::given(matchers::any()).respond_with(ResponseTemplate::new(200).set_body_string(&long)).mount(&server).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &long).unwrap();
+    let path = file.path().to_str().unwrap();
+    let refused = |arguments: &[&str]| {
+        let output = run(arguments, b"");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let reason = "jwe-gateway: --keys: the key set is longer than 1048576 bytes\n".to_owned();
+    assert_eq!(refused(&["lint", "--keys", path]), (Some(1), reason.clone()));
+    assert_eq!(refused(&["lint", "--keys", &server.uri()]), (Some(69), reason));
+    file.as_file().set_len(64 * 1024 * 1024 + 1).unwrap();
+    let reason = format!("jwe-gateway: {path}: messages are limited to 64 MiB\n");
+    assert_eq!(refused(&["lint", path]), (Some(69), reason));
 }
 
 #[test]

@@ -8,14 +8,15 @@
 //! key, its length, the tag, the padding. [`open`](super::open()) never says so, because an attacker could ask it many
 //! times (RFC 7516 section 11.5). Lint only with keys of a sandbox, on your own machine.
 //!
-//! Rejected: a severity for each finding. Whatever is listed makes a provider refuse the message, or a gateway of this
-//! product on the way.
+//! Rejected: a severity for each finding. Each one makes the provider refuse the message, or a gateway of this product on
+//! the way.
 
 mod content;
 mod finding;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 pub use self::finding::{Finding, FindingCode};
@@ -52,6 +53,13 @@ struct Linter {
     lint: Lint,
 }
 
+/// The member that a JWE has in the JSON serialization, and a plaintext hardly has. The other members are skipped: as
+/// a [`Value`], plaintext can need forty times its memory.
+#[derive(serde::Deserialize)]
+struct JsonJwe {
+    ciphertext: Option<IgnoredAny>,
+}
+
 impl Linter {
     fn find(&mut self, code: FindingCode, text: impl Into<String>) {
         self.lint.findings.push(Finding::new(code, text));
@@ -59,9 +67,11 @@ impl Linter {
 
     fn message(&mut self, message: &[u8], keys: Option<&[Value]>) {
         let Some(message) = self.unwrapped(message) else { return };
-        let texts: Vec<&[u8]> = message.split(|byte| *byte == b'.').collect();
-        let Ok(texts) = <[&[u8]; 5]>::try_from(texts.as_slice()) else {
-            self.part_count(&texts);
+        let is_dot = |byte: &u8| *byte == b'.';
+        // Six show that there are too many. A list of all parts can need sixteen times the memory of the message.
+        let texts: Vec<&[u8]> = message.splitn(6, is_dot).collect();
+        let Ok(texts) = <[&[u8]; 5]>::try_from(texts) else {
+            self.part_count(message.split(is_dot).count());
             return;
         };
         let octets = [
@@ -73,11 +83,13 @@ impl Linter {
         ];
         self.lint.parts = octets.each_ref().map(|octets| octets.as_ref().map_or(0, Vec::len));
         let [header, encrypted_key, iv, ciphertext, tag] = octets;
-        if texts[0].len() > MAX_HEADER_CHARS {
+        let has_kid = if texts[0].len() > MAX_HEADER_CHARS {
             let text = format!("the protected header has more than {MAX_HEADER_CHARS} characters: remove members");
             self.find(FindingCode::HeaderTooLong, text);
-        }
-        let has_kid = header.is_some_and(|header| self.header(&header));
+            false
+        } else {
+            header.is_some_and(|header| self.header(&header))
+        };
         let selected = keys.filter(|_| has_kid).and_then(|keys| self.key(keys));
         self.lengths(&selected, encrypted_key.as_deref(), iv.as_deref(), ciphertext.as_deref(), tag.as_deref());
         if let (Some(keys), Some(encrypted_key), Some(iv), Some(ciphertext), Some(tag)) =
@@ -100,8 +112,8 @@ impl Linter {
                 None
             }
             [b'{' | b'[', ..] => {
-                let is_jwe = serde_json::from_slice::<Value>(inner).is_ok_and(|json| !json["ciphertext"].is_null());
-                if is_jwe {
+                let is_jwe = serde_json::from_slice(inner).is_ok_and(|json: JsonJwe| json.ciphertext.is_some());
+                if inner.starts_with(b"{") && is_jwe {
                     let text = "the message is a JWE in the JSON serialization: the provider accepts the compact \
                                 serialization only";
                     self.find(FindingCode::JsonSerialization, text);
@@ -119,14 +131,22 @@ impl Linter {
         }
     }
 
-    fn part_count(&mut self, texts: &[&[u8]]) {
-        if let [_, _, _] = texts {
-            let text = "the message has three parts: it is signed (JWS), not encrypted; a compact JWE has five";
-            self.find(FindingCode::Signed, text);
-        } else {
-            let text = format!("the message has {} parts, separated by dots; a compact JWE has five", texts.len());
-            self.find(FindingCode::PartCount, text);
-        }
+    fn part_count(&mut self, count: usize) {
+        let (code, text) = match count {
+            1 => (
+                FindingCode::PartCount,
+                "the message has no dot; a compact JWE has five parts, separated by dots".to_owned(),
+            ),
+            3 => (
+                FindingCode::Signed,
+                "the message has three parts: it is signed (JWS), not encrypted; a compact JWE has five".to_owned(),
+            ),
+            _ => (
+                FindingCode::PartCount,
+                format!("the message has {count} parts, separated by dots; a compact JWE has five"),
+            ),
+        };
+        self.find(code, text);
     }
 
     fn decoded(&mut self, part: Part, text: &[u8]) -> Option<Vec<u8>> {
@@ -148,7 +168,7 @@ impl Linter {
     /// Checks the protected header. Returns whether it has a usable `kid`.
     fn header(&mut self, header: &[u8]) -> bool {
         let Ok(Members(members)) = serde_json::from_slice(header) else {
-            let text = "the protected header is not a JSON object in UTF-8 whose members have distinct names";
+            let text = "the protected header is not a JSON object in UTF-8, or it has a member twice";
             self.find(FindingCode::HeaderNotJson, text);
             return false;
         };

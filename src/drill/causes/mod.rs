@@ -22,8 +22,9 @@ use super::timeline::key_lifetimes;
 /// requests that were already on their way.
 const UNNOTICED: Duration = Duration::from_secs(1);
 
-/// The number of withdrawn keys that are described one by one.
-const MAX_KEYS: usize = 3;
+/// The number of causes with the same name that are described one by one. A client may use another wrong key for each
+/// request.
+const MAX_SIMILAR: usize = 3;
 
 /// One reason why the client did not survive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,9 +89,10 @@ pub(super) fn causes(observations: &Observations, score: &Score) -> Vec<Cause> {
     for reason in calls.iter().filter_map(|call| call.unreadable.as_deref()) {
         *unreadable.entry(reason).or_default() += 1;
     }
-    for (reason, number) in unreadable {
-        add("unreadable", format!("it sent {} that cannot be opened: {reason}", bodies(number)));
-    }
+    let texts = unreadable
+        .into_iter()
+        .map(|(reason, number)| (number, format!("it sent {} that cannot be opened: {reason}", bodies(number))));
+    most_frequent("unreadable", "it sent bodies that cannot be opened for {} more reasons", texts, &mut add);
     let lost: HashSet<u64> = score.lost.iter().map(|lost| lost.number).collect();
     keys(observations, &lost, &mut add);
     tokens(observations, &lost, &mut add);
@@ -111,7 +113,7 @@ pub(super) fn causes(observations: &Observations, score: &Score) -> Vec<Cause> {
     }
     replies(observations, score, &mut add);
     if score.has_slow_400s() {
-        let text = "it held ordinary 400s back: relay a 400 whose body says that the provider read the request";
+        let text = "it held ordinary 400s back: relay a 400 if its body says that the provider read the request";
         add("slow_400", text.to_owned());
     }
     causes
@@ -125,23 +127,24 @@ fn keys(observations: &Observations, lost: &HashSet<u64>, add: &mut impl FnMut(&
         let (number, last) = refused.entry(call.kid.as_deref().unwrap_or_default()).or_default();
         (*number, *last) = (*number + 1, call.at.max(*last));
     }
-    let (mut late, mut early) = (Vec::new(), 0);
+    let (mut late, mut unknown, mut early) = (Vec::new(), Vec::new(), 0);
     for (kid, (number, last)) in refused {
         match keys.iter().find(|key| key.kid == kid).map(|key| key.withdrawn) {
             Some(withdrawn) if last.saturating_sub(withdrawn) >= UNNOTICED => late.push((kid, number, withdrawn, last)),
             Some(_) => early += number,
-            None => add(
-                "unknown_key",
+            None => unknown.push((
+                number,
                 format!(
                     "it sealed {} with the key {}, which this provider never published: take the key from its key set",
                     bodies(number),
                     kid.escape_debug()
                 ),
-            ),
+            )),
         }
     }
+    most_frequent("unknown_key", "it did the same with {} more keys", unknown, add);
     late.sort_by_key(|(_, _, withdrawn, last)| std::cmp::Reverse(*last - *withdrawn));
-    for (kid, number, withdrawn, last) in late.iter().copied().take(MAX_KEYS) {
+    for (kid, number, withdrawn, last) in late.iter().copied().take(MAX_SIMILAR) {
         let fetched = within(&observations.key_set_requested, withdrawn, last);
         let reaction = match fetched {
             0 => ", and did not request the key set in that time: request it again after a 400 to a sealed body, and seal \
@@ -162,11 +165,13 @@ fn keys(observations: &Observations, lost: &HashSet<u64>, add: &mut impl FnMut(&
             ),
         );
     }
-    if late.len() > MAX_KEYS {
-        add("withdrawn_key", format!("it did the same with {} more keys", late.len() - MAX_KEYS));
+    if late.len() > MAX_SIMILAR {
+        add("withdrawn_key", format!("it did the same with {} more keys", late.len() - MAX_SIMILAR));
     }
     // A client that seals refused requests again also has such calls, and loses none of them.
-    let was_lost = |call: &ProviderCall| call.body == BodyCheck::UnknownKey && may_be_in(lost, call);
+    let was_published = |call: &ProviderCall| keys.iter().any(|key| Some(key.kid.as_str()) == call.kid.as_deref());
+    let was_lost =
+        |call: &ProviderCall| call.body == BodyCheck::UnknownKey && was_published(call) && may_be_in(lost, call);
     if early > 0 && late.is_empty() && observations.calls.iter().any(was_lost) {
         let text = format!(
             "it took up each new key, but {} with a key that was just withdrawn were refused, and it did not seal all of \
@@ -174,6 +179,22 @@ fn keys(observations: &Observations, lost: &HashSet<u64>, add: &mut impl FnMut(&
             requests(early)
         );
         add("not_sealed_again", text);
+    }
+}
+
+/// Adds the texts with the highest numbers, and `rest` with the number of the others.
+fn most_frequent(
+    code: &'static str,
+    rest: &str,
+    texts: impl IntoIterator<Item = (usize, String)>,
+    add: &mut impl FnMut(&'static str, String),
+) {
+    let mut texts: Vec<_> = texts.into_iter().collect();
+    texts.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    let others = texts.len().saturating_sub(MAX_SIMILAR);
+    texts.into_iter().take(MAX_SIMILAR).for_each(|(_, text)| add(code, text));
+    if others > 0 {
+        add(code, rest.replace("{}", &others.to_string()));
     }
 }
 
@@ -308,134 +329,4 @@ fn times(count: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::drill::observations::ClientReply;
-    use crate::drill::testing::{call, event, ms, observations, reply};
-
-    /// The causes in a drill in which the requests from number 10 on were lost. Request 10 + n was due at n * 100 ms.
-    fn found(
-        status: u16,
-        calls: Vec<ProviderCall>,
-        change: impl FnOnce(&mut Observations),
-    ) -> Vec<(&'static str, String)> {
-        let mut observations = observations();
-        observations.took = ms(10_000);
-        for (index, mut call) in (0..).zip(calls) {
-            call.number = Some(10 + index);
-            observations.calls.push(call);
-            observations.replies.push(reply(10 + index, index * 100, index * 100 + 10, ReplyOutcome::Status(status)));
-        }
-        change(&mut observations);
-        let score = Score::of(&observations);
-        causes(&observations, &score).into_iter().map(|cause| (cause.code, cause.text)).collect()
-    }
-
-    fn at(milliseconds: u64, call: ProviderCall) -> ProviderCall {
-        ProviderCall { at: ms(milliseconds), ..call }
-    }
-
-    fn retired(milliseconds: u64) -> ProviderCall {
-        at(milliseconds, call(0, 400, "a", BodyCheck::UnknownKey))
-    }
-
-    /// A call with the token of the calls that were accepted.
-    fn unauthenticated(milliseconds: u64) -> ProviderCall {
-        at(milliseconds, call(0, 401, "b", BodyCheck::Unopened))
-    }
-
-    #[test]
-    fn a_client_that_passed_has_no_causes() {
-        let observations = observations();
-        assert_eq!(causes(&observations, &Score::of(&observations)), []);
-    }
-
-    #[test]
-    fn a_key_that_is_used_long_after_it_was_withdrawn_is_named_with_the_time() {
-        let found =
-            found(400, vec![retired(2100), retired(9000)], |observations| observations.key_set_requested.clear());
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].0, "withdrawn_key");
-        let start = "it kept sealing with the key a for 7.0 s after it was withdrawn (3 requests refused), and did not \
-                     request the key set in that time";
-        assert!(found[0].1.starts_with(start), "{found:?}");
-    }
-
-    #[test]
-    fn a_key_that_is_used_although_the_key_set_was_fetched_is_told_apart() {
-        let found = found(400, vec![retired(2100), retired(9000)], |observations| {
-            observations.key_set_requested = vec![ms(1000), ms(4000), ms(6000)];
-        });
-        assert!(found[0].1.contains("although it requested the key set 2 times in that time"), "{found:?}");
-    }
-
-    #[test]
-    fn refused_requests_that_were_not_sealed_again_are_told_apart_from_a_cached_key() {
-        let found = found(400, vec![retired(2100)], |_| {});
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].0, "not_sealed_again");
-    }
-
-    #[test]
-    fn a_revoked_token_and_a_missing_one_are_named() {
-        let revoke = |observations: &mut Observations| observations.events.push(event(3000, Change::Revoked));
-        let late = found(401, vec![unauthenticated(3100), unauthenticated(6000)], revoke);
-        assert_eq!(late.len(), 1, "{late:?}");
-        assert_eq!(late[0].0, "old_token");
-        assert!(
-            late[0].1.starts_with("it used a revoked token for 3.0 s (2 requests got 401), and did not"),
-            "{late:?}"
-        );
-        let twice = found(401, vec![unauthenticated(3100), unauthenticated(9000)], |observations| {
-            observations.events.extend([event(3000, Change::Revoked), event(7500, Change::Revoked)]);
-        });
-        assert!(
-            twice.len() == 1 && twice[0].1.contains("for 6.0 s"),
-            "the second revocation changes nothing: {twice:?}"
-        );
-        assert_eq!(found(401, vec![unauthenticated(3100)], revoke)[0].0, "not_sent_again");
-        assert!(found(401, vec![unauthenticated(3100)], |_| {})[0].1.contains("has expired"));
-        let without = ProviderCall { credential: None, ..unauthenticated(100) };
-        assert_eq!(
-            found(401, vec![without], |_| {}),
-            [("no_token", "it sent 1 request without an access token".into())]
-        );
-    }
-
-    #[test]
-    fn what_arrived_wrong_is_named() {
-        let one = |status, body| found(status, vec![call(0, status, "a", body)], |_| {})[0].clone();
-        assert_eq!(one(415, BodyCheck::Clear).0, "plaintext");
-        assert_eq!(one(415, BodyCheck::OtherMediaType).0, "content_type");
-        assert_eq!(one(200, BodyCheck::Altered).0, "other_body");
-        let unknown = found(400, vec![call(0, 400, "elsewhere", BodyCheck::UnknownKey)], |_| {});
-        assert_eq!(unknown[0].0, "unknown_key");
-        assert!(unknown[0].1.contains("with the key elsewhere, which"), "{unknown:?}");
-        let reason = Some("`enc` is A256GCM".to_owned());
-        let unreadable = ProviderCall { unreadable: reason, ..call(0, 400, "a", BodyCheck::Unopened) };
-        let unreadable = found(400, vec![unreadable], |_| {});
-        assert_eq!(unreadable, [("unreadable", "it sent 1 body that cannot be opened: `enc` is A256GCM".to_owned())]);
-    }
-
-    #[test]
-    fn replies_that_do_not_come_from_the_provider_are_named() {
-        let lost = |change: fn(&mut Observations)| found(0, vec![], change)[0].clone();
-        let own = lost(|observations| {
-            observations.events = vec![event(0, Change::OutageStarted)];
-            observations.replies.push(reply(10, 100, 110, ReplyOutcome::Status(503)));
-        });
-        assert_eq!(own.0, "own_reply");
-        assert!(own.1.contains("mostly with status 503") && own.1.contains("keep key and token"), "{own:?}");
-        let changed = lost(|observations| observations.replies[0].outcome = ReplyOutcome::Status(502));
-        assert_eq!(changed.0, "reply_changed");
-        let silent = lost(|observations| observations.replies[0].outcome = ReplyOutcome::NoReply("timed out".into()));
-        assert_eq!(silent, ("no_reply", "it did not reply to 1 request: timed out".to_owned()));
-        let twice = lost(|observations| observations.calls.push(observations.calls[0].clone()));
-        assert_eq!(twice.0, "sent_twice");
-        let ended = lost(|observations| {
-            observations.client_ended = Some("exit status: 1".to_owned());
-            observations.replies.push(ClientReply { number: 10, ..observations.replies[0].clone() });
-        });
-        assert_eq!(ended, ("client_ended", "it ended during the drill: exit status: 1".to_owned()));
-    }
-}
+mod tests;
