@@ -52,7 +52,7 @@
 //! | features | what there is |
 //! |---|---|
 //! | default | everything |
-//! | none | [`jose`], for a client that seals its own requests |
+//! | none | [`jose`], for a client that seals its own requests, and the descriptions of the APIs in [`openapi`] |
 //! | `sandbox` | also [`sandbox`], for the tests of such a client: see [`sandbox::guide`] |
 
 #[cfg(feature = "gateway")]
