@@ -1,8 +1,8 @@
 //! Checks requests against the description of the provider's API, before their bodies are sealed.
 //!
-//! A sealed body can be read by the provider only. So nobody between the service and the provider can say why a body was
-//! refused, and this gateway is the last that can. `report` counts and logs where requests differ from the description, and
-//! forwards them. `enforce` refuses them.
+//! Only the provider can read a sealed body, and its answer to a wrong one is often just "400". The gateway that seals the
+//! body is the last program that can say what is wrong with it. `report` counts and logs where requests differ from the
+//! description, and forwards them. `enforce` refuses them.
 //!
 //! A finding names a place and a rule, and never the value ([`finding`]). Members that the description does not list are
 //! no fault, because providers add fields.
@@ -10,9 +10,9 @@
 //! The hard case is a body that two parsers read differently: a member that occurs twice. The check would see one of the
 //! values, and the provider perhaps the other. Such a body has a finding of its own, so `enforce` forwards none.
 //!
-//! Bounds: a small body is checked at once, one per thread. A larger one is checked on a thread for blocking work, and the
-//! memory of its tree is taken from the upstream's budget for buffered bodies. A body with more values than
-//! [`tree::MAX_VALUES`] is not checked, and counted as such. The errors of a body are bounded too: see [`instance`].
+//! Bounds: a small body is checked at once. A larger one is checked on a thread for blocking work, and the memory of its
+//! tree is taken from the upstream's budget for buffered bodies. A body with more values than [`tree::MAX_VALUES`] is not
+//! checked, and its request is counted as `partial`. The errors of a body are bounded too: see [`instance`].
 //!
 //! Rejected: a check of responses. The gateway streams them.
 
@@ -192,7 +192,7 @@ impl Checks {
     }
 }
 
-/// Logs where a request differs from the description that is forwarded all the same.
+/// Logs where a forwarded request differs from the description.
 fn report(found: &[Finding], path: Option<&str>, record: &RecordHandle) {
     let record = record.snapshot();
     let (request_id, method) = (record.request_id.as_str(), record.method.as_str());

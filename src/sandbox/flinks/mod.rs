@@ -13,7 +13,7 @@
 //! | FDX, part of Outbound | `/api/fdx/5/` | `fdx.rs` |
 //!
 //! The data comes from the seed and does not change. What changes are the request ids: see [`sessions`]. An
-//! unknown path gets 404 whatever the credential, because the credential depends on the operation.
+//! unknown path gets 404 with any credential, because each operation has its own.
 //!
 //! The documentation says 400 for an invalid token in one place and 401 in another. The sandbox responds with
 //! 401, which a client can distinguish from an invalid request.
