@@ -281,6 +281,21 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
 }
 
 #[tokio::test]
+async fn ambiguous_framing_closes_the_connection_also_if_the_head_has_another_fault() {
+    let gateway = TestGateway::spawn().await;
+    for (line, host) in [("POST /v0/x", ""), ("BREW /v0/x", "Host: g\r\n"), ("POST /v0//x", "Host: g\r\n")] {
+        let answer = gateway
+            .raw(format!(
+                "{line} HTTP/1.1\r\n{host}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: g\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(answer.status, 400, "{line}: {answer:?}");
+        assert!(answer.closed, "{line}");
+    }
+    assert!(gateway.received().is_empty(), "the octets after the body are not a request");
+}
+
+#[tokio::test]
 async fn a_length_with_chunks_is_ignored_and_the_connection_closed() {
     let gateway = TestGateway::spawn().await;
     let request = format!(

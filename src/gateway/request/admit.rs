@@ -171,12 +171,13 @@ fn caller_request<'a>(parts: &'a Parts, id: &'a RequestId) -> CallerRequest<'a> 
 
 /// Checks the parts of the head that do not depend on the configuration.
 fn check_head(parts: &Parts) -> Result<(), Refusal> {
+    // First, because its refusal closes the connection, unlike the others: where the next request begins is in doubt.
+    check_transfer_coding(parts)?;
     if !target::is_forwarded(&parts.method) {
         return Err(Refusal::MethodNotAllowed);
     }
     target::check(&parts.uri, parts.version)?;
-    check_host(parts)?;
-    check_transfer_coding(parts)
+    check_host(parts)
 }
 
 /// Accepts `chunked` alone, and only since HTTP/1.1 (RFC 9112 section 6.1).
