@@ -12,7 +12,7 @@ const METHODS: [&[u8]; 6] = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELET
 const OWN: [&str; 6] = ["authorization", "content-length", "content-type", "host", "via", "x-request-id"];
 
 /// The caller's fields that are not forwarded. A name with underscores counts as the same name with hyphens.
-const REMOVED: [&str; 33] = [
+const REMOVED: [&str; 34] = [
     "authorization",
     "client-ip",
     "connection",
@@ -36,6 +36,7 @@ const REMOVED: [&str; 33] = [
     "upgrade",
     "via",
     "x-client-ip",
+    "x-forwarded",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -49,7 +50,7 @@ const REMOVED: [&str; 33] = [
 ];
 
 /// The same for all names with these prefixes.
-const REMOVED_FAMILIES: [&str; 2] = ["content-", "x-forwarded"];
+const REMOVED_FAMILIES: [&str; 2] = ["content-", "x-forwarded-"];
 
 pub(super) type Refused = &'static str;
 
