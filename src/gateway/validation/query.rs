@@ -5,9 +5,7 @@
 //! list is read as texts too, because `7` can be one.
 //! Therefore no reading must be derived from the schema, which may hide its type behind references.
 
-use std::borrow::Cow;
-
-use percent_encoding::percent_decode_str;
+use url::form_urlencoded;
 
 use super::Findings;
 use super::description::{Description, Parameter};
@@ -20,7 +18,7 @@ const MAX_PAIRS: usize = 200;
 
 /// Adds a finding for each name that must not be in a query.
 pub(super) fn check_identifiers(description: &Description, query: &str, findings: &mut Findings<'_>) {
-    for (name, _) in pairs(query) {
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
         // Many libraries write lists and members as `name[]=`, `name[0]=` or `parent[name]=`.
         let mut names = name.split(['[', ']', '.']);
         if let Some(identifier) = names.find_map(|name| description.never_in_query(name)) {
@@ -37,7 +35,8 @@ pub(super) fn check_parameters(parameters: &[Parameter], query: &str, findings: 
         return;
     }
     let is_documented = |name: &str| parameters.iter().any(|parameter| *parameter.name == *name);
-    let given: Vec<_> = pairs(query).filter(|(name, _)| is_documented(name)).take(MAX_PAIRS).collect();
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let given: Vec<_> = pairs.filter(|(name, _)| is_documented(name)).take(MAX_PAIRS).collect();
     for parameter in parameters {
         let values: Vec<&str> =
             given.iter().filter(|(name, _)| **name == *parameter.name).map(|(_, value)| &**value).collect();
@@ -91,20 +90,4 @@ fn scalar(value: &str) -> Tree<'_> {
         "false" => Tree::Bool(false),
         value => Tree::number(value).unwrap_or_else(|| text(value)),
     }
-}
-
-/// The names and values, decoded as a form.
-fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(name), decoded(value))
-    })
-}
-
-fn decoded(text: &str) -> Cow<'_, str> {
-    if text.contains('+') {
-        let spaced = text.replace('+', " ");
-        return Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned());
-    }
-    percent_decode_str(text).decode_utf8_lossy()
 }
