@@ -4,15 +4,15 @@ use std::io;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
 use super::failure::Failure;
-use super::source::Location;
+use super::source::{Location, read_at_most};
 use super::{json, output};
 use crate::jose::{Lint, lint};
 
 /// The limit for a message. A body of 32 MiB, which a gateway accepts by default, has 43 MiB when it is sealed.
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -57,13 +57,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn read(input: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
-    let mut message = Vec::new();
-    // One byte more than the limit shows that a message is too long.
-    input.take(MAX_BYTES + 1).read_to_end(&mut message).await?;
-    if message.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!("messages are limited to {} MiB", MAX_BYTES / 1024 / 1024)));
-    }
-    Ok(message)
+    let too_long = || io::Error::other(format!("messages are limited to {} MiB", MAX_BYTES / 1024 / 1024));
+    read_at_most(MAX_BYTES, input).await?.ok_or_else(too_long)
 }
 
 fn document(lint: &Lint) -> Value {

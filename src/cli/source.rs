@@ -1,13 +1,14 @@
 //! The JWK Set that a command reads: at a URL or in a file.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::failure::Failure;
 use crate::clock::{Clock, Jitter};
@@ -76,13 +77,8 @@ impl Location {
             Source::File(path) => {
                 let failure = |error| Failure::new(format!("--keys: {}: {error}", path.display()));
                 let file = tokio::fs::File::open(path).await.map_err(failure)?;
-                let mut bytes = Vec::new();
-                // One byte more than the limit shows that a file is too long.
-                file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(failure)?;
-                if bytes.len() > MAX_BYTES {
-                    return Err(Failure::new(format!("--keys: {}", FetchErrorKind::TooLarge)));
-                }
-                bytes
+                let bytes = read_at_most(MAX_BYTES, file).await.map_err(failure)?;
+                bytes.ok_or_else(|| Failure::new(format!("--keys: {}", FetchErrorKind::TooLarge)))?
             }
             Source::Url(url) => {
                 let unavailable =
@@ -109,6 +105,14 @@ impl Location {
             _ => Err(Failure::new("--keys: not a JWK Set: it has no array `keys`")),
         }
     }
+}
+
+/// Reads `input` to its end. `None` if it is longer than `limit` bytes.
+pub(super) async fn read_at_most(limit: usize, input: impl AsyncRead + Unpin) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    // One byte more than the limit shows that the input is too long.
+    input.take(limit as u64 + 1).read_to_end(&mut bytes).await?;
+    Ok((bytes.len() <= limit).then_some(bytes))
 }
 
 /// For logs: the host of a URL, because the rest may hold a secret, or the path of a file.

@@ -5,7 +5,8 @@
 //! to use the same key or token again after the refusal. Requests that were under way then are allowed for a second.
 //!
 //! The checks read the bytes as they arrived, because a message that could not be opened, or that was refused for its
-//! token, has a header to judge too. Requests without a body prove nothing about sealing. The calls of the second provider, which accepts no sealed bodies, are left out.
+//! token, has a header to judge too. Requests without a body prove nothing about sealing. The calls of the second
+//! provider, which accepts no sealed bodies, are left out.
 
 mod checks;
 
